@@ -1,0 +1,2 @@
+//! anec
+fn main() {}
