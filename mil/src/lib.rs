@@ -1,1 +1,19 @@
-//! mil
+//! MIL, the program form of Core ML models: types, values, operations and programs; their text and protobuf forms; the
+//! weight file; packages.
+//!
+//! This crate touches no path, clock, environment or network: readers and writers are handed to it.
+
+pub mod builder;
+pub mod dtype;
+pub mod ops;
+pub mod opset;
+pub mod program;
+pub mod types;
+pub mod value;
+
+pub use builder::{BuildError, FunctionBuilder, Var};
+pub use dtype::DataType;
+pub use opset::Opset;
+pub use program::{Argument, Binding, Block, Function, NamedValueType, Operation, Program};
+pub use types::{Dimension, TensorType, ValueType};
+pub use value::{BlobReference, TensorData, Value, ValueData, WEIGHT_FILE};

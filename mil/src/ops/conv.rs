@@ -1,0 +1,122 @@
+//! `conv`: convolution over one to three spatial axes.
+
+use super::decl::{Effect, FLOATS, INT32, InferError, OpContext, OpDecl, Parameter, Results, STRING};
+use crate::builder::{BuildError, FunctionBuilder, Var};
+use crate::opset::Opset;
+use crate::types::{Dimension, TensorType, ValueType};
+use crate::value::Value;
+
+/// The declaration.
+pub static DECL: OpDecl = OpDecl {
+    name: "conv",
+    doc: "Convolves `x` with `weight` over its spatial axes and adds `bias`.",
+    since: Opset::Ios15,
+    parameters: &[
+        Parameter::new("x", FLOATS),
+        Parameter::new("weight", FLOATS).group('U'),
+        Parameter::new("bias", FLOATS).group('U').constant().optional(),
+        Parameter::new("strides", INT32).constant().defaulted(),
+        Parameter::new("pad_type", STRING).constant().defaulted(),
+        Parameter::new("pad", INT32).constant().defaulted(),
+        Parameter::new("dilations", INT32).constant().defaulted(),
+        Parameter::new("groups", INT32).constant().defaulted(),
+    ],
+    results: Results::Exactly(1),
+    effect: Effect::Pure,
+    infer,
+};
+
+/// # Shapes
+/// `x: [batch, in_channels, spatial..]`, `weight: [out_channels, in_channels / groups, kernel..]`,
+/// `bias: [out_channels]`; the result is `[batch, out_channels, spatial..]`.
+fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {
+    let x = ctx.tensor("x")?;
+    let weight = ctx.tensor("weight")?;
+    let rank = x.rank();
+    if !(3..=5).contains(&rank) {
+        return Err(InferError::operand("x", "a tensor of rank 3 to 5", x));
+    }
+    if weight.rank() != rank {
+        return Err(InferError::operand("weight", format!("a tensor of rank {rank}, as `x`"), weight));
+    }
+    let groups = ctx.int_or("groups", 1)?;
+    let groups = u64::try_from(groups).ok().filter(|groups| *groups > 0);
+    let groups = groups.ok_or_else(|| InferError::operand("groups", "a positive integer", ctx_int(ctx, "groups")))?;
+    if let (Some(channels), Some(per_group)) = (x.shape[1].fixed(), weight.shape[1].fixed())
+        && Some(channels) != per_group.checked_mul(groups)
+    {
+        return Err(InferError::operand("weight", format!("{channels} input channels in {groups} groups"), weight));
+    }
+    if let Some(bias) = ctx.optional("bias") {
+        let expected = TensorType { dtype: weight.dtype, shape: vec![weight.shape[0]] };
+        if bias.ty.as_tensor() != Some(&expected) {
+            return Err(InferError::operand("bias", expected.to_string(), bias.ty));
+        }
+    }
+    let mut shape = vec![x.shape[0], weight.shape[0]];
+    for axis in 0..rank - 2 {
+        shape.push(spatial_size(ctx, axis, x.shape[axis + 2], weight.shape[axis + 2])?);
+    }
+    Ok(vec![TensorType { dtype: x.dtype, shape }.into()])
+}
+
+fn ctx_int(ctx: &OpContext<'_>, parameter: &str) -> i64 {
+    ctx.int_or(parameter, 0).unwrap_or(0)
+}
+
+fn spatial_size(ctx: &OpContext<'_>, axis: usize, size: Dimension, kernel: Dimension) -> Result<Dimension, InferError> {
+    let at = |parameter: &str, index: usize, default: i64| -> Result<i64, InferError> {
+        Ok(ctx.ints(parameter)?.and_then(|values| values.get(index).copied()).unwrap_or(default))
+    };
+    let (Some(size), Some(kernel)) = (size.fixed(), kernel.fixed()) else { return Ok(Dimension::Unknown) };
+    let stride = at("strides", axis, 1)?;
+    let dilation = at("dilations", axis, 1)?;
+    if stride < 1 || dilation < 1 {
+        return Err(InferError::operand("strides", "positive strides and dilations", stride.min(dilation)));
+    }
+    let wide = |value: u64| i128::from(value);
+    let padding = match ctx.string_or("pad_type", "valid")? {
+        "valid" => 0,
+        "same" | "same_lower" => {
+            let result = wide(size).div_euclid(i128::from(stride)) + i128::from(wide(size) % i128::from(stride) != 0);
+            return Ok(Dimension::Fixed(u64::try_from(result).unwrap_or(0)));
+        }
+        "custom" => i128::from(at("pad", 2 * axis, 0)?) + i128::from(at("pad", 2 * axis + 1, 0)?),
+        other => {
+            return Err(InferError::operand(
+                "pad_type",
+                "`valid`, `same`, `same_lower` or `custom`",
+                format!("`{other}`"),
+            ));
+        }
+    };
+    let window = i128::from(dilation) * (wide(kernel) - 1) + 1;
+    let result = (wide(size) + padding - window).div_euclid(i128::from(stride)) + 1;
+    let result = u64::try_from(result).ok().filter(|result| *result > 0);
+    result
+        .map(Dimension::Fixed)
+        .ok_or_else(|| InferError::Mismatch(format!("kernel of {kernel} does not fit spatial axis {axis} of {size}")))
+}
+
+impl FunctionBuilder {
+    /// A 1×1 convolution, which is how linear layers run on the Neural Engine.
+    ///
+    /// # Shapes
+    /// `x: [1, in_channels, 1, width]`, `weight: [out_channels, in_channels, 1, 1]`, `bias: [out_channels]`; the result
+    /// is `[1, out_channels, 1, width]`.
+    pub fn conv1x1(&mut self, name: &str, x: &Var, weight: &Var, bias: Option<&Var>) -> Result<Var, BuildError> {
+        let mut call = self
+            .call(&DECL, name)
+            .operand("x", x)
+            .operand("weight", weight)
+            .constant("strides", Value::int32s(&[1, 1]))
+            .constant("pad_type", Value::string("valid"))
+            .constant("pad", Value::int32s(&[0, 0, 0, 0]))
+            .constant("dilations", Value::int32s(&[1, 1]))
+            .constant("groups", Value::int32(1));
+        if let Some(bias) = bias {
+            call = call.operand("bias", bias);
+        }
+        call.single()
+    }
+}
