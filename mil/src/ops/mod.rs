@@ -3,14 +3,32 @@
 //! A file holds the declaration, the type inference, the builder method and the tests of its op. Code elsewhere reads
 //! declarations and does not match on op names, but for the ops in [`special`].
 
+pub mod add;
 pub mod conv;
 pub mod decl;
+pub mod elementwise;
+pub mod greater_equal;
+pub mod mul;
+pub mod reduce;
+pub mod relu;
 pub mod shape;
+pub mod silu;
+pub mod sub;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use decl::OpDecl;
 
 /// Every op that is understood, sorted by name.
-pub static OPS: &[&OpDecl] = &[&conv::DECL];
+pub static OPS: &[&OpDecl] = &[
+    &add::DECL,
+    &conv::DECL,
+    &greater_equal::DECL,
+    &mul::DECL,
+    &relu::DECL,
+    &silu::DECL,
+    &sub::DECL,
+];
 
 /// The declaration of the op called `name`.
 pub fn find(name: &str) -> Option<&'static OpDecl> {
