@@ -1,0 +1,27 @@
+//! The command line: one struct of arguments per command, kept beside the command.
+
+use clap::{Parser, Subcommand};
+
+use crate::commands::{completions, convert, inspect, plan};
+
+/// Converts Llama, Qwen and Mistral checkpoints into Core ML packages for Apple's Neural Engine. Needs no Mac.
+#[derive(Debug, Parser)]
+#[command(name = "anec", version, propagate_version = true, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Convert a checkpoint directory into Core ML packages.
+    Convert(convert::Arguments),
+    /// Show what a conversion would write, and stop.
+    Plan(plan::Arguments),
+    /// Show what a package or a converted directory holds.
+    Inspect(inspect::Arguments),
+    /// Print a completion script for a shell.
+    Completions(completions::Arguments),
+}

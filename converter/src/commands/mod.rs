@@ -1,0 +1,31 @@
+//! The commands, one file each.
+
+pub mod completions;
+pub mod convert;
+pub mod inspect;
+pub mod model_arguments;
+pub mod plan;
+
+use std::process::ExitCode;
+
+use crate::cli::{Cli, Command};
+use crate::console::{Console, Failure};
+
+/// Runs a command; failures are printed and become exit code 1.
+pub fn run(cli: Cli) -> ExitCode {
+    let quiet = matches!(&cli.command, Command::Convert(arguments) if arguments.quiet);
+    let console = Console { quiet };
+    let result = match cli.command {
+        Command::Convert(arguments) => convert::run(arguments, console),
+        Command::Plan(arguments) => plan::run(arguments, console),
+        Command::Inspect(arguments) => inspect::run(&arguments, console),
+        Command::Completions(arguments) => completions::run(&arguments, console),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure { message, hint }) => {
+            console.error(&message, hint.as_deref());
+            ExitCode::FAILURE
+        }
+    }
+}

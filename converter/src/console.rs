@@ -1,0 +1,76 @@
+//! The only door to the terminal: data on stdout, everything else on stderr.
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::error::{Hint, render};
+
+/// What a command may write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Console {
+    /// Only errors.
+    pub quiet: bool,
+}
+
+impl Console {
+    /// Writes data for the user or a pipe.
+    ///
+    /// # Errors
+    /// The pipe is closed or the disk is full.
+    pub fn data(self, text: &str) -> io::Result<()> {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(text.as_bytes())?;
+        stdout.flush()
+    }
+
+    /// Writes a line about what is going on. That the line may not arrive is nobody's failure.
+    pub fn status(self, text: &str) {
+        if !self.quiet {
+            let _ = writeln!(io::stderr().lock(), "{text}");
+        }
+    }
+
+    /// Writes a warning.
+    pub fn warning(self, text: &str) {
+        self.status(&format!("warning: {text}"));
+    }
+
+    /// Writes an error with its causes and its hint.
+    pub fn error(self, message: &str, hint: Option<&str>) {
+        let mut text = format!("error: {message}");
+        if let Some(hint) = hint {
+            text.push_str("\n\nhint: ");
+            text.push_str(hint);
+        }
+        let _ = writeln!(io::stderr().lock(), "{text}");
+    }
+
+    /// A progress bar over bytes; hidden when quiet or where stderr is no terminal.
+    pub fn byte_progress(self, total: u64) -> ProgressBar {
+        if self.quiet || !io::stderr().is_terminal() {
+            return ProgressBar::hidden();
+        }
+        let template = "{msg:32!} [{bar:32}] {bytes}/{total_bytes} {bytes_per_sec}, {eta} left";
+        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr()).with_style(style);
+        bar.enable_steady_tick(Duration::from_millis(200));
+        bar
+    }
+}
+
+/// An error of a command: its message with causes, and its hint.
+#[derive(Debug)]
+pub struct Failure {
+    /// Message and causes.
+    pub message: String,
+    /// Advice.
+    pub hint: Option<String>,
+}
+
+impl<E: std::error::Error + Hint> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self { message: render(&error), hint: error.hint() }
+    }
+}

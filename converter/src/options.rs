@@ -1,0 +1,245 @@
+//! What a conversion is asked to do: the plain data behind the command line.
+
+use std::fmt;
+use std::num::NonZeroU32;
+use std::str::FromStr;
+
+/// Palette index widths that Core ML can store.
+///
+/// # Source
+/// `constexpr_lut_to_dense` takes uint1, uint2, uint3, uint4, uint6 and uint8 indices.
+pub const PALETTE_BITS: [u8; 6] = [1, 2, 3, 4, 6, 8];
+
+/// Bits of a palette's indices, or none for plain fp16.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LutBits(pub Option<u8>);
+
+impl FromStr for LutBits {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "none" {
+            return Ok(Self(None));
+        }
+        match text.parse::<u8>() {
+            Ok(bits) if PALETTE_BITS.contains(&bits) => Ok(Self(Some(bits))),
+            _ => Err("expected none, 1, 2, 3, 4, 6 or 8".to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for LutBits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(bits) => write!(f, "{bits}"),
+            None => f.write_str("none"),
+        }
+    }
+}
+
+/// How many output channels share a palette.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum GroupSize {
+    /// All of them.
+    Tensor,
+    /// This many; it must divide the channels.
+    Channels(NonZeroU32),
+}
+
+impl FromStr for GroupSize {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "tensor" {
+            return Ok(Self::Tensor);
+        }
+        text.parse().map(Self::Channels).map_err(|_| "expected `tensor` or a positive number of channels".to_owned())
+    }
+}
+
+impl fmt::Display for GroupSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tensor => f.write_str("tensor"),
+            Self::Channels(channels) => write!(f, "{channels}"),
+        }
+    }
+}
+
+/// A palette: its index width and who shares it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Palette {
+    /// Bits per index.
+    pub bits: u8,
+    /// Who shares it.
+    pub group_size: GroupSize,
+}
+
+impl Palette {
+    /// The palette for `bits`; `group_size` defaults to 8 channels below 8 bits, where palettes are small beside the
+    /// indices, and to the tensor at 8 bits, where they are not.
+    pub fn new(bits: LutBits, group_size: Option<GroupSize>) -> Option<Self> {
+        const EIGHT: NonZeroU32 = NonZeroU32::new(8).expect("8 is not zero");
+        let bits = bits.0?;
+        let default = if bits < 8 { GroupSize::Channels(EIGHT) } else { GroupSize::Tensor };
+        Some(Self { bits, group_size: group_size.unwrap_or(default) })
+    }
+}
+
+/// A number that is given, or left to the planner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Count {
+    /// The planner decides.
+    Auto,
+    /// This many.
+    Exactly(NonZeroU32),
+}
+
+impl FromStr for Count {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "auto" {
+            return Ok(Self::Auto);
+        }
+        text.parse().map(Self::Exactly).map_err(|_| "expected `auto` or a positive number".to_owned())
+    }
+}
+
+impl fmt::Display for Count {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Exactly(count) => write!(f, "{count}"),
+        }
+    }
+}
+
+/// A size in bytes, written like `950MB`, `1.9GB` or `900MiB`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ByteSize(pub u64);
+
+impl FromStr for ByteSize {
+    type Err = String;
+
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "the product is checked to be a positive number below 2^53"
+    )]
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const UNITS: [(&str, f64); 8] = [
+            ("KiB", 1024.0),
+            ("MiB", 1_048_576.0),
+            ("GiB", 1_073_741_824.0),
+            ("KB", 1e3),
+            ("MB", 1e6),
+            ("GB", 1e9),
+            ("B", 1.0),
+            ("", 1.0),
+        ];
+        let message = || "expected a size such as 950MB, 1.9GB or 900MiB".to_owned();
+        let (number, factor) =
+            UNITS.iter().find_map(|(unit, factor)| Some((text.strip_suffix(unit)?, *factor))).ok_or_else(message)?;
+        let bytes = number.trim().parse::<f64>().map_err(|_| message())? * factor;
+        if bytes.is_finite() && (1.0..9e15).contains(&bytes) { Ok(Self(bytes.round() as u64)) } else { Err(message()) }
+    }
+}
+
+impl fmt::Display for ByteSize {
+    /// Writes at most one decimal of the largest decimal unit that gives a number of at least 1.
+    #[expect(clippy::cast_precision_loss, reason = "for people; one decimal is shown")]
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bytes = self.0 as f64;
+        match self.0 {
+            0..1_000 => write!(f, "{} B", self.0),
+            1_000..1_000_000 => write!(f, "{:.1} kB", bytes / 1e3),
+            1_000_000..1_000_000_000 => write!(f, "{:.1} MB", bytes / 1e6),
+            _ => write!(f, "{:.2} GB", bytes / 1e9),
+        }
+    }
+}
+
+/// The system that the packages are for; it sets how large one weight file may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Target {
+    /// iPhone and iPad: weight files beyond 1 GB fail to load.
+    Ios18,
+    /// Mac: about 2 GB.
+    Macos15,
+}
+
+impl Target {
+    /// The largest weight file, with room for what the system adds.
+    pub fn size_limit(self) -> ByteSize {
+        match self {
+            Self::Ios18 => ByteSize(950_000_000),
+            Self::Macos15 => ByteSize(1_900_000_000),
+        }
+    }
+}
+
+/// Whose client is to open the result: decides file names and metadata, never the graphs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Runtime {
+    /// anec's own names.
+    Default,
+    /// The names, keys and metadata that ANEMLL's clients look for.
+    Anemll,
+}
+
+/// Everything that shapes a conversion.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Palette of the decoder layers.
+    pub ffn: Option<Palette>,
+    /// Palette of the LM head.
+    pub lm_head: Option<Palette>,
+    /// Palette of the token embeddings.
+    pub embeddings: Option<Palette>,
+    /// Packages that the decoder layers are split into.
+    pub chunks: Count,
+    /// Parts that the LM head is split into.
+    pub lm_head_splits: Count,
+    /// Tokens that the KV cache holds.
+    pub context_length: u32,
+    /// Tokens that one prefill call takes.
+    pub batch_size: u32,
+    /// Whether the head returns the best token of each part instead of logits.
+    pub argmax: bool,
+    /// Target system.
+    pub target: Target,
+    /// Largest weight file, where it differs from the target's.
+    pub size_limit: Option<ByteSize>,
+    /// Whose client.
+    pub runtime: Runtime,
+}
+
+impl Options {
+    /// The largest weight file that is allowed.
+    pub fn size_limit(&self) -> ByteSize {
+        self.size_limit.unwrap_or_else(|| self.target.size_limit())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_with_decimal_and_binary_units() {
+        assert_eq!("950MB".parse(), Ok(ByteSize(950_000_000)));
+        assert_eq!("1.9GB".parse(), Ok(ByteSize(1_900_000_000)));
+        assert_eq!("2MiB".parse(), Ok(ByteSize(2_097_152)));
+        assert_eq!("123".parse(), Ok(ByteSize(123)));
+        for wrong in ["", "MB", "-1MB", "1TB", "nanMB", "0"] {
+            assert!(wrong.parse::<ByteSize>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn five_bit_palettes_are_refused() {
+        assert!("5".parse::<LutBits>().is_err());
+        assert_eq!("none".parse(), Ok(LutBits(None)));
+    }
+}

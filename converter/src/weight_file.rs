@@ -1,0 +1,243 @@
+//! The weight file of one package, planned before any weight is read.
+//!
+//! The size of every blob follows from its type and element count alone, so offsets are final while the graph is built,
+//! and the file can then be written in one pass. A weight that two functions use is asked for twice and stored once:
+//! sharing is by construction.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use anec_mil::blob::BlobLayout;
+use anec_mil::{BlobReference, DataType, TensorType, Value, WEIGHT_FILE};
+
+use crate::options::{GroupSize, Palette};
+
+/// Rows of a tensor of the checkpoint: output channels of a projection, tokens of an embedding.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Rows {
+    /// The tensor's name in the checkpoint.
+    pub(crate) tensor: String,
+    /// Which rows.
+    pub(crate) rows: Range<u64>,
+    /// Elements in a row.
+    pub(crate) columns: u64,
+}
+
+impl Rows {
+    fn elements(&self) -> u64 {
+        (self.rows.end - self.rows.start).saturating_mul(self.columns)
+    }
+
+    fn count(&self) -> u64 {
+        self.rows.end - self.rows.start
+    }
+}
+
+/// What fills one or two blobs, in file order.
+#[derive(Clone, Debug)]
+pub(crate) enum Job {
+    /// Rows as fp16: one blob.
+    Float16(Rows),
+    /// Rows through palettes: the indices, then the palettes.
+    Palettized {
+        /// Which rows.
+        rows: Rows,
+        /// Bits per index.
+        bits: u8,
+        /// Rows that share a palette.
+        group_rows: u64,
+    },
+    /// Bytes that do not come from the checkpoint, such as RoPE tables: one blob.
+    Generated {
+        /// Element type.
+        dtype: DataType,
+        /// Packed elements.
+        bytes: Arc<[u8]>,
+    },
+}
+
+impl Job {
+    /// Source elements that are read for it.
+    pub(crate) fn source_elements(&self) -> u64 {
+        match self {
+            Self::Float16(rows) | Self::Palettized { rows, .. } => rows.elements(),
+            Self::Generated { .. } => 0,
+        }
+    }
+}
+
+/// A weight as the graph uses it.
+#[derive(Clone, Debug)]
+pub(crate) enum StoredWeight {
+    /// A plain blob.
+    Plain(Value),
+    /// Indices and palettes.
+    Palettized {
+        /// Indices, in the shape of the weight.
+        indices: Value,
+        /// Palettes.
+        lut: Value,
+    },
+}
+
+/// A group size that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("Cannot palettize `{tensor}`: group size {group_size} does not divide its {channels} output channels")]
+pub struct GroupSizeError {
+    /// The tensor, with the rows where it is split.
+    pub tensor: String,
+    /// The size asked for.
+    pub group_size: u64,
+    /// The channels there are.
+    pub channels: u64,
+    /// The nearest size that divides them.
+    pub nearest: u64,
+}
+
+impl crate::error::Hint for GroupSizeError {
+    fn hint(&self) -> Option<String> {
+        Some(format!("use `--group-size {}` or `--group-size tensor`", self.nearest))
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Key {
+    Rows(Rows, Option<Palette>),
+    Generated(String),
+}
+
+/// The plan of one weight file.
+#[derive(Default)]
+pub(crate) struct WeightFile {
+    layout: BlobLayout,
+    jobs: Vec<Job>,
+    known: BTreeMap<Key, StoredWeight>,
+}
+
+impl WeightFile {
+    /// Rows of the checkpoint in the given shape, plain or palettized. The first axis of `shape` is the rows.
+    pub(crate) fn weight(
+        &mut self,
+        rows: &Rows,
+        shape: &[u64],
+        palette: Option<Palette>,
+    ) -> Result<StoredWeight, GroupSizeError> {
+        let key = Key::Rows(rows.clone(), palette);
+        if let Some(stored) = self.known.get(&key) {
+            return Ok(stored.clone());
+        }
+        let stored = match palette {
+            None => {
+                self.jobs.push(Job::Float16(rows.clone()));
+                StoredWeight::Plain(self.blob(TensorType::fixed(DataType::Float16, shape)))
+            }
+            Some(palette) => self.palettized(rows, shape, palette)?,
+        };
+        self.known.insert(key, stored.clone());
+        Ok(stored)
+    }
+
+    /// A whole tensor of the checkpoint as fp16 in the given shape, such as the weight of a norm.
+    pub(crate) fn vector(&mut self, tensor: &str, shape: &[u64]) -> Value {
+        let rows = Rows { tensor: tensor.to_owned(), rows: 0..shape.iter().product(), columns: 1 };
+        let key = Key::Rows(rows.clone(), None);
+        if let Some(StoredWeight::Plain(value)) = self.known.get(&key) {
+            return value.clone();
+        }
+        self.jobs.push(Job::Float16(rows));
+        let value = self.blob(TensorType::fixed(DataType::Float16, shape));
+        self.known.insert(key, StoredWeight::Plain(value.clone()));
+        value
+    }
+
+    /// Generated data, made by `bytes` where `name` is not in the file yet.
+    pub(crate) fn generated(&mut self, name: &str, ty: TensorType, bytes: impl FnOnce() -> Arc<[u8]>) -> Value {
+        let key = Key::Generated(name.to_owned());
+        if let Some(StoredWeight::Plain(value)) = self.known.get(&key) {
+            return value.clone();
+        }
+        self.jobs.push(Job::Generated { dtype: ty.dtype, bytes: bytes() });
+        let value = self.blob(ty);
+        self.known.insert(key, StoredWeight::Plain(value.clone()));
+        value
+    }
+
+    /// Bytes of the finished file.
+    pub(crate) fn size(&self) -> u64 {
+        self.layout.total_size()
+    }
+
+    /// Where each blob goes, in file order.
+    pub(crate) fn layout(&self) -> &BlobLayout {
+        &self.layout
+    }
+
+    /// What fills the blobs, in file order.
+    pub(crate) fn jobs(&self) -> &[Job] {
+        &self.jobs
+    }
+
+    fn palettized(&mut self, rows: &Rows, shape: &[u64], palette: Palette) -> Result<StoredWeight, GroupSizeError> {
+        let channels = rows.count();
+        let group_rows = match palette.group_size {
+            GroupSize::Tensor => channels,
+            GroupSize::Channels(size) => u64::from(size.get()),
+        };
+        if group_rows == 0 || channels % group_rows != 0 {
+            return Err(GroupSizeError {
+                tensor: rows.tensor.clone(),
+                group_size: group_rows,
+                channels,
+                nearest: nearest_divisor(channels, group_rows),
+            });
+        }
+        let bits = u32::from(palette.bits);
+        let dtype = DataType::unsigned(bits).unwrap_or(DataType::UInt8);
+        self.jobs.push(Job::Palettized { rows: rows.clone(), bits: palette.bits, group_rows });
+        let indices = self.blob(TensorType::fixed(dtype, shape));
+        let mut lut_shape = vec![channels / group_rows];
+        lut_shape.resize(shape.len(), 1);
+        lut_shape.extend([1_u64 << bits, 1]);
+        let lut = self.blob(TensorType::fixed(DataType::Float16, &lut_shape));
+        Ok(StoredWeight::Palettized { indices, lut })
+    }
+
+    fn blob(&mut self, ty: TensorType) -> Value {
+        let count = ty.element_count().expect("shapes of weights are fixed and were checked against the checkpoint");
+        let offset = self.layout.push(ty.dtype, count).expect("numeric types have blobs and sizes fit 64 bits");
+        Value::blob(ty, BlobReference { file_name: WEIGHT_FILE.to_owned(), offset })
+    }
+}
+
+/// The divisor of `channels` nearest to `wanted`; the larger one where two are as near.
+pub(crate) fn nearest_divisor(channels: u64, wanted: u64) -> u64 {
+    let divisors = (1..=channels.isqrt())
+        .filter(|divisor| channels.is_multiple_of(*divisor))
+        .flat_map(|divisor| [divisor, channels / divisor]);
+    divisors.min_by_key(|divisor| (divisor.abs_diff(wanted), u64::MAX - divisor)).unwrap_or(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_group_size_divides_the_channels() {
+        assert_eq!(nearest_divisor(896, 10), 8);
+        assert_eq!(nearest_divisor(100, 8), 10);
+        assert_eq!(nearest_divisor(7, 8), 7);
+        assert_eq!(nearest_divisor(64, 64), 64);
+    }
+
+    #[test]
+    fn a_weight_asked_for_twice_is_stored_once() {
+        let mut file = WeightFile::default();
+        let rows = Rows { tensor: "w".to_owned(), rows: 0..16, columns: 32 };
+        let palette = Palette { bits: 4, group_size: GroupSize::Tensor };
+        file.weight(&rows, &[16, 32, 1, 1], Some(palette)).expect("the whole tensor is one group");
+        let size = file.size();
+        file.weight(&rows, &[16, 32, 1, 1], Some(palette)).expect("the whole tensor is one group");
+        assert_eq!((file.size(), file.jobs().len()), (size, 1));
+    }
+}
