@@ -4,16 +4,41 @@
 //! declarations and does not match on op names, but for the ops in [`special`].
 
 pub mod add;
+pub mod cast;
+pub mod concat;
+pub mod constant;
+pub mod constexpr_affine_dequantize;
+pub mod constexpr_blockwise_shift_scale;
+pub mod constexpr_lut_to_dense;
 pub mod conv;
 pub mod decl;
 pub mod elementwise;
+pub mod expand_dims;
+pub mod gather;
 pub mod greater_equal;
+pub mod identity;
+pub mod layer_norm;
+pub mod matmul;
 pub mod mul;
+pub mod read_state;
 pub mod reduce;
+pub mod reduce_argmax;
+pub mod reduce_max;
 pub mod relu;
+pub mod reshape;
+pub mod select;
 pub mod shape;
 pub mod silu;
+pub mod slice;
+pub mod slice_by_index;
+pub mod slice_update;
+pub mod softmax;
+pub mod split;
+pub mod squeeze;
 pub mod sub;
+pub mod tile;
+pub mod transpose;
+pub mod write_state;
 #[cfg(test)]
 pub(crate) mod testing;
 
@@ -22,12 +47,36 @@ use decl::OpDecl;
 /// Every op that is understood, sorted by name.
 pub static OPS: &[&OpDecl] = &[
     &add::DECL,
+    &cast::DECL,
+    &concat::DECL,
+    &constant::DECL,
+    &constexpr_affine_dequantize::DECL,
+    &constexpr_blockwise_shift_scale::DECL,
+    &constexpr_lut_to_dense::DECL,
     &conv::DECL,
+    &expand_dims::DECL,
+    &gather::DECL,
     &greater_equal::DECL,
+    &identity::DECL,
+    &layer_norm::DECL,
+    &matmul::DECL,
     &mul::DECL,
+    &read_state::DECL,
+    &reduce_argmax::DECL,
+    &reduce_max::DECL,
     &relu::DECL,
+    &reshape::DECL,
+    &select::DECL,
     &silu::DECL,
+    &slice_by_index::DECL,
+    &slice_update::DECL,
+    &softmax::DECL,
+    &split::DECL,
+    &squeeze::DECL,
     &sub::DECL,
+    &tile::DECL,
+    &transpose::DECL,
+    &write_state::DECL,
 ];
 
 /// The declaration of the op called `name`.

@@ -85,7 +85,8 @@ pub fn known_string_or<'a>(ctx: &OpContext<'a>, parameter: &str, default: &'a st
     Ok(known(ctx, parameter, value)?.unwrap_or(default))
 }
 
-fn known<T>(ctx: &OpContext<'_>, parameter: &str, value: Option<T>) -> Result<Option<T>, InferError> {
+/// `value`, which was read from `parameter`; absent only where the parameter is.
+pub fn known<T>(ctx: &OpContext<'_>, parameter: &str, value: Option<T>) -> Result<Option<T>, InferError> {
     match (value, ctx.optional(parameter)) {
         (None, Some(operand)) => {
             let found = format!("{} without a value in the program", operand.ty);

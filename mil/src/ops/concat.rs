@@ -1,0 +1,74 @@
+//! `concat`: tensors one after another along an axis.
+
+use super::decl::{BOOL, Domain, Effect, INT32, InferError, OpContext, OpDecl, Parameter, Results, normalize_axis};
+use super::shape::{compatible, known_bool_or, known_int_or};
+use crate::builder::{BuildError, FunctionBuilder, Var};
+use crate::opset::Opset;
+use crate::types::{Dimension, TensorType, ValueType};
+use crate::value::Value;
+
+/// The declaration.
+pub static DECL: OpDecl = OpDecl {
+    name: "concat",
+    doc: "Puts `values` one after another along `axis`.",
+    since: Opset::Ios15,
+    parameters: &[
+        Parameter::new("values", Domain::Any).variadic().group('T'),
+        Parameter::new("axis", INT32).constant(),
+        Parameter::new("interleave", BOOL).constant().defaulted(),
+    ],
+    results: Results::Exactly(1),
+    effect: Effect::Pure,
+    infer,
+};
+
+/// # Shapes
+/// `values` agree in all axes but `axis`, and under `interleave` in all; the result is as long on `axis` as all of them
+/// together. Scalars make a vector.
+fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {
+    let values = ctx.tensors("values")?;
+    let first = *values.first().ok_or_else(|| InferError::Missing("values".to_owned()))?;
+    ctx.required("axis")?;
+    let scalars = first.rank() == 0;
+    let axis = normalize_axis("axis", known_int_or(ctx, "axis", 0)?, first.rank().max(1))?;
+    let interleave = known_bool_or(ctx, "interleave", false)?;
+    let mut shape = if scalars { vec![Dimension::Fixed(1)] } else { first.shape.clone() };
+    let mut total = Some(0_u64);
+    for value in &values {
+        let misfit = || InferError::operand("values", format!("tensors that fit {first} along axis {axis}"), value);
+        if value.rank() != first.rank() || value.dtype != first.dtype {
+            return Err(misfit());
+        }
+        for (index, (merged, size)) in shape.iter_mut().zip(&value.shape).enumerate() {
+            if index == axis && !interleave {
+                continue;
+            }
+            if !compatible(*merged, *size) {
+                return Err(misfit());
+            }
+            if *merged == Dimension::Unknown {
+                *merged = *size;
+            }
+        }
+        let size = value.shape.get(axis).copied().unwrap_or(Dimension::Fixed(1));
+        total = match (total, size.fixed()) {
+            (Some(total), Some(size)) => Some(total.checked_add(size).ok_or_else(misfit)?),
+            _ => None,
+        };
+    }
+    if let Some(size) = shape.get_mut(axis) {
+        *size = total.map_or(Dimension::Unknown, Dimension::Fixed);
+    }
+    Ok(vec![TensorType { dtype: first.dtype, shape }.into()])
+}
+
+impl FunctionBuilder {
+    /// Puts `values` one after another along `axis`.
+    pub fn concat(&mut self, name: &str, values: &[&Var], axis: i32) -> Result<Var, BuildError> {
+        self.call(&DECL, name)
+            .operands("values", values)
+            .constant("axis", Value::int32(axis))
+            .constant("interleave", Value::bool(false))
+            .single()
+    }
+}

@@ -1,0 +1,50 @@
+//! `constexpr_affine_dequantize`: a weight stored as 8-bit integers, in the form before ios18.
+//!
+//! Its parameters are attributes. It has no builder method: what is built uses `constexpr_blockwise_shift_scale`.
+
+use super::decl::{Domain, Effect, FLOATS, INT32, InferError, OpContext, OpDecl, Parameter, Results};
+use super::shape::{axis_or, compatible};
+use crate::dtype::DataType;
+use crate::opset::Opset;
+use crate::types::{Dimension, TensorType, ValueType};
+
+const BYTES: Domain = Domain::OneOf(&[DataType::Int8, DataType::UInt8]);
+const ZERO_POINTS: Domain = Domain::OneOf(&[DataType::Int8, DataType::UInt8, DataType::Float32]);
+
+/// The declaration.
+pub static DECL: OpDecl = OpDecl {
+    name: "constexpr_affine_dequantize",
+    doc: "Computes `scale * (quantized_data - zero_point)`.",
+    since: Opset::Ios16,
+    parameters: &[
+        Parameter::new("quantized_data", BYTES).constant(),
+        Parameter::new("zero_point", ZERO_POINTS).constant(),
+        Parameter::new("scale", FLOATS).constant(),
+        Parameter::new("axis", INT32).constant(),
+    ],
+    results: Results::Exactly(1),
+    effect: Effect::Pure,
+    infer,
+};
+
+/// # Shapes
+/// `quantized_data: [size..]`; `scale` and `zero_point` are scalars, or vectors as long as `axis` of `quantized_data`. The
+/// result is like `quantized_data`.
+fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {
+    let data = ctx.tensor("quantized_data")?;
+    let scale = ctx.tensor("scale")?;
+    ctx.required("axis")?;
+    let axis = axis_or(ctx, "axis", 0, data.rank())?;
+    let size = data.shape.get(axis).copied().unwrap_or(Dimension::Unknown);
+    for (parameter, given) in [("scale", scale), ("zero_point", ctx.tensor("zero_point")?)] {
+        let fits = match given.shape.as_slice() {
+            [] => true,
+            [length] => compatible(*length, size),
+            _ => false,
+        };
+        if !fits {
+            return Err(InferError::operand(parameter, format!("a scalar or a vector of {size} elements"), given));
+        }
+    }
+    Ok(vec![TensorType { dtype: scale.dtype, shape: data.shape.clone() }.into()])
+}

@@ -1,0 +1,120 @@
+//! `constexpr_lut_to_dense`: a weight stored as indices into lookup tables.
+//!
+//! There are two forms. Since ios18, `indices` has the shape of the weight and an index type of 1 to 8 bits, and `lut` holds
+//! one table per group of channels. Before, the op has attributes for inputs: `indices` are packed bytes, `lut` is one
+//! table and `shape` tells the shape of the weight; its presence tells the forms apart.
+
+use super::decl::{Domain, Effect, INT32, InferError, OpContext, OpDecl, Parameter, Results, normalize_axis};
+use super::shape::{known_int_or, known_ints};
+use crate::builder::{BuildError, FunctionBuilder, Var};
+use crate::dtype::DataType;
+use crate::opset::Opset;
+use crate::types::{Dimension, TensorType, ValueType};
+use crate::value::Value;
+
+/// Types of the indices; each has as many bits as an index into the table needs.
+const INDICES: Domain = Domain::OneOf(&[
+    DataType::UInt1,
+    DataType::UInt2,
+    DataType::UInt3,
+    DataType::UInt4,
+    DataType::UInt6,
+    DataType::UInt8,
+]);
+const TABLE_ENTRIES: Domain = Domain::OneOf(&[DataType::Float16, DataType::Float32, DataType::Int8, DataType::UInt8]);
+const UINT32: Domain = Domain::OneOf(&[DataType::UInt32]);
+
+/// The declaration, with the parameters of both forms.
+pub static DECL: OpDecl = OpDecl {
+    name: "constexpr_lut_to_dense",
+    doc: "Looks `indices` up in the tables of `lut`.",
+    since: Opset::Ios16,
+    parameters: &[
+        Parameter::new("indices", INDICES).constant(),
+        Parameter::new("lut", TABLE_ENTRIES).constant(),
+        Parameter::new("vector_axis", INT32).constant().optional(),
+        Parameter::new("shape", UINT32).constant().optional(),
+    ],
+    results: Results::Exactly(1),
+    effect: Effect::Pure,
+    infer,
+};
+
+fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {
+    let indices = ctx.tensor("indices")?;
+    let lut = ctx.tensor("lut")?;
+    let shape = match known_ints(ctx, "shape")? {
+        Some(shape) => unpacked_shape(indices, lut, &shape)?,
+        None => grouped_shape(ctx, indices, lut)?,
+    };
+    Ok(vec![TensorType { dtype: lut.dtype, shape }.into()])
+}
+
+/// # Shapes
+/// `indices: uint8 [bytes]`, `lut: [2^bits]`; the result is `shape`.
+fn unpacked_shape(indices: &TensorType, lut: &TensorType, shape: &[i64]) -> Result<Vec<Dimension>, InferError> {
+    let refused = |expected: &str| InferError::operand("shape", expected, format!("{shape:?}"));
+    let sizes = shape.iter().map(|size| u64::try_from(*size).map(Dimension::Fixed));
+    let shape = sizes.collect::<Result<Vec<_>, _>>().map_err(|_| refused("lengths"))?;
+    let bits = match lut.shape.as_slice() {
+        [Dimension::Fixed(entries @ (2 | 4 | 16 | 64 | 256))] => entries.trailing_zeros(),
+        _ => return Err(InferError::operand("lut", "one table of 2, 4, 16, 64 or 256 entries", lut)),
+    };
+    let dense = TensorType { dtype: lut.dtype, shape };
+    let index = DataType::unsigned(bits);
+    let bytes = index.zip(dense.element_count()).and_then(|(index, count)| index.packed_bytes(count));
+    let bytes = bytes.ok_or_else(|| refused("a weight of a size that can be stored"))?;
+    if *indices != TensorType::fixed(DataType::UInt8, &[bytes]) {
+        return Err(InferError::operand("indices", TensorType::fixed(DataType::UInt8, &[bytes]).to_string(), indices));
+    }
+    Ok(dense.shape)
+}
+
+/// # Shapes
+/// `indices: [size..]`, `lut: [groups.., 2^bits, vector]` with one `groups` per axis of `indices`, a divisor of its `size`.
+/// The result is like `indices`, `vector` times as long on `vector_axis`.
+fn grouped_shape(ctx: &OpContext<'_>, indices: &TensorType, lut: &TensorType) -> Result<Vec<Dimension>, InferError> {
+    let rank = indices.rank();
+    if rank == 0 {
+        return Err(InferError::operand("indices", "a tensor with axes", indices));
+    }
+    let misfit = || InferError::operand("lut", format!("a table of rank {} that fits {indices}", rank + 2), lut);
+    let Some((groups, [entries, vector])) = lut.shape.split_last_chunk::<2>() else { return Err(misfit()) };
+    if groups.len() != rank {
+        return Err(misfit());
+    }
+    for (size, groups) in indices.shape.iter().zip(groups) {
+        if let (Some(size), Some(groups)) = (size.fixed(), groups.fixed())
+            && size.checked_rem(groups) != Some(0)
+        {
+            return Err(misfit());
+        }
+    }
+    let bits = indices.dtype.bits();
+    if DataType::unsigned(bits) != Some(indices.dtype) {
+        return Err(InferError::operand("indices", "an unsigned type of 1, 2, 3, 4, 6 or 8 bits", indices));
+    }
+    if entries.fixed().is_some_and(|entries| entries != 1 << bits) {
+        return Err(InferError::operand("lut", format!("{} entries for {bits}-bit indices", 1 << bits), lut));
+    }
+    let mut shape = indices.shape.clone();
+    if ctx.optional("vector_axis").is_some() {
+        let axis = normalize_axis("vector_axis", known_int_or(ctx, "vector_axis", 0)?, rank)?;
+        if let Some(size) = shape.get_mut(axis) {
+            *size = match (size.fixed(), vector.fixed()) {
+                (Some(size), Some(vector)) => Dimension::Fixed(size.checked_mul(vector).ok_or_else(misfit)?),
+                _ => Dimension::Unknown,
+            };
+        }
+    } else if *vector != Dimension::Fixed(1) {
+        return Err(InferError::Missing("vector_axis".to_owned()));
+    }
+    Ok(shape)
+}
+
+impl FunctionBuilder {
+    /// Adds a weight of one `lut` entry per index, in the ios18 form: both values stand in place.
+    pub fn lut_to_dense(&mut self, name: &str, indices: Value, lut: Value) -> Result<Var, BuildError> {
+        self.call(&DECL, name).inline("indices", indices).inline("lut", lut).single()
+    }
+}

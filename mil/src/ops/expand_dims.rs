@@ -1,0 +1,44 @@
+//! `expand_dims`: a tensor with more axes of length 1.
+
+use super::decl::{Effect, INT32, InferError, OpContext, OpDecl, Parameter, Results};
+use super::shape::{ELEMENTS, distinct_axes, known_ints};
+use crate::builder::{BuildError, FunctionBuilder, Var};
+use crate::opset::Opset;
+use crate::types::{Dimension, TensorType, ValueType};
+use crate::value::Value;
+
+/// The declaration.
+pub static DECL: OpDecl = OpDecl {
+    name: "expand_dims",
+    doc: "Gives `x` axes of length 1 that are `axes` of the result.",
+    since: Opset::Ios15,
+    parameters: &[Parameter::new("x", ELEMENTS), Parameter::new("axes", INT32).constant()],
+    results: Results::Exactly(1),
+    effect: Effect::Pure,
+    infer,
+};
+
+/// # Shapes
+/// The result has length 1 at each of `axes`, which count in the result, and the lengths of `x` in order at the others.
+fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {
+    let x = ctx.tensor("x")?;
+    let axes = known_ints(ctx, "axes")?.ok_or_else(|| InferError::Missing("axes".to_owned()))?;
+    let rank = x.rank() + axes.len();
+    let mut added = vec![false; rank];
+    for axis in distinct_axes("axes", &axes, rank)? {
+        if let Some(added) = added.get_mut(axis) {
+            *added = true;
+        }
+    }
+    let mut sizes = x.shape.iter().copied();
+    let size = |added: bool| if added { Some(Dimension::Fixed(1)) } else { sizes.next() };
+    let shape = added.into_iter().filter_map(size).collect();
+    Ok(vec![TensorType { dtype: x.dtype, shape }.into()])
+}
+
+impl FunctionBuilder {
+    /// Gives `x` axes of length 1 that are `axes` of the result.
+    pub fn expand_dims(&mut self, name: &str, x: &Var, axes: &[i32]) -> Result<Var, BuildError> {
+        self.call(&DECL, name).operand("x", x).constant("axes", Value::int32s(axes)).single()
+    }
+}

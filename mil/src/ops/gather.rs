@@ -1,0 +1,73 @@
+//! `gather`: slices of a tensor, taken along one axis by index.
+
+use super::decl::{BOOL, Domain, Effect, INT32, InferError, OpContext, OpDecl, Parameter, Results};
+use super::shape::{axis_or, compatible, known_int_or};
+use crate::builder::{BuildError, FunctionBuilder, Var};
+use crate::dtype::DataType;
+use crate::opset::Opset;
+use crate::types::{TensorType, ValueType};
+use crate::value::Value;
+
+const TABLE: Domain = Domain::OneOf(&[
+    DataType::Float16,
+    DataType::Float32,
+    DataType::Int32,
+    DataType::Int16,
+    DataType::UInt16,
+    DataType::Int8,
+    DataType::UInt8,
+]);
+const INDICES: Domain =
+    Domain::OneOf(&[DataType::Int32, DataType::Int16, DataType::UInt16, DataType::Int8, DataType::UInt8]);
+
+/// The declaration.
+pub static DECL: OpDecl = OpDecl {
+    name: "gather",
+    doc: "Takes the slices of `x` at `indices` along `axis`.",
+    since: Opset::Ios15,
+    parameters: &[
+        Parameter::new("x", TABLE),
+        Parameter::new("indices", INDICES),
+        Parameter::new("axis", INT32).constant().defaulted(),
+        Parameter::new("batch_dims", INT32).constant().defaulted(),
+        Parameter::new("validate_indices", BOOL).constant().defaulted(),
+    ],
+    results: Results::Exactly(1),
+    effect: Effect::Pure,
+    infer,
+};
+
+/// # Shapes
+/// `x: [batch.., before.., size, after..]`, `indices: [batch.., taken..]`, where `size` is at `axis` and there are
+/// `batch_dims` lengths of `batch`; the result is `[batch.., before.., taken.., after..]`.
+fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {
+    let x = ctx.tensor("x")?;
+    let indices = ctx.tensor("indices")?;
+    let axis = axis_or(ctx, "axis", 0, x.rank())?;
+    let batch_dims = known_int_or(ctx, "batch_dims", 0)?;
+    let batch_rank = usize::try_from(batch_dims).ok().filter(|rank| *rank <= axis.min(indices.rank()));
+    let batch_rank = batch_rank.ok_or_else(|| {
+        InferError::operand("batch_dims", format!("at most {}, up to `axis`", axis.min(indices.rank())), batch_dims)
+    })?;
+    let (before, from_axis) = x.shape.split_at(axis);
+    let (batch, taken) = indices.shape.split_at(batch_rank);
+    if !batch.iter().zip(before).all(|(a, b)| compatible(*a, *b)) {
+        return Err(InferError::operand("indices", format!("the first {batch_rank} axes of {x}"), indices));
+    }
+    let after = from_axis.iter().skip(1);
+    let shape = before.iter().chain(taken).chain(after).copied().collect();
+    Ok(vec![TensorType { dtype: x.dtype, shape }.into()])
+}
+
+impl FunctionBuilder {
+    /// Takes the slices of `x` at `indices` along `axis`. The indices must be within `x`: they are not validated.
+    pub fn gather(&mut self, name: &str, x: &Var, indices: &Var, axis: i32) -> Result<Var, BuildError> {
+        self.call(&DECL, name)
+            .operand("x", x)
+            .operand("indices", indices)
+            .constant("axis", Value::int32(axis))
+            .constant("batch_dims", Value::int32(0))
+            .constant("validate_indices", Value::bool(false))
+            .single()
+    }
+}

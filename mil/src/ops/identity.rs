@@ -1,0 +1,31 @@
+//! `identity`: its operand under another name.
+
+use super::decl::{Domain, Effect, InferError, OpContext, OpDecl, Parameter, Results};
+use crate::builder::{BuildError, FunctionBuilder, Var};
+use crate::opset::Opset;
+use crate::types::ValueType;
+
+/// The declaration.
+pub static DECL: OpDecl = OpDecl {
+    name: "identity",
+    doc: "Gives `x` another name.",
+    since: Opset::Ios15,
+    parameters: &[Parameter::new("x", Domain::Any)],
+    results: Results::Exactly(1),
+    effect: Effect::Pure,
+    infer,
+};
+
+fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {
+    match ctx.required("x")?.ty {
+        state @ ValueType::State(_) => Err(InferError::operand("x", "a value other than a state", state)),
+        other => Ok(vec![other.clone()]),
+    }
+}
+
+impl FunctionBuilder {
+    /// Gives `x` another name.
+    pub fn identity(&mut self, name: &str, x: &Var) -> Result<Var, BuildError> {
+        self.call(&DECL, name).operand("x", x).single()
+    }
+}

@@ -1,0 +1,80 @@
+//! `matmul`: matrix product of the last two axes.
+
+use super::decl::{BOOL, Effect, InferError, NUMBERS, OpContext, OpDecl, Parameter, Results};
+use super::shape::{broadcast_shapes, compatible, known_bool_or, same_dtype};
+use crate::builder::{BuildError, FunctionBuilder, Var};
+use crate::opset::Opset;
+use crate::types::{Dimension, TensorType, ValueType};
+use crate::value::Value;
+
+/// The declaration. Since ios17 `x` and `y` may differ in element type; the result has that of `x`.
+pub static DECL: OpDecl = OpDecl {
+    name: "matmul",
+    doc: "Multiplies the matrices in the last two axes of `x` and `y`.",
+    since: Opset::Ios15,
+    parameters: &[
+        Parameter::new("x", NUMBERS),
+        Parameter::new("y", NUMBERS),
+        Parameter::new("transpose_x", BOOL).constant().defaulted(),
+        Parameter::new("transpose_y", BOOL).constant().defaulted(),
+    ],
+    results: Results::Exactly(1),
+    effect: Effect::Pure,
+    infer,
+};
+
+/// # Shapes
+/// `x: [batch.., rows, inner]`, `y: [batch.., inner, columns]` where the batch axes broadcast; the result is
+/// `[batch.., rows, columns]`. `transpose_x` and `transpose_y` swap the last two axes first. A vector is a matrix of one
+/// row as `x` and of one column as `y`, whose axis the result does not have.
+fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {
+    let x = ctx.tensor("x")?;
+    let y = ctx.tensor("y")?;
+    if ctx.opset() < Opset::Ios17 {
+        same_dtype("y", x, y)?;
+    }
+    let (x_batch, rows, x_inner) = as_matrix("x", x, known_bool_or(ctx, "transpose_x", false)?)?;
+    let (y_batch, columns, y_inner) = as_matrix("y", y, !known_bool_or(ctx, "transpose_y", false)?)?;
+    let misfit = |what: &str| InferError::Mismatch(format!("{what} of {x} and {y} do not fit"));
+    if !compatible(x_inner, y_inner) {
+        return Err(misfit("inner axes"));
+    }
+    let mut shape = broadcast_shapes(x_batch, y_batch).ok_or_else(|| misfit("batch axes"))?;
+    shape.extend(rows);
+    shape.extend(columns);
+    Ok(vec![TensorType { dtype: x.dtype, shape }.into()])
+}
+
+/// Splits a shape into batch axes, the outer axis, which a vector has not, and the inner axis: the last one, or the last
+/// but one of a matrix where `inner_first` is set.
+fn as_matrix<'a>(
+    parameter: &str,
+    tensor: &'a TensorType,
+    inner_first: bool,
+) -> Result<(&'a [Dimension], Option<Dimension>, Dimension), InferError> {
+    match tensor.shape.as_slice() {
+        [] => Err(InferError::operand(parameter, "a tensor with axes", tensor)),
+        [inner] => Ok((&[], None, *inner)),
+        [batch @ .., inner, outer] if inner_first => Ok((batch, Some(*outer), *inner)),
+        [batch @ .., outer, inner] => Ok((batch, Some(*outer), *inner)),
+    }
+}
+
+impl FunctionBuilder {
+    /// Multiplies the matrices in the last two axes of `x` and `y`, each transposed first where its flag is set.
+    pub fn matmul(
+        &mut self,
+        name: &str,
+        x: &Var,
+        y: &Var,
+        transpose_x: bool,
+        transpose_y: bool,
+    ) -> Result<Var, BuildError> {
+        self.call(&DECL, name)
+            .operand("x", x)
+            .operand("y", y)
+            .constant("transpose_x", Value::bool(transpose_x))
+            .constant("transpose_y", Value::bool(transpose_y))
+            .single()
+    }
+}

@@ -1,0 +1,37 @@
+//! `read_state`: the tensor that a state holds.
+
+use super::decl::{Domain, Effect, InferError, OpContext, OpDecl, Parameter, Results};
+use super::special;
+use crate::builder::{BuildError, FunctionBuilder, Var};
+use crate::opset::Opset;
+use crate::types::{TensorType, ValueType};
+
+/// The declaration.
+pub static DECL: OpDecl = OpDecl {
+    name: special::READ_STATE,
+    doc: "Gives the tensor that the state `input` holds.",
+    since: Opset::Ios18,
+    parameters: &[Parameter::new("input", Domain::State)],
+    results: Results::Exactly(1),
+    effect: Effect::ReadsState,
+    infer,
+};
+
+fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {
+    Ok(vec![state(ctx)?.clone().into()])
+}
+
+/// The type of the tensor in the state that is the operand `input`.
+pub(super) fn state<'a>(ctx: &OpContext<'a>) -> Result<&'a TensorType, InferError> {
+    match ctx.required("input")?.ty {
+        ValueType::State(tensor) => Ok(tensor),
+        other => Err(InferError::operand("input", "a state", other)),
+    }
+}
+
+impl FunctionBuilder {
+    /// Reads `state`.
+    pub fn read_state(&mut self, name: &str, state: &Var) -> Result<Var, BuildError> {
+        self.call(&DECL, name).operand("input", state).single()
+    }
+}

@@ -1,0 +1,31 @@
+//! `reduce_argmax`: the index of the largest element along an axis.
+
+use super::decl::{Effect, OpDecl, Results};
+use super::reduce::{INDEX_ALONG_AXIS, infer_index_along_axis};
+use crate::builder::{BuildError, FunctionBuilder, Var};
+use crate::opset::Opset;
+use crate::value::Value;
+
+/// The declaration.
+pub static DECL: OpDecl = OpDecl {
+    name: "reduce_argmax",
+    doc: "Finds the index of the largest element of `x` along `axis`.",
+    since: Opset::Ios15,
+    parameters: INDEX_ALONG_AXIS,
+    results: Results::Exactly(1),
+    effect: Effect::Pure,
+    infer: infer_index_along_axis,
+};
+
+impl FunctionBuilder {
+    /// Finds the int32 index of the largest element of `x` along `axis`, which stays with length 1 where `keep_dims` is
+    /// set.
+    pub fn reduce_argmax(&mut self, name: &str, x: &Var, axis: i32, keep_dims: bool) -> Result<Var, BuildError> {
+        self.call(&DECL, name)
+            .operand("x", x)
+            .constant("axis", Value::int32(axis))
+            .constant("keep_dims", Value::bool(keep_dims))
+            .constant("output_dtype", Value::string("int32"))
+            .single()
+    }
+}

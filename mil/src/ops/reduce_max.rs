@@ -1,0 +1,29 @@
+//! `reduce_max`: the largest element over some axes.
+
+use super::decl::{Effect, OpDecl, Results};
+use super::reduce::{OVER_AXES, infer_over_axes};
+use crate::builder::{BuildError, FunctionBuilder, Var};
+use crate::opset::Opset;
+use crate::value::Value;
+
+/// The declaration.
+pub static DECL: OpDecl = OpDecl {
+    name: "reduce_max",
+    doc: "Finds the largest element of `x` over `axes`.",
+    since: Opset::Ios15,
+    parameters: OVER_AXES,
+    results: Results::Exactly(1),
+    effect: Effect::Pure,
+    infer: infer_over_axes,
+};
+
+impl FunctionBuilder {
+    /// Finds the largest element of `x` over `axes`, which stay with length 1 where `keep_dims` is set.
+    pub fn reduce_max(&mut self, name: &str, x: &Var, axes: &[i32], keep_dims: bool) -> Result<Var, BuildError> {
+        self.call(&DECL, name)
+            .operand("x", x)
+            .constant("axes", Value::int32s(axes))
+            .constant("keep_dims", Value::bool(keep_dims))
+            .single()
+    }
+}

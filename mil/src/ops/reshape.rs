@@ -1,0 +1,90 @@
+//! `reshape`: the same elements in another shape.
+
+use super::decl::{Effect, InferError, OpContext, OpDecl, POSITIONS, Parameter, Results};
+use super::shape::{ELEMENTS, MAX_RANK};
+use crate::builder::{BuildError, FunctionBuilder, Var};
+use crate::opset::Opset;
+use crate::types::{Dimension, TensorType, ValueType};
+use crate::value::Value;
+
+/// The declaration.
+pub static DECL: OpDecl = OpDecl {
+    name: "reshape",
+    doc: "Gives the elements of `x`, in their order, the shape `shape`.",
+    since: Opset::Ios15,
+    parameters: &[Parameter::new("x", ELEMENTS), Parameter::new("shape", POSITIONS)],
+    results: Results::Exactly(1),
+    effect: Effect::Pure,
+    infer,
+};
+
+/// # Shapes
+/// `shape` tells the result: -1, at most once, stands for what is left, and 0 for the length of `x` on the same axis.
+fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {
+    let x = ctx.tensor("x")?;
+    let shape_type = ctx.tensor("shape")?;
+    let shape = match ctx.ints("shape")? {
+        Some(target) => target_shape(x, &target)?,
+        None => unknown_shape(shape_type)?,
+    };
+    Ok(vec![TensorType { dtype: x.dtype, shape }.into()])
+}
+
+fn unknown_shape(shape: &TensorType) -> Result<Vec<Dimension>, InferError> {
+    let rank = match shape.shape.as_slice() {
+        [Dimension::Fixed(rank)] => usize::try_from(*rank).ok().filter(|rank| *rank <= MAX_RANK),
+        _ => None,
+    };
+    let rank =
+        rank.ok_or_else(|| InferError::operand("shape", format!("a vector of up to {MAX_RANK} lengths"), shape))?;
+    Ok(vec![Dimension::Unknown; rank])
+}
+
+fn target_shape(x: &TensorType, target: &[i64]) -> Result<Vec<Dimension>, InferError> {
+    let refused = |expected: String| InferError::operand("shape", expected, format!("{target:?}"));
+    let mut shape = Vec::with_capacity(target.len());
+    let mut left_over = None;
+    for (index, size) in target.iter().enumerate() {
+        shape.push(match (*size, u64::try_from(*size)) {
+            (0, _) if target.len() == x.rank() => x.shape.get(index).copied().unwrap_or(Dimension::Unknown),
+            (0, _) => return Err(refused(format!("{} lengths where one is 0, as {x} has axes", x.rank()))),
+            (_, Ok(size)) => Dimension::Fixed(size),
+            (-1, _) if left_over.is_none() => {
+                left_over = Some(index);
+                Dimension::Unknown
+            }
+            _ => return Err(refused("lengths, of which one may be -1".to_owned())),
+        });
+    }
+    let misfit = || refused(format!("a shape for the elements of {x}"));
+    let product = |sizes: &mut dyn Iterator<Item = &Dimension>| -> Result<Option<u64>, InferError> {
+        let mut product = Some(1_u64);
+        for size in sizes {
+            product = match (product, size.fixed()) {
+                (Some(product), Some(size)) => Some(product.checked_mul(size).ok_or_else(misfit)?),
+                _ => None,
+            };
+        }
+        Ok(product)
+    };
+    let count = product(&mut x.shape.iter())?;
+    let others = shape.iter().enumerate().filter(|(index, _)| Some(*index) != left_over).map(|(_, size)| size);
+    if let (Some(count), Some(rest)) = (count, product(&mut others.into_iter())?) {
+        match left_over.and_then(|index| shape.get_mut(index)) {
+            Some(size) => {
+                let quotient = count.checked_div(rest).filter(|size| size.checked_mul(rest) == Some(count));
+                *size = Dimension::Fixed(quotient.ok_or_else(misfit)?);
+            }
+            None if rest != count => return Err(misfit()),
+            None => {}
+        }
+    }
+    Ok(shape)
+}
+
+impl FunctionBuilder {
+    /// Gives `x` another shape; one length may be -1, which stands for what is left.
+    pub fn reshape(&mut self, name: &str, x: &Var, shape: &[i32]) -> Result<Var, BuildError> {
+        self.call(&DECL, name).operand("x", x).constant("shape", Value::int32s(shape)).single()
+    }
+}

@@ -1,0 +1,152 @@
+//! What `slice_by_index` and `slice_update` share: the shape of a slice with begins, ends, strides and masks.
+
+use super::decl::{InferError, OpContext};
+use super::shape::{known, one_per_axis};
+use crate::types::{Dimension, TensorType};
+use crate::value::Value;
+
+/// Masks of a slice; each is empty, which means no axis, or has one element per axis.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SliceMasks {
+    /// Axes that start at the first element, whatever `begin` says.
+    pub begin_mask: Vec<bool>,
+    /// Axes that stop behind the last element, whatever `end` says.
+    pub end_mask: Vec<bool>,
+    /// Axes of which only the element at `begin` is taken, and which the result does not have.
+    pub squeeze_mask: Vec<bool>,
+}
+
+impl SliceMasks {
+    /// The masks with the names of their parameters.
+    pub(super) fn parameters(&self) -> [(&'static str, &[bool]); 3] {
+        [("begin_mask", &self.begin_mask), ("end_mask", &self.end_mask), ("squeeze_mask", &self.squeeze_mask)]
+    }
+}
+
+/// The shape of the slice of `x` that the operands of `ctx` describe.
+///
+/// Where `begin`, `end` or an axis of `x` is not known, neither is the length of the slice, but for the lengths 0 and 1 of
+/// axes that are sliced within their bounds.
+pub(super) fn slice_shape(ctx: &OpContext<'_>, x: &TensorType) -> Result<Vec<Dimension>, InferError> {
+    let rank = x.rank();
+    let begin = bounds(ctx, "begin", rank)?;
+    let end = bounds(ctx, "end", rank)?;
+    let stride = known(ctx, "stride", ctx.ints("stride")?)?;
+    let stride = per_axis("stride", stride.as_deref(), rank, 1)?;
+    let begin_mask = mask(ctx, "begin_mask", rank)?;
+    let end_mask = mask(ctx, "end_mask", rank)?;
+    let squeeze_mask = mask(ctx, "squeeze_mask", rank)?;
+    let mut shape = Vec::with_capacity(rank);
+    let at = |bounds: &Option<Vec<i64>>, axis: usize| bounds.as_ref().and_then(|bounds| bounds.get(axis).copied());
+    for (axis, (size, stride)) in x.shape.iter().zip(stride).enumerate() {
+        let flag = |mask: &[bool]| mask.get(axis).copied().unwrap_or(false);
+        let bound = |masked: bool, value: Option<i64>| match (masked, value) {
+            (true, _) => Bound::Open,
+            (false, Some(value)) => Bound::At(value),
+            (false, None) => Bound::Unknown,
+        };
+        let begin = bound(flag(&begin_mask), at(&begin, axis));
+        if flag(&squeeze_mask) {
+            check_index(axis, *size, begin)?;
+        } else {
+            shape.push(length(axis, *size, begin, bound(flag(&end_mask), at(&end, axis)), stride)?);
+        }
+    }
+    Ok(shape)
+}
+
+/// Where a slice of one axis begins or ends.
+#[derive(Clone, Copy)]
+enum Bound {
+    /// At the outermost element.
+    Open,
+    /// At this index, which counts from the end where it is negative.
+    At(i64),
+    /// Where the running program says.
+    Unknown,
+}
+
+fn bounds(ctx: &OpContext<'_>, parameter: &str, rank: usize) -> Result<Option<Vec<i64>>, InferError> {
+    one_per_axis(parameter, ctx.tensor(parameter)?, rank)?;
+    match ctx.ints(parameter)? {
+        Some(values) => per_axis(parameter, Some(&values), rank, 0).map(Some),
+        None => Ok(None),
+    }
+}
+
+fn mask(ctx: &OpContext<'_>, parameter: &str, rank: usize) -> Result<Vec<bool>, InferError> {
+    let values = known(ctx, parameter, ctx.value(parameter, "constant booleans", Value::as_bools)?)?;
+    per_axis(parameter, values, rank, false)
+}
+
+fn per_axis<T: Copy>(parameter: &str, values: Option<&[T]>, rank: usize, default: T) -> Result<Vec<T>, InferError> {
+    match values {
+        None => Ok(vec![default; rank]),
+        Some(values) if values.len() == rank => Ok(values.to_vec()),
+        Some(values) => {
+            Err(InferError::operand(parameter, format!("{rank} elements"), format!("{} elements", values.len())))
+        }
+    }
+}
+
+fn check_index(axis: usize, size: Dimension, begin: Bound) -> Result<(), InferError> {
+    if let (Bound::At(index), Some(size)) = (begin, size.fixed()) {
+        let size = i128::from(size);
+        if !(-size..size).contains(&i128::from(index)) {
+            return Err(InferError::operand("begin", format!("an index into axis {axis} of length {size}"), index));
+        }
+    }
+    Ok(())
+}
+
+fn length(axis: usize, size: Dimension, begin: Bound, end: Bound, stride: i64) -> Result<Dimension, InferError> {
+    if stride == 0 {
+        return Err(InferError::operand("stride", "strides other than 0", format!("0 on axis {axis}")));
+    }
+    let forward = stride > 0;
+    if let (Bound::At(begin), Bound::At(end)) = (begin, end)
+        && (begin < 0) == (end < 0)
+        && if forward { end < begin } else { begin < end }
+    {
+        let found = format!("{begin} to {end} by {stride}");
+        return Err(InferError::operand("end", format!("an end behind `begin` on axis {axis}"), found));
+    }
+    let Some(size) = size.fixed() else { return Ok(length_within_bounds(begin, end, stride)) };
+    let size = i128::from(size);
+    let (lowest, highest) = if forward { (0, size) } else { (-1, size - 1) };
+    let (first, behind) = if forward { (lowest, highest) } else { (highest, lowest) };
+    let resolve = |bound: Bound, open: i128| match bound {
+        Bound::Open => Some(open),
+        Bound::At(index) => {
+            let index = i128::from(index);
+            Some(if index < 0 { index + size } else { index }.clamp(lowest, highest))
+        }
+        Bound::Unknown => None,
+    };
+    let (Some(begin), Some(end)) = (resolve(begin, first), resolve(end, behind)) else { return Ok(Dimension::Unknown) };
+    Ok(steps(begin, end, stride))
+}
+
+/// The length of a slice of an axis of unknown length, where it can be told.
+fn length_within_bounds(begin: Bound, end: Bound, stride: i64) -> Dimension {
+    match (begin, end) {
+        (Bound::At(begin), Bound::At(end)) if (begin < 0) == (end < 0) => {
+            match steps(i128::from(begin), i128::from(end), stride) {
+                determined @ Dimension::Fixed(0 | 1) => determined,
+                _ => Dimension::Unknown,
+            }
+        }
+        (Bound::At(-1), Bound::Open) if stride > 0 => Dimension::Fixed(1),
+        (Bound::At(0), Bound::Open) if stride < 0 => Dimension::Fixed(1),
+        _ => Dimension::Unknown,
+    }
+}
+
+/// How many indices from `begin` towards `end` there are.
+fn steps(begin: i128, end: i128, stride: i64) -> Dimension {
+    let stride = i128::from(stride);
+    let distance = if stride > 0 { end - begin } else { begin - end };
+    let stride = stride.abs();
+    let count = if distance <= 0 { 0 } else { (distance - 1) / stride + 1 };
+    u64::try_from(count).map_or(Dimension::Unknown, Dimension::Fixed)
+}

@@ -1,0 +1,32 @@
+//! `softmax`: exponentials over their sum along an axis.
+
+use super::decl::{Effect, FLOATS, INT32, InferError, OpContext, OpDecl, Parameter, Results};
+use super::shape::axis_or;
+use crate::builder::{BuildError, FunctionBuilder, Var};
+use crate::opset::Opset;
+use crate::types::ValueType;
+use crate::value::Value;
+
+/// The declaration.
+pub static DECL: OpDecl = OpDecl {
+    name: "softmax",
+    doc: "Divides the exponentials of `x` by their sum along `axis`.",
+    since: Opset::Ios15,
+    parameters: &[Parameter::new("x", FLOATS), Parameter::new("axis", INT32).constant().defaulted()],
+    results: Results::Exactly(1),
+    effect: Effect::Pure,
+    infer,
+};
+
+fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {
+    let x = ctx.tensor("x")?;
+    axis_or(ctx, "axis", -1, x.rank())?;
+    Ok(vec![x.clone().into()])
+}
+
+impl FunctionBuilder {
+    /// Divides the exponentials of `x` by their sum along `axis`.
+    pub fn softmax(&mut self, name: &str, x: &Var, axis: i32) -> Result<Var, BuildError> {
+        self.call(&DECL, name).operand("x", x).constant("axis", Value::int32(axis)).single()
+    }
+}

@@ -1,0 +1,115 @@
+//! `split`: parts of a tensor along an axis.
+
+use super::decl::{Domain, Effect, INT32, InferError, OpContext, OpDecl, Parameter, Results};
+use super::shape::{MAX_RANK, axis_or, known, known_ints};
+use crate::builder::{BuildError, FunctionBuilder, Var};
+use crate::dtype::DataType;
+use crate::opset::Opset;
+use crate::types::{Dimension, TensorType, ValueType};
+use crate::value::Value;
+
+const SPLITTABLE: Domain = Domain::OneOf(&[DataType::Float16, DataType::Float32, DataType::Int32, DataType::Bool]);
+
+/// The most parts that a number in the program may ask for; it keeps a hostile number from taking memory.
+const MAX_PARTS: usize = 65_536;
+
+/// The declaration.
+pub static DECL: OpDecl = OpDecl {
+    name: "split",
+    doc: "Cuts `x` along `axis` into equal parts, or parts of `split_sizes`.",
+    since: Opset::Ios15,
+    parameters: &[
+        Parameter::new("x", SPLITTABLE),
+        Parameter::new("num_splits", INT32).constant().optional(),
+        Parameter::new("split_sizes", INT32).constant().optional(),
+        Parameter::new("axis", INT32).constant(),
+    ],
+    results: Results::Several,
+    effect: Effect::Pure,
+    infer,
+};
+
+/// How [`FunctionBuilder::split`] cuts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Split<'a> {
+    /// Into this many parts of equal length.
+    Equal(i32),
+    /// Into parts of these lengths.
+    Sizes(&'a [i32]),
+}
+
+/// # Shapes
+/// Each result is like `x` but on `axis`, where the lengths of all results add up to that of `x`.
+fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {
+    let x = ctx.tensor("x")?;
+    if x.rank() > MAX_RANK {
+        return Err(InferError::operand(
+            "x",
+            format!("a tensor of rank {MAX_RANK} at most"),
+            format!("rank {}", x.rank()),
+        ));
+    }
+    ctx.required("axis")?;
+    let axis = axis_or(ctx, "axis", 0, x.rank())?;
+    let size = x.shape.get(axis).copied().unwrap_or(Dimension::Unknown);
+    let part = |size: Dimension| {
+        let mut shape = x.shape.clone();
+        if let Some(axis) = shape.get_mut(axis) {
+            *axis = size;
+        }
+        ValueType::Tensor(TensorType { dtype: x.dtype, shape })
+    };
+    Ok(part_sizes(ctx, size)?.into_iter().map(part).collect())
+}
+
+fn part_sizes(ctx: &OpContext<'_>, size: Dimension) -> Result<Vec<Dimension>, InferError> {
+    let num_splits = ctx.value("num_splits", "a constant integer", Value::as_int)?;
+    let num_splits = known(ctx, "num_splits", num_splits)?;
+    let Some(sizes) = known_ints(ctx, "split_sizes")? else {
+        let count = num_splits.ok_or_else(|| InferError::Missing("num_splits` or `split_sizes".to_owned()))?;
+        return equal_sizes(count, size);
+    };
+    let refused = |expected: String| InferError::operand("split_sizes", expected, format!("{sizes:?}"));
+    if num_splits.is_some_and(|count| usize::try_from(count) != Ok(sizes.len())) {
+        return Err(refused("as many lengths as `num_splits` says".to_owned()));
+    }
+    if sizes.is_empty() || sizes.len() > MAX_PARTS {
+        return Err(refused(format!("1 to {MAX_PARTS} lengths")));
+    }
+    let lengths = sizes.iter().map(|size| u64::try_from(*size)).collect::<Result<Vec<_>, _>>();
+    let lengths = lengths.map_err(|_| refused("lengths".to_owned()))?;
+    let total = lengths.iter().try_fold(0_u64, |total, length| total.checked_add(*length));
+    if size.fixed().is_some_and(|size| total != Some(size)) {
+        return Err(refused(format!("lengths that add up to {size}")));
+    }
+    Ok(lengths.into_iter().map(Dimension::Fixed).collect())
+}
+
+fn equal_sizes(count: i64, size: Dimension) -> Result<Vec<Dimension>, InferError> {
+    let refused = |expected: String| InferError::operand("num_splits", expected, count);
+    let parts = usize::try_from(count).ok().filter(|parts| (1..=MAX_PARTS).contains(parts));
+    let parts = parts.ok_or_else(|| refused(format!("1 to {MAX_PARTS}")))?;
+    let length = match size {
+        Dimension::Unknown => Dimension::Unknown,
+        Dimension::Fixed(size) => {
+            let divisor = u64::try_from(parts).unwrap_or(u64::MAX);
+            if size % divisor != 0 {
+                return Err(refused(format!("a divisor of the length {size}")));
+            }
+            Dimension::Fixed(size / divisor)
+        }
+    };
+    Ok(vec![length; parts])
+}
+
+impl FunctionBuilder {
+    /// Cuts `x` along `axis`.
+    pub fn split(&mut self, name: &str, x: &Var, parts: Split<'_>, axis: i32) -> Result<Vec<Var>, BuildError> {
+        let call = self.call(&DECL, name).operand("x", x);
+        let call = match parts {
+            Split::Equal(count) => call.constant("num_splits", Value::int32(count)),
+            Split::Sizes(sizes) => call.constant("split_sizes", Value::int32s(sizes)),
+        };
+        call.constant("axis", Value::int32(axis)).finish()
+    }
+}

@@ -1,0 +1,48 @@
+//! `squeeze`: a tensor without some of its axes of length 1.
+
+use super::decl::{Effect, INT32, InferError, OpContext, OpDecl, Parameter, Results};
+use super::shape::{ELEMENTS, compatible, distinct_axes, known_ints};
+use crate::builder::{BuildError, FunctionBuilder, Var};
+use crate::opset::Opset;
+use crate::types::{Dimension, TensorType, ValueType};
+use crate::value::Value;
+
+/// The declaration.
+pub static DECL: OpDecl = OpDecl {
+    name: "squeeze",
+    doc: "Takes `axes`, or every axis, of length 1 from `x`.",
+    since: Opset::Ios15,
+    parameters: &[Parameter::new("x", ELEMENTS), Parameter::new("axes", INT32).constant().optional()],
+    results: Results::Exactly(1),
+    effect: Effect::Pure,
+    infer,
+};
+
+/// # Shapes
+/// `x` without `axes`, which have length 1. Without `axes`, an axis of unknown length is taken to be longer than 1.
+fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {
+    let x = ctx.tensor("x")?;
+    let one = Dimension::Fixed(1);
+    let Some(axes) = known_ints(ctx, "axes")? else {
+        let shape = x.shape.iter().copied().filter(|size| *size != one).collect();
+        return Ok(vec![TensorType { dtype: x.dtype, shape }.into()]);
+    };
+    let mut gone = vec![false; x.rank()];
+    for axis in distinct_axes("axes", &axes, x.rank())? {
+        if !x.shape.get(axis).is_some_and(|size| compatible(*size, one)) {
+            return Err(InferError::operand("axes", format!("axes of {x} of length 1"), format!("axis {axis}")));
+        }
+        if let Some(gone) = gone.get_mut(axis) {
+            *gone = true;
+        }
+    }
+    let shape = x.shape.iter().zip(gone).filter(|(_, gone)| !gone).map(|(size, _)| *size).collect();
+    Ok(vec![TensorType { dtype: x.dtype, shape }.into()])
+}
+
+impl FunctionBuilder {
+    /// Takes `axes`, which have length 1, from `x`.
+    pub fn squeeze(&mut self, name: &str, x: &Var, axes: &[i32]) -> Result<Var, BuildError> {
+        self.call(&DECL, name).operand("x", x).constant("axes", Value::int32s(axes)).single()
+    }
+}

@@ -1,0 +1,39 @@
+//! `transpose`: a tensor with its axes in another order.
+
+use super::decl::{Effect, INT32, InferError, OpContext, OpDecl, Parameter, Results};
+use super::shape::{ELEMENTS, distinct_axes, known_ints};
+use crate::builder::{BuildError, FunctionBuilder, Var};
+use crate::opset::Opset;
+use crate::types::{TensorType, ValueType};
+use crate::value::Value;
+
+/// The declaration.
+pub static DECL: OpDecl = OpDecl {
+    name: "transpose",
+    doc: "Puts the axes of `x` in the order `perm`.",
+    since: Opset::Ios15,
+    parameters: &[Parameter::new("x", ELEMENTS), Parameter::new("perm", INT32).constant()],
+    results: Results::Exactly(1),
+    effect: Effect::Pure,
+    infer,
+};
+
+/// # Shapes
+/// Axis `i` of the result is axis `perm[i]` of `x`.
+fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {
+    let x = ctx.tensor("x")?;
+    let perm = known_ints(ctx, "perm")?.ok_or_else(|| InferError::Missing("perm".to_owned()))?;
+    let axes = distinct_axes("perm", &perm, x.rank())?;
+    if axes.len() != x.rank() {
+        return Err(InferError::operand("perm", format!("all axes of {x}"), format!("{perm:?}")));
+    }
+    let shape = axes.iter().filter_map(|axis| x.shape.get(*axis).copied()).collect();
+    Ok(vec![TensorType { dtype: x.dtype, shape }.into()])
+}
+
+impl FunctionBuilder {
+    /// Puts the axes of `x` in the order `perm`.
+    pub fn transpose(&mut self, name: &str, x: &Var, perm: &[i32]) -> Result<Var, BuildError> {
+        self.call(&DECL, name).operand("x", x).constant("perm", Value::int32s(perm)).single()
+    }
+}
