@@ -162,6 +162,7 @@ pub enum InferError {
 
 impl InferError {
     /// An operand that is not what the op takes.
+    #[expect(clippy::needless_pass_by_value, reason = "callers give references and temporaries alike")]
     pub fn operand(parameter: &str, expected: impl Into<String>, found: impl ToString) -> Self {
         Self::Operand { parameter: parameter.to_owned(), expected: expected.into(), found: found.to_string() }
     }
