@@ -45,3 +45,33 @@ impl FunctionBuilder {
         self.call(&DECL, name).operand("x", x).constant("dtype", Value::string(dtype.text_name())).single()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{Operands, int32, tensor};
+
+    fn cast(name: &str, opset: Opset) -> Result<Vec<ValueType>, InferError> {
+        let operands = Operands::default().with("x", int32(&[1, -1])).constant("dtype", Value::string(name));
+        operands.infer_in(&DECL, opset)
+    }
+
+    #[test]
+    fn the_shape_stays() {
+        assert_eq!(cast("fp16", Opset::Ios15), Ok(vec![tensor(DataType::Float16, &[1, -1])]));
+        assert_eq!(cast("uint16", Opset::Ios17), Ok(vec![tensor(DataType::UInt16, &[1, -1])]));
+    }
+
+    #[test]
+    fn short_integers_came_with_ios17() {
+        assert!(cast("int16", Opset::Ios16).is_err());
+    }
+
+    #[test]
+    fn other_types_and_names_are_refused() {
+        assert!(cast("int4", Opset::Ios18).is_err());
+        assert!(cast("string", Opset::Ios18).is_err());
+        assert!(cast("float", Opset::Ios18).is_err());
+        assert!(Operands::default().with("x", int32(&[1])).infer(&DECL).is_err());
+    }
+}

@@ -72,3 +72,54 @@ impl FunctionBuilder {
             .single()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{Operands, fp16, int32};
+
+    fn concat(shapes: &[&[i64]], axis: i32, interleave: bool) -> Result<Vec<ValueType>, InferError> {
+        let values: Vec<_> = shapes.iter().map(|shape| fp16(shape)).collect();
+        Operands::default()
+            .with_all("values", &values)
+            .constant("axis", Value::int32(axis))
+            .constant("interleave", Value::bool(interleave))
+            .infer(&DECL)
+    }
+
+    #[test]
+    fn lengths_add_up_along_the_axis() {
+        assert_eq!(concat(&[&[2, 3], &[2, 4], &[2, 1]], -1, false), Ok(vec![fp16(&[2, 8])]));
+        assert_eq!(concat(&[&[2, 3]], 0, false), Ok(vec![fp16(&[2, 3])]));
+        assert_eq!(concat(&[&[], &[], &[]], 0, false), Ok(vec![fp16(&[3])]));
+    }
+
+    #[test]
+    fn an_unknown_length_along_the_axis_leaves_it_open_and_elsewhere_is_settled_by_the_others() {
+        assert_eq!(concat(&[&[2, 3], &[2, -1]], 1, false), Ok(vec![fp16(&[2, -1])]));
+        assert_eq!(concat(&[&[-1, 3], &[2, 3]], 1, false), Ok(vec![fp16(&[2, 6])]));
+        assert!(concat(&[&[-1, 3], &[2, 3], &[4, 3]], 1, false).is_err());
+    }
+
+    #[test]
+    fn interleaved_values_have_one_shape() {
+        assert_eq!(concat(&[&[2, 3], &[2, 3]], 1, true), Ok(vec![fp16(&[2, 6])]));
+        assert!(concat(&[&[2, 3], &[2, 4]], 1, true).is_err());
+    }
+
+    #[test]
+    fn values_that_do_not_fit_are_refused() {
+        assert!(concat(&[&[2, 3], &[3, 3]], 1, false).is_err());
+        assert!(concat(&[&[2, 3], &[2]], 1, false).is_err());
+        assert!(concat(&[&[2, 3], &[2, 3]], 2, false).is_err());
+        assert!(concat(&[&[i64::MAX], &[i64::MAX], &[i64::MAX]], 0, false).is_err());
+        assert!(concat(&[], 0, false).is_err());
+        let mixed = Operands::default().with_all("values", &[fp16(&[1]), int32(&[1])]);
+        assert!(mixed.constant("axis", Value::int32(0)).infer(&DECL).is_err());
+    }
+
+    #[test]
+    fn the_axis_must_be_given() {
+        assert!(Operands::default().with_all("values", &[fp16(&[1])]).infer(&DECL).is_err());
+    }
+}

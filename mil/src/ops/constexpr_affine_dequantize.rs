@@ -48,3 +48,33 @@ fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {
     }
     Ok(vec![TensorType { dtype: scale.dtype, shape: data.shape.clone() }.into()])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{Operands, fp16, tensor};
+    use crate::value::Value;
+
+    fn infer(scale: &[i64], zero_point: &[i64], axis: i32) -> Result<Vec<ValueType>, InferError> {
+        Operands::default()
+            .with("quantized_data", tensor(DataType::Int8, &[4, 8]))
+            .with("scale", fp16(scale))
+            .with("zero_point", tensor(DataType::Int8, zero_point))
+            .constant("axis", Value::int32(axis))
+            .infer_in(&DECL, Opset::Ios16)
+    }
+
+    #[test]
+    fn scalars_and_vectors_along_the_axis_fit() {
+        assert_eq!(infer(&[4], &[], 0), Ok(vec![fp16(&[4, 8])]));
+        assert_eq!(infer(&[8], &[8], -1), Ok(vec![fp16(&[4, 8])]));
+    }
+
+    #[test]
+    fn other_shapes_and_axes_are_refused() {
+        assert!(infer(&[4], &[], 1).is_err());
+        assert!(infer(&[], &[3], 0).is_err());
+        assert!(infer(&[4, 1], &[], 0).is_err());
+        assert!(infer(&[], &[], 2).is_err());
+    }
+}

@@ -76,3 +76,58 @@ impl FunctionBuilder {
         call.single()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{Operands, fp16};
+    use crate::value::BlobReference;
+
+    fn blob(dtype: DataType, shape: &[u64]) -> Value {
+        let reference = BlobReference { file_name: "weights".to_owned(), offset: 64 };
+        Value::blob(TensorType::fixed(dtype, shape), reference)
+    }
+
+    fn infer(data: &[u64], scale: &[u64], offset: Option<Value>) -> Result<Vec<ValueType>, InferError> {
+        let mut operands = Operands::default()
+            .constant("data", blob(DataType::UInt4, data))
+            .constant("scale", blob(DataType::Float16, scale));
+        if let Some(offset) = offset {
+            operands = operands.constant("offset", offset);
+        }
+        operands.infer(&DECL)
+    }
+
+    #[test]
+    fn the_result_has_the_shape_of_the_data_and_the_type_of_the_scale() {
+        assert_eq!(infer(&[32, 64], &[32, 1], None), Ok(vec![fp16(&[32, 64])]));
+        let offset = blob(DataType::UInt4, &[32, 2]);
+        assert_eq!(infer(&[32, 64], &[32, 2], Some(offset)), Ok(vec![fp16(&[32, 64])]));
+        let offset = blob(DataType::Float16, &[32, 2]);
+        assert_eq!(infer(&[32, 64], &[32, 2], Some(offset)), Ok(vec![fp16(&[32, 64])]));
+    }
+
+    #[test]
+    fn blocks_must_divide_the_data() {
+        assert!(infer(&[32, 64], &[32, 3], None).is_err());
+        assert!(infer(&[32, 64], &[32, 0], None).is_err());
+        assert!(infer(&[32, 64], &[32], None).is_err());
+        assert!(infer(&[], &[], None).is_err());
+    }
+
+    #[test]
+    fn an_offset_must_be_like_the_scale_with_elements_like_the_data() {
+        assert!(infer(&[32, 64], &[32, 2], Some(blob(DataType::UInt4, &[32, 1]))).is_err());
+        assert!(infer(&[32, 64], &[32, 2], Some(blob(DataType::Int4, &[32, 2]))).is_err());
+    }
+
+    #[test]
+    fn the_builder_leaves_an_absent_offset_out() {
+        let mut builder = FunctionBuilder::new(Opset::Ios18);
+        let data = blob(DataType::Int8, &[4, 8]);
+        let weight = builder.blockwise_shift_scale("w", data, blob(DataType::Float16, &[4, 1]), None);
+        let weight = weight.expect("the scale fits");
+        let function = builder.finish(&[&weight]);
+        assert_eq!(function.block.operations[0].inputs.keys().collect::<Vec<_>>(), ["data", "scale"]);
+    }
+}

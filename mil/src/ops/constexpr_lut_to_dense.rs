@@ -118,3 +118,87 @@ impl FunctionBuilder {
         self.call(&DECL, name).inline("indices", indices).inline("lut", lut).single()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{Operands, fp16, tensor};
+    use crate::value::{BlobReference, TensorData, ValueData};
+
+    fn blob(dtype: DataType, shape: &[u64]) -> Value {
+        let reference = BlobReference { file_name: "weights".to_owned(), offset: 64 };
+        Value::blob(TensorType::fixed(dtype, shape), reference)
+    }
+
+    fn grouped(index: DataType, indices: &[u64], lut: &[u64], axis: Option<i32>) -> Result<Vec<ValueType>, InferError> {
+        let mut operands =
+            Operands::default().constant("indices", blob(index, indices)).constant("lut", blob(DataType::Float16, lut));
+        if let Some(axis) = axis {
+            operands = operands.constant("vector_axis", Value::int32(axis));
+        }
+        operands.infer(&DECL)
+    }
+
+    fn packed(bytes: u64, entries: u64, shape: &[u32]) -> Result<Vec<ValueType>, InferError> {
+        let words = shape.iter().flat_map(|size| size.to_le_bytes()).collect();
+        let shape = Value {
+            ty: TensorType::fixed(DataType::UInt32, &[shape.len() as u64]).into(),
+            data: ValueData::Tensor(TensorData::Bytes(words)),
+        };
+        Operands::default()
+            .constant("indices", blob(DataType::UInt8, &[bytes]))
+            .constant("lut", blob(DataType::Float16, &[entries]))
+            .constant("shape", shape)
+            .infer_in(&DECL, Opset::Ios16)
+    }
+
+    #[test]
+    fn one_table_per_group_of_channels_gives_the_shape_of_the_indices() {
+        let published = grouped(DataType::UInt6, &[2048, 1024, 1, 1], &[512, 1, 1, 1, 64, 1], None);
+        assert_eq!(published, Ok(vec![fp16(&[2048, 1024, 1, 1])]));
+    }
+
+    #[test]
+    fn vectors_lengthen_their_axis() {
+        let halves = grouped(DataType::UInt4, &[16, 32], &[2, 1, 16, 2], Some(0));
+        assert_eq!(halves, Ok(vec![fp16(&[32, 32])]));
+        assert_eq!(grouped(DataType::UInt4, &[16, 32], &[2, 1, 16, 1], Some(-1)), Ok(vec![fp16(&[16, 32])]));
+        assert!(grouped(DataType::UInt4, &[16, 32], &[2, 1, 16, 2], None).is_err());
+        assert!(grouped(DataType::UInt4, &[16, 32], &[2, 1, 16, 2], Some(2)).is_err());
+        assert!(grouped(DataType::UInt4, &[u64::MAX, 1], &[1, 1, 16, u64::MAX], Some(0)).is_err());
+    }
+
+    #[test]
+    fn the_table_must_have_an_entry_per_index_and_groups_that_divide() {
+        assert!(grouped(DataType::UInt4, &[16, 32], &[2, 1, 8, 1], None).is_err());
+        assert!(grouped(DataType::UInt4, &[16, 32], &[3, 1, 16, 1], None).is_err());
+        assert!(grouped(DataType::UInt4, &[16, 32], &[0, 1, 16, 1], None).is_err());
+        assert!(grouped(DataType::UInt4, &[16, 32], &[1, 16, 1], None).is_err());
+        assert!(grouped(DataType::UInt4, &[16, 32], &[16], None).is_err());
+        assert!(grouped(DataType::UInt4, &[], &[16, 1], None).is_err());
+        assert!(grouped(DataType::Int4, &[16, 32], &[1, 1, 16, 1], None).is_err());
+    }
+
+    #[test]
+    fn the_older_form_takes_its_shape_from_an_attribute() {
+        assert_eq!(packed(49_536, 64, &[258, 1, 256]), Ok(vec![fp16(&[258, 1, 256])]));
+        assert_eq!(packed(2, 4, &[5]), Ok(vec![fp16(&[5])]));
+    }
+
+    #[test]
+    fn the_older_form_must_have_the_bytes_of_its_shape() {
+        assert!(packed(49_535, 64, &[258, 1, 256]).is_err());
+        assert!(packed(3, 8, &[8]).is_err());
+        assert!(packed(1, 4, &[u32::MAX, u32::MAX, u32::MAX]).is_err());
+    }
+
+    #[test]
+    fn the_builder_puts_both_values_in_place() {
+        let mut builder = FunctionBuilder::new(Opset::Ios18);
+        let indices = blob(DataType::UInt4, &[16, 32]);
+        let weight =
+            builder.lut_to_dense("weight", indices, blob(DataType::Float16, &[2, 1, 16, 1])).expect("the table fits");
+        assert_eq!(weight.ty, tensor(DataType::Float16, &[16, 32]));
+        assert_eq!(builder.finish(&[&weight]).block.operations.len(), 1);
+    }
+}

@@ -33,3 +33,22 @@ pub fn compare_x_y(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {
     same_dtype("y", x, y)?;
     Ok(vec![TensorType { dtype: DataType::Bool, shape: broadcast(x, y)? }.into()])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::add;
+    use crate::ops::testing::{Operands, fp16};
+
+    #[test]
+    fn a_scalar_fits_everything() {
+        let operands = Operands::default().with("x", fp16(&[2, -1])).with("y", fp16(&[]));
+        assert_eq!(operands.infer(&add::DECL), Ok(vec![fp16(&[2, -1])]));
+    }
+
+    #[test]
+    fn a_state_is_no_operand() {
+        let state = ValueType::State(TensorType::fixed(DataType::Float16, &[2]));
+        assert!(Operands::default().with("x", state).with("y", fp16(&[2])).infer(&add::DECL).is_err());
+    }
+}

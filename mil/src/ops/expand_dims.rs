@@ -42,3 +42,28 @@ impl FunctionBuilder {
         self.call(&DECL, name).operand("x", x).constant("axes", Value::int32s(axes)).single()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{Operands, fp16};
+
+    fn expand(x: &[i64], axes: &[i32]) -> Result<Vec<ValueType>, InferError> {
+        Operands::default().with("x", fp16(x)).constant("axes", Value::int32s(axes)).infer(&DECL)
+    }
+
+    #[test]
+    fn axes_count_in_the_result() {
+        assert_eq!(expand(&[2, -1], &[1]), Ok(vec![fp16(&[2, 1, -1])]));
+        assert_eq!(expand(&[2, 3], &[-1, 0]), Ok(vec![fp16(&[1, 2, 3, 1])]));
+        assert_eq!(expand(&[], &[0]), Ok(vec![fp16(&[1])]));
+    }
+
+    #[test]
+    fn axes_outside_of_the_result_or_twice_are_refused() {
+        assert!(expand(&[2, 3], &[3]).is_err());
+        assert!(expand(&[2, 3], &[-4]).is_err());
+        assert!(expand(&[2, 3], &[0, -4]).is_err());
+        assert!(Operands::default().with("x", fp16(&[2])).infer(&DECL).is_err());
+    }
+}

@@ -71,3 +71,60 @@ impl FunctionBuilder {
             .single()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{Operands, fp16, int32, tensor};
+
+    fn gather(x: &[i64], indices: &[i64]) -> Operands {
+        Operands::default().with("x", fp16(x)).with("indices", int32(indices))
+    }
+
+    #[test]
+    fn the_indices_stand_in_for_the_axis() {
+        assert_eq!(gather(&[100, 64], &[1, -1]).infer(&DECL), Ok(vec![fp16(&[1, -1, 64])]));
+        let last = gather(&[2, 100], &[3]).constant("axis", Value::int32(-1));
+        assert_eq!(last.infer(&DECL), Ok(vec![fp16(&[2, 3])]));
+        assert_eq!(gather(&[100], &[]).infer(&DECL), Ok(vec![fp16(&[])]));
+    }
+
+    #[test]
+    fn older_programs_gather_with_short_indices() {
+        let operands = Operands::default().with("x", fp16(&[100, 64]));
+        let operands = operands.with("indices", tensor(DataType::Int16, &[1, 4]));
+        assert_eq!(operands.infer_in(&DECL, Opset::Ios16), Ok(vec![fp16(&[1, 4, 64])]));
+    }
+
+    #[test]
+    fn batch_axes_are_shared() {
+        let batched = |x: &[i64], indices: &[i64], axis, batch_dims| {
+            let operands = gather(x, indices).constant("axis", Value::int32(axis));
+            operands.constant("batch_dims", Value::int32(batch_dims)).infer(&DECL)
+        };
+        assert_eq!(batched(&[2, 5, 7], &[2, 3], 1, 1), Ok(vec![fp16(&[2, 3, 7])]));
+        assert_eq!(batched(&[2, 5, 7], &[2, 3], 2, 1), Ok(vec![fp16(&[2, 5, 3])]));
+        assert!(batched(&[2, 5, 7], &[4, 3], 1, 1).is_err());
+        assert!(batched(&[2, 5, 7], &[2, 3], 1, 2).is_err());
+        assert!(batched(&[2, 5, 7], &[2, 3], 1, -1).is_err());
+        assert!(batched(&[2, 5, 7], &[], 1, 1).is_err());
+    }
+
+    #[test]
+    fn the_axis_must_be_of_x() {
+        assert!(gather(&[2, 100], &[3]).constant("axis", Value::int32(2)).infer(&DECL).is_err());
+        assert!(gather(&[], &[3]).infer(&DECL).is_err());
+    }
+
+    #[test]
+    fn the_builder_writes_every_default() {
+        let mut builder = FunctionBuilder::new(Opset::Ios18);
+        let x = builder.input("x", fp16(&[100, 64]));
+        let indices = builder.input("indices", int32(&[1, 4]));
+        let rows = builder.gather("rows", &x, &indices, 0).expect("x has axes");
+        let function = builder.finish(&[&rows]);
+        let operation = function.block.operations.last().expect("just added");
+        let given: Vec<_> = operation.inputs.keys().map(String::as_str).collect();
+        assert_eq!(given, ["axis", "batch_dims", "indices", "validate_indices", "x"]);
+    }
+}

@@ -29,3 +29,22 @@ impl FunctionBuilder {
         self.call(&DECL, name).operand("x", x).single()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dtype::DataType;
+    use crate::ops::testing::{Operands, int32};
+    use crate::types::TensorType;
+
+    #[test]
+    fn the_type_stays() {
+        assert_eq!(Operands::default().with("x", int32(&[1, -1])).infer(&DECL), Ok(vec![int32(&[1, -1])]));
+    }
+
+    #[test]
+    fn a_state_has_one_name() {
+        let state = ValueType::State(TensorType::fixed(DataType::Float16, &[2]));
+        assert!(Operands::default().with("x", state).infer(&DECL).is_err());
+    }
+}

@@ -72,3 +72,45 @@ impl FunctionBuilder {
         call.constant("epsilon", Value::fp16(epsilon)).single()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dtype::DataType;
+    use crate::ops::testing::{Operands, fp16};
+
+    #[test]
+    fn the_result_is_like_x() {
+        let x = fp16(&[1, -1, 64]);
+        let operands = Operands::default().with("x", x.clone());
+        assert_eq!(operands.clone().infer(&DECL), Ok(vec![x.clone()]));
+        let operands = operands.constant("axes", Value::int32s(&[-1])).with("gamma", fp16(&[64]));
+        assert_eq!(operands.infer(&DECL), Ok(vec![x]));
+    }
+
+    #[test]
+    fn parameters_of_another_shape_than_the_axes_are_refused() {
+        let operands = Operands::default().with("x", fp16(&[1, 4, 64])).constant("axes", Value::int32s(&[-1]));
+        assert!(operands.clone().with("gamma", fp16(&[4])).infer(&DECL).is_err());
+        assert!(operands.clone().with("beta", fp16(&[1, 64])).infer(&DECL).is_err());
+        assert!(operands.clone().with("epsilon", fp16(&[1])).infer(&DECL).is_err());
+        assert!(operands.constant("axes", Value::int32s(&[3])).infer(&DECL).is_err());
+    }
+
+    #[test]
+    fn the_builder_writes_axes_and_epsilon_and_what_is_given() {
+        let mut builder = FunctionBuilder::new(Opset::Ios18);
+        let x = builder.input("x", fp16(&[1, 4, 64]));
+        let gamma = builder.input("gamma", TensorType::fixed(DataType::Float16, &[64]));
+        let epsilon = f16::from_f32(1e-5);
+        let plain = builder.layer_norm("plain", &x, &[-1], epsilon, None, None).expect("an axis of x");
+        let scaled = builder.layer_norm("scaled", &plain, &[-1], epsilon, Some(&gamma), None).expect("gamma fits");
+        let function = builder.finish(&[&scaled]);
+        let given = |name: &str| {
+            let operation = function.block.operations.iter().find(|operation| operation.display_name() == Some(name));
+            operation.map(|operation| operation.inputs.keys().cloned().collect::<Vec<_>>().join(" "))
+        };
+        assert_eq!(given("plain").as_deref(), Some("axes epsilon x"));
+        assert_eq!(given("scaled").as_deref(), Some("axes epsilon gamma x"));
+    }
+}

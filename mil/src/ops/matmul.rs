@@ -78,3 +78,52 @@ impl FunctionBuilder {
             .single()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dtype::DataType;
+    use crate::ops::testing::{Operands, fp16, tensor};
+
+    fn matmul(x: &[i64], y: &[i64], transpose_x: bool, transpose_y: bool) -> Result<Vec<ValueType>, InferError> {
+        Operands::default()
+            .with("x", fp16(x))
+            .with("y", fp16(y))
+            .constant("transpose_x", Value::bool(transpose_x))
+            .constant("transpose_y", Value::bool(transpose_y))
+            .infer(&DECL)
+    }
+
+    #[test]
+    fn matrices_multiply_and_batches_broadcast() {
+        assert_eq!(matmul(&[1, 16, 1, 2048], &[16, 2048, 128], false, false), Ok(vec![fp16(&[1, 16, 1, 128])]));
+        assert_eq!(matmul(&[1, 16, -1, 64], &[1, 16, 64, -1], false, false), Ok(vec![fp16(&[1, 16, -1, -1])]));
+    }
+
+    #[test]
+    fn flags_transpose_the_last_two_axes() {
+        assert_eq!(matmul(&[1, 16, 1, 128], &[1, 16, 2048, 128], false, true), Ok(vec![fp16(&[1, 16, 1, 2048])]));
+        assert_eq!(matmul(&[3, 2], &[3, 4], true, false), Ok(vec![fp16(&[2, 4])]));
+    }
+
+    #[test]
+    fn vectors_lose_the_axis_that_they_were_given() {
+        assert_eq!(matmul(&[3], &[5, 3, 4], false, false), Ok(vec![fp16(&[5, 4])]));
+        assert_eq!(matmul(&[5, 2, 3], &[3], false, true), Ok(vec![fp16(&[5, 2])]));
+        assert_eq!(matmul(&[3], &[3], false, false), Ok(vec![fp16(&[])]));
+    }
+
+    #[test]
+    fn operands_that_do_not_fit_are_refused() {
+        assert!(matmul(&[2, 3], &[4, 5], false, false).is_err());
+        assert!(matmul(&[2, 2, 3], &[3, 3, 4], false, false).is_err());
+        assert!(matmul(&[], &[3], false, false).is_err());
+    }
+
+    #[test]
+    fn element_types_may_differ_since_ios17() {
+        let operands = Operands::default().with("x", fp16(&[2, 3])).with("y", tensor(DataType::Float32, &[3, 4]));
+        assert!(operands.clone().infer_in(&DECL, Opset::Ios16).is_err());
+        assert_eq!(operands.infer_in(&DECL, Opset::Ios17), Ok(vec![fp16(&[2, 4])]));
+    }
+}

@@ -35,3 +35,21 @@ impl FunctionBuilder {
         self.call(&DECL, name).operand("input", state).single()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dtype::DataType;
+    use crate::ops::testing::{Operands, fp16};
+
+    #[test]
+    fn the_result_is_the_tensor_in_the_state() {
+        let state = ValueType::State(TensorType::fixed(DataType::Float16, &[2, 8]));
+        assert_eq!(Operands::default().with("input", state).infer(&DECL), Ok(vec![fp16(&[2, 8])]));
+    }
+
+    #[test]
+    fn a_tensor_is_no_state() {
+        assert!(Operands::default().with("input", fp16(&[2, 8])).infer(&DECL).is_err());
+    }
+}

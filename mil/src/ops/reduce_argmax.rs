@@ -29,3 +29,20 @@ impl FunctionBuilder {
             .single()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{fp16, int32};
+
+    #[test]
+    fn the_builder_writes_every_default() {
+        let mut builder = FunctionBuilder::new(Opset::Ios18);
+        let x = builder.input("x", fp16(&[1, 8, 4]));
+        let y = builder.reduce_argmax("y", &x, -1, false).expect("x has three axes");
+        assert_eq!(y.ty, int32(&[1, 8]));
+        let function = builder.finish(&[&y]);
+        let operation = function.block.operations.last().expect("just added");
+        assert_eq!(operation.inputs.keys().collect::<Vec<_>>(), ["axis", "keep_dims", "output_dtype", "x"]);
+    }
+}

@@ -27,3 +27,20 @@ impl FunctionBuilder {
             .single()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::fp16;
+
+    #[test]
+    fn the_builder_writes_axes_and_keep_dims() {
+        let mut builder = FunctionBuilder::new(Opset::Ios18);
+        let x = builder.input("x", fp16(&[1, 8, 4]));
+        let y = builder.reduce_max("y", &x, &[-1], true).expect("x has three axes");
+        assert_eq!(y.ty, fp16(&[1, 8, 1]));
+        let function = builder.finish(&[&y]);
+        let operation = function.block.operations.last().expect("just added");
+        assert_eq!(operation.inputs.keys().collect::<Vec<_>>(), ["axes", "keep_dims", "x"]);
+    }
+}

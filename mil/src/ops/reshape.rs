@@ -88,3 +88,57 @@ impl FunctionBuilder {
         self.call(&DECL, name).operand("x", x).constant("shape", Value::int32s(shape)).single()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dtype::DataType;
+    use crate::ops::testing::{Operands, fp16, int32};
+
+    fn reshape(x: &[i64], shape: &[i32]) -> Result<Vec<ValueType>, InferError> {
+        Operands::default().with("x", fp16(x)).constant("shape", Value::int32s(shape)).infer(&DECL)
+    }
+
+    #[test]
+    fn the_elements_stay_as_many() {
+        assert_eq!(reshape(&[1, 4, 32], &[1, 4, 2, 16]), Ok(vec![fp16(&[1, 4, 2, 16])]));
+        assert_eq!(reshape(&[1, 1], &[]), Ok(vec![fp16(&[])]));
+        assert!(reshape(&[1, 4, 32], &[1, 4, 2, 15]).is_err());
+    }
+
+    #[test]
+    fn one_length_may_be_left_over() {
+        assert_eq!(reshape(&[1, 4, 32], &[1, -1, 16]), Ok(vec![fp16(&[1, 8, 16])]));
+        assert!(reshape(&[1, 4, 32], &[1, -1, 15]).is_err());
+        assert!(reshape(&[1, 4, 32], &[-1, -1, 16]).is_err());
+        assert!(reshape(&[1, 4, 32], &[1, -2, 16]).is_err());
+    }
+
+    #[test]
+    fn a_zero_copies_the_length_of_the_same_axis() {
+        assert_eq!(reshape(&[1, 4, 32], &[0, 32, -1]), Ok(vec![fp16(&[1, 32, 4])]));
+        assert_eq!(reshape(&[-1, 4, 32], &[0, 32, 4]), Ok(vec![fp16(&[-1, 32, 4])]));
+        assert!(reshape(&[1, 4, 32], &[0, -1]).is_err());
+        assert!(reshape(&[0, 4], &[0, -1]).is_err());
+    }
+
+    #[test]
+    fn what_is_left_of_an_unknown_length_is_unknown() {
+        assert_eq!(reshape(&[1, -1, 32], &[1, -1, 2, 16]), Ok(vec![fp16(&[1, -1, 2, 16])]));
+    }
+
+    #[test]
+    fn products_that_overflow_are_refused() {
+        assert!(reshape(&[i64::MAX, i64::MAX], &[-1]).is_err());
+        assert!(reshape(&[4], &[i32::MAX, i32::MAX, i32::MAX, i32::MAX]).is_err());
+    }
+
+    #[test]
+    fn a_shape_of_the_running_program_gives_its_rank() {
+        let x = Operands::default().with("x", fp16(&[4]));
+        assert_eq!(x.clone().with("shape", int32(&[2])).infer(&DECL), Ok(vec![fp16(&[-1, -1])]));
+        assert!(x.clone().with("shape", int32(&[-1])).infer(&DECL).is_err());
+        assert!(x.clone().with("shape", int32(&[i64::MAX])).infer(&DECL).is_err());
+        assert!(x.with("shape", ValueType::State(TensorType::scalar(DataType::Int32))).infer(&DECL).is_err());
+    }
+}

@@ -44,3 +44,27 @@ impl FunctionBuilder {
         self.call(&DECL, name).operand("cond", cond).operand("a", a).operand("b", b).single()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{Operands, fp16, int32, tensor};
+
+    fn select(cond: &[i64], a: ValueType, b: ValueType) -> Result<Vec<ValueType>, InferError> {
+        Operands::default().with("cond", tensor(DataType::Bool, cond)).with("a", a).with("b", b).infer(&DECL)
+    }
+
+    #[test]
+    fn all_operands_broadcast() {
+        assert_eq!(select(&[1, -1], int32(&[1, -1]), int32(&[1, -1])), Ok(vec![int32(&[1, -1])]));
+        assert_eq!(select(&[2, 1], fp16(&[3]), fp16(&[])), Ok(vec![fp16(&[2, 3])]));
+    }
+
+    #[test]
+    fn operands_that_do_not_fit_are_refused() {
+        assert!(select(&[2], fp16(&[3]), fp16(&[3])).is_err());
+        assert!(select(&[3], fp16(&[3]), int32(&[3])).is_err());
+        let operands = Operands::default().with("cond", fp16(&[3])).with("a", fp16(&[3])).with("b", fp16(&[3]));
+        assert!(operands.infer(&DECL).is_err());
+    }
+}

@@ -150,3 +150,63 @@ fn steps(begin: i128, end: i128, stride: i64) -> Dimension {
     let count = if distance <= 0 { 0 } else { (distance - 1) / stride + 1 };
     u64::try_from(count).map_or(Dimension::Unknown, Dimension::Fixed)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sliced(size: i64, begin: Bound, end: Bound, stride: i64) -> Option<Dimension> {
+        let size = u64::try_from(size).map_or(Dimension::Unknown, Dimension::Fixed);
+        length(0, size, begin, end, stride).ok()
+    }
+
+    #[test]
+    fn bounds_count_from_the_end_where_negative_and_stop_at_the_axis() {
+        assert_eq!(sliced(10, Bound::At(2), Bound::At(7), 1), Some(Dimension::Fixed(5)));
+        assert_eq!(sliced(10, Bound::At(-3), Bound::At(-1), 1), Some(Dimension::Fixed(2)));
+        assert_eq!(sliced(10, Bound::At(2), Bound::At(-2), 3), Some(Dimension::Fixed(2)));
+        assert_eq!(sliced(10, Bound::At(8), Bound::At(100), 1), Some(Dimension::Fixed(2)));
+        assert_eq!(sliced(10, Bound::At(i64::MIN), Bound::At(i64::MAX), 1), Some(Dimension::Fixed(10)));
+        assert_eq!(sliced(10, Bound::At(9), Bound::At(-5), 1), Some(Dimension::Fixed(0)));
+        assert_eq!(sliced(10, Bound::At(4), Bound::At(4), 1), Some(Dimension::Fixed(0)));
+    }
+
+    #[test]
+    fn strides_step_backwards_where_negative() {
+        assert_eq!(sliced(10, Bound::Open, Bound::Open, -1), Some(Dimension::Fixed(10)));
+        assert_eq!(sliced(10, Bound::Open, Bound::Open, -3), Some(Dimension::Fixed(4)));
+        assert_eq!(sliced(10, Bound::At(7), Bound::At(2), -2), Some(Dimension::Fixed(3)));
+        assert_eq!(sliced(10, Bound::Open, Bound::Open, i64::MIN), Some(Dimension::Fixed(1)));
+        assert_eq!(sliced(0, Bound::Open, Bound::Open, -1), Some(Dimension::Fixed(0)));
+    }
+
+    #[test]
+    fn ends_before_begins_and_strides_of_zero_are_refused() {
+        assert_eq!(sliced(10, Bound::At(7), Bound::At(2), 1), None);
+        assert_eq!(sliced(10, Bound::At(2), Bound::At(7), -1), None);
+        assert_eq!(sliced(10, Bound::Open, Bound::Open, 0), None);
+    }
+
+    #[test]
+    fn an_axis_or_bound_of_the_running_program_leaves_the_length_open() {
+        assert_eq!(sliced(-1, Bound::Open, Bound::Open, 1), Some(Dimension::Unknown));
+        assert_eq!(sliced(-1, Bound::At(0), Bound::At(8), 1), Some(Dimension::Unknown));
+        assert_eq!(sliced(10, Bound::Unknown, Bound::At(8), 1), Some(Dimension::Unknown));
+        assert_eq!(sliced(10, Bound::At(0), Bound::Unknown, 1), Some(Dimension::Unknown));
+    }
+
+    #[test]
+    fn one_element_within_bounds_is_one_element_of_any_axis() {
+        assert_eq!(sliced(-1, Bound::At(3), Bound::At(4), 1), Some(Dimension::Fixed(1)));
+        assert_eq!(sliced(-1, Bound::At(-1), Bound::Open, 1), Some(Dimension::Fixed(1)));
+        assert_eq!(sliced(-1, Bound::At(0), Bound::Open, -1), Some(Dimension::Fixed(1)));
+    }
+
+    #[test]
+    fn lengths_of_the_largest_axes_do_not_overflow() {
+        let huge = Dimension::Fixed(u64::MAX);
+        assert_eq!(length(0, huge, Bound::Open, Bound::Open, 1), Ok(huge));
+        assert_eq!(length(0, huge, Bound::Open, Bound::Open, -1), Ok(huge));
+        assert!(check_index(0, huge, Bound::At(i64::MIN)).is_ok());
+    }
+}

@@ -70,3 +70,65 @@ impl FunctionBuilder {
         call.single()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{Operands, fp16, int32};
+
+    fn update(update: ValueType, end: &[i32]) -> Operands {
+        Operands::default()
+            .with("x", fp16(&[56, 8, 2048, 128]))
+            .with("update", update)
+            .constant("begin", Value::int32s(&[3, 0, 0, 0]))
+            .constant("end", Value::int32s(end))
+    }
+
+    #[test]
+    fn the_result_is_like_x() {
+        let operands = update(fp16(&[1, 8, 1, 128]), &[4, 8, 1, 128]);
+        assert_eq!(operands.infer(&DECL), Ok(vec![fp16(&[56, 8, 2048, 128])]));
+    }
+
+    #[test]
+    fn an_update_of_another_shape_or_type_than_the_slice_is_refused() {
+        assert!(update(fp16(&[1, 8, 1, 64]), &[4, 8, 1, 128]).infer(&DECL).is_err());
+        assert!(update(fp16(&[8, 1, 128]), &[4, 8, 1, 128]).infer(&DECL).is_err());
+        assert!(update(int32(&[1, 8, 1, 128]), &[4, 8, 1, 128]).infer(&DECL).is_err());
+    }
+
+    #[test]
+    fn a_squeezed_axis_is_missing_from_the_update() {
+        let squeeze = Value::bools(&[true, false, false, false]);
+        let operands = update(fp16(&[8, 1, 128]), &[4, 8, 1, 128]).constant("squeeze_mask", squeeze);
+        assert!(operands.infer(&DECL).is_ok());
+    }
+
+    #[test]
+    fn a_scalar_update_is_refused() {
+        let operands = Operands::default().with("x", fp16(&[4])).with("update", fp16(&[]));
+        let operands = operands.constant("begin", Value::int32s(&[1])).constant("end", Value::int32s(&[2]));
+        assert!(operands.constant("squeeze_mask", Value::bools(&[true])).infer(&DECL).is_err());
+    }
+
+    #[test]
+    fn a_cache_is_updated_at_a_position_of_the_running_program() {
+        let mut builder = FunctionBuilder::new(Opset::Ios18);
+        let cache = builder.input("cache", fp16(&[2, 8, 512, 64]));
+        let keys = builder.input("keys", fp16(&[1, 8, 1, 64]));
+        let position = builder.input("position", int32(&[1]));
+        let zero = builder.constant("zero", Value::int32s(&[0]));
+        let one = builder.constant("one", Value::int32s(&[1]));
+        let next = builder.add("next", &position, &one).expect("vectors of one");
+        let begin = builder.concat("begin", &[&zero, &zero, &position, &zero], 0).expect("vectors");
+        let end = builder.concat("end", &[&one, &zero, &next, &zero], 0).expect("vectors");
+        assert_eq!(end.ty, int32(&[4]));
+        let masks = SliceMasks { end_mask: vec![false, true, false, true], ..SliceMasks::default() };
+        let updated = builder.slice_update("updated", &cache, &keys, &begin, &end, &masks).expect("within the cache");
+        assert_eq!(updated.ty, cache.ty);
+        let function = builder.finish(&[&updated]);
+        let operation = function.block.operations.last().expect("just added");
+        let given: Vec<_> = operation.inputs.keys().map(String::as_str).collect();
+        assert_eq!(given, ["begin", "begin_mask", "end", "end_mask", "squeeze_mask", "stride", "update", "x"]);
+    }
+}

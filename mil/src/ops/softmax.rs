@@ -30,3 +30,22 @@ impl FunctionBuilder {
         self.call(&DECL, name).operand("x", x).constant("axis", Value::int32(axis)).single()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{Operands, fp16};
+
+    #[test]
+    fn the_result_is_like_x() {
+        let x = fp16(&[1, 16, 1, -1]);
+        assert_eq!(Operands::default().with("x", x.clone()).infer(&DECL), Ok(vec![x]));
+    }
+
+    #[test]
+    fn the_axis_must_be_of_x() {
+        assert!(Operands::default().with("x", fp16(&[])).infer(&DECL).is_err());
+        let operands = Operands::default().with("x", fp16(&[2])).constant("axis", Value::int32(1));
+        assert!(operands.infer(&DECL).is_err());
+    }
+}

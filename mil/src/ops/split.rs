@@ -113,3 +113,59 @@ impl FunctionBuilder {
         call.constant("axis", Value::int32(axis)).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{Operands, fp16};
+
+    fn split(x: &[i64], parts: Split<'_>, axis: i32) -> Result<Vec<ValueType>, InferError> {
+        let operands = Operands::default().with("x", fp16(x)).constant("axis", Value::int32(axis));
+        let operands = match parts {
+            Split::Equal(count) => operands.constant("num_splits", Value::int32(count)),
+            Split::Sizes(sizes) => operands.constant("split_sizes", Value::int32s(sizes)),
+        };
+        operands.infer(&DECL)
+    }
+
+    #[test]
+    fn equal_parts_divide_the_axis() {
+        assert_eq!(split(&[2, 6], Split::Equal(3), -1), Ok(vec![fp16(&[2, 2]); 3]));
+        assert_eq!(split(&[2, -1], Split::Equal(2), 1), Ok(vec![fp16(&[2, -1]); 2]));
+        assert!(split(&[2, 6], Split::Equal(4), 1).is_err());
+    }
+
+    #[test]
+    fn sizes_add_up_to_the_axis() {
+        assert_eq!(split(&[2, 6], Split::Sizes(&[4, 2]), 1), Ok(vec![fp16(&[2, 4]), fp16(&[2, 2])]));
+        assert_eq!(split(&[-1, 6], Split::Sizes(&[4, 2]), 0), Ok(vec![fp16(&[4, 6]), fp16(&[2, 6])]));
+        assert!(split(&[2, 6], Split::Sizes(&[4, 1]), 1).is_err());
+        assert!(split(&[2, 6], Split::Sizes(&[7, -1]), 1).is_err());
+        assert!(split(&[2, 6], Split::Sizes(&[]), 1).is_err());
+    }
+
+    #[test]
+    fn a_count_beside_sizes_must_agree() {
+        let operands = Operands::default().with("x", fp16(&[6])).constant("axis", Value::int32(0));
+        let operands = operands.constant("split_sizes", Value::int32s(&[4, 2]));
+        assert!(operands.clone().constant("num_splits", Value::int32(2)).infer(&DECL).is_ok());
+        assert!(operands.constant("num_splits", Value::int32(3)).infer(&DECL).is_err());
+    }
+
+    #[test]
+    fn counts_that_make_no_sense_are_refused() {
+        assert!(split(&[2, 6], Split::Equal(0), 1).is_err());
+        assert!(split(&[2, 6], Split::Equal(-1), 1).is_err());
+        assert!(split(&[2, -1], Split::Equal(i32::MAX), 1).is_err());
+        let neither = Operands::default().with("x", fp16(&[6])).constant("axis", Value::int32(0)).infer(&DECL);
+        assert_eq!(neither, Err(InferError::Missing("num_splits` or `split_sizes".to_owned())));
+    }
+
+    #[test]
+    fn the_builder_names_the_parts_in_order() {
+        let mut builder = FunctionBuilder::new(Opset::Ios18);
+        let x = builder.input("x", fp16(&[1, 8]));
+        let parts = builder.split("parts", &x, Split::Equal(2), -1).expect("8 is even");
+        assert_eq!(parts.iter().map(|part| part.name.as_str()).collect::<Vec<_>>(), ["parts_0", "parts_1"]);
+    }
+}

@@ -46,3 +46,31 @@ impl FunctionBuilder {
         self.call(&DECL, name).operand("x", x).constant("axes", Value::int32s(axes)).single()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{Operands, fp16};
+
+    fn squeeze(x: &[i64], axes: &[i32]) -> Result<Vec<ValueType>, InferError> {
+        Operands::default().with("x", fp16(x)).constant("axes", Value::int32s(axes)).infer(&DECL)
+    }
+
+    #[test]
+    fn the_axes_go() {
+        assert_eq!(squeeze(&[1, 8, 2048, 1], &[0, -1]), Ok(vec![fp16(&[8, 2048])]));
+        assert_eq!(squeeze(&[-1, 8], &[0]), Ok(vec![fp16(&[8])]));
+    }
+
+    #[test]
+    fn without_axes_every_axis_of_length_one_goes() {
+        assert_eq!(Operands::default().with("x", fp16(&[1, -1, 1, 3])).infer(&DECL), Ok(vec![fp16(&[-1, 3])]));
+    }
+
+    #[test]
+    fn longer_axes_and_axes_outside_of_x_are_refused() {
+        assert!(squeeze(&[1, 8], &[1]).is_err());
+        assert!(squeeze(&[1, 8], &[2]).is_err());
+        assert!(squeeze(&[1, 8], &[0, -2]).is_err());
+    }
+}

@@ -57,3 +57,34 @@ impl FunctionBuilder {
         self.call(&DECL, name).operand("x", x).constant("reps", Value::int32s(reps)).single()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{Operands, fp16, int32};
+
+    fn tile(x: &[i64], reps: &[i32]) -> Result<Vec<ValueType>, InferError> {
+        Operands::default().with("x", fp16(x)).constant("reps", Value::int32s(reps)).infer(&DECL)
+    }
+
+    #[test]
+    fn lengths_multiply() {
+        assert_eq!(tile(&[8, 1, 2048, 128], &[1, 2, 1, 1]), Ok(vec![fp16(&[8, 2, 2048, 128])]));
+        assert_eq!(tile(&[-1, 3], &[1, 2]), Ok(vec![fp16(&[-1, 6])]));
+    }
+
+    #[test]
+    fn repetitions_are_positive_and_one_per_axis() {
+        assert!(tile(&[2, 3], &[2]).is_err());
+        assert!(tile(&[2, 3], &[2, 0]).is_err());
+        assert!(tile(&[2, 3], &[2, -1]).is_err());
+        assert!(tile(&[i64::MAX], &[3]).is_err());
+    }
+
+    #[test]
+    fn repetitions_of_the_running_program_leave_the_lengths_open() {
+        let x = Operands::default().with("x", fp16(&[2, 3]));
+        assert_eq!(x.clone().with("reps", int32(&[2])).infer(&DECL), Ok(vec![fp16(&[-1, -1])]));
+        assert!(x.with("reps", int32(&[3])).infer(&DECL).is_err());
+    }
+}

@@ -37,3 +37,28 @@ impl FunctionBuilder {
         self.call(&DECL, name).operand("x", x).constant("perm", Value::int32s(perm)).single()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{Operands, fp16};
+
+    fn transpose(x: &[i64], perm: &[i32]) -> Result<Vec<ValueType>, InferError> {
+        Operands::default().with("x", fp16(x)).constant("perm", Value::int32s(perm)).infer(&DECL)
+    }
+
+    #[test]
+    fn axes_take_their_lengths_along() {
+        assert_eq!(transpose(&[1, -1, 3], &[2, 0, 1]), Ok(vec![fp16(&[3, 1, -1])]));
+        assert_eq!(transpose(&[1, 2, 3], &[0, -1, -2]), Ok(vec![fp16(&[1, 3, 2])]));
+    }
+
+    #[test]
+    fn every_axis_is_named_once() {
+        assert!(transpose(&[1, 2, 3], &[0, 1]).is_err());
+        assert!(transpose(&[1, 2, 3], &[0, 1, 1]).is_err());
+        assert!(transpose(&[1, 2, 3], &[0, 1, 3]).is_err());
+        assert!(transpose(&[1, 2, 3], &[0, 1, 2, 0]).is_err());
+        assert!(Operands::default().with("x", fp16(&[2])).infer(&DECL).is_err());
+    }
+}

@@ -44,3 +44,45 @@ impl FunctionBuilder {
         self.call(&DECL, name).operand("input", state).operand("data", data).finish().map(drop)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dtype::DataType;
+    use crate::ops::testing::{Operands, fp16, int32};
+    use crate::types::TensorType;
+
+    fn state() -> ValueType {
+        ValueType::State(TensorType::fixed(DataType::Float16, &[2, 8]))
+    }
+
+    #[test]
+    fn it_has_no_result() {
+        let operands = Operands::default().with("input", state());
+        assert_eq!(operands.clone().with("data", fp16(&[2, 8])).infer(&DECL), Ok(vec![]));
+        assert_eq!(operands.with("data", fp16(&[2, -1])).infer(&DECL), Ok(vec![]));
+    }
+
+    #[test]
+    fn data_of_another_type_than_the_state_is_refused() {
+        let operands = Operands::default().with("input", state());
+        assert!(operands.clone().with("data", fp16(&[2, 4])).infer(&DECL).is_err());
+        assert!(operands.clone().with("data", int32(&[2, 8])).infer(&DECL).is_err());
+        assert!(operands.with("data", state()).infer(&DECL).is_err());
+    }
+
+    #[test]
+    fn an_update_is_a_write_and_then_a_read() {
+        let mut builder = FunctionBuilder::new(Opset::Ios18);
+        let cache = builder.input("cache", state());
+        let data = builder.read_state("data", &cache).expect("a state");
+        let updated = builder.update_state("updated", &cache, &data).expect("of one type");
+        assert_eq!(updated.ty, fp16(&[2, 8]));
+        let function = builder.finish(&[&updated]);
+        let ops: Vec<_> = function.block.operations.iter().map(|operation| operation.op.as_str()).collect();
+        assert_eq!(ops, ["read_state", "write_state", "read_state"]);
+        let write = &function.block.operations[1];
+        assert_eq!(write.display_name(), Some("updated_write_state"));
+        assert!(write.outputs.is_empty());
+    }
+}
