@@ -88,3 +88,91 @@ impl Scope for TypesOnly {
         Some(Operand { ty: self.0.get(name)?, value: None, constant: false })
     }
 }
+
+mod robustness {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::ops::OPS;
+    use crate::value::{BlobReference, TensorData, ValueData};
+
+    fn dimension() -> impl Strategy<Value = Dimension> {
+        prop_oneof![
+            4 => (0_u64..5).prop_map(Dimension::Fixed),
+            1 => Just(Dimension::Unknown),
+            1 => prop::sample::select(vec![u64::MAX, 1 << 63, (1 << 32) + 1]).prop_map(Dimension::Fixed),
+        ]
+    }
+
+    fn tensor_type() -> impl Strategy<Value = TensorType> {
+        let dtype = prop::sample::select(DataType::all().collect::<Vec<_>>());
+        (dtype, prop::collection::vec(dimension(), 0..6)).prop_map(|(dtype, shape)| TensorType { dtype, shape })
+    }
+
+    fn value_type() -> impl Strategy<Value = ValueType> {
+        prop_oneof![
+            8 => tensor_type().prop_map(ValueType::Tensor),
+            1 => tensor_type().prop_map(ValueType::State),
+            1 => tensor_type().prop_map(|ty| ValueType::Tuple(vec![ty.into()])),
+        ]
+    }
+
+    fn data() -> impl Strategy<Value = TensorData> {
+        let small = -3_i32..5;
+        let extreme = prop::sample::select(vec![i64::MIN, i64::MIN + 1, -1, 0, 1, i64::MAX]);
+        let text = prop::sample::select(vec!["", "valid", "same", "custom", "int32", "fp16", "constant", "forward"]);
+        prop_oneof![
+            4 => prop::collection::vec(small, 0..6).prop_map(TensorData::Ints),
+            2 => prop::collection::vec(extreme, 0..6).prop_map(TensorData::LongInts),
+            2 => prop::collection::vec(any::<bool>(), 0..6).prop_map(TensorData::Bools),
+            1 => prop::collection::vec(any::<i32>(), 0..6).prop_map(TensorData::Ints),
+            1 => prop::collection::vec(any::<u8>(), 0..9).prop_map(TensorData::Bytes),
+            1 => prop::collection::vec(any::<f32>(), 0..6).prop_map(TensorData::Floats),
+            1 => text.prop_map(|text| TensorData::Strings(vec![text.to_owned()])),
+        ]
+    }
+
+    /// A constant whose data may contradict its type, as in a hostile program.
+    fn value() -> impl Strategy<Value = Value> {
+        let blob = ValueData::Blob(BlobReference { file_name: String::new(), offset: u64::MAX });
+        let data = prop_oneof![6 => data().prop_map(ValueData::Tensor), 1 => Just(blob)];
+        (value_type(), data).prop_map(|(ty, data)| Value { ty, data })
+    }
+
+    #[derive(Clone, Debug)]
+    enum Given {
+        Absent,
+        Types(Vec<ValueType>),
+        Constant(Value),
+    }
+
+    fn given() -> impl Strategy<Value = Given> {
+        prop_oneof![
+            1 => Just(Given::Absent),
+            3 => prop::collection::vec(value_type(), 0..4).prop_map(Given::Types),
+            3 => value().prop_map(Given::Constant),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn inference_survives_any_operands(operands in prop::collection::vec(given(), 16), older in any::<bool>()) {
+            for decl in OPS {
+                let mut call = Operands::default();
+                for (parameter, given) in decl.parameters.iter().zip(&operands) {
+                    call = match given {
+                        Given::Absent => call,
+                        Given::Types(types) => call.with_all(parameter.name, types),
+                        Given::Constant(value) => call.constant(parameter.name, value.clone()),
+                    };
+                }
+                let opset = if older { Opset::Ios16 } else { Opset::Ios18 };
+                if let Ok(results) = call.infer_in(decl, opset) {
+                    prop_assert!(results.len() <= 65_536, "{}", decl.name);
+                }
+            }
+        }
+    }
+}
