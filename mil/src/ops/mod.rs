@@ -36,11 +36,11 @@ pub mod softmax;
 pub mod split;
 pub mod squeeze;
 pub mod sub;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod tile;
 pub mod transpose;
 pub mod write_state;
-#[cfg(test)]
-pub(crate) mod testing;
 
 use decl::OpDecl;
 
