@@ -14,7 +14,7 @@ use anec_mil::{BlobReference, DataType, TensorType, Value, WEIGHT_FILE};
 use crate::options::{GroupSize, Palette};
 
 /// Rows of a tensor of the checkpoint: output channels of a projection, tokens of an embedding.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Rows {
     /// The tensor's name in the checkpoint.
     pub(crate) tensor: String,
@@ -103,8 +103,14 @@ impl crate::error::Hint for GroupSizeError {
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Key {
-    Rows(Rows, Option<Palette>),
+    Rows { tensor: String, start: u64, end: u64, palette: Option<Palette> },
     Generated(String),
+}
+
+impl Key {
+    fn rows(rows: &Rows, palette: Option<Palette>) -> Self {
+        Self::Rows { tensor: rows.tensor.clone(), start: rows.rows.start, end: rows.rows.end, palette }
+    }
 }
 
 /// The plan of one weight file.
@@ -123,7 +129,7 @@ impl WeightFile {
         shape: &[u64],
         palette: Option<Palette>,
     ) -> Result<StoredWeight, GroupSizeError> {
-        let key = Key::Rows(rows.clone(), palette);
+        let key = Key::rows(rows, palette);
         if let Some(stored) = self.known.get(&key) {
             return Ok(stored.clone());
         }
@@ -141,7 +147,7 @@ impl WeightFile {
     /// A whole tensor of the checkpoint as fp16 in the given shape, such as the weight of a norm.
     pub(crate) fn vector(&mut self, tensor: &str, shape: &[u64]) -> Value {
         let rows = Rows { tensor: tensor.to_owned(), rows: 0..shape.iter().product(), columns: 1 };
-        let key = Key::Rows(rows.clone(), None);
+        let key = Key::rows(&rows, None);
         if let Some(StoredWeight::Plain(value)) = self.known.get(&key) {
             return value.clone();
         }

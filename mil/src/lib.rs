@@ -10,9 +10,11 @@ pub mod opset;
 pub mod program;
 pub mod types;
 pub mod value;
+pub mod verify;
 
 pub use builder::{BuildError, FunctionBuilder, Var};
 pub use dtype::DataType;
+pub use ops::slice::SliceMasks;
 pub use opset::Opset;
 pub use program::{Argument, Binding, Block, Function, NamedValueType, Operation, Program};
 pub use types::{Dimension, TensorType, ValueType};

@@ -8,7 +8,7 @@
 
 use std::ops::Range;
 
-use anec_mil::{DataType, Function, TensorType, Var};
+use anec_mil::{DataType, Function, SliceMasks, TensorType, Var};
 
 use super::{Graph, GraphError, ModelSettings, int};
 use crate::decoder_plan::{LayerWeight, Part};
@@ -93,7 +93,8 @@ impl Graph<'_> {
         }
         let hidden_size = int(self.plan().hidden_size as u64);
         let end = [1, hidden_size, 1, 1];
-        let first = self.ops.slice_by_index("first_token", x, &[0, 0, 0, 0], &end, &[true, true, true, false])?;
+        let masks = SliceMasks::end(&[true, true, true, false]);
+        let first = self.ops.slice_by_index("first_token", x, &[0, 0, 0, 0], &end, &masks)?;
         self.leave_channels_first(OUTPUT, &first)
     }
 }

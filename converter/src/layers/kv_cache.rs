@@ -5,8 +5,7 @@
 //! values in row `num_hidden_layers + l`. Every chunk and function declares all of it, because one state object serves
 //! them all.
 
-use anec_mil::ops::slice_update::SliceMasks;
-use anec_mil::{DataType, TensorType, Value, Var};
+use anec_mil::{DataType, SliceMasks, TensorType, Value, Var};
 
 use crate::graphs::{Graph, GraphError, int};
 
@@ -77,6 +76,6 @@ impl Graph<'_> {
         let [_, heads, positions, head_dim] = [0, 1, 2, 3].map(|axis| int(shape.get(axis).copied().unwrap_or(1)));
         let begin = [int(row), 0, 0, 0];
         let end = [int(row + 1), heads, positions, head_dim];
-        Ok(self.ops.slice_by_index(name, state, &begin, &end, &[false, true, true, true])?)
+        Ok(self.ops.slice_by_index(name, state, &begin, &end, &SliceMasks::end(&[false, true, true, true]))?)
     }
 }

@@ -4,7 +4,7 @@
 //! is the RMS norm, exactly. The fused op stays on the Neural Engine where the same arithmetic spelled out does not, and
 //! it does not overflow fp16 on squares.
 
-use anec_mil::{Value, Var};
+use anec_mil::{SliceMasks, Value, Var};
 use half::f16;
 
 use crate::graphs::{Graph, GraphError, int};
@@ -30,7 +30,8 @@ impl Graph<'_> {
             *mask = false;
         }
         let begin = vec![0; shape.len()];
-        let half = self.ops.slice_by_index(&format!("{name}_half"), &normed, &begin, &end, &end_mask)?;
+        let masks = SliceMasks::end(&end_mask);
+        let half = self.ops.slice_by_index(&format!("{name}_half"), &normed, &begin, &end, &masks)?;
         let mut weight_shape = vec![1; shape.len()];
         if let Some(slot) = weight_shape.get_mut(axis) {
             *slot = length;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anec_mil::{DataType, TensorType, Value, Var};
+use anec_mil::{DataType, SliceMasks, TensorType, Value, Var};
 use half::f16;
 
 use crate::graphs::{Graph, GraphError, int};
@@ -62,14 +62,14 @@ impl Graph<'_> {
             x,
             &[0, 0, 0, 0],
             &[batch, heads, tokens, half],
-            &[true, true, true, false],
+            &SliceMasks::end(&[true, true, true, false]),
         )?;
         let second = self.ops.slice_by_index(
             &format!("{name}_second_half"),
             x,
             &[0, 0, 0, half],
             &[batch, heads, tokens, head_dim],
-            &[true, true, true, true],
+            &SliceMasks::end(&[true, true, true, true]),
         )?;
         let minus_one = self.ops.constant(&format!("{name}_minus_one"), Value::fp16(f16::NEG_ONE));
         let negated = self.ops.mul(&format!("{name}_negated"), &second, &minus_one)?;

@@ -17,6 +17,11 @@ pub struct SliceMasks {
 }
 
 impl SliceMasks {
+    /// Only an end mask, which is what most slices need.
+    pub fn end(end_mask: &[bool]) -> Self {
+        Self { end_mask: end_mask.to_vec(), ..Self::default() }
+    }
+
     /// The masks with the names of their parameters.
     pub(super) fn parameters(&self) -> [(&'static str, &[bool]); 3] {
         [("begin_mask", &self.begin_mask), ("end_mask", &self.end_mask), ("squeeze_mask", &self.squeeze_mask)]

@@ -1,0 +1,133 @@
+//! `anec convert`.
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::model_arguments::{ModelArguments, Prepared};
+use super::plan::{self, PlanReport};
+use crate::console::{Console, Failure};
+use crate::conversion::{self, Written};
+use crate::options::ByteSize;
+use crate::staging::Staging;
+
+/// The output directory where none is given.
+const DEFAULT_OUTPUT: &str = "converted_model";
+
+/// Arguments of `anec convert`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  anec convert ./Qwen2.5-0.5B -o out --lut 4
+  anec convert --arch qwen --lut 6 --chunks 2          # inside a checkpoint; writes ./converted_model
+  anec convert ./Llama-3.2-1B -o out --lut-ffn 4 --lut-lm-head 6 --context-length 1024
+  anec convert ./Mistral-7B -o out --lut 4 --runtime anemll --target macos15")]
+pub struct Arguments {
+    #[command(flatten)]
+    model: ModelArguments,
+
+    /// Directory to write.
+    #[arg(short, long, value_name = "DIR", default_value = DEFAULT_OUTPUT)]
+    output: PathBuf,
+
+    /// Replace an output that exists.
+    #[arg(long)]
+    force: bool,
+
+    /// Threads that encode weights [default: one per core]; the result does not depend on it.
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroUsize>,
+
+    /// Print only errors.
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+
+    /// Print a summary as JSON when done.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    output: &'a Path,
+    #[serde(flatten)]
+    plan: PlanReport<'a>,
+    source_bytes: u64,
+    seconds: f64,
+    quantized: Vec<QuantizedReport<'a>>,
+}
+
+#[derive(Serialize)]
+struct QuantizedReport<'a> {
+    tensor: &'a str,
+    rows: [u64; 2],
+    bits: u8,
+    snr_db: f64,
+}
+
+/// Converts a checkpoint.
+pub fn run(arguments: Arguments, console: Console) -> Result<(), Failure> {
+    let started = Instant::now();
+    if let Some(threads) = arguments.threads {
+        // Fails only where the pool exists already, which a fresh process rules out.
+        let _ = rayon::ThreadPoolBuilder::new().num_threads(threads.get()).build_global();
+    }
+    Staging::check(&arguments.output, arguments.force)?;
+    let prepared = arguments.model.prepare(console)?;
+    console.status(&format!(
+        "Converting a {} model of {} layers to {} packages, {} of weights",
+        prepared.plan.decoder.model_type,
+        prepared.plan.decoder.num_hidden_layers,
+        prepared.plan.files.len(),
+        ByteSize(prepared.plan.total_bytes())
+    ));
+    let staging = Staging::new(&arguments.output, arguments.force)?;
+    let progress = console.byte_progress(conversion::source_bytes(&prepared.plan));
+    let written = conversion::write(&prepared, &arguments.model.model_dir, staging.path(), &progress)?;
+    progress.finish_and_clear();
+    staging.publish()?;
+    report(&arguments, &prepared, &written, started, console)
+}
+
+fn report(
+    arguments: &Arguments,
+    prepared: &Prepared,
+    written: &Written,
+    started: Instant,
+    console: Console,
+) -> Result<(), Failure> {
+    let seconds = started.elapsed().as_secs_f64();
+    let source = conversion::source_bytes(&prepared.plan);
+    #[expect(clippy::cast_precision_loss, reason = "for people")]
+    let rate = source as f64 / 1e6 / seconds;
+    console.status(plan::table(&prepared.plan).trim_end());
+    for (tensor, count) in prepared.weights.skipped_by_reason() {
+        console.status(&format!("skipped {count} tensors: {tensor}"));
+    }
+    if let Some(worst) = written.worst_quantized() {
+        console.status(&format!("lowest signal-to-noise ratio of a palettized weight: {:.1} dB, `{}`", worst.stats.snr_db(), worst.tensor));
+    }
+    console.status(&format!("Wrote `{}` in {seconds:.1} s ({rate:.0} MB/s of weights read)", arguments.output.display()));
+    if !arguments.json {
+        return Ok(());
+    }
+    let quantized = written.quantized.iter().map(|weight| QuantizedReport {
+        tensor: &weight.tensor,
+        rows: [weight.rows.start, weight.rows.end],
+        bits: weight.bits,
+        snr_db: weight.stats.snr_db(),
+    });
+    let report = Report {
+        output: &arguments.output,
+        plan: PlanReport::new(&prepared.plan),
+        source_bytes: source,
+        seconds,
+        quantized: quantized.collect(),
+    };
+    let failed = |message: String| Failure { message, hint: None };
+    let json = serde_json::to_string_pretty(&report).map_err(|error| failed(error.to_string()))?;
+    console.data(&(json + "\n")).map_err(|error| failed(error.to_string()))
+}
