@@ -3,6 +3,7 @@
 //!
 //! This crate touches no path, clock, environment or network: readers and writers are handed to it.
 
+pub mod blob;
 pub mod builder;
 pub mod dtype;
 pub mod ops;

@@ -1,0 +1,157 @@
+//! Reads weight files, which may come from anywhere.
+
+use super::{ALIGNMENT, BlobError, RECORD_BYTES, SENTINEL, VERSION, aligned, blob_size};
+use crate::dtype::DataType;
+
+/// A blob as its record describes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Blob {
+    /// Offset of the record.
+    pub offset: u64,
+    /// Element type.
+    pub dtype: DataType,
+    /// Bytes of data.
+    pub bytes: u64,
+    /// Unused high bits of the last byte.
+    pub unused_bits: u64,
+}
+
+impl Blob {
+    /// Elements that the data holds.
+    pub fn element_count(&self) -> u64 {
+        (self.bytes.saturating_mul(8) - self.unused_bits) / u64::from(self.dtype.bits().max(1))
+    }
+
+    fn data_offset(&self) -> u64 {
+        self.offset + RECORD_BYTES as u64
+    }
+
+    fn end(&self) -> u64 {
+        self.data_offset() + self.bytes
+    }
+}
+
+/// A weight file in memory.
+#[derive(Clone, Copy, Debug)]
+pub struct BlobReader<'a> {
+    file: &'a [u8],
+    count: u32,
+}
+
+impl<'a> BlobReader<'a> {
+    /// Reads the header.
+    ///
+    /// # Errors
+    /// The file is shorter than its header or of another version.
+    pub fn new(file: &'a [u8]) -> Result<Self, BlobError> {
+        let header = record(file, 0, "the header")?;
+        let (count, version) = (word(header, 0), word(header, 4));
+        if version != VERSION {
+            return Err(field("the version", 0, VERSION.to_string(), version));
+        }
+        Ok(Self { file, count })
+    }
+
+    /// The record at `offset`, checked against the file.
+    ///
+    /// # Errors
+    /// Misaligned, out of the file, or with fields that contradict each other.
+    pub fn record(&self, offset: u64) -> Result<Blob, BlobError> {
+        if !offset.is_multiple_of(ALIGNMENT) || offset < RECORD_BYTES as u64 {
+            return Err(field("the offset of a blob", offset, format!("a positive multiple of {ALIGNMENT}"), offset));
+        }
+        let bytes = record(self.file, offset, "the record of a blob")?;
+        let sentinel = word(bytes, 0);
+        if sentinel != SENTINEL {
+            return Err(field("the sentinel", offset, format!("{SENTINEL:#x}"), format!("{sentinel:#x}")));
+        }
+        let number = word(bytes, 4);
+        let dtype = DataType::from_blob_number(number)
+            .ok_or_else(|| field("the element type", offset, "a known number".to_owned(), number))?;
+        let blob = Blob { offset, dtype, bytes: long(bytes, 8), unused_bits: long(bytes, 24) };
+        let data_offset = long(bytes, 16);
+        if data_offset != blob.data_offset() {
+            return Err(field("the data offset", offset, blob.data_offset().to_string(), data_offset));
+        }
+        let length = self.file.len() as u64;
+        let end = data_offset.saturating_add(blob.bytes);
+        if end > length {
+            return Err(BlobError::Truncated { what: "the data of a blob", offset, end, length });
+        }
+        let bits = u64::from(dtype.bits());
+        let most = if bits < 8 { 7 } else { 0 };
+        let has_elements =
+            blob.unused_bits <= most && (blob.bytes * 8 - blob.unused_bits.min(blob.bytes * 8)).is_multiple_of(bits);
+        if !has_elements {
+            return Err(field("the unused bits", offset, format!("whole elements of {bits} bits"), blob.unused_bits));
+        }
+        Ok(blob)
+    }
+
+    /// The packed elements of the blob at `offset`, which must have this type and count.
+    ///
+    /// # Errors
+    /// The record is invalid or describes something else.
+    pub fn blob(&self, offset: u64, dtype: DataType, count: u64) -> Result<&'a [u8], BlobError> {
+        let blob = self.record(offset)?;
+        if blob.dtype != dtype {
+            return Err(field("the element type", offset, dtype.to_string(), blob.dtype));
+        }
+        let (bytes, unused_bits) = blob_size(dtype, count)?;
+        if (blob.bytes, blob.unused_bits) != (bytes, unused_bits) {
+            let expected = format!("{count} elements, {bytes} bytes with {unused_bits} unused bits");
+            let found = format!("{} bytes with {} unused bits", blob.bytes, blob.unused_bits);
+            return Err(field("the size", offset, expected, found));
+        }
+        Ok(self.data(&blob))
+    }
+
+    /// Every blob, in file order.
+    ///
+    /// # Errors
+    /// A record is invalid, or the file does not end with the last blob that its header counts.
+    pub fn blobs(&self) -> Result<Vec<Blob>, BlobError> {
+        let mut blobs = Vec::new();
+        let mut offset = RECORD_BYTES as u64;
+        for _ in 0..self.count {
+            let blob = self.record(offset)?;
+            blobs.push(blob);
+            offset = aligned(blob.end()).unwrap_or(u64::MAX);
+        }
+        let end = blobs.last().map_or(RECORD_BYTES as u64, Blob::end);
+        let length = self.file.len() as u64;
+        if end != length {
+            return Err(field("the end of the last blob", end, length.to_string(), end));
+        }
+        Ok(blobs)
+    }
+
+    /// The packed elements of a blob of this file.
+    fn data(&self, blob: &Blob) -> &'a [u8] {
+        let range = usize::try_from(blob.data_offset()).ok().zip(usize::try_from(blob.end()).ok());
+        range.and_then(|(start, end)| self.file.get(start..end)).unwrap_or_default()
+    }
+}
+
+fn field(field: &'static str, offset: u64, expected: String, found: impl ToString) -> BlobError {
+    BlobError::Field { field, offset, expected, found: found.to_string() }
+}
+
+fn record<'a>(file: &'a [u8], offset: u64, what: &'static str) -> Result<&'a [u8; RECORD_BYTES], BlobError> {
+    let start = usize::try_from(offset).unwrap_or(usize::MAX);
+    file.get(start..).and_then(|rest| rest.first_chunk()).ok_or_else(|| BlobError::Truncated {
+        what,
+        offset,
+        end: offset.saturating_add(RECORD_BYTES as u64),
+        length: file.len() as u64,
+    })
+}
+
+/// Records are 64 bytes long and fields lie inside them.
+fn word(record: &[u8; RECORD_BYTES], at: usize) -> u32 {
+    record.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |bytes| u32::from_le_bytes(*bytes))
+}
+
+fn long(record: &[u8; RECORD_BYTES], at: usize) -> u64 {
+    record.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |bytes| u64::from_le_bytes(*bytes))
+}
