@@ -1,1 +1,98 @@
-//! quantize
+//! Palettes for neural-network weights: slices of fp16 in; palettes, indices, packed bits and error statistics out.
+//!
+//! A palette of `2^bits` entries that minimizes the squared error is a solution of 1-D k-means. fp16 weights have at most
+//! 65,536 distinct values, so everything after one counting pass works on the histogram: with prefix sums of counts and of
+//! values, the mean of any interval of values costs O(1), a step of Lloyd's algorithm costs O(k log d) for `d` distinct
+//! values, and no step depends on the number of weights.
+//!
+//! [`Method::Fast`] starts from the point density that is optimal for fine quantizers (the cube root of the density of the
+//! values: Panter and Dite, "Quantization distortion in pulse-count modulation with nonuniform spacing of levels", 1951),
+//! iterates Lloyd's algorithm ("Least squares quantization in PCM", 1982) to a fixed point, and then moves entries from
+//! where they save least to where they save most. [`Method::Exact`] finds the global optimum by dynamic programming, with
+//! divide and conquer over the monotone split points (Grønlund et al., "Fast exact k-means, k-medians and Bregman
+//! divergence clustering in 1D", 2017) in O(k d log d).
+//!
+//! Entries are rounded to fp16 before weights are assigned to them, so the error that is reported is that of what is
+//! stored. Nothing here reads files or starts threads; equal input gives equal output.
+//!
+//! ```
+//! use anec_quantize::{Method, pack, palettize_group};
+//! use half::f16;
+//!
+//! let weights: Vec<f16> = [0.5, -0.25, 0.5, 0.125].map(f16::from_f32).to_vec();
+//! let group = palettize_group(&weights, 2, Method::Fast)?;
+//! assert_eq!(group.indices, [2, 0, 2, 1]);
+//! let mut packed = Vec::new();
+//! pack(&group.indices, 2, &mut packed);
+//! assert_eq!(packed, [0b01_10_00_10]);
+//! # Ok::<(), anec_quantize::QuantizeError>(())
+//! ```
+
+mod exact;
+mod histogram;
+mod lloyd;
+mod pack;
+mod palette;
+
+use half::f16;
+
+pub use histogram::Histogram;
+pub use pack::{pack, unpack};
+pub use palette::{Assigner, ErrorStats, Palette};
+
+/// How the entries of a palette are found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// Lloyd's algorithm from a density-aware start, then moves of single entries: a local optimum near the global one.
+    Fast,
+    /// The global optimum, before entries are rounded to fp16. Needs memory for `k * d` 32-bit numbers.
+    Exact,
+}
+
+/// Weights that cannot be quantized.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum QuantizeError {
+    /// A weight is infinite or not a number.
+    #[error("Weight {position} is {value}, expected a finite number")]
+    NotFinite {
+        /// Position in the slice.
+        position: usize,
+        /// The weight.
+        value: f16,
+    },
+    /// An index width that palettes do not have.
+    #[error("A palette cannot have {bits} bits, expected 1 to 8")]
+    Bits {
+        /// The width asked for.
+        bits: u8,
+    },
+    /// No weights at all.
+    #[error("Cannot make a palette for no weights")]
+    Empty,
+}
+
+/// A palette with the indices of the weights that it was made for.
+#[derive(Clone, Debug)]
+pub struct PalettizedGroup {
+    /// The palette.
+    pub palette: Palette,
+    /// One index per weight.
+    pub indices: Vec<u8>,
+    /// The error.
+    pub stats: ErrorStats,
+}
+
+/// Makes a palette of `2^bits` entries for these weights and assigns each weight to its nearest entry.
+///
+/// # Errors
+/// There are no weights, one is not finite, or `bits` is not 1 to 8.
+pub fn palettize_group(weights: &[f16], bits: u8, method: Method) -> Result<PalettizedGroup, QuantizeError> {
+    let histogram = Histogram::of(weights)?;
+    let palette = histogram.palette(bits, method)?;
+    let mut indices = vec![0; weights.len()];
+    let stats = palette.assigner().assign(weights, &mut indices);
+    Ok(PalettizedGroup { palette, indices, stats })
+}
+
+#[cfg(test)]
+mod tests;
