@@ -8,6 +8,7 @@ pub mod builder;
 pub mod dtype;
 pub mod ops;
 pub mod opset;
+pub mod passes;
 pub mod program;
 pub mod types;
 pub mod value;

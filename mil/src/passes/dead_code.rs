@@ -1,0 +1,128 @@
+//! Removes operations whose results nothing uses.
+//!
+//! Writes to states stay, and so does everything that a write needs. A read of a state that nothing uses goes. Ops that
+//! are not known stay, as nothing is known of their effects.
+//!
+//! Before:
+//! ```text
+//! tensor<fp16, [1, 8]> a = relu(x = x)[name = string("a")];
+//! tensor<fp16, [1, 8]> b = relu(x = a)[name = string("b")];
+//! tensor<fp16, [1, 8]> y = silu(x = x)[name = string("y")];
+//! } -> (y);
+//! ```
+//! After:
+//! ```text
+//! tensor<fp16, [1, 8]> y = silu(x = x)[name = string("y")];
+//! } -> (y);
+//! ```
+
+use std::collections::BTreeSet;
+
+use super::Changed;
+use crate::ops::decl::Effect;
+use crate::ops::find;
+use crate::program::{Block, Function, Operation};
+
+/// Runs the pass.
+pub fn run(function: &mut Function) -> Changed {
+    let mut live = BTreeSet::new();
+    live.extend(function.block.outputs.iter().map(String::as_str));
+    let mut kept: Vec<bool> = Vec::with_capacity(function.block.operations.len());
+    for operation in function.block.operations.iter().rev() {
+        let keep = has_effect(operation) || operation.outputs.iter().any(|output| live.contains(output.name.as_str()));
+        if keep {
+            add_uses(operation, &mut live);
+        }
+        kept.push(keep);
+    }
+    let removed = kept.iter().filter(|keep| !**keep).count();
+    if removed > 0 {
+        function.block.operations.retain(|_| kept.pop().unwrap_or(true));
+    }
+    Changed(removed)
+}
+
+/// Whether `operation` must stay where nothing uses its results.
+fn has_effect(operation: &Operation) -> bool {
+    match find(&operation.op) {
+        Some(decl) => decl.effect == Effect::WritesState || !operation.blocks.is_empty(),
+        None => true,
+    }
+}
+
+/// Adds every name that `operation` uses, in its nested blocks too.
+fn add_uses<'a>(operation: &'a Operation, live: &mut BTreeSet<&'a str>) {
+    live.extend(operation.referenced_names());
+    let mut blocks: Vec<&Block> = operation.blocks.iter().collect();
+    while let Some(block) = blocks.pop() {
+        live.extend(block.outputs.iter().map(String::as_str));
+        for operation in &block.operations {
+            live.extend(operation.referenced_names());
+            blocks.extend(&operation.blocks);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::builder::FunctionBuilder;
+    use crate::dtype::DataType;
+    use crate::opset::Opset;
+    use crate::types::{TensorType, ValueType};
+    use crate::value::Value;
+
+    fn fp16() -> TensorType {
+        TensorType::fixed(DataType::Float16, &[1, 8])
+    }
+
+    fn names(function: &Function) -> Vec<&str> {
+        function.block.operations.iter().filter_map(Operation::display_name).collect()
+    }
+
+    #[test]
+    fn operations_that_nothing_uses_go_with_their_operands() {
+        let mut builder = FunctionBuilder::new(Opset::Ios18);
+        let x = builder.input("x", fp16());
+        let a = builder.relu("a", &x).expect("valid");
+        builder.relu("b", &a).expect("valid");
+        builder.constant("c", Value::int32(1));
+        let y = builder.silu("y", &x).expect("valid");
+        let mut function = builder.finish(&[&y]);
+        assert_eq!(run(&mut function), Changed(3));
+        assert_eq!(names(&function), ["y"]);
+        assert_eq!(run(&mut function), Changed(0));
+    }
+
+    #[test]
+    fn writes_stay_with_what_they_need_and_unused_reads_go() {
+        let mut builder = FunctionBuilder::new(Opset::Ios18);
+        let x = builder.input("x", fp16());
+        let cache = builder.input("cache", ValueType::State(fp16()));
+        let sum = builder.relu("sum", &x).expect("valid");
+        builder.update_state("new", &cache, &sum).expect("valid");
+        let y = builder.silu("y", &x).expect("valid");
+        let mut function = builder.finish(&[&y]);
+        assert_eq!(run(&mut function), Changed(1));
+        assert_eq!(names(&function), ["sum", "new_write_state", "y"]);
+    }
+
+    #[test]
+    fn ops_that_are_not_known_stay_with_what_their_blocks_use() {
+        let mut builder = FunctionBuilder::new(Opset::Ios18);
+        let x = builder.input("x", fp16());
+        builder.relu("a", &x).expect("valid");
+        builder.relu("b", &x).expect("valid");
+        let y = builder.silu("y", &x).expect("valid");
+        let mut function = builder.finish(&[&y]);
+        function.block.operations.push(Operation {
+            op: "cond".to_owned(),
+            inputs: std::collections::BTreeMap::default(),
+            outputs: Vec::new(),
+            attributes: std::collections::BTreeMap::from([("name".to_owned(), Value::string("cond"))]),
+            blocks: vec![Block { outputs: vec!["a".to_owned()], ..Block::default() }],
+        });
+        assert_eq!(run(&mut function), Changed(1));
+        assert_eq!(names(&function), ["a", "y", "cond"]);
+    }
+}
