@@ -185,8 +185,7 @@ mod tests {
         let text = Manifest::for_package(Weights::Present).to_json();
         let other = Manifest::from_json(&text.replace("1.0.0", "2.0.0"));
         assert!(matches!(other, Err(ManifestError::Version { found }) if found == "2.0.0"));
-        let dangling =
-            text.replace(&format!("Identifier\": \"{MODEL_ITEM_IDENTIFIER}"), "Identifier\": \"nothing");
+        let dangling = text.replace(&format!("Identifier\": \"{MODEL_ITEM_IDENTIFIER}"), "Identifier\": \"nothing");
         assert!(matches!(Manifest::from_json(&dangling), Err(ManifestError::NoRootModel { .. })));
         assert!(matches!(Manifest::from_json("{}"), Err(ManifestError::Malformed(_))));
     }

@@ -4,10 +4,12 @@
 //! `MILBlob/Blob/StorageFormat.hpp` and `BlobDataType.hpp`, coremltools@e0e2f42b; bytes compared with files that
 //! coremltools wrote. All numbers are little-endian.
 
+mod file;
 mod layout;
 mod reader;
 mod writer;
 
+pub use file::BlobFile;
 pub use layout::BlobLayout;
 pub use reader::{Blob, BlobReader};
 pub use writer::BlobWriter;
@@ -85,7 +87,7 @@ pub enum BlobError {
         found: String,
     },
     /// The disk.
-    #[error("Cannot write the weight file")]
+    #[error("Cannot access the weight file")]
     Io(#[from] std::io::Error),
 }
 

@@ -22,11 +22,11 @@ impl Blob {
         (self.bytes.saturating_mul(8) - self.unused_bits) / u64::from(self.dtype.bits().max(1))
     }
 
-    fn data_offset(&self) -> u64 {
+    pub(super) fn data_offset(&self) -> u64 {
         self.offset + RECORD_BYTES as u64
     }
 
-    fn end(&self) -> u64 {
+    pub(super) fn end(&self) -> u64 {
         self.data_offset() + self.bytes
     }
 }
@@ -45,11 +45,7 @@ impl<'a> BlobReader<'a> {
     /// The file is shorter than its header or of another version.
     pub fn new(file: &'a [u8]) -> Result<Self, BlobError> {
         let header = record(file, 0, "the header")?;
-        let (count, version) = (word(header, 0), word(header, 4));
-        if version != VERSION {
-            return Err(field("the version", 0, VERSION.to_string(), version));
-        }
-        Ok(Self { file, count })
+        Ok(Self { file, count: decode_header(header)? })
     }
 
     /// The record at `offset`, checked against the file.
@@ -57,35 +53,9 @@ impl<'a> BlobReader<'a> {
     /// # Errors
     /// Misaligned, out of the file, or with fields that contradict each other.
     pub fn record(&self, offset: u64) -> Result<Blob, BlobError> {
-        if !offset.is_multiple_of(ALIGNMENT) || offset < RECORD_BYTES as u64 {
-            return Err(field("the offset of a blob", offset, format!("a positive multiple of {ALIGNMENT}"), offset));
-        }
+        check_offset(offset)?;
         let bytes = record(self.file, offset, "the record of a blob")?;
-        let sentinel = word(bytes, 0);
-        if sentinel != SENTINEL {
-            return Err(field("the sentinel", offset, format!("{SENTINEL:#x}"), format!("{sentinel:#x}")));
-        }
-        let number = word(bytes, 4);
-        let dtype = DataType::from_blob_number(number)
-            .ok_or_else(|| field("the element type", offset, "a known number".to_owned(), number))?;
-        let blob = Blob { offset, dtype, bytes: long(bytes, 8), unused_bits: long(bytes, 24) };
-        let data_offset = long(bytes, 16);
-        if data_offset != blob.data_offset() {
-            return Err(field("the data offset", offset, blob.data_offset().to_string(), data_offset));
-        }
-        let length = self.file.len() as u64;
-        let end = data_offset.saturating_add(blob.bytes);
-        if end > length {
-            return Err(BlobError::Truncated { what: "the data of a blob", offset, end, length });
-        }
-        let bits = u64::from(dtype.bits());
-        let most = if bits < 8 { 7 } else { 0 };
-        let has_elements =
-            blob.unused_bits <= most && (blob.bytes * 8 - blob.unused_bits.min(blob.bytes * 8)).is_multiple_of(bits);
-        if !has_elements {
-            return Err(field("the unused bits", offset, format!("whole elements of {bits} bits"), blob.unused_bits));
-        }
-        Ok(blob)
+        decode_record(bytes, offset, self.file.len() as u64)
     }
 
     /// The packed elements of the blob at `offset`, which must have this type and count.
@@ -95,13 +65,13 @@ impl<'a> BlobReader<'a> {
     pub fn blob(&self, offset: u64, dtype: DataType, count: u64) -> Result<&'a [u8], BlobError> {
         let blob = self.record(offset)?;
         if blob.dtype != dtype {
-            return Err(field("the element type", offset, dtype.to_string(), blob.dtype));
+            return Err(field("the element type", offset, dtype.to_string(), &blob.dtype));
         }
         let (bytes, unused_bits) = blob_size(dtype, count)?;
         if (blob.bytes, blob.unused_bits) != (bytes, unused_bits) {
             let expected = format!("{count} elements, {bytes} bytes with {unused_bits} unused bits");
             let found = format!("{} bytes with {} unused bits", blob.bytes, blob.unused_bits);
-            return Err(field("the size", offset, expected, found));
+            return Err(field("the size", offset, expected, &found));
         }
         Ok(self.data(&blob))
     }
@@ -117,13 +87,21 @@ impl<'a> BlobReader<'a> {
             let blob = self.record(offset)?;
             blobs.push(blob);
             offset = aligned(blob.end()).unwrap_or(u64::MAX);
+            self.check_padding(blob.end(), offset)?;
         }
         let end = blobs.last().map_or(RECORD_BYTES as u64, Blob::end);
         let length = self.file.len() as u64;
         if end != length {
-            return Err(field("the end of the last blob", end, length.to_string(), end));
+            return Err(field("the end of the last blob", end, length.to_string(), &end));
         }
         Ok(blobs)
+    }
+
+    fn check_padding(&self, start: u64, end: u64) -> Result<(), BlobError> {
+        let range = usize::try_from(start).ok().zip(usize::try_from(end).ok());
+        // The last blob has no padding; what is cut off is another error.
+        let padding = range.and_then(|(start, end)| self.file.get(start..end)).unwrap_or_default();
+        check_padding(padding, start)
     }
 
     /// The packed elements of a blob of this file.
@@ -133,7 +111,71 @@ impl<'a> BlobReader<'a> {
     }
 }
 
-fn field(field: &'static str, offset: u64, expected: String, found: impl ToString) -> BlobError {
+/// Refuses offsets at which no record can stand.
+pub(super) fn check_offset(offset: u64) -> Result<(), BlobError> {
+    if !offset.is_multiple_of(ALIGNMENT) || offset < RECORD_BYTES as u64 {
+        return Err(field("the offset of a blob", offset, format!("a positive multiple of {ALIGNMENT}"), &offset));
+    }
+    Ok(())
+}
+
+/// Reads the header and gives the number of blobs.
+pub(super) fn decode_header(header: &[u8; RECORD_BYTES]) -> Result<u32, BlobError> {
+    let version = word(header, 4);
+    if version != VERSION {
+        return Err(field("the version", 0, VERSION.to_string(), &version));
+    }
+    check_zero(header, 8, 0)?;
+    Ok(word(header, 0))
+}
+
+/// Reads the record at `offset` of a file of `length` bytes.
+pub(super) fn decode_record(bytes: &[u8; RECORD_BYTES], offset: u64, length: u64) -> Result<Blob, BlobError> {
+    let sentinel = word(bytes, 0);
+    if sentinel != SENTINEL {
+        return Err(field("the sentinel", offset, format!("{SENTINEL:#x}"), &format!("{sentinel:#x}")));
+    }
+    let number = word(bytes, 4);
+    let dtype = DataType::from_blob_number(number)
+        .ok_or_else(|| field("the element type", offset, "a known number".to_owned(), &number))?;
+    let blob = Blob { offset, dtype, bytes: long(bytes, 8), unused_bits: long(bytes, 24) };
+    let data_offset = long(bytes, 16);
+    if data_offset != blob.data_offset() {
+        return Err(field("the data offset", offset, blob.data_offset().to_string(), &data_offset));
+    }
+    let end = data_offset.saturating_add(blob.bytes);
+    if end > length {
+        return Err(BlobError::Truncated { what: "the data of a blob", offset, end, length });
+    }
+    let bits = u64::from(dtype.bits());
+    let most = if bits < 8 { 7 } else { 0 };
+    let has_elements =
+        blob.unused_bits <= most && (blob.bytes * 8 - blob.unused_bits.min(blob.bytes * 8)).is_multiple_of(bits);
+    if !has_elements {
+        return Err(field("the unused bits", offset, format!("whole elements of {bits} bits"), &blob.unused_bits));
+    }
+    check_zero(bytes, 32, offset)?;
+    Ok(blob)
+}
+
+/// Bytes between blobs are zero.
+pub(super) fn check_padding(padding: &[u8], offset: u64) -> Result<(), BlobError> {
+    match padding.iter().find(|byte| **byte != 0) {
+        Some(byte) => Err(field("padding after a blob", offset, "0".to_owned(), byte)),
+        None => Ok(()),
+    }
+}
+
+/// Bytes that the format reserves are zero.
+fn check_zero(record: &[u8; RECORD_BYTES], from: usize, offset: u64) -> Result<(), BlobError> {
+    let reserved = record.get(from..).unwrap_or_default();
+    match reserved.iter().find(|byte| **byte != 0) {
+        Some(byte) => Err(field("a reserved byte of the record", offset, "0".to_owned(), byte)),
+        None => Ok(()),
+    }
+}
+
+pub(super) fn field(field: &'static str, offset: u64, expected: String, found: &impl ToString) -> BlobError {
     BlobError::Field { field, offset, expected, found: found.to_string() }
 }
 
