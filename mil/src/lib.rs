@@ -12,6 +12,7 @@ pub mod package;
 pub mod passes;
 pub mod program;
 pub mod proto;
+pub mod text;
 pub mod types;
 pub mod value;
 pub mod verify;
