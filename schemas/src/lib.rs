@@ -3,7 +3,9 @@
 //! Nothing here reads or writes a file; text and bytes come in and go out.
 
 pub mod manifest;
+pub mod meta;
 pub mod proto;
 pub mod wire;
 
 pub use manifest::{Manifest, ManifestError, ManifestItem};
+pub use meta::{LutBits, MetaError, MetaYaml, ModelInfo, Parameters, RecommendedSampling};

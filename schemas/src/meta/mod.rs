@@ -1,0 +1,235 @@
+//! `meta.yaml` and `meta.json`: what a client needs to know to run a converted directory.
+//!
+//! The keys are those that ANEMLL's clients read. Some of these clients read the file with `grep` and `cut`, so the
+//! indentation, the order of the keys and plain numbers are part of the format.
+//!
+//! # Source
+//! `generate_meta_yaml.py`, `tests/chat.py` and `YAMLConfig.swift` of ANEMLL 0.3.5.
+
+mod lut;
+mod yaml;
+
+use serde::{Deserialize, Serialize};
+
+pub use lut::LutBits;
+
+/// Name of the YAML form within a converted directory.
+pub const META_YAML: &str = "meta.yaml";
+
+/// Name of the JSON form within a converted directory.
+pub const META_JSON: &str = "meta.json";
+
+/// The version of the format that is written. Clients choose their behavior by it.
+pub const META_VERSION: &str = "0.3.5";
+
+/// The content of a meta file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MetaYaml {
+    /// The only key.
+    pub model_info: ModelInfo,
+}
+
+/// What people want to know, and the parameters.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ModelInfo {
+    /// The model's name.
+    #[serde(default)]
+    pub name: String,
+    /// The version of the format, at least [`META_VERSION`] when written.
+    #[serde(default)]
+    pub version: String,
+    /// What the model is, in lines.
+    #[serde(default)]
+    pub description: String,
+    /// The license.
+    #[serde(default)]
+    pub license: String,
+    /// Who converted the model.
+    #[serde(default)]
+    pub author: String,
+    /// What runs the model.
+    #[serde(default)]
+    pub framework: String,
+    /// What the converter is written in.
+    #[serde(default)]
+    pub language: String,
+    /// The `model_type` of the checkpoint.
+    #[serde(default)]
+    pub architecture: String,
+    /// How to run the model.
+    pub parameters: Parameters,
+}
+
+/// How to run the model. Flags that are false, and keys without a value, are left out.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Parameters {
+    /// Tokens that the KV cache holds.
+    pub context_length: u64,
+    /// Tokens that a prefill step takes.
+    pub batch_size: u64,
+    /// Palette bits of the embeddings.
+    #[serde(default)]
+    pub lut_embeddings: LutBits,
+    /// Output channels that share a palette of the embeddings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lut_embeddings_per_channel: Option<u64>,
+    /// Palette bits of the decoder layers.
+    #[serde(default)]
+    pub lut_ffn: LutBits,
+    /// Output channels that share a palette of the decoder layers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lut_ffn_per_channel: Option<u64>,
+    /// Palette bits of the LM head.
+    #[serde(default)]
+    pub lut_lmhead: LutBits,
+    /// Output channels that share a palette of the LM head.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lut_lmhead_per_channel: Option<u64>,
+    /// Packages that hold the decoder layers.
+    pub num_chunks: u64,
+    /// What the names of the packages start with.
+    #[serde(default)]
+    pub model_prefix: String,
+    /// The embeddings package.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub embeddings: Option<String>,
+    /// The LM head package.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lm_head: Option<String>,
+    /// The first package of decoder layers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ffn: Option<String>,
+    /// Outputs that the logits are split over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub split_lm_head: Option<u64>,
+    /// Whether the LM head gives the best token of each split instead of logits.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub argmax_in_model: bool,
+    /// Tokens of the vocabulary.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vocab_size: Option<u64>,
+    /// Tokens of each split of the LM head.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lm_head_chunk_sizes: Vec<u64>,
+    /// Tokens that sliding-window layers look back at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sliding_window: Option<u64>,
+    /// Whether prefill writes the KV cache at a position that is given at run time. Clients that do not see this run
+    /// prefill one token at a time.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub prefill_dynamic_slice: bool,
+    /// How to sample, as the checkpoint recommends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recommended_sampling: Option<RecommendedSampling>,
+}
+
+/// How to sample.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RecommendedSampling {
+    /// Whether to sample at all, rather than take the best token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub do_sample: Option<bool>,
+    /// Divisor of the logits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub temperature: Option<f64>,
+    /// Probability mass to sample from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub top_p: Option<f64>,
+    /// Number of tokens to sample from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub top_k: Option<u64>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
+fn is_false(flag: &bool) -> bool {
+    !*flag
+}
+
+/// A meta file that cannot be read, or should not be written.
+#[derive(Debug, thiserror::Error)]
+pub enum MetaError {
+    /// The YAML is malformed, or a key is missing or has the wrong type.
+    #[error("`{META_YAML}` is malformed: {message}")]
+    Yaml {
+        /// What the parser says.
+        message: String,
+    },
+    /// The JSON is malformed, or a key is missing or has the wrong type.
+    #[error("`{META_JSON}` is malformed")]
+    Json(#[from] serde_json::Error),
+    /// Clients would take the file for an old one.
+    #[error("`version` is `{found}`, expected {META_VERSION} or later")]
+    Version {
+        /// The version.
+        found: String,
+    },
+    /// A number that the file cannot hold.
+    #[error("`{key}` is {found}, expected a finite number")]
+    NotFinite {
+        /// The key.
+        key: &'static str,
+        /// The number.
+        found: f64,
+    },
+}
+
+impl MetaYaml {
+    /// Reads the text of a `meta.yaml`, of this project or of ANEMLL. Keys that are not known are ignored.
+    ///
+    /// # Errors
+    /// The text is not YAML, or a key that clients cannot do without is missing.
+    pub fn from_yaml(text: &str) -> Result<Self, MetaError> {
+        let mut meta: Self =
+            serde_saphyr::from_str(text).map_err(|error| MetaError::Yaml { message: error.to_string() })?;
+        let description = &mut meta.model_info.description;
+        description.truncate(description.trim_end_matches('\n').len());
+        Ok(meta)
+    }
+
+    /// Reads the text of a `meta.json`. Keys that are not known are ignored.
+    ///
+    /// # Errors
+    /// The text is not JSON, or a key that clients cannot do without is missing.
+    pub fn from_json(text: &str) -> Result<Self, MetaError> {
+        Ok(serde_json::from_str(text)?)
+    }
+
+    /// The text of `meta.yaml`. `conversion` follows as comments, for people who look into a problem.
+    ///
+    /// # Errors
+    /// The version is one that clients treat otherwise, or a number is not finite.
+    pub fn to_yaml(&self, conversion: &[(String, String)]) -> Result<String, MetaError> {
+        self.check()?;
+        Ok(yaml::format(&self.model_info, conversion))
+    }
+
+    /// The text of `meta.json`: the same keys in the same order.
+    ///
+    /// # Errors
+    /// As [`Self::to_yaml`].
+    pub fn to_json(&self) -> Result<String, MetaError> {
+        self.check()?;
+        let mut text = serde_json::to_string_pretty(self)?;
+        text.push('\n');
+        Ok(text)
+    }
+
+    fn check(&self) -> Result<(), MetaError> {
+        let version = parse_version(&self.model_info.version);
+        if version.is_none() || version < parse_version(META_VERSION) {
+            return Err(MetaError::Version { found: self.model_info.version.clone() });
+        }
+        let sampling = self.model_info.parameters.recommended_sampling.clone().unwrap_or_default();
+        for (key, number) in [("temperature", sampling.temperature), ("top_p", sampling.top_p)] {
+            if let Some(found) = number.filter(|number| !number.is_finite()) {
+                return Err(MetaError::NotFinite { key, found });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn parse_version(text: &str) -> Option<[u64; 3]> {
+    let numbers: Vec<u64> = text.split('.').map(|part| part.parse().ok()).collect::<Option<_>>()?;
+    numbers.try_into().ok()
+}
