@@ -3,6 +3,7 @@
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
+use anec_schemas::MetaError;
 use fs_err as fs;
 use rayon::prelude::*;
 use sha2::{Digest as _, Sha256};
@@ -50,6 +51,9 @@ pub enum PublishError {
         #[source]
         source: serde_json::Error,
     },
+    /// A name that `meta.yaml` cannot hold.
+    #[error("Cannot write the metadata")]
+    Meta(#[from] MetaError),
     /// The disk.
     #[error("Cannot publish the companion files")]
     Io(#[from] io::Error),

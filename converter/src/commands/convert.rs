@@ -86,7 +86,7 @@ pub fn run(arguments: Arguments, console: Console) -> Result<(), Failure> {
     ));
     let staging = Staging::new(&arguments.output, arguments.force)?;
     let progress = console.byte_progress(conversion::source_bytes(&prepared.plan));
-    let written = conversion::write(&prepared, &arguments.model.model_dir, staging.path(), &progress)?;
+    let written = conversion::write(&prepared.plan, &prepared.checkpoint, staging.path(), &progress)?;
     progress.finish_and_clear();
     staging.publish()?;
     report(&arguments, &prepared, &written, started, console)
@@ -104,8 +104,8 @@ fn report(
     #[expect(clippy::cast_precision_loss, reason = "for people")]
     let rate = source as f64 / 1e6 / seconds;
     console.status(plan::table(&prepared.plan).trim_end());
-    for (tensor, count) in prepared.weights.skipped_by_reason() {
-        console.status(&format!("skipped {count} tensors: {tensor}"));
+    for (reason, count) in prepared.weights.skipped_by_reason() {
+        console.status(&format!("skipped {count} tensors: {reason}"));
     }
     if let Some(worst) = written.worst_quantized() {
         console.status(&format!("lowest signal-to-noise ratio of a palettized weight: {:.1} dB, `{}`", worst.stats.snr_db(), worst.tensor));

@@ -1,0 +1,150 @@
+//! The checkpoint directory: which files it has, and the way to them that does not lead out of it.
+
+use std::io::Read as _;
+use std::path::{Component, Path, PathBuf};
+
+use serde_json::{Map, Value};
+
+use super::CheckpointError;
+
+/// The most bytes that are read of config.json or an index; real ones stay below 1 MB and 10 MB.
+const JSON_LIMIT: u64 = 64 << 20;
+
+/// Files that make a directory an adapter, whatever else is in it: Hugging Face loaders apply them.
+const ADAPTER_FILES: [&str; 3] = ["adapter_config.json", "adapter_model.bin", "adapter_model.safetensors"];
+
+/// A directory, with the places that its files may be in.
+#[derive(Debug)]
+pub(super) struct Directory {
+    path: PathBuf,
+    /// Canonical.
+    roots: Vec<PathBuf>,
+    /// Names of its entries that are UTF-8, sorted.
+    names: Vec<String>,
+}
+
+impl Directory {
+    pub(super) fn open(path: &Path) -> Result<Self, CheckpointError> {
+        let failed = |source| CheckpointError::Io { path: path.to_owned(), source };
+        if !fs_err::metadata(path).map_err(failed)?.is_dir() {
+            let gguf = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"));
+            let path = path.to_owned();
+            return Err(if gguf { CheckpointError::Gguf { path } } else { CheckpointError::NotADirectory { path } });
+        }
+        let mut names = Vec::new();
+        for entry in fs_err::read_dir(path).map_err(failed)? {
+            names.extend(entry.map_err(failed)?.file_name().into_string());
+        }
+        names.sort();
+        let canonical = fs_err::canonicalize(path).map_err(failed)?;
+        let mut roots: Vec<PathBuf> = cache_blobs(&canonical).into_iter().collect();
+        roots.push(canonical);
+        Ok(Self { path: path.to_owned(), roots, names })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.names.iter().any(|other| other == name)
+    }
+
+    /// Refuses adapters and, where there is no config.json, says what the directory is instead.
+    pub(super) fn check_kind(&self) -> Result<(), CheckpointError> {
+        if let Some(file) = ADAPTER_FILES.iter().find(|file| self.has(file)) {
+            return Err(CheckpointError::Adapter { directory: self.path.clone(), file: (*file).to_owned() });
+        }
+        if self.has("config.json") {
+            return Ok(());
+        }
+        Err(self.foreign_weights().unwrap_or_else(|| CheckpointError::MissingConfig { directory: self.path.clone() }))
+    }
+
+    /// Why there are neither model.safetensors nor an index.
+    pub(super) fn missing_weights(&self) -> CheckpointError {
+        let found: Vec<String> =
+            self.names.iter().filter(|name| has_extension(name, &["safetensors"])).cloned().collect();
+        let foreign = if found.is_empty() { self.foreign_weights() } else { None };
+        foreign.unwrap_or_else(|| CheckpointError::MissingWeights { directory: self.path.clone(), found })
+    }
+
+    fn foreign_weights(&self) -> Option<CheckpointError> {
+        if self.names.iter().any(|name| has_extension(name, &["gguf"])) {
+            return Some(CheckpointError::Gguf { path: self.path.clone() });
+        }
+        let pickled = self.names.iter().find(|name| {
+            has_extension(name, &["pth", "pt", "ckpt"])
+                || (has_extension(name, &["bin"]) && name.starts_with("pytorch_model"))
+        })?;
+        Some(CheckpointError::Pickled { directory: self.path.clone(), file: pickled.clone() })
+    }
+
+    /// The regular file `name`, or an error if it is none, missing, or outside.
+    pub(super) fn file(&self, name: &str) -> Result<PathBuf, CheckpointError> {
+        let outside = || CheckpointError::Outside { directory: self.path.clone(), name: name.to_owned() };
+        let relative = Path::new(name);
+        let plain = |component| matches!(component, Component::Normal(_));
+        if name.is_empty() || !relative.components().all(plain) {
+            return Err(outside());
+        }
+        let path = self.path.join(relative);
+        let failed = |source| CheckpointError::Io { path: path.clone(), source };
+        let target = fs_err::canonicalize(&path).map_err(failed)?;
+        if !self.roots.iter().any(|root| target.starts_with(root)) {
+            return Err(outside());
+        }
+        if fs_err::metadata(&target).map_err(failed)?.is_file() {
+            Ok(path)
+        } else {
+            Err(CheckpointError::NotAFile { path })
+        }
+    }
+
+    /// Reads a JSON file, and gives its path for messages.
+    pub(super) fn json(&self, name: &str) -> Result<(PathBuf, Value), CheckpointError> {
+        let path = self.file(name)?;
+        let failed = |source| CheckpointError::Io { path: path.clone(), source };
+        let file = fs_err::File::open(&path).map_err(failed)?;
+        let found = file.metadata().map_err(failed)?.len();
+        if found > JSON_LIMIT {
+            return Err(CheckpointError::TooLarge { path, found, limit: JSON_LIMIT });
+        }
+        let mut text = Vec::new();
+        file.take(JSON_LIMIT).read_to_end(&mut text).map_err(failed)?;
+        match serde_json::from_slice(&text) {
+            Ok(value) => Ok((path, value)),
+            Err(source) => Err(CheckpointError::Json { path, source }),
+        }
+    }
+
+    /// Reads a JSON file that must hold an object.
+    pub(super) fn json_object(&self, name: &str) -> Result<Map<String, Value>, CheckpointError> {
+        let (path, value) = self.json(name)?;
+        let found = match value {
+            Value::Object(map) => return Ok(map),
+            Value::Null => "null",
+            Value::Bool(_) => "a boolean",
+            Value::Number(_) => "a number",
+            Value::String(_) => "a string",
+            Value::Array(_) => "an array",
+        };
+        Err(CheckpointError::NotAnObject { path, found })
+    }
+}
+
+/// The store that the files of a Hugging Face cache snapshot are links into.
+///
+/// # Source
+/// huggingface_hub's cache: `models--<owner>--<name>/snapshots/<commit>/<file>` links to `../../blobs/<hash>`.
+fn cache_blobs(directory: &Path) -> Option<PathBuf> {
+    let snapshots = directory.parent()?;
+    let repository = snapshots.parent()?;
+    let of_cache = repository.file_name()?.to_str()?.starts_with("models--");
+    (of_cache && snapshots.file_name()? == "snapshots").then(|| repository.join("blobs"))
+}
+
+fn has_extension(name: &str, extensions: &[&str]) -> bool {
+    let extension = Path::new(name).extension().and_then(|extension| extension.to_str());
+    extension.is_some_and(|found| extensions.iter().any(|extension| found.eq_ignore_ascii_case(extension)))
+}
