@@ -1,7 +1,8 @@
 //! Removes operations whose results nothing uses.
 //!
 //! Writes to states stay, and so does everything that a write needs. A read of a state that nothing uses goes. Ops that
-//! are not known stay, as nothing is known of their effects.
+//! are not known stay, as nothing is known of their effects. A function must use its parameters: where only dead
+//! operations use one, the first of them stays.
 //!
 //! Before:
 //! ```text
@@ -25,21 +26,47 @@ use crate::program::{Block, Function, Operation};
 
 /// Runs the pass.
 pub fn run(function: &mut Function) -> Changed {
-    let mut live = BTreeSet::new();
-    live.extend(function.block.outputs.iter().map(String::as_str));
-    let mut kept: Vec<bool> = Vec::with_capacity(function.block.operations.len());
-    for operation in function.block.operations.iter().rev() {
-        let keep = has_effect(operation) || operation.outputs.iter().any(|output| live.contains(output.name.as_str()));
-        if keep {
+    let needed = live_operations(function, &BTreeSet::new());
+    let users = only_users(function, &needed);
+    let needed = if users.is_empty() { needed } else { live_operations(function, &users) };
+    let before = needed.len();
+    let mut needed = needed.into_iter();
+    function.block.operations.retain(|_| needed.next().unwrap_or(true));
+    Changed(before - function.block.operations.len())
+}
+
+/// For each operation, whether it must stay because of its effect, because of what uses it, or as one of `forced`.
+fn live_operations(function: &Function, forced: &BTreeSet<usize>) -> Vec<bool> {
+    let mut live: BTreeSet<&str> = function.block.outputs.iter().map(String::as_str).collect();
+    let mut needed = vec![false; function.block.operations.len()];
+    for ((index, operation), needed) in function.block.operations.iter().enumerate().zip(&mut needed).rev() {
+        let used = operation.outputs.iter().any(|output| live.contains(output.name.as_str()));
+        *needed = used || has_effect(operation) || forced.contains(&index);
+        if *needed {
             add_uses(operation, &mut live);
         }
-        kept.push(keep);
     }
-    let removed = kept.iter().filter(|keep| !**keep).count();
-    if removed > 0 {
-        function.block.operations.retain(|_| kept.pop().unwrap_or(true));
+    needed
+}
+
+/// The first user of each parameter that no needed operation uses.
+fn only_users(function: &Function, needed: &[bool]) -> BTreeSet<usize> {
+    let operations = || function.block.operations.iter().zip(needed).enumerate();
+    let mut used: BTreeSet<&str> = function.block.outputs.iter().map(String::as_str).collect();
+    for (_, (operation, _)) in operations().filter(|(_, (_, needed))| **needed) {
+        add_uses(operation, &mut used);
     }
-    Changed(removed)
+    let parameters = function.inputs.iter().map(|input| input.name.as_str());
+    let mut unused: BTreeSet<&str> = parameters.filter(|name| !used.contains(name)).collect();
+    let mut users = BTreeSet::new();
+    for (index, (operation, needed)) in operations() {
+        for name in operation.referenced_names() {
+            if !needed && unused.remove(name) {
+                users.insert(index);
+            }
+        }
+    }
+    users
 }
 
 /// Whether `operation` must stay where nothing uses its results.
@@ -99,12 +126,27 @@ mod tests {
         let mut builder = FunctionBuilder::new(Opset::Ios18);
         let x = builder.input("x", fp16());
         let cache = builder.input("cache", ValueType::State(fp16()));
+        builder.read_state("old", &cache).expect("valid");
         let sum = builder.relu("sum", &x).expect("valid");
         builder.update_state("new", &cache, &sum).expect("valid");
         let y = builder.silu("y", &x).expect("valid");
         let mut function = builder.finish(&[&y]);
-        assert_eq!(run(&mut function), Changed(1));
+        assert_eq!(run(&mut function), Changed(2));
         assert_eq!(names(&function), ["sum", "new_write_state", "y"]);
+    }
+
+    #[test]
+    fn a_parameter_keeps_its_first_user_and_what_that_needs() {
+        let mut builder = FunctionBuilder::new(Opset::Ios18);
+        let x = builder.input("x", fp16());
+        let only = builder.input("only", fp16());
+        let a = builder.relu("a", &x).expect("valid");
+        builder.add("b", &a, &only).expect("valid");
+        builder.relu("c", &only).expect("valid");
+        let y = builder.silu("y", &x).expect("valid");
+        let mut function = builder.finish(&[&y]);
+        assert_eq!(run(&mut function), Changed(1));
+        assert_eq!(names(&function), ["a", "b", "y"]);
     }
 
     #[test]

@@ -7,9 +7,11 @@
 //!
 //! Not checked: whether a program computes what it should, and limits of particular chips.
 
+mod annotate;
 mod finding;
 mod function;
 mod identifier;
+mod operand;
 mod operation;
 mod program;
 mod scope;

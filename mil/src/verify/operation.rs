@@ -3,7 +3,7 @@
 use super::finding::{Findings, Place, Subject, clipped};
 use super::scope::Names;
 use super::suggestion::nearest_op;
-use super::{MAX_RANK, identifier, value};
+use super::{MAX_RANK, identifier, operand, value};
 use crate::ops::decl::{Effect, OpContext, OpDecl};
 use crate::ops::{self, special};
 use crate::opset::Opset;
@@ -194,6 +194,9 @@ impl OperationChecker<'_, '_, '_> {
             return;
         }
         let Ok(ctx) = OpContext::new(operation, self.opset, self.names) else { return };
+        if !operand::check(decl, &ctx, subject, self.findings) {
+            return;
+        }
         let inferred = match (decl.infer)(&ctx) {
             Ok(inferred) => inferred,
             Err(error) => {

@@ -477,6 +477,52 @@ fn program_attributes_other_than_build_info_are_refused() {
     assert!(verify(&program).is_err());
 }
 
+#[test]
+fn errors_are_marked_in_the_text() {
+    let mut function = stateful();
+    function.block.operations[1].op = "ad".to_owned();
+    function.block.outputs.push("nothing".to_owned());
+    let program = program([("main", function)]);
+    let marked = verify(&program).expect_err("an op is unknown").annotate(&program);
+    insta::assert_snapshot!(marked, @r#"
+        func main<ios18>(state<tensor<fp16, [1, 8]>> cache, tensor<fp16, [1, 8]> x) {
+                tensor<fp16, [1, 8]> old = read_state(input = cache)[name = string("old")];
+                tensor<fp16, [1, 8]> sum = ad(x = old, y = x)[name = string("sum")];
+                                     ^~~~~~~~ `ad` is not a known op
+                                     hint: did you mean `add`?
+                …
+                tensor<fp16, [1, 8]> new = read_state(input = cache)[name = string("new")];
+                tensor<fp16, [1, 8]> y = relu(x = new)[name = string("y")];
+            } -> (y, nothing);
+                     ^~~~~~~ the result `nothing` is not defined
+    }
+    "#);
+}
+
+#[test]
+fn errors_of_a_program_without_text_are_listed() {
+    let mut function = relu();
+    function.block.operations[0].blocks.push(crate::Block::default());
+    let program = program([("main", function)]);
+    let errors = verify(&program).expect_err("a block");
+    assert_eq!(errors.annotate(&program), "main / y = relu: `relu` takes no nested blocks\n");
+}
+
+#[test]
+fn many_errors_in_one_line_are_marked_in_linear_time() {
+    let mut function = relu();
+    for index in 0..20_000 {
+        function.inputs.push(NamedValueType::new(format!("x{index}"), fp16(&[1])));
+        let parameter = format!("p{index}");
+        function.block.operations[0].inputs.insert(parameter, Argument::name("missing"));
+    }
+    let program = program([("main", function)]);
+    let start = Instant::now();
+    let errors = verify(&program).expect_err("inputs are not used");
+    assert!(errors.annotate(&program).contains("and 19980 more errors in this line"));
+    assert!(start.elapsed() < Duration::from_secs(20), "took {:?}", start.elapsed());
+}
+
 fn verified_soon(program: &Program) -> Report {
     let start = Instant::now();
     let report = report(program);
