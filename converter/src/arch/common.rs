@@ -14,6 +14,9 @@ const HEAD_LIMIT: usize = 1 << 14;
 const HEAD_DIM_LIMIT: usize = 1 << 10;
 const POSITION_LIMIT: usize = 1 << 30;
 
+/// Stands in for a size that cannot be told, so that nothing else is found wrong because of it.
+const HEAD_DIM_PLACEHOLDER: usize = 4;
+
 /// The keys, under their names in config.json.
 pub(super) struct Common {
     pub(super) hidden_size: usize,
@@ -74,6 +77,7 @@ impl Common {
     pub(super) fn head_dim(&self, config: &mut ConfigReader<'_>) -> usize {
         match config.optional_size("head_dim", HEAD_DIM_LIMIT) {
             Some(head_dim) => even(config, head_dim),
+            None if !config.is_sound("hidden_size") || !config.is_sound("num_attention_heads") => HEAD_DIM_PLACEHOLDER,
             None if self.hidden_size.is_multiple_of(self.num_attention_heads) => {
                 even(config, self.hidden_size / self.num_attention_heads)
             }
@@ -81,7 +85,7 @@ impl Common {
                 let expected =
                     format!("a multiple of `num_attention_heads`, {}, or a `head_dim`", self.num_attention_heads);
                 config.violation("hidden_size", expected, self.hidden_size.to_string());
-                2
+                HEAD_DIM_PLACEHOLDER
             }
         }
     }
@@ -152,7 +156,7 @@ fn even(config: &mut ConfigReader<'_>, head_dim: usize) -> usize {
         return head_dim;
     }
     config.violation("head_dim", format!("an even number of at most {HEAD_DIM_LIMIT}"), head_dim.to_string());
-    2
+    HEAD_DIM_PLACEHOLDER
 }
 
 /// The window of architectures that have one in every layer or in none.

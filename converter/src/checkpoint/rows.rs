@@ -93,7 +93,9 @@ mod tests {
                 Ok(values) => assert_eq!(values, [expected], "{source}"),
                 Err(BadElement { index, value }) => {
                     assert!(!expected.is_finite(), "{source}");
-                    assert!(index == 0 && value.total_cmp(&source.to_f32()).is_eq() || value.is_nan() && source.is_nan());
+                    assert!(
+                        index == 0 && value.total_cmp(&source.to_f32()).is_eq() || value.is_nan() && source.is_nan()
+                    );
                 }
             }
         }

@@ -249,7 +249,9 @@ fn what_is_no_checkpoint_is_told_apart() {
     let empty = || tempfile::tempdir().expect("a temporary directory");
     let with = |files: &[&str], config: bool| {
         let directory = if config { directory() } else { empty() };
-        files.iter().for_each(|name| touch(directory.path(), name));
+        for name in files {
+            touch(directory.path(), name);
+        }
         let error = error(&directory);
         assert!(error.hint().is_some(), "{error}");
         error

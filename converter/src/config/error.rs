@@ -40,7 +40,7 @@ pub enum ConfigError {
         expected: &'static [&'static str],
     },
     /// Weights that are quantized already.
-    #[error("Cannot convert a quantized checkpoint: config.json has `{key}`{}", method_text(.method))]
+    #[error("Cannot convert a quantized checkpoint: config.json has `{key}`{}", method_text(.method.as_ref()))]
     Quantized {
         /// The key that says so.
         key: &'static str,
@@ -140,6 +140,6 @@ impl Hint for ConfigError {
     }
 }
 
-fn method_text(method: &Option<String>) -> String {
-    method.as_ref().map_or_else(String::new, |method| format!(" of method `{method}`"))
+fn method_text(method: Option<&String>) -> String {
+    method.map_or_else(String::new, |method| format!(" of method `{method}`"))
 }

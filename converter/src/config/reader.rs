@@ -94,13 +94,10 @@ impl<'a> ConfigReader<'a> {
 
     fn checked_size(&mut self, key: &str, limit: usize, value: Option<&Value>) -> usize {
         let size = value.and_then(Value::as_u64).and_then(|size| usize::try_from(size).ok());
-        match size.filter(|size| (1..=limit).contains(size)) {
-            Some(size) => size,
-            None => {
-                self.violation(key, format!("an integer of 1 to {limit}"), found_text(value));
-                1
-            }
-        }
+        size.filter(|size| (1..=limit).contains(size)).unwrap_or_else(|| {
+            self.violation(key, format!("an integer of 1 to {limit}"), found_text(value));
+            1
+        })
     }
 
     /// A finite number for which `accepted` holds, described by `expected`; where the key is absent, `default`, or a
@@ -119,13 +116,11 @@ impl<'a> ConfigReader<'a> {
     }
 
     fn checked_number(&mut self, key: &str, expected: &str, accepted: fn(f64) -> bool, value: Option<&Value>) -> f64 {
-        match value.and_then(Value::as_f64).filter(|number| number.is_finite() && accepted(*number)) {
-            Some(number) => number,
-            None => {
-                self.violation(key, expected, found_text(value));
-                1.0
-            }
-        }
+        let number = value.and_then(Value::as_f64).filter(|number| number.is_finite() && accepted(*number));
+        number.unwrap_or_else(|| {
+            self.violation(key, expected, found_text(value));
+            1.0
+        })
     }
 
     /// A boolean; `default` where the key is absent.

@@ -15,6 +15,7 @@ use crate::rope::RopePlan;
 /// Norms are RMSNorm, the activation is SiLU, attention is scaled by `head_dim^-0.5`. Fields have the names of
 /// config.json where it has them.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own in config.json or in the model's class")]
 pub struct DecoderPlan {
     /// `model_type` of config.json.
     pub model_type: String,

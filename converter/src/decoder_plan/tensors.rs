@@ -196,8 +196,10 @@ impl DecoderPlan {
     fn layer_shape(&self, weight: LayerWeight) -> Vec<usize> {
         let (hidden, intermediate) = (self.hidden_size, self.intermediate_size);
         match weight {
-            LayerWeight::InputLayernorm | LayerWeight::PostAttentionLayernorm => vec![hidden],
-            LayerWeight::OProjBias | LayerWeight::DownProjBias => vec![hidden],
+            LayerWeight::InputLayernorm
+            | LayerWeight::PostAttentionLayernorm
+            | LayerWeight::OProjBias
+            | LayerWeight::DownProjBias => vec![hidden],
             LayerWeight::QProj => vec![self.q_size(), hidden],
             LayerWeight::QProjBias => vec![self.q_size()],
             LayerWeight::KProj | LayerWeight::VProj => vec![self.kv_size(), hidden],

@@ -69,7 +69,6 @@ fn read_object(
     object.only("partial_rotary_factor", &json!(1.0));
     let theta = optional_theta(object);
     let scaling = match rope_type(object, default_type) {
-        Some("default") => RopeScaling::Default,
         Some("linear") => RopeScaling::Linear { factor: factor(object) },
         Some("dynamic") => {
             // transformers computes with `max_position_embeddings` and leaves this key unread.
@@ -78,6 +77,7 @@ fn read_object(
         }
         Some("yarn") => RopeScaling::Yarn(read_yarn(object, max_position_embeddings)),
         Some("llama3") => RopeScaling::Llama3(read_llama3(object)),
+        // `default`, or none that is supported, which is recorded.
         _ => RopeScaling::Default,
     };
     RopeObject { theta, scaling }

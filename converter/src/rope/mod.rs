@@ -119,7 +119,7 @@ impl RopePlan {
                 let theta = dynamic_theta(self.theta, self.head_dim, *factor, *max_position_embeddings, context_length);
                 (unscaled(theta, self.head_dim), 1.0)
             }
-            RopeScaling::Yarn(yarn) => (yarn.scale(self.theta, self.head_dim, default()), yarn.attention_scaling()),
+            RopeScaling::Yarn(yarn) => (yarn.scale(self.theta, self.head_dim, &default()), yarn.attention_scaling()),
             RopeScaling::Llama3(llama3) => {
                 (default().into_iter().map(|frequency| llama3.scale(frequency)).collect(), 1.0)
             }
@@ -189,7 +189,7 @@ impl Yarn {
         float(head_dim) * positions_per_radian.ln() / (2.0 * theta.ln())
     }
 
-    fn scale(&self, theta: f64, head_dim: usize, frequencies: Vec<f64>) -> Vec<f64> {
+    fn scale(&self, theta: f64, head_dim: usize, frequencies: &[f64]) -> Vec<f64> {
         let (mut low, mut high) =
             (self.pair_of(self.beta_fast, theta, head_dim), self.pair_of(self.beta_slow, theta, head_dim));
         if self.truncate {

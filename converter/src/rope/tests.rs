@@ -39,27 +39,27 @@ fn assert_frequencies(plan: &RopePlan, context_length: usize, attention_scaling:
 }
 
 const UNSCALED_10000: [f64; 8] = [
-    1.000000000e+00,
-    3.162277639e-01,
-    1.000000015e-01,
-    3.162277862e-02,
-    9.999999776e-03,
-    3.162277862e-03,
-    1.000000047e-03,
-    3.162277862e-04,
+    1.000_000_000e0,
+    3.162_277_639e-1,
+    1.000_000_015e-1,
+    3.162_277_862e-2,
+    9.999_999_776e-3,
+    3.162_277_862e-3,
+    1.000_000_047e-3,
+    3.162_277_862e-4,
 ];
 
 #[test]
 fn default_frequencies() {
     let expected = [
-        1.000000000e+00,
-        1.778279394e-01,
-        3.162277862e-02,
-        5.623413250e-03,
-        1.000000047e-03,
-        1.778279402e-04,
-        3.162277426e-05,
-        5.623413472e-06,
+        1.000_000_000e0,
+        1.778_279_394e-1,
+        3.162_277_862e-2,
+        5.623_413_250e-3,
+        1.000_000_047e-3,
+        1.778_279_402e-4,
+        3.162_277_426e-5,
+        5.623_413_472e-6,
     ];
     assert_frequencies(&plan(1e6, 16, RopeScaling::Default), 512, 1.0, &expected);
 }
@@ -67,14 +67,14 @@ fn default_frequencies() {
 #[test]
 fn linear_frequencies() {
     let expected = [
-        2.500000000e-01,
-        7.905694097e-02,
-        2.500000037e-02,
-        7.905694656e-03,
-        2.499999944e-03,
-        7.905694656e-04,
-        2.500000119e-04,
-        7.905694656e-05,
+        2.500_000_000e-1,
+        7.905_694_097e-2,
+        2.500_000_037e-2,
+        7.905_694_656e-3,
+        2.499_999_944e-3,
+        7.905_694_656e-4,
+        2.500_000_119e-4,
+        7.905_694_656e-5,
     ];
     assert_frequencies(&plan(1e4, 16, RopeScaling::Linear { factor: 4.0 }), 512, 1.0, &expected);
 }
@@ -85,14 +85,14 @@ fn dynamic_frequencies_change_only_beyond_the_trained_context() {
     assert_frequencies(&plan, 512, 1.0, &UNSCALED_10000);
     assert_frequencies(&plan, 2048, 1.0, &UNSCALED_10000);
     let expected = [
-        1.000000000e+00,
-        2.605170906e-01,
-        6.786915660e-02,
-        1.768107526e-02,
-        4.606222268e-03,
-        1.199999708e-03,
-        3.126204247e-04,
-        8.144296589e-05,
+        1.000_000_000e0,
+        2.605_170_906e-1,
+        6.786_915_660e-2,
+        1.768_107_526e-2,
+        4.606_222_268e-3,
+        1.199_999_708e-3,
+        3.126_204_247e-4,
+        8.144_296_589e-5,
     ];
     assert_frequencies(&plan, 5000, 1.0, &expected);
 }
@@ -100,14 +100,14 @@ fn dynamic_frequencies_change_only_beyond_the_trained_context() {
 #[test]
 fn yarn_frequencies_with_default_parameters() {
     let expected = [
-        1.000000000e+00,
-        1.778279394e-01,
-        3.162277862e-02,
-        4.217559937e-03,
-        5.000000237e-04,
-        4.445698505e-05,
-        7.905693565e-06,
-        1.405853368e-06,
+        1.000_000_000e0,
+        1.778_279_394e-1,
+        3.162_277_862e-2,
+        4.217_559_937e-3,
+        5.000_000_237e-4,
+        4.445_698_505e-5,
+        7.905_693_565e-6,
+        1.405_853_368e-6,
     ];
     assert_frequencies(&plan(1e6, 16, RopeScaling::Yarn(yarn(4.0, 32768))), 512, 1.138_629_436_111_989, &expected);
 }
@@ -116,14 +116,14 @@ fn yarn_frequencies_with_default_parameters() {
 fn yarn_frequencies_without_truncation_of_a_ramp_between_two_pairs() {
     let parameters = Yarn { beta_fast: 4.0, beta_slow: 2.0, truncate: false, ..yarn(8.0, 1024) };
     let expected = [
-        1.000000000e+00,
-        3.162277639e-01,
-        1.000000015e-01,
-        3.162277862e-02,
-        1.249999972e-03,
-        3.952847328e-04,
-        1.250000059e-04,
-        3.952847328e-05,
+        1.000_000_000e0,
+        3.162_277_639e-1,
+        1.000_000_015e-1,
+        3.162_277_862e-2,
+        1.249_999_972e-3,
+        3.952_847_328e-4,
+        1.250_000_059e-4,
+        3.952_847_328e-5,
     ];
     assert_frequencies(&plan(1e4, 16, RopeScaling::Yarn(parameters)), 512, 1.207_944_154_167_983_6, &expected);
 }
@@ -132,14 +132,14 @@ fn yarn_frequencies_without_truncation_of_a_ramp_between_two_pairs() {
 fn yarn_frequencies_with_a_wide_ramp_and_a_given_attention_factor() {
     let parameters = Yarn { attention_factor: Some(0.8), beta_fast: 64.0, beta_slow: 0.5, ..yarn(16.0, 2048) };
     let expected = [
-        1.000000000e+00,
-        3.162277639e-01,
-        8.125000447e-02,
-        1.976423711e-02,
-        4.374999553e-03,
-        7.905694074e-04,
-        6.250000297e-05,
-        1.976423664e-05,
+        1.000_000_000e0,
+        3.162_277_639e-1,
+        8.125_000_447e-2,
+        1.976_423_711e-2,
+        4.374_999_553e-3,
+        7.905_694_074e-4,
+        6.250_000_297e-5,
+        1.976_423_664e-5,
     ];
     assert_frequencies(&plan(1e4, 16, RopeScaling::Yarn(parameters)), 512, 0.8, &expected);
 }
@@ -147,14 +147,14 @@ fn yarn_frequencies_with_a_wide_ramp_and_a_given_attention_factor() {
 #[test]
 fn yarn_attention_uses_mscale_only_with_mscale_all_dim() {
     let expected = [
-        1.000000000e+00,
-        3.162277639e-01,
-        1.000000015e-01,
-        2.391472459e-02,
-        5.124999676e-03,
-        8.498621755e-04,
-        2.499999937e-05,
-        7.905694474e-06,
+        1.000_000_000e0,
+        3.162_277_639e-1,
+        1.000_000_015e-1,
+        2.391_472_459e-2,
+        5.124_999_676e-3,
+        8.498_621_755e-4,
+        2.499_999_937e-5,
+        7.905_694_474e-6,
     ];
     let one = Yarn { mscale: Some(0.707), ..yarn(40.0, 4096) };
     let both = Yarn { mscale_all_dim: Some(1.2), ..one.clone() };
@@ -165,14 +165,14 @@ fn yarn_attention_uses_mscale_only_with_mscale_all_dim() {
 #[test]
 fn yarn_frequencies_of_a_context_shorter_than_any_rotation() {
     let expected = [
-        1.000000000e+00,
-        1.581138819e-01,
-        5.000000075e-02,
-        1.581138931e-02,
-        4.999999888e-03,
-        1.581138931e-03,
-        5.000000237e-04,
-        1.581138931e-04,
+        1.000_000_000e0,
+        1.581_138_819e-1,
+        5.000_000_075e-2,
+        1.581_138_931e-2,
+        4.999_999_888e-3,
+        1.581_138_931e-3,
+        5.000_000_237e-4,
+        1.581_138_931e-4,
     ];
     assert_frequencies(&plan(1e4, 16, RopeScaling::Yarn(yarn(2.0, 4))), 512, 1.069_314_718_055_994_5, &expected);
 }
@@ -182,22 +182,22 @@ fn llama3_frequencies_of_llama_3_2() {
     let llama3 =
         Llama3 { factor: 32.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_max_position_embeddings: 8192 };
     let expected = [
-        1.000000000e+00,
-        4.403666258e-01,
-        1.939227581e-01,
-        8.539710194e-02,
-        3.760603070e-02,
-        1.656044088e-02,
-        7.292665076e-03,
-        3.211446106e-03,
-        4.295567051e-04,
-        1.946163866e-05,
-        8.570255886e-06,
-        3.774054449e-06,
-        1.661967417e-06,
-        7.318749340e-07,
-        3.222932889e-07,
-        1.419272024e-07,
+        1.000_000_000e0,
+        4.403_666_258e-1,
+        1.939_227_581e-1,
+        8.539_710_194e-2,
+        3.760_603_070e-2,
+        1.656_044_088e-2,
+        7.292_665_076e-3,
+        3.211_446_106e-3,
+        4.295_567_051e-4,
+        1.946_163_866e-5,
+        8.570_255_886e-6,
+        3.774_054_449e-6,
+        1.661_967_417e-6,
+        7.318_749_340e-7,
+        3.222_932_889e-7,
+        1.419_272_024e-7,
     ];
     assert_frequencies(&plan(5e5, 32, RopeScaling::Llama3(llama3)), 512, 1.0, &expected);
 }
@@ -207,14 +207,14 @@ fn llama3_frequencies_of_a_short_original_context() {
     let llama3 =
         Llama3 { factor: 8.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_max_position_embeddings: 128 };
     let expected = [
-        1.000000000e+00,
-        1.911264956e-01,
-        4.700753838e-03,
-        9.115831344e-04,
-        1.767766807e-04,
-        3.428102355e-05,
-        6.647869668e-06,
-        1.289173156e-06,
+        1.000_000_000e0,
+        1.911_264_956e-1,
+        4.700_753_838e-3,
+        9.115_831_344e-4,
+        1.767_766_807e-4,
+        3.428_102_355e-5,
+        6.647_869_668e-6,
+        1.289_173_156e-6,
     ];
     assert_frequencies(&plan(5e5, 16, RopeScaling::Llama3(llama3)), 512, 1.0, &expected);
 }
