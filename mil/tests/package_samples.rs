@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use anec_mil::package::{Model, Package, PackageFiles, decode_model};
-use anec_mil::{Argument, Binding, Block, BlobReference, Value, ValueData};
+use anec_mil::{Argument, Binding, BlobReference, Block, Value, ValueData};
 use anec_schemas::proto::Message;
 use anec_schemas::proto::specification as pb;
 

@@ -1,1 +1,9 @@
-//! runtime
+//! Opens converted model directories.
+//!
+//! A directory is found by its `meta.yaml`, whose names are checked before they become paths. Nothing is written.
+
+mod directory;
+mod fs_package;
+
+pub use directory::{DirectoryError, ModelDirectory, ModelPart, PartRole};
+pub use fs_package::FsPackage;
