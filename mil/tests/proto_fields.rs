@@ -45,9 +45,9 @@ fn fields_that_overwrite_each_other_are_found() {
     let both = [0x0a, 0, 0x12, 0];
     let error = check_fields(&both, &wire::MILSPEC_DIMENSION).expect_err("two choices");
     assert_eq!(error.problem, FieldProblem::Repeated { field: "unknown" });
-    // Two entries `a` of `userDefined`.
-    let entry = [0xa2, 0x06, 3, 0x0a, 1, b'a'];
-    let error = check_fields(&[entry, entry].concat(), &wire::METADATA).expect_err("two entries");
+    // Two entries `a` of `userDefined`, the second with its value before its key.
+    let entries = [0xa2, 0x06, 3, 0x0a, 1, b'a', 0xa2, 0x06, 6, 0x12, 1, b'v', 0x0a, 1, b'a'];
+    let error = check_fields(&entries, &wire::METADATA).expect_err("two entries");
     assert_eq!(error.problem, FieldProblem::RepeatedKey { field: "userDefined", key: "a".to_owned() });
 }
 

@@ -166,18 +166,24 @@ fn read_field<'bytes>(
     }
 }
 
-/// The key of a map entry; keys are text in every map of the format.
+/// The key of a map entry; keys are text in every map of the format, and a writer may leave out an empty one.
 fn entry_key(entry: &[u8]) -> Result<&[u8], FieldProblem> {
-    /// Field 1, length-delimited.
-    const KEY_TAG: u8 = 0x0a;
+    const KEY: u64 = 1;
     let mut cursor = Cursor { bytes: entry, position: 0 };
-    // A writer may leave out an empty key.
-    if entry.first() != Some(&KEY_TAG) {
-        return Ok(&[]);
+    while cursor.position < entry.len() {
+        let tag = cursor.varint()?;
+        let content = match tag & 7 {
+            0 => cursor.varint().map(|_| &[][..]),
+            1 => cursor.take(8),
+            2 => cursor.varint().and_then(|length| cursor.take(length)),
+            5 => cursor.take(4),
+            _ => Err(cursor.malformed()),
+        }?;
+        if tag >> 3 == KEY {
+            return Ok(content);
+        }
     }
-    cursor.position = 1;
-    let length = cursor.varint()?;
-    cursor.take(length)
+    Ok(&[])
 }
 
 /// How many elements of a repeated field came before this one.
