@@ -9,6 +9,11 @@ use crate::program::{Argument, Binding, Function, Operation, Program};
 use crate::types::{Dimension, TensorType, ValueType};
 use crate::value::{BlobReference, Value, ValueData};
 
+/// Axes that a constant in place may have.
+const MAX_AXES: usize = 64;
+/// Brackets that a constant without elements may have.
+const MAX_EMPTY: usize = 1024;
+
 /// A program without a text form.
 #[derive(Debug, thiserror::Error)]
 pub enum PrintError {
@@ -100,15 +105,13 @@ impl Printer {
     }
 
     fn argument(&mut self, argument: &Argument) -> Result<(), PrintError> {
-        match argument.single() {
-            Some(binding) => self.binding(binding),
-            None => {
-                self.text.push('(');
-                self.list(&argument.0, Self::binding)?;
-                self.text.push(')');
-                Ok(())
-            }
+        if let Some(binding) = argument.single() {
+            return self.binding(binding);
         }
+        self.text.push('(');
+        self.list(&argument.0, Self::binding)?;
+        self.text.push(')');
+        Ok(())
     }
 
     fn binding(&mut self, binding: &Binding) -> Result<(), PrintError> {
@@ -266,7 +269,8 @@ impl Printer {
 }
 
 /// The lengths to print brackets for, where they hold `count` elements. An unknown axis, which only a vector may have, is
-/// as long as there are elements.
+/// as long as there are elements. Brackets that hold nothing, and those of one element on many axes, cost more than they
+/// say and are bounded.
 fn literal_shape(ty: &TensorType, count: Option<usize>) -> Option<Vec<usize>> {
     let count = count?;
     if ty.shape == [Dimension::Unknown] {
@@ -278,6 +282,11 @@ fn literal_shape(ty: &TensorType, count: Option<usize>) -> Option<Vec<usize>> {
         .map(|axis| axis.fixed().and_then(|length| usize::try_from(length).ok()))
         .collect::<Option<_>>()?;
     let product = shape.iter().try_fold(1_usize, |product, length| product.checked_mul(*length))?;
+    let outer = shape.iter().take_while(|length| **length > 0);
+    let empty = if product == 0 { outer.fold(1_usize, |product, length| product.saturating_mul(*length)) } else { 0 };
+    if shape.len() > MAX_AXES || empty > MAX_EMPTY {
+        return None;
+    }
     // Packed elements of less than a byte may leave the last byte partly unused.
     let packed = ty.dtype.bits() < 8 && product <= count && count - product < 8;
     (product == count || packed).then_some(shape)

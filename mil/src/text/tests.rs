@@ -1,5 +1,8 @@
 use super::*;
-use crate::value::{TensorData, ValueData};
+use crate::dtype::DataType;
+use crate::program::Program;
+use crate::types::TensorType;
+use crate::value::{TensorData, Value, ValueData};
 
 /// Every construct of the newer form: states, several functions, palettes, subnormals, strings, tuples, inline values.
 const NEW: &str = r#"program(1.3)
@@ -54,7 +57,7 @@ fn packed_elements_are_stored_as_the_format_packs_them() {
 
 #[test]
 fn layout_is_free_when_reading() {
-    let squeezed = OLD.replace("\n", " ").replace("  ", " ");
+    let squeezed = OLD.replace('\n', " ").replace("  ", " ");
     assert_eq!(parse(&squeezed), parse(OLD));
 }
 
@@ -91,6 +94,17 @@ fn wrong_text_says_what_was_expected_where() {
 fn deep_nesting_is_an_error_and_not_a_crash() {
     let deep = format!("program(1.3)[a = {}", "tuple<".repeat(100_000));
     assert!(parse(&deep).is_err());
+}
+
+#[test]
+fn brackets_around_nothing_do_not_fill_the_memory() {
+    for shape in [vec![1 << 62, 0], vec![1; 100_000]] {
+        let bytes = vec![0; usize::from(!shape.contains(&0))];
+        let ty = TensorType::fixed(DataType::Int8, &shape);
+        let value = Value { ty: ty.into(), data: ValueData::Tensor(TensorData::Bytes(bytes)) };
+        let program = Program { attributes: [("a".to_owned(), value)].into(), ..Program::default() };
+        assert!(print(&program, TextVersion::V1_3).is_err());
+    }
 }
 
 /// Set `ANEC_SAMPLES` to a directory of compiled models to check that each one's text survives. A newline at the end,
