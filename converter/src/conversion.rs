@@ -4,7 +4,7 @@ use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
 
 use anec_mil::package::{MANIFEST_PATH, MODEL_PATH, ModelError, WEIGHTS_PATH, encode_model};
-
+use anec_runtime::{InspectError, PackageReport};
 use anec_schemas::Manifest;
 use anec_schemas::manifest::Weights;
 use fs_err as fs;
@@ -49,14 +49,16 @@ pub enum ConversionError {
         #[source]
         source: ModelError,
     },
-    /// A package that does not read back.
-    #[error("Cannot read back `{}`", .path.display())]
-    ReadBack {
+    /// A package that cannot be read back.
+    #[error("Cannot read back what was written")]
+    ReadBack(#[from] InspectError),
+    /// A package that reads back wrong.
+    #[error("Cannot verify `{}`: {}", .path.display(), .problems.join("; "))]
+    Invalid {
         /// The package.
         path: PathBuf,
-        /// Why.
-        #[source]
-        source: ModelError,
+        /// What is wrong with it.
+        problems: Vec<String>,
     },
     /// The disk.
     #[error("Cannot write the packages")]
@@ -69,7 +71,7 @@ impl Hint for ConversionError {
             Self::Emit(error) => error.hint(),
             Self::Publish(error) => error.hint(),
             Self::Model { .. } => Some("this is a bug in anec; please report it with the model's config.json".to_owned()),
-            Self::ReadBack { .. } => Some("the disk may be failing; if it happens again, please report it".to_owned()),
+            Self::ReadBack(_) | Self::Invalid { .. } => Some("the disk may be failing; if it happens again, please report it".to_owned()),
             Self::Io(_) => None,
         }
     }
@@ -124,6 +126,9 @@ fn write_package(
 /// Opens a package as any reader would: every blob that the program names must be there with its type and size, and the
 /// program must be valid.
 fn read_back(package: &Path) -> Result<(), ConversionError> {
-    
-    let _ = package; Ok(())
+    let report = PackageReport::open(package)?;
+    if report.problems.is_empty() {
+        return Ok(());
+    }
+    Err(ConversionError::Invalid { path: package.to_owned(), problems: report.problems })
 }

@@ -4,6 +4,8 @@
 
 mod directory;
 mod fs_package;
+mod package_report;
 
 pub use directory::{DirectoryError, ModelDirectory, ModelPart, PartRole};
 pub use fs_package::FsPackage;
+pub use package_report::{EncodingReport, FunctionReport, InspectError, PackageReport};

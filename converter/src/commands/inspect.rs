@@ -1,8 +1,144 @@
-//! stub
+//! `anec inspect`.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use anec_mil::text::{self, TextVersion};
+use anec_runtime::{DirectoryError, InspectError, ModelDirectory, PackageReport};
 use clap::Args;
+use fs_err as fs;
+
 use crate::console::{Console, Failure};
-/// x
+use crate::error::Hint;
+use crate::options::ByteSize;
+
+/// Arguments of `anec inspect`.
 #[derive(Debug, Args)]
-pub struct Arguments {}
-/// x
-pub fn run(_a: &Arguments, _c: Console) -> Result<(), Failure> { Ok(()) }
+#[command(after_help = "\
+Examples:
+  anec inspect out                                # every package of a converted directory
+  anec inspect out/lm_head_lut6.mlpackage --json
+  anec inspect Model.mlpackage --mil | less       # the program as text")]
+pub struct Arguments {
+    /// A .mlpackage, or a converted directory.
+    path: PathBuf,
+
+    /// Print the program in Core ML's text form.
+    #[arg(long, conflicts_with = "json")]
+    mil: bool,
+
+    /// Print as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Hint for InspectError {
+    fn hint(&self) -> Option<String> {
+        Some("expected a .mlpackage directory, or a directory that `anec convert` wrote".to_owned())
+    }
+}
+
+impl Hint for DirectoryError {
+    fn hint(&self) -> Option<String> {
+        Some("expected a .mlpackage directory, or a directory that `anec convert` wrote".to_owned())
+    }
+}
+
+/// Describes what is at the path.
+pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
+    let paths = packages(&arguments.path)?;
+    let reports: Vec<PackageReport> =
+        paths.iter().map(|path| Ok(PackageReport::open(path)?)).collect::<Result<_, Failure>>()?;
+    let failed = |message: String| Failure { message, hint: None };
+    let output = if arguments.json {
+        serde_json::to_string_pretty(&reports).map_err(|error| failed(error.to_string()))? + "\n"
+    } else if arguments.mil {
+        let programs: Result<Vec<String>, _> = reports.iter().map(program_text).collect();
+        programs.map_err(|error| failed(error.to_string()))?.concat()
+    } else {
+        reports.iter().map(describe).collect::<Vec<_>>().join("\n")
+    };
+    console.data(&output).map_err(|error| failed(error.to_string()))?;
+    let problems: usize = reports.iter().map(|report| report.problems.len()).sum();
+    if problems > 0 {
+        return Err(failed(format!("{problems} problems found")));
+    }
+    Ok(())
+}
+
+/// The package itself, or the packages of a converted directory in the order of their calls.
+fn packages(path: &Path) -> Result<Vec<PathBuf>, Failure> {
+    if fs::metadata(path.join("Manifest.json")).is_ok() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let directory = ModelDirectory::open(path)?;
+    let part = |part: &anec_runtime::ModelPart| {
+        part.package.clone().ok_or_else(|| DirectoryError::CompiledOnly { role: part.role, stem: part.stem.clone() })
+    };
+    Ok(directory.parts().iter().map(part).collect::<Result<_, _>>()?)
+}
+
+fn program_text(report: &PackageReport) -> Result<String, text::PrintError> {
+    text::print(&report.program, TextVersion::for_specification_version(report.specification_version))
+        .map(|text| text + "\n")
+}
+
+fn describe(report: &PackageReport) -> String {
+    let mut text = String::new();
+    let name = report.path.file_name().map_or_else(|| report.path.display().to_string(), |name| name.to_string_lossy().into_owned());
+    // Writing to a string cannot fail.
+    let _ = writeln!(
+        text,
+        "{name}: specification {}, {} of weights",
+        report.specification_version,
+        ByteSize(report.weight_bytes)
+    );
+    for (name, function) in &report.functions {
+        let default = if report.default_function.as_ref() == Some(name) { ", default" } else { "" };
+        let _ = writeln!(text, "  function {name} ({}{default})", function.opset);
+        for (kind, values) in [("input", &function.inputs), ("state", &function.states), ("output", &function.outputs)] {
+            for (name, ty) in values {
+                let _ = writeln!(text, "    {kind:<6}  {name}: {ty}");
+            }
+        }
+        let mut operations: Vec<_> = function.operations.iter().collect();
+        operations.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
+        let operations: Vec<String> = operations.iter().map(|(op, count)| format!("{count} {op}")).collect();
+        let _ = writeln!(text, "    ops     {}", wrap(&operations));
+    }
+    for (encoding, weights) in &report.encodings {
+        let _ = writeln!(
+            text,
+            "  {} weights as {encoding}: {} elements, {}",
+            weights.weights,
+            weights.elements,
+            ByteSize(weights.bytes)
+        );
+    }
+    for problem in &report.problems {
+        let _ = writeln!(text, "  problem: {problem}");
+    }
+    text
+}
+
+/// Words joined by commas, in lines of at most a hundred characters that continue under the first word.
+fn wrap(words: &[String]) -> String {
+    const WIDTH: usize = 88;
+    const INDENT: &str = "\n            ";
+    let mut text = String::new();
+    let mut width = 0;
+    for (position, word) in words.iter().enumerate() {
+        if position > 0 {
+            text.push(',');
+            if width + word.len() > WIDTH {
+                text.push_str(INDENT);
+                width = 0;
+            } else {
+                text.push(' ');
+            }
+        }
+        width += word.len() + 2;
+        text.push_str(word);
+    }
+    text
+}
