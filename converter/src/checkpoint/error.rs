@@ -145,7 +145,7 @@ pub enum CheckpointError {
         found: String,
     },
     /// Shards that are not what the index says.
-    #[error("Cannot open the shards of `{path}`: {} of its entries do not match{}", .problems.len(), listed(.problems))]
+    #[error("Cannot open the shards of `{path}`: they are not what it says{}", listed(.problems))]
     Index {
         /// The index.
         path: PathBuf,
@@ -241,10 +241,10 @@ impl Hint for CheckpointError {
     }
 }
 
-/// Lines that a list under a message has at most; the message has the count.
+/// Lines that a list under a message has at most.
 const LISTED_LINES: usize = 100;
 
-/// The lines under a message that counts them.
+/// The lines under a message.
 pub(crate) fn listed<T: std::fmt::Display>(items: &[T]) -> String {
     let mut text = String::new();
     // Writing to a string cannot fail.

@@ -138,18 +138,15 @@ impl Checkpoint {
         let unknown =
             |found| CheckpointError::Rows { tensor: name.to_owned(), start: rows.start, end: rows.end, found };
         let Tensor { shard, entry } = self.tensors.get(name).ok_or_else(|| unknown(0))?;
-        let row_count = entry.shape.first().copied().unwrap_or(1);
-        // The header check has bounded the product of the shape, and no axis is 0.
-        let row_elements: usize = entry.shape.iter().skip(1).product();
-        let row_bytes = row_elements * entry.dtype.size();
-        if rows.start > rows.end || rows.end > row_count {
-            return Err(unknown(row_count));
+        if rows.start > rows.end || rows.end > entry.row_count() {
+            return Err(unknown(entry.row_count()));
         }
-        let bytes = entry.bytes.start + rows.start * row_bytes..entry.bytes.start + rows.end * row_bytes;
+        let bytes =
+            entry.bytes.start + rows.start * entry.row_bytes()..entry.bytes.start + rows.end * entry.row_bytes();
         let bytes = self.shards.get(*shard).and_then(|shard| shard.map.bytes().get(bytes)).ok_or_else(|| unknown(0))?;
         rows::to_f16(entry.dtype, bytes, out).map_err(|BadElement { index, value }| {
             let tensor = name.to_owned();
-            let position = position(&entry.shape, rows.start * row_elements + index);
+            let position = position(&entry.shape, rows.start * entry.row_elements() + index);
             if value.is_finite() {
                 CheckpointError::Overflow { tensor, position, value }
             } else {
@@ -160,10 +157,16 @@ impl Checkpoint {
 
     /// Gives the memory of a tensor back to the system; reading it again loads it from disk again.
     pub fn release(&self, name: &str) {
+        self.release_rows(name, 0..usize::MAX);
+    }
+
+    /// As [`release`](Self::release), for the rows that the tensor has of those given.
+    pub fn release_rows(&self, name: &str, rows: Range<usize>) {
         if let Some(Tensor { shard, entry }) = self.tensors.get(name)
             && let Some(shard) = self.shards.get(*shard)
         {
-            shard.map.release(entry.bytes.clone());
+            let bytes_before = |row: usize| entry.bytes.start + row.min(entry.row_count()) * entry.row_bytes();
+            shard.map.release(bytes_before(rows.start)..bytes_before(rows.end));
         }
     }
 }

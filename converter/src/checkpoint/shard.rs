@@ -57,6 +57,24 @@ pub(super) struct Entry {
     pub(super) bytes: Range<usize>,
 }
 
+impl Entry {
+    /// Indices of the first axis.
+    pub(super) fn row_count(&self) -> usize {
+        self.shape.first().copied().unwrap_or(1)
+    }
+
+    /// Elements under one index of the first axis. No overflow: the header check has bounded the product of the whole
+    /// shape, and no axis is 0.
+    pub(super) fn row_elements(&self) -> usize {
+        self.shape.iter().skip(1).product()
+    }
+
+    /// Bytes under one index of the first axis.
+    pub(super) fn row_bytes(&self) -> usize {
+        self.row_elements() * self.dtype.size()
+    }
+}
+
 /// A mapped file with its checked header.
 #[derive(Debug)]
 pub(super) struct Shard {

@@ -62,13 +62,13 @@ pub enum ConfigError {
         key: &'static str,
     },
     /// Values that are not as they have to be.
-    #[error("Cannot use config.json: {} values are not as expected{}", .0.len(), listed(.0))]
+    #[error("Cannot use config.json: it has values that cannot be{}", listed(.0))]
     Violations(
         /// All of them, sorted by key.
         Vec<Violation>,
     ),
     /// Keys that may change what the model computes.
-    #[error("Cannot use config.json: unknown maths, {} keys are not known to be harmless{}", .0.len(), listed(.0))]
+    #[error("Cannot use config.json: unknown maths, it has keys that are not known to be harmless{}", listed(.0))]
     UnknownKeys(
         /// All of them, sorted by key.
         Vec<UnknownKey>,
