@@ -70,8 +70,12 @@ impl Hint for ConversionError {
         match self {
             Self::Emit(error) => error.hint(),
             Self::Publish(error) => error.hint(),
-            Self::Model { .. } => Some("this is a bug in anec; please report it with the model's config.json".to_owned()),
-            Self::ReadBack(_) | Self::Invalid { .. } => Some("the disk may be failing; if it happens again, please report it".to_owned()),
+            Self::Model { .. } => {
+                Some("this is a bug in anec; please report it with the model's config.json".to_owned())
+            }
+            Self::ReadBack(_) | Self::Invalid { .. } => {
+                Some("the disk may be failing; if it happens again, please report it".to_owned())
+            }
             Self::Io(_) => None,
         }
     }

@@ -105,7 +105,9 @@ impl Hint for PlanError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Graph(error) => error.hint(),
-            Self::Pass { .. } => Some("this is a bug in anec; please report it with the model's config.json".to_owned()),
+            Self::Pass { .. } => {
+                Some("this is a bug in anec; please report it with the model's config.json".to_owned())
+            }
             Self::TooLarge { hint, .. } => Some(hint.clone()),
             Self::Option { .. } => None,
         }
@@ -220,11 +222,7 @@ fn layer_range(layers: usize, index: usize, count: usize) -> Range<usize> {
     start(index)..start(index + 1)
 }
 
-fn chunk_files(
-    settings: &ModelSettings<'_>,
-    options: &Options,
-    names: &Names,
-) -> Result<Vec<FilePlan>, PlanError> {
+fn chunk_files(settings: &ModelSettings<'_>, options: &Options, names: &Names) -> Result<Vec<FilePlan>, PlanError> {
     let layers = settings.plan.num_hidden_layers;
     let count = match options.chunks {
         Count::Exactly(count) => count.get() as usize,
@@ -278,7 +276,9 @@ const STATE_ALIGNMENT: u32 = 32;
 
 fn warnings(decoder: &DecoderPlan, options: &Options, files: &[FilePlan], head: &HeadSplit) -> Vec<String> {
     let mut warnings = Vec::new();
-    if options.context_length % STATE_ALIGNMENT != 0 || !decoder.head_dim.is_multiple_of(STATE_ALIGNMENT as usize) {
+    if !options.context_length.is_multiple_of(STATE_ALIGNMENT)
+        || !decoder.head_dim.is_multiple_of(STATE_ALIGNMENT as usize)
+    {
         warnings.push(format!(
             "the KV cache has {} positions of {} channels; the Neural Engine is reported to refuse states whose sizes are \
              not multiples of {STATE_ALIGNMENT}",

@@ -1,5 +1,6 @@
 //! What stands beside the packages: tokenizer and config files, and the checksums of everything.
 
+use std::fmt::Write as _;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
@@ -106,8 +107,10 @@ pub(crate) fn write_checksums(output: &Path) -> Result<(), PublishError> {
     let mut paths = Vec::new();
     collect_files(output, "", &mut paths)?;
     paths.sort();
-    let lines: Vec<String> =
-        paths.par_iter().map(|path| Ok(format!("{}  {path}\n", checksum(&output.join(path))?))).collect::<io::Result<_>>()?;
+    let lines: Vec<String> = paths
+        .par_iter()
+        .map(|path| Ok(format!("{}  {path}\n", checksum(&output.join(path))?)))
+        .collect::<io::Result<_>>()?;
     fs::write(output.join(CHECKSUMS), lines.concat())?;
     Ok(())
 }
@@ -138,7 +141,12 @@ fn checksum(path: &Path) -> io::Result<String> {
         }
         hasher.update(buffer.get(..read).unwrap_or_default());
     }
-    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    let mut digits = String::new();
+    for byte in hasher.finalize() {
+        // Writing to a string cannot fail.
+        let _ = write!(digits, "{byte:02x}");
+    }
+    Ok(digits)
 }
 
 #[cfg(test)]

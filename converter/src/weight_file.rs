@@ -14,6 +14,7 @@ use anec_mil::{BlobReference, DataType, TensorType, Value, WEIGHT_FILE};
 use crate::options::{GroupSize, Palette};
 
 /// Rows of a tensor of the checkpoint: output channels of a projection, tokens of an embedding.
+#[expect(clippy::struct_field_names, reason = "rows of a tensor are its rows")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Rows {
     /// The tensor's name in the checkpoint.
@@ -190,7 +191,7 @@ impl WeightFile {
             GroupSize::Tensor => channels,
             GroupSize::Channels(size) => u64::from(size.get()),
         };
-        if group_rows == 0 || channels % group_rows != 0 {
+        if group_rows == 0 || !channels.is_multiple_of(group_rows) {
             return Err(GroupSizeError {
                 tensor: rows.tensor.clone(),
                 group_size: group_rows,

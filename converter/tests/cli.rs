@@ -27,7 +27,9 @@ fn stdout(output: &Output) -> String {
 /// A copy of the checkpoint that a test may break.
 fn copy() -> TempDir {
     let directory = tempfile::tempdir().unwrap();
-    for name in ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "generation_config.json"] {
+    for name in
+        ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "generation_config.json"]
+    {
         fs::copy(checkpoint().join(name), directory.path().join(name)).unwrap();
     }
     directory
@@ -35,7 +37,8 @@ fn copy() -> TempDir {
 
 fn set_config(directory: &Path, key: &str, value: serde_json::Value) {
     let path = directory.join("config.json");
-    let mut config: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    let mut config: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
     config.insert(key.to_owned(), value);
     fs::write(path, serde_json::to_vec(&config).unwrap()).unwrap();
 }
@@ -60,8 +63,10 @@ fn tree(directory: &Path) -> Vec<(String, Vec<u8>)> {
 }
 
 fn names(directory: &Path) -> Vec<String> {
-    let mut names: Vec<String> =
-        fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
+    let mut names: Vec<String> = fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .collect();
     names.sort();
     names
 }
@@ -86,7 +91,8 @@ fn a_conversion_writes_packages_metadata_tokenizer_and_checksums() {
     let parent = tempfile::tempdir().unwrap();
     let output = parent.path().join("out");
     let model = checkpoint();
-    let result = anec(&["convert", model.to_str().unwrap(), "-o", output.to_str().unwrap(), "--lut", "6", "--chunks", "2"]);
+    let result =
+        anec(&["convert", model.to_str().unwrap(), "-o", output.to_str().unwrap(), "--lut", "6", "--chunks", "2"]);
     assert!(result.status.success(), "{}", stderr(&result));
     assert_eq!(stdout(&result), "", "data goes to stdout, and there is none");
     let expected = [
@@ -115,7 +121,8 @@ fn the_number_of_threads_does_not_change_a_byte() {
     let convert = |name: &str, threads: &str| {
         let output = parent.path().join(name);
         let (model, path) = (checkpoint(), output.to_str().unwrap().to_owned());
-        let arguments = ["convert", model.to_str().unwrap(), "-o", &path, "--lut", "4", "--threads", threads, "--quiet"];
+        let arguments =
+            ["convert", model.to_str().unwrap(), "-o", &path, "--lut", "4", "--threads", threads, "--quiet"];
         let result = anec(&arguments);
         assert!(result.status.success(), "{}", stderr(&result));
         assert_eq!(stderr(&result), "", "quiet");
@@ -165,11 +172,23 @@ fn anemll_names_are_those_that_its_clients_look_for() {
     let output = parent.path().join("out");
     let model = checkpoint();
     let result = anec(&[
-        "convert", model.to_str().unwrap(), "-o", output.to_str().unwrap(), "--runtime", "anemll", "--lut", "4", "--chunks", "1",
+        "convert",
+        model.to_str().unwrap(),
+        "-o",
+        output.to_str().unwrap(),
+        "--runtime",
+        "anemll",
+        "--lut",
+        "4",
+        "--chunks",
+        "1",
     ]);
     assert!(result.status.success(), "{}", stderr(&result));
     let packages: Vec<String> = names(&output).into_iter().filter(|name| name.ends_with(".mlpackage")).collect();
-    assert_eq!(packages, ["qwen_FFN_PF_lut4_chunk_01of01.mlpackage", "qwen_embeddings.mlpackage", "qwen_lm_head_lut4.mlpackage"]);
+    assert_eq!(
+        packages,
+        ["qwen_FFN_PF_lut4_chunk_01of01.mlpackage", "qwen_embeddings.mlpackage", "qwen_lm_head_lut4.mlpackage"]
+    );
     let meta = fs::read_to_string(output.join("meta.yaml")).unwrap();
     for line in [
         "    context_length: 512",
@@ -193,7 +212,8 @@ fn a_plan_is_printed_without_reading_or_writing_weights() {
     let result = anec(&["plan", model.to_str().unwrap(), "--lut", "4", "--chunks", "2", "--json"]);
     assert!(result.status.success(), "{}", stderr(&result));
     let plan: serde_json::Value = serde_json::from_str(&stdout(&result)).unwrap();
-    let files: Vec<&str> = plan["files"].as_array().unwrap().iter().map(|file| file["name"].as_str().unwrap()).collect();
+    let files: Vec<&str> =
+        plan["files"].as_array().unwrap().iter().map(|file| file["name"].as_str().unwrap()).collect();
     assert_eq!(files, ["embeddings", "combined_lut4_chunk_01of02", "combined_lut4_chunk_02of02", "lm_head_lut4"]);
     assert_eq!(plan["files"][1]["functions"], serde_json::json!(["infer", "prefill"]));
     assert_eq!(plan["lm_head_sizes"].as_array().unwrap().len(), 16);
@@ -204,11 +224,14 @@ fn inspect_reads_a_package_and_a_directory() {
     let parent = tempfile::tempdir().unwrap();
     let output = parent.path().join("out");
     let model = checkpoint();
-    let arguments = ["convert", model.to_str().unwrap(), "-o", output.to_str().unwrap(), "--lut", "4", "--chunks", "1", "-q"];
+    let arguments =
+        ["convert", model.to_str().unwrap(), "-o", output.to_str().unwrap(), "--lut", "4", "--chunks", "1", "-q"];
     assert!(anec(&arguments).status.success());
     let directory = anec(&["inspect", output.to_str().unwrap()]);
     assert!(directory.status.success(), "{}", stderr(&directory));
-    for word in ["combined_lut4_chunk_01of01", "prefill", "infer", "model_model_kv_cache_0", "constexpr_lut_to_dense", "uint4"] {
+    for word in
+        ["combined_lut4_chunk_01of01", "prefill", "infer", "model_model_kv_cache_0", "constexpr_lut_to_dense", "uint4"]
+    {
         assert!(stdout(&directory).contains(word), "`{word}` not in:\n{}", stdout(&directory));
     }
     let package = output.join("embeddings.mlpackage");
@@ -220,7 +243,11 @@ fn inspect_reads_a_package_and_a_directory() {
 
 #[test]
 fn a_group_size_that_does_not_divide_names_the_tensor_and_one_that_does() {
-    refuses(&checkpoint(), &["--lut", "4", "--group-size", "7"], &["_proj.weight", "group size 7", "hint:", "--group-size"]);
+    refuses(
+        &checkpoint(),
+        &["--lut", "4", "--group-size", "7"],
+        &["_proj.weight", "group size 7", "hint:", "--group-size"],
+    );
 }
 
 #[test]

@@ -69,7 +69,7 @@ struct QuantizedReport<'a> {
 }
 
 /// Converts a checkpoint.
-pub fn run(arguments: Arguments, console: Console) -> Result<(), Failure> {
+pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
     let started = Instant::now();
     if let Some(threads) = arguments.threads {
         // Fails only where the pool exists already, which a fresh process rules out.
@@ -89,7 +89,7 @@ pub fn run(arguments: Arguments, console: Console) -> Result<(), Failure> {
     let written = conversion::write(&prepared.plan, &prepared.checkpoint, staging.path(), &progress)?;
     progress.finish_and_clear();
     staging.publish()?;
-    report(&arguments, &prepared, &written, started, console)
+    report(arguments, &prepared, &written, started, console)
 }
 
 fn report(
@@ -108,9 +108,14 @@ fn report(
         console.status(&format!("skipped {count} tensors: {reason}"));
     }
     if let Some(worst) = written.worst_quantized() {
-        console.status(&format!("lowest signal-to-noise ratio of a palettized weight: {:.1} dB, `{}`", worst.stats.snr_db(), worst.tensor));
+        console.status(&format!(
+            "lowest signal-to-noise ratio of a palettized weight: {:.1} dB, `{}`",
+            worst.stats.snr_db(),
+            worst.tensor
+        ));
     }
-    console.status(&format!("Wrote `{}` in {seconds:.1} s ({rate:.0} MB/s of weights read)", arguments.output.display()));
+    console
+        .status(&format!("Wrote `{}` in {seconds:.1} s ({rate:.0} MB/s of weights read)", arguments.output.display()));
     if !arguments.json {
         return Ok(());
     }

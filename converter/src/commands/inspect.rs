@@ -85,7 +85,10 @@ fn program_text(report: &PackageReport) -> Result<String, text::PrintError> {
 
 fn describe(report: &PackageReport) -> String {
     let mut text = String::new();
-    let name = report.path.file_name().map_or_else(|| report.path.display().to_string(), |name| name.to_string_lossy().into_owned());
+    let name = report
+        .path
+        .file_name()
+        .map_or_else(|| report.path.display().to_string(), |name| name.to_string_lossy().into_owned());
     // Writing to a string cannot fail.
     let _ = writeln!(
         text,
@@ -96,7 +99,8 @@ fn describe(report: &PackageReport) -> String {
     for (name, function) in &report.functions {
         let default = if report.default_function.as_ref() == Some(name) { ", default" } else { "" };
         let _ = writeln!(text, "  function {name} ({}{default})", function.opset);
-        for (kind, values) in [("input", &function.inputs), ("state", &function.states), ("output", &function.outputs)] {
+        for (kind, values) in [("input", &function.inputs), ("state", &function.states), ("output", &function.outputs)]
+        {
             for (name, ty) in values {
                 let _ = writeln!(text, "    {kind:<6}  {name}: {ty}");
             }

@@ -16,8 +16,8 @@ pub fn run(cli: Cli) -> ExitCode {
     let quiet = matches!(&cli.command, Command::Convert(arguments) if arguments.quiet);
     let console = Console { quiet };
     let result = match cli.command {
-        Command::Convert(arguments) => convert::run(arguments, console),
-        Command::Plan(arguments) => plan::run(arguments, console),
+        Command::Convert(arguments) => convert::run(&arguments, console),
+        Command::Plan(arguments) => plan::run(&arguments, console),
         Command::Inspect(arguments) => inspect::run(&arguments, console),
         Command::Completions(arguments) => completions::run(&arguments, console),
     };

@@ -12,7 +12,9 @@ use crate::planner::{ConversionPlan, FilePlan, FileRole};
 
 /// Arguments of `anec plan`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  anec plan ./Qwen2.5-0.5B --lut 4\n  anec plan ./Llama-3.2-1B --lut 6 --chunks 2 --json")]
+#[command(
+    after_help = "Examples:\n  anec plan ./Qwen2.5-0.5B --lut 4\n  anec plan ./Llama-3.2-1B --lut 6 --chunks 2 --json"
+)]
 pub struct Arguments {
     #[command(flatten)]
     model: ModelArguments,
@@ -80,7 +82,7 @@ impl<'a> FileReport<'a> {
 }
 
 /// Prints the plan.
-pub fn run(arguments: Arguments, console: Console) -> Result<(), Failure> {
+pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
     let prepared = arguments.model.prepare(console)?;
     let text = if arguments.json {
         let json = serde_json::to_string_pretty(&PlanReport::new(&prepared.plan));
@@ -94,7 +96,8 @@ pub fn run(arguments: Arguments, console: Console) -> Result<(), Failure> {
 /// The plan as a table for people.
 pub(crate) fn table(plan: &ConversionPlan) -> String {
     let width = plan.files.iter().map(|file| file.stem.len()).max().unwrap_or(0).max("package".len());
-    let mut text = format!("{:<width$}  {:<15}  {:>7}  {:>6}  {:>10}\n", "package", "functions", "layers", "ops", "weights");
+    let mut text =
+        format!("{:<width$}  {:<15}  {:>7}  {:>6}  {:>10}\n", "package", "functions", "layers", "ops", "weights");
     for file in &plan.files {
         let layers = match &file.role {
             FileRole::Chunk { layers, .. } => format!("{}-{}", layers.start, layers.end - 1),
@@ -110,6 +113,14 @@ pub(crate) fn table(plan: &ConversionPlan) -> String {
             ByteSize(file.weight_bytes).to_string()
         );
     }
-    let _ = writeln!(text, "{:<width$}  {:<15}  {:>7}  {:>6}  {:>10}", "total", "", "", "", ByteSize(plan.total_bytes()).to_string());
+    let _ = writeln!(
+        text,
+        "{:<width$}  {:<15}  {:>7}  {:>6}  {:>10}",
+        "total",
+        "",
+        "",
+        "",
+        ByteSize(plan.total_bytes()).to_string()
+    );
     text
 }

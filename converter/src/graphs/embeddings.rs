@@ -25,7 +25,9 @@ pub(crate) fn function(
     let rows = Rows { tensor: plan.tensor(Part::EmbedTokens).name, rows: 0..vocab_size, columns: hidden_size };
     let table = match weights.weight(&rows, &[vocab_size, hidden_size], palette)? {
         StoredWeight::Plain(value) => ops.constant("embed_tokens_weight", value),
-        StoredWeight::Palettized { indices, lut } => ops.lut_to_dense("embed_tokens_weight_palettized", indices, lut)?,
+        StoredWeight::Palettized { indices, lut } => {
+            ops.lut_to_dense("embed_tokens_weight_palettized", indices, lut)?
+        }
     };
     let hidden_states = ops.gather("hidden_states", &table, &input_ids, 0)?;
     Ok(ops.finish(&[&hidden_states]))

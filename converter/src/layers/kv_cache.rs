@@ -58,8 +58,7 @@ impl Graph<'_> {
         let zero = constant(self, "zero", 0);
         let first_row = constant(self, "row", row);
         let last_row = constant(self, "row_end", row + 1);
-        let begin =
-            self.ops.concat(&format!("{name}_begin"), &[&first_row, &zero, &position.start, &zero], 0)?;
+        let begin = self.ops.concat(&format!("{name}_begin"), &[&first_row, &zero, &position.start, &zero], 0)?;
         let end = self.ops.concat(&format!("{name}_end"), &[&last_row, &zero, &position.end, &zero], 0)?;
         let masks = SliceMasks {
             begin_mask: vec![false; 4],

@@ -79,8 +79,9 @@ impl Graph<'_> {
 /// Row `p` is 0 at the keys that a query at position `p` may see, the last `window` up to `p`, and
 /// [`OUTSIDE_WINDOW`] at the older ones. Keys after `p` are the causal mask's to hide.
 fn band_table(context_length: u64, window: u64) -> Arc<[u8]> {
-    let entries = (0..context_length)
-        .flat_map(|query| (0..context_length).map(move |key| if key + window <= query { OUTSIDE_WINDOW } else { f16::ZERO }));
+    let entries = (0..context_length).flat_map(|query| {
+        (0..context_length).map(move |key| if key + window <= query { OUTSIDE_WINDOW } else { f16::ZERO })
+    });
     entries.flat_map(f16::to_le_bytes).collect()
 }
 
@@ -91,8 +92,9 @@ mod tests {
     #[test]
     fn a_window_of_two_shows_a_query_itself_and_its_predecessor() {
         let table = band_table(4, 2);
-        let visible: Vec<bool> = table.as_chunks::<2>().0.iter().map(|pair| f16::from_le_bytes(*pair) == f16::ZERO).collect();
-        let row = |query: usize| visible[4 * query..4 * query + query + 1].to_vec();
+        let visible: Vec<bool> =
+            table.as_chunks::<2>().0.iter().map(|pair| f16::from_le_bytes(*pair) == f16::ZERO).collect();
+        let row = |query: usize| visible[4 * query..=5 * query].to_vec();
         assert_eq!(row(0), [true]);
         assert_eq!(row(1), [true, true]);
         assert_eq!(row(2), [false, true, true]);
