@@ -9,7 +9,7 @@ use crate::{Method, QuantizeError, exact, lloyd};
 const SORT_LIMIT: usize = 1 << 15;
 
 /// Keys of all fp16 values.
-const KEYS: usize = 1 << 16;
+pub(crate) const KEYS: usize = 1 << 16;
 
 /// The key of a value: an integer in the order of the values. Both zeros have the same.
 pub(crate) fn key(value: f16) -> u16 {

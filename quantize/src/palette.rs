@@ -2,7 +2,7 @@
 
 use half::f16;
 
-use crate::histogram::{key, value};
+use crate::histogram::{KEYS, key, value};
 
 /// Entries that weights are replaced by, ascending.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,15 +54,22 @@ impl Palette {
         &self.entries
     }
 
-    /// Prepares assignment. Worth it for thousands of weights; share it between slices and threads.
+    /// Prepares assignment; share it between slices and threads.
     pub fn assigner(&self) -> Assigner<'_> {
-        let mut last_keys: Vec<u16> = Vec::with_capacity(self.entries.len());
-        for pair in self.entries.windows(2) {
+        let mut index_of_key = Vec::with_capacity(KEYS);
+        let mut last_index = 0;
+        for (index, pair) in (0_u8..).zip(self.entries.windows(2)) {
+            // Equal entries, which stand at the end, share the lowest index among them.
+            if pair[0] == pair[1] {
+                break;
+            }
             // The middle of two fp16 values is exact in f64; a weight on it goes to the lower entry.
             let middle = f64::midpoint(pair[0].to_f64(), pair[1].to_f64());
-            last_keys.push(if pair[0] == pair[1] { u16::MAX } else { last_key_at_most(middle) });
+            index_of_key.resize(usize::from(last_key_at_most(middle)) + 1, index);
+            last_index = index + 1;
         }
-        Assigner { palette: self, last_keys }
+        index_of_key.resize(KEYS, last_index);
+        Assigner { palette: self, index_of_key }
     }
 }
 
@@ -73,12 +80,11 @@ fn last_key_at_most(limit: f64) -> u16 {
     if value(near).to_f64() <= limit { near } else { near.saturating_sub(1) }
 }
 
-/// Assigns weights to the nearest entries of a palette.
+/// Assigns weights to the nearest entries of a palette, by a table over all fp16 values.
 #[derive(Clone, Debug)]
 pub struct Assigner<'a> {
     palette: &'a Palette,
-    /// For each entry but the last, the last key that it takes.
-    last_keys: Vec<u16>,
+    index_of_key: Vec<u8>,
 }
 
 impl Assigner<'_> {
@@ -86,32 +92,14 @@ impl Assigner<'_> {
     ///
     /// Slices of unequal length are cut to the shorter one.
     pub fn assign(&self, weights: &[f16], indices: &mut [u8]) -> ErrorStats {
-        const TABLE_LIMIT: usize = 1 << 14;
-        if weights.len().min(indices.len()) < TABLE_LIMIT {
-            for (weight, index) in weights.iter().zip(indices.iter_mut()) {
-                *index = self.index(key(*weight));
-            }
-        } else {
-            let table: Vec<u8> = (0..=u16::MAX).map(|bits| self.index(key(f16::from_bits(bits)))).collect();
-            for (weight, index) in weights.iter().zip(indices.iter_mut()) {
-                *index = table.get(usize::from(weight.to_bits())).copied().unwrap_or_default();
-            }
-        }
-        self.stats(weights, indices)
-    }
-
-    fn index(&self, key: u16) -> u8 {
-        // Branch-free for the few entries of 4 bits and still short for 256: counting the bounds below the key.
-        let below = self.last_keys.partition_point(|last| *last < key);
-        u8::try_from(below).unwrap_or(u8::MAX)
-    }
-
-    fn stats(&self, weights: &[f16], indices: &[u8]) -> ErrorStats {
         let entries: Vec<f64> = self.palette.entries.iter().map(|entry| entry.to_f64()).collect();
-        let mut stats = ErrorStats { count: weights.len() as u64, ..ErrorStats::default() };
-        for (weight, index) in weights.iter().zip(indices) {
+        let mut stats = ErrorStats::default();
+        for (weight, slot) in weights.iter().zip(indices) {
+            let index = self.index_of_key.get(usize::from(key(*weight))).copied().unwrap_or_default();
+            *slot = index;
             let weight = weight.to_f64();
-            let error = weight - entries.get(usize::from(*index)).copied().unwrap_or_default();
+            let error = weight - entries.get(usize::from(index)).copied().unwrap_or_default();
+            stats.count += 1;
             stats.signal += weight * weight;
             stats.noise += error * error;
             stats.max_error = stats.max_error.max(error.abs());

@@ -103,7 +103,11 @@ impl PackageReport {
             path: path.to_owned(),
             specification_version: model.specification_version,
             default_function: model.description.default_function,
-            functions: program.functions.iter().map(|(name, function)| (name.clone(), function_report(function))).collect(),
+            functions: program
+                .functions
+                .iter()
+                .map(|(name, function)| (name.clone(), function_report(function)))
+                .collect(),
             encodings: encodings(&program),
             weight_bytes: blobs.0.values().map(|value| value_bytes(value)).sum(),
             problems,
@@ -214,14 +218,16 @@ fn encodings(program: &Program) -> BTreeMap<String, EncodingReport> {
     let mut seen = BTreeSet::new();
     let mut encodings: BTreeMap<String, EncodingReport> = BTreeMap::new();
     for operation in operations(program) {
-        let blobs: Vec<&Value> = values(operation).map(|(_, value)| value).filter(|value| value.as_blob().is_some()).collect();
+        let blobs: Vec<&Value> =
+            values(operation).map(|(_, value)| value).filter(|value| value.as_blob().is_some()).collect();
         let elements = |value: &&Value| value.tensor_type().and_then(TensorType::element_count).unwrap_or(0);
         let Some(main) = blobs.iter().max_by_key(|value| elements(value)) else { continue };
         if !main.as_blob().is_some_and(|reference| seen.insert(reference)) {
             continue;
         }
         let dtype = main.tensor_type().map_or_else(String::new, |ty| ty.dtype.to_string());
-        let name = if operation.op == anec_mil::ops::special::CONST { dtype } else { format!("{} {dtype}", operation.op) };
+        let name =
+            if operation.op == anec_mil::ops::special::CONST { dtype } else { format!("{} {dtype}", operation.op) };
         let entry = encodings.entry(name).or_default();
         entry.weights += 1;
         entry.elements += elements(main);
