@@ -179,20 +179,16 @@ impl<'a> Emitter<'a> {
         })?;
         let palette = histogram.palette(bits, Method::Fast).map_err(failed)?;
         let assigner = palette.assigner();
-        let mut stats = ErrorStats::default();
         writer.begin(index_type(bits), elements(rows))?;
         let assign = |_: &Range<u64>, weights: &[f16]| {
             let mut indices = vec![0; weights.len()];
-            let stats = assigner.assign(weights, &mut indices);
-            Ok((packed(&indices, bits), stats))
+            assigner.assign(weights, &mut indices);
+            Ok(packed(&indices, bits))
         };
-        self.in_blocks(rows, 1, assign, |(indices, block_stats)| {
-            stats.merge(&block_stats);
-            Ok(writer.write(&indices)?)
-        })?;
+        self.in_blocks(rows, 1, assign, |indices| Ok(writer.write(&indices)?))?;
         writer.begin(DataType::Float16, palette.entries().len() as u64)?;
         writer.write(&little_endian(palette.entries()))?;
-        Ok(stats)
+        Ok(histogram.error(&assigner))
     }
 
     /// Encodes blocks of whole groups of `group_rows` rows in parallel and hands the results to `sink` in order.

@@ -2,7 +2,7 @@
 
 use half::f16;
 
-use crate::palette::Palette;
+use crate::palette::{Assigner, ErrorStats, Palette};
 use crate::{Method, QuantizeError, exact, lloyd};
 
 /// Below this many weights, sorting them is cheaper than sweeping a table of all 65,536 values.
@@ -118,6 +118,11 @@ impl Histogram {
             }
         };
         Ok(Palette::new(&means, centers))
+    }
+
+    /// The error of replacing every counted weight by its entry of a palette.
+    pub fn error(&self, assigner: &Assigner<'_>) -> ErrorStats {
+        assigner.error(self.entries())
     }
 
     /// Values that occur, ascending by key, with their counts.

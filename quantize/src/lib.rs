@@ -90,7 +90,9 @@ pub fn palettize_group(weights: &[f16], bits: u8, method: Method) -> Result<Pale
     let histogram = Histogram::of(weights)?;
     let palette = histogram.palette(bits, method)?;
     let mut indices = vec![0; weights.len()];
-    let stats = palette.assigner().assign(weights, &mut indices);
+    let assigner = palette.assigner();
+    assigner.assign(weights, &mut indices);
+    let stats = histogram.error(&assigner);
     Ok(PalettizedGroup { palette, indices, stats })
 }
 

@@ -91,19 +91,30 @@ impl Assigner<'_> {
     /// Writes the index of the nearest entry for each weight. Equal entries share the lowest index among them.
     ///
     /// Slices of unequal length are cut to the shorter one.
-    pub fn assign(&self, weights: &[f16], indices: &mut [u8]) -> ErrorStats {
-        let entries: Vec<f64> = self.palette.entries.iter().map(|entry| entry.to_f64()).collect();
+    pub fn assign(&self, weights: &[f16], indices: &mut [u8]) {
+        for (weight, index) in weights.iter().zip(indices) {
+            *index = self.index_of(key(*weight));
+        }
+    }
+
+    /// The error of replacing weights with these keys and counts.
+    pub(crate) fn error(&self, entries: impl IntoIterator<Item = (u16, u64)>) -> ErrorStats {
+        let palette: Vec<f64> = self.palette.entries.iter().map(|entry| entry.to_f64()).collect();
         let mut stats = ErrorStats::default();
-        for (weight, slot) in weights.iter().zip(indices) {
-            let index = self.index_of_key.get(usize::from(key(*weight))).copied().unwrap_or_default();
-            *slot = index;
-            let weight = weight.to_f64();
-            let error = weight - entries.get(usize::from(index)).copied().unwrap_or_default();
-            stats.count += 1;
-            stats.signal += weight * weight;
-            stats.noise += error * error;
+        for (key, count) in entries {
+            let weight = value(key).to_f64();
+            let error = weight - palette.get(usize::from(self.index_of(key))).copied().unwrap_or_default();
+            #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+            let times = count as f64;
+            stats.count += count;
+            stats.signal += times * weight * weight;
+            stats.noise += times * error * error;
             stats.max_error = stats.max_error.max(error.abs());
         }
         stats
+    }
+
+    fn index_of(&self, key: u16) -> u8 {
+        self.index_of_key.get(usize::from(key)).copied().unwrap_or_default()
     }
 }
