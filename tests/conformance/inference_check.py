@@ -75,8 +75,10 @@ def check_finite(function) -> list[str]:
     for operation in function.operations:
         if operation.op_type == "const":
             value = operation.outputs[0].val
-        elif operation.op_type.startswith("constexpr_"):
+        elif operation.op_type == "constexpr_lut_to_dense":
             value = dense_weight(operation)
+        elif operation.op_type.startswith("constexpr_"):
+            value = operation.materialized_val_inference()
         else:
             continue
         array = np.asarray(value)

@@ -9,6 +9,8 @@ canonical form of every op as coremltools sees them (`inference_check`).
 
 from __future__ import annotations
 
+import quiet  # noqa: F401, I001 - before coremltools
+
 import collections
 import json
 import re

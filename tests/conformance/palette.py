@@ -11,8 +11,6 @@ def dense_weight(operation) -> np.ndarray:
     The palettes are `[groups along each axis of the indices …, entries, vector]`; every block of the indices that shares
     a place along all axes shares a palette.
     """
-    if operation.op_type != "constexpr_lut_to_dense":
-        raise NotImplementedError(operation.op_type)
     indices = np.asarray(operation.indices.val).astype(np.int64)
     palettes = np.asarray(operation.lut.val)
     if palettes.shape[-1] != 1:

@@ -1,0 +1,230 @@
+"""Writes checkpoints of any size with random weights, for tests of architectures, memory and speed.
+
+    python synthetic.py PRESET DIRECTORY [--seed N] [--shard-gigabytes N]
+
+Weights are seeded, scaled so that every layer matters, and streamed to disk: a checkpoint of 16 GB needs little memory.
+There is no tokenizer. `PRESETS` has the shapes of real models and small ones for every option that changes the maths.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+#: Elements that are made and written at a time.
+PIECE = 1 << 22
+
+LLAMA = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu"}
+MISTRAL = {"architectures": ["MistralForCausalLM"], "model_type": "mistral", "hidden_act": "silu"}
+QWEN2 = {"architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "hidden_act": "silu"}
+QWEN3 = {"architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "hidden_act": "silu", "attention_bias": False}
+
+TINY = {
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "vocab_size": 256,
+    "max_position_embeddings": 64,
+    "rms_norm_eps": 1e-5,
+    "rope_theta": 10000.0,
+    "tie_word_embeddings": False,
+    "torch_dtype": "bfloat16",
+}
+
+
+def rope_scaling(rope_type: str, factor: float, **others) -> dict:
+    return {"rope_scaling": {"rope_type": rope_type, "factor": factor, **others}}
+
+
+LLAMA3_SCALING = rope_scaling("llama3", 8.0, low_freq_factor=1.0, high_freq_factor=4.0)["rope_scaling"]
+
+PRESETS: dict[str, dict] = {
+    "qwen2.5-0.5b": {
+        **QWEN2,
+        "hidden_size": 896,
+        "intermediate_size": 4864,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 14,
+        "num_key_value_heads": 2,
+        "vocab_size": 151936,
+        "max_position_embeddings": 32768,
+        "rms_norm_eps": 1e-6,
+        "rope_theta": 1000000.0,
+        "sliding_window": 32768,
+        "use_sliding_window": False,
+        "max_window_layers": 21,
+        "tie_word_embeddings": True,
+        "torch_dtype": "bfloat16",
+    },
+    "llama-3.1-8b": {
+        **LLAMA,
+        "attention_bias": False,
+        "mlp_bias": False,
+        "hidden_size": 4096,
+        "intermediate_size": 14336,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+        "vocab_size": 128256,
+        "max_position_embeddings": 131072,
+        "rms_norm_eps": 1e-5,
+        "rope_theta": 500000.0,
+        "rope_scaling": {**LLAMA3_SCALING, "original_max_position_embeddings": 8192},
+        "tie_word_embeddings": False,
+        "torch_dtype": "bfloat16",
+    },
+    "tiny-llama": {**LLAMA, **TINY},
+    "tiny-llama-biases": {**LLAMA, **TINY, "num_key_value_heads": 4, "attention_bias": True, "mlp_bias": True},
+    "tiny-llama-head-dim": {**LLAMA, **TINY, "head_dim": 24},
+    "tiny-llama-fp16-tied": {**LLAMA, **TINY, "torch_dtype": "float16", "tie_word_embeddings": True},
+    "tiny-llama-fp32": {**LLAMA, **TINY, "torch_dtype": "float32"},
+    "tiny-llama-prime-vocabulary": {**LLAMA, **TINY, "vocab_size": 509},
+    "tiny-llama-linear": {**LLAMA, **TINY, **rope_scaling("linear", 2.0)},
+    "tiny-llama-dynamic": {**LLAMA, **TINY, "max_position_embeddings": 32, **rope_scaling("dynamic", 2.0)},
+    "tiny-llama-yarn": {**LLAMA, **TINY, **rope_scaling("yarn", 4.0, original_max_position_embeddings=16)},
+    "tiny-llama3": {
+        **LLAMA,
+        **TINY,
+        "rope_scaling": {**LLAMA3_SCALING, "original_max_position_embeddings": 16},
+    },
+    "tiny-qwen2": {**QWEN2, **TINY, "tie_word_embeddings": True, "use_sliding_window": False, "sliding_window": 16},
+    "tiny-qwen2-window": {
+        **QWEN2,
+        **TINY,
+        "num_hidden_layers": 3,
+        "use_sliding_window": True,
+        "sliding_window": 16,
+        "max_window_layers": 1,
+    },
+    "tiny-qwen3": {**QWEN3, **TINY, "head_dim": 32},
+    "tiny-mistral": {**MISTRAL, **TINY, "sliding_window": None},
+    "tiny-mistral-window": {**MISTRAL, **TINY, "sliding_window": 16},
+    "tiny-mistral-nemo": {**MISTRAL, **TINY, "head_dim": 32, "sliding_window": None},
+}
+
+
+def tensors(config: dict) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Names and shapes of the weights, in the order in which they are written."""
+    hidden, inner = config["hidden_size"], config["intermediate_size"]
+    heads, kv_heads = config["num_attention_heads"], config["num_key_value_heads"]
+    head_dim = config.get("head_dim") or hidden // heads
+    model_type = config["model_type"]
+    qkv_bias = model_type == "qwen2" or config.get("attention_bias", False)
+    o_bias = model_type != "qwen2" and config.get("attention_bias", False)
+
+    def linear(name: str, rows: int, columns: int, bias: bool) -> Iterator[tuple[str, tuple[int, ...]]]:
+        yield f"{name}.weight", (rows, columns)
+        if bias:
+            yield f"{name}.bias", (rows,)
+
+    yield "model.embed_tokens.weight", (config["vocab_size"], hidden)
+    for layer in range(config["num_hidden_layers"]):
+        prefix = f"model.layers.{layer}"
+        yield f"{prefix}.input_layernorm.weight", (hidden,)
+        yield from linear(f"{prefix}.self_attn.q_proj", heads * head_dim, hidden, qkv_bias)
+        yield from linear(f"{prefix}.self_attn.k_proj", kv_heads * head_dim, hidden, qkv_bias)
+        yield from linear(f"{prefix}.self_attn.v_proj", kv_heads * head_dim, hidden, qkv_bias)
+        yield from linear(f"{prefix}.self_attn.o_proj", hidden, heads * head_dim, o_bias)
+        if model_type == "qwen3":
+            yield f"{prefix}.self_attn.q_norm.weight", (head_dim,)
+            yield f"{prefix}.self_attn.k_norm.weight", (head_dim,)
+        yield f"{prefix}.post_attention_layernorm.weight", (hidden,)
+        mlp_bias = config.get("mlp_bias", False)
+        yield from linear(f"{prefix}.mlp.gate_proj", inner, hidden, mlp_bias)
+        yield from linear(f"{prefix}.mlp.up_proj", inner, hidden, mlp_bias)
+        yield from linear(f"{prefix}.mlp.down_proj", hidden, inner, mlp_bias)
+    yield "model.norm.weight", (hidden,)
+    if not config["tie_word_embeddings"]:
+        yield "lm_head.weight", (config["vocab_size"], hidden)
+
+
+def write(directory: str | Path, config: dict, *, seed: int = 0, shard_bytes: int = 5 * 10**9) -> Path:
+    """Writes a checkpoint; one file, or several with an index where one would be larger than `shard_bytes`."""
+    directory = Path(directory)
+    directory.mkdir(parents=True)
+    (directory / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    width = 4 if config["torch_dtype"] == "float32" else 2
+    shards: list[list[tuple[int, str, tuple[int, ...]]]] = [[]]
+    filled = 0
+    for index, (name, shape) in enumerate(tensors(config)):
+        size = math.prod(shape) * width
+        if shards[-1] and filled + size > shard_bytes:
+            shards.append([])
+            filled = 0
+        shards[-1].append((index, name, shape))
+        filled += size
+    weight_map = {}
+    for number, shard in enumerate(shards, 1):
+        file = "model.safetensors" if len(shards) == 1 else f"model-{number:05d}-of-{len(shards):05d}.safetensors"
+        write_shard(directory / file, shard, config["torch_dtype"], seed)
+        weight_map |= {name: file for _, name, _ in shard}
+    if len(shards) > 1:
+        index = {"metadata": {}, "weight_map": weight_map}
+        (directory / "model.safetensors.index.json").write_text(json.dumps(index))
+    return directory
+
+
+def write_shard(path: Path, shard: list[tuple[int, str, tuple[int, ...]]], dtype: str, seed: int) -> None:
+    """One safetensors file."""
+    label, width = {"bfloat16": ("BF16", 2), "float16": ("F16", 2), "float32": ("F32", 4)}[dtype]
+    header: dict = {"__metadata__": {"format": "pt"}}
+    offset = 0
+    for _, name, shape in shard:
+        end = offset + math.prod(shape) * width
+        header[name] = {"dtype": label, "shape": list(shape), "data_offsets": [offset, end]}
+        offset = end
+    encoded = json.dumps(header).encode()
+    encoded += b" " * (-len(encoded) % 8)
+    with path.open("wb") as file:
+        file.write(len(encoded).to_bytes(8, "little") + encoded)
+        for index, name, shape in shard:
+            random = np.random.default_rng([seed, index])
+            count = math.prod(shape)
+            for start in range(0, count, PIECE):
+                values = random.standard_normal(min(PIECE, count - start), dtype=np.float32)
+                file.write(encode(scale(name, shape, values), dtype))
+
+
+def scale(name: str, shape: tuple[int, ...], values: np.ndarray) -> np.ndarray:
+    """Norms around one, biases small, projections that keep variance, embeddings that give varied logits when tied."""
+    if "norm" in name:
+        return 1 + values / 10
+    if name.endswith(".bias"):
+        return values / 5
+    gain = 2.0 if "embed_tokens" in name or "lm_head" in name else 1.2
+    return values * np.float32(gain / math.sqrt(shape[1]))
+
+
+def encode(values: np.ndarray, dtype: str) -> bytes:
+    """Little-endian bytes; bf16 by rounding half to even."""
+    if dtype != "bfloat16":
+        return values.astype(dtype).tobytes()
+    bits = values.astype(np.float32).view(np.uint32)
+    bits += 0x7FFF + ((bits >> 16) & 1)
+    return (bits >> 16).astype(np.uint16).tobytes()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("preset", choices=sorted(PRESETS))
+    parser.add_argument("directory")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--shard-gigabytes", type=float, default=5)
+    arguments = parser.parse_args()
+    write(
+        arguments.directory,
+        PRESETS[arguments.preset],
+        seed=arguments.seed,
+        shard_bytes=int(arguments.shard_gigabytes * 1e9),
+    )
+
+
+if __name__ == "__main__":
+    main()

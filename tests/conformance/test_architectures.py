@@ -1,0 +1,84 @@
+"""Every option of an architecture that changes the maths, judged against transformers.
+
+The checkpoints are small and random, with projections large enough that everything matters. Where a case names what it
+is sensitive to, the reference with that broken must be far away; otherwise agreement would prove nothing.
+"""
+
+import pytest
+
+import package_check
+from client import ClientModel
+from judge import Agreement, evaluation_tokens, judge, reference
+
+CONTEXT_LENGTH = 64
+BATCH_SIZE = 16
+OPTIONS = ("--context-length", CONTEXT_LENGTH, "--batch-size", BATCH_SIZE)
+#: Rotary tables and weights are fp16 in both numerics; what is left is their rounding.
+MAX_KL = {"f32": 5e-6, "fp16": 5e-5}
+MIN_KL_WHEN_BROKEN = 1e-3
+
+CASES = {
+    "tiny-llama": {"rope_theta": 5000.0},
+    "tiny-llama-biases": {"attention_bias": False},
+    "tiny-llama-head-dim": {},
+    "tiny-llama-fp16-tied": {},
+    "tiny-llama-fp32": {},
+    "tiny-llama-prime-vocabulary": {},
+    "tiny-llama-linear": {"rope_scaling": None},
+    "tiny-llama-dynamic": {"rope_scaling": None},
+    "tiny-llama-yarn": {"rope_scaling": None},
+    "tiny-llama3": {"rope_scaling": None},
+    "tiny-qwen2": {"sliding_window": 16, "use_sliding_window": True, "max_window_layers": 0},
+    "tiny-qwen2-window": {"use_sliding_window": False},
+    "tiny-qwen3": {"rope_theta": 5000.0},
+    "tiny-mistral": {"sliding_window": 16},
+    "tiny-mistral-window": {"sliding_window": 17},
+    "tiny-mistral-nemo": {},
+}
+
+
+@pytest.mark.parametrize("preset", CASES)
+def test_the_model_is_the_checkpoint(anec, presets, preset):
+    checkpoint = presets(preset)
+    # The whole context: dynamic scaling depends on the length, and the tables are made for the longest.
+    token_ids = evaluation_tokens(checkpoint, CONTEXT_LENGTH)
+    expected = reference(checkpoint, token_ids)
+    output = anec.convert(checkpoint, *OPTIONS)
+    for numerics, limit in MAX_KL.items():
+        verdict = judge(ClientModel(output, numerics), expected, token_ids)
+        assert verdict.decode.mean_kl <= limit, verdict
+        assert verdict.after_prefill.mean_kl <= limit, verdict
+        assert verdict.overflows == 0, verdict
+    if CASES[preset]:
+        broken = reference(checkpoint, token_ids, **CASES[preset])
+        assert Agreement.of(expected.logits, broken.logits).mean_kl >= MIN_KL_WHEN_BROKEN
+
+
+@pytest.mark.parametrize("preset", CASES)
+def test_every_package_passes_every_check(anec, presets, preset):
+    output = anec.convert(presets(preset), *OPTIONS)
+    findings = {package.name: package_check.check(package) for package in sorted(output.glob("*.mlpackage"))}
+    assert not any(findings.values()), findings
+
+
+def test_every_token_of_a_prime_vocabulary_can_be_chosen(anec, presets):
+    checkpoint = presets("tiny-llama-prime-vocabulary")
+    token_ids = evaluation_tokens(checkpoint, 32)
+    expected = reference(checkpoint, token_ids)
+    model = ClientModel(anec.convert(checkpoint, "--argmax", *OPTIONS))
+    assert sum(model.files.lm_head_chunk_sizes) == 509
+    found = [model.best_token(token, position) for position, token in enumerate(token_ids)]
+    assert found == expected.logits.argmax(-1).tolist()
+    assert len(set(found)) > 10
+
+
+@pytest.mark.parametrize("arch", ["auto", "qwen"])
+def test_the_family_name_finds_the_architecture(anec, presets, arch):
+    for preset in ("tiny-qwen2", "tiny-qwen3"):
+        assert anec.convert(presets(preset), "--arch", arch, *OPTIONS).is_dir()
+
+
+def test_another_family_is_refused(anec, presets, tmp_path):
+    outcome = anec.run("convert", presets("tiny-mistral"), "-o", tmp_path / "out", "--arch", "qwen")
+    assert outcome.code == 1
+    assert "mistral" in outcome.stderr
