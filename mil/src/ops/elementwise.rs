@@ -37,8 +37,31 @@ pub fn compare_x_y(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::add;
     use crate::ops::testing::{Operands, fp16};
+    use crate::ops::{
+        abs, add, cos, equal, exp, floor_div, greater, less, less_equal, maximum, minimum, not_equal, pow, real_div,
+        sigmoid, sin, sqrt, square, tanh,
+    };
+
+    #[test]
+    fn every_op_of_the_family_gives_the_type_that_its_kind_gives() {
+        use crate::ops::testing::tensor;
+        let one =
+            [&abs::DECL, &cos::DECL, &exp::DECL, &sigmoid::DECL, &sin::DECL, &sqrt::DECL, &square::DECL, &tanh::DECL];
+        for decl in one {
+            let operands = Operands::default().with("x", fp16(&[2, -1]));
+            assert_eq!(operands.infer(decl), Ok(vec![fp16(&[2, -1])]), "{}", decl.name);
+        }
+        let arithmetic = [&floor_div::DECL, &maximum::DECL, &minimum::DECL, &pow::DECL, &real_div::DECL];
+        let comparisons = [&equal::DECL, &greater::DECL, &less::DECL, &less_equal::DECL, &not_equal::DECL];
+        let operands = || Operands::default().with("x", fp16(&[2, 1, 4])).with("y", fp16(&[3, 4]));
+        for decl in arithmetic {
+            assert_eq!(operands().infer(decl), Ok(vec![fp16(&[2, 3, 4])]), "{}", decl.name);
+        }
+        for decl in comparisons {
+            assert_eq!(operands().infer(decl), Ok(vec![tensor(DataType::Bool, &[2, 3, 4])]), "{}", decl.name);
+        }
+    }
 
     #[test]
     fn a_scalar_fits_everything() {

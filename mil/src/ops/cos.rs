@@ -1,0 +1,16 @@
+//! `cos`: elementwise cosine.
+
+use super::decl::{Effect, OpDecl, Results};
+use super::elementwise::{FLOAT_X, like_x};
+use crate::opset::Opset;
+
+/// The declaration.
+pub static DECL: OpDecl = OpDecl {
+    name: "cos",
+    doc: "Computes the cosine of `x`, in radians.",
+    since: Opset::Ios15,
+    parameters: FLOAT_X,
+    results: Results::Exactly(1),
+    effect: Effect::Pure,
+    infer: like_x,
+};

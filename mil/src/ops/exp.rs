@@ -1,0 +1,16 @@
+//! `exp`: elementwise exponential.
+
+use super::decl::{Effect, OpDecl, Results};
+use super::elementwise::{FLOAT_X, like_x};
+use crate::opset::Opset;
+
+/// The declaration.
+pub static DECL: OpDecl = OpDecl {
+    name: "exp",
+    doc: "Raises e to the power of `x`.",
+    since: Opset::Ios15,
+    parameters: FLOAT_X,
+    results: Results::Exactly(1),
+    effect: Effect::Pure,
+    infer: like_x,
+};

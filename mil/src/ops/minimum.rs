@@ -1,0 +1,16 @@
+//! `minimum`: elementwise minimum.
+
+use super::decl::{Effect, OpDecl, Results};
+use super::elementwise::{NUMBER_X_Y, broadcast_x_y};
+use crate::opset::Opset;
+
+/// The declaration.
+pub static DECL: OpDecl = OpDecl {
+    name: "minimum",
+    doc: "Takes the smaller of `x` and `y`.",
+    since: Opset::Ios15,
+    parameters: NUMBER_X_Y,
+    results: Results::Exactly(1),
+    effect: Effect::Pure,
+    infer: broadcast_x_y,
+};

@@ -1,0 +1,16 @@
+//! `not_equal`: elementwise comparison.
+
+use super::decl::{Effect, OpDecl, Results};
+use super::elementwise::{NUMBER_X_Y, compare_x_y};
+use crate::opset::Opset;
+
+/// The declaration.
+pub static DECL: OpDecl = OpDecl {
+    name: "not_equal",
+    doc: "Tells where `x` differs from `y`.",
+    since: Opset::Ios15,
+    parameters: NUMBER_X_Y,
+    results: Results::Exactly(1),
+    effect: Effect::Pure,
+    infer: compare_x_y,
+};

@@ -1,0 +1,16 @@
+//! `reduce_argmin`: the index of the smallest element along an axis.
+
+use super::decl::{Effect, OpDecl, Results};
+use super::reduce::{INDEX_ALONG_AXIS, infer_index_along_axis};
+use crate::opset::Opset;
+
+/// The declaration.
+pub static DECL: OpDecl = OpDecl {
+    name: "reduce_argmin",
+    doc: "Finds the index of the smallest element of `x` along `axis`.",
+    since: Opset::Ios15,
+    parameters: INDEX_ALONG_AXIS,
+    results: Results::Exactly(1),
+    effect: Effect::Pure,
+    infer: infer_index_along_axis,
+};

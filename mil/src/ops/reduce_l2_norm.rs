@@ -1,0 +1,16 @@
+//! `reduce_l2_norm`: the Euclidean norm over some axes.
+
+use super::decl::{Effect, OpDecl, Results};
+use super::reduce::{OVER_AXES, infer_over_axes};
+use crate::opset::Opset;
+
+/// The declaration.
+pub static DECL: OpDecl = OpDecl {
+    name: "reduce_l2_norm",
+    doc: "Takes the root of the sum of squares of `x` over `axes`.",
+    since: Opset::Ios15,
+    parameters: OVER_AXES,
+    results: Results::Exactly(1),
+    effect: Effect::Pure,
+    infer: infer_over_axes,
+};

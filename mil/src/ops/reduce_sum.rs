@@ -1,0 +1,16 @@
+//! `reduce_sum`: the sum over some axes.
+
+use super::decl::{Effect, OpDecl, Results};
+use super::reduce::{OVER_AXES, infer_over_axes};
+use crate::opset::Opset;
+
+/// The declaration.
+pub static DECL: OpDecl = OpDecl {
+    name: "reduce_sum",
+    doc: "Adds up the elements of `x` over `axes`.",
+    since: Opset::Ios15,
+    parameters: OVER_AXES,
+    results: Results::Exactly(1),
+    effect: Effect::Pure,
+    infer: infer_over_axes,
+};

@@ -1,0 +1,16 @@
+//! `sqrt`: elementwise square root.
+
+use super::decl::{Effect, OpDecl, Results};
+use super::elementwise::{FLOAT_X, like_x};
+use crate::opset::Opset;
+
+/// The declaration.
+pub static DECL: OpDecl = OpDecl {
+    name: "sqrt",
+    doc: "Takes the square root of `x`.",
+    since: Opset::Ios15,
+    parameters: FLOAT_X,
+    results: Results::Exactly(1),
+    effect: Effect::Pure,
+    infer: like_x,
+};

@@ -1,0 +1,16 @@
+//! `square`: elementwise square.
+
+use super::decl::{Effect, OpDecl, Results};
+use super::elementwise::{NUMBER_X, like_x};
+use crate::opset::Opset;
+
+/// The declaration.
+pub static DECL: OpDecl = OpDecl {
+    name: "square",
+    doc: "Multiplies `x` by itself.",
+    since: Opset::Ios15,
+    parameters: NUMBER_X,
+    results: Results::Exactly(1),
+    effect: Effect::Pure,
+    infer: like_x,
+};

@@ -1,0 +1,50 @@
+//! `stack`: tensors along a new axis.
+
+use super::decl::normalize_axis;
+use super::decl::{Domain, Effect, INT32, InferError, OpContext, OpDecl, Parameter, Results};
+use super::shape::known_int_or;
+use crate::opset::Opset;
+use crate::types::{Dimension, TensorType, ValueType};
+
+/// The declaration.
+pub static DECL: OpDecl = OpDecl {
+    name: "stack",
+    doc: "Puts tensors of one shape side by side along a new axis.",
+    since: Opset::Ios15,
+    parameters: &[Parameter::new("values", Domain::Any).variadic(), Parameter::new("axis", INT32).constant()],
+    results: Results::Exactly(1),
+    effect: Effect::Pure,
+    infer,
+};
+
+fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {
+    let values = ctx.tensors("values")?;
+    let Some((first, rest)) = values.split_first() else { return Err(InferError::Missing("values".to_owned())) };
+    ctx.required("axis")?;
+    if let Some(other) = rest.iter().find(|other| *other != first) {
+        return Err(InferError::operand("values", format!("tensors like the first, {first}"), other));
+    }
+    let axis = normalize_axis("axis", known_int_or(ctx, "axis", 0)?, first.rank() + 1)?;
+    let mut shape = first.shape.clone();
+    shape.insert(axis, Dimension::Fixed(values.len() as u64));
+    Ok(vec![TensorType { dtype: first.dtype, shape }.into()])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{Operands, fp16};
+    use crate::value::Value;
+
+    #[test]
+    fn the_new_axis_is_as_long_as_there_are_tensors() {
+        let operands = Operands::default().with_all("values", &[fp16(&[2, 3]), fp16(&[2, 3])]);
+        assert_eq!(operands.constant("axis", Value::int32(-1)).infer(&DECL), Ok(vec![fp16(&[2, 3, 2])]));
+    }
+
+    #[test]
+    fn tensors_of_several_shapes_are_refused() {
+        let operands = Operands::default().with_all("values", &[fp16(&[2, 3]), fp16(&[3, 2])]);
+        assert!(operands.constant("axis", Value::int32(0)).infer(&DECL).is_err());
+    }
+}

@@ -1,0 +1,80 @@
+//! `topk`: the largest or smallest elements along an axis.
+
+use super::decl::{BOOL, Effect, INT32, InferError, OpContext, OpDecl, POSITIONS, Parameter, Results, STRING};
+use super::shape::{ELEMENTS, axis_or, known_bool_or, known_int_or, known_string_or};
+use crate::dtype::DataType;
+use crate::opset::Opset;
+use crate::types::{Dimension, TensorType, ValueType};
+
+/// The declaration.
+pub static DECL: OpDecl = OpDecl {
+    name: "topk",
+    doc: "Finds the `k` largest elements of `x` along `axis`, or the smallest, and where they are.",
+    since: Opset::Ios15,
+    parameters: &[
+        Parameter::new("x", ELEMENTS),
+        Parameter::new("k", POSITIONS).defaulted(),
+        Parameter::new("axis", INT32).constant().defaulted(),
+        Parameter::new("ascending", BOOL).constant().defaulted(),
+        Parameter::new("sort", BOOL).constant().defaulted(),
+        Parameter::new("return_indices", BOOL).constant().defaulted(),
+        Parameter::new("output_indices_dtype", STRING).constant().defaulted(),
+    ],
+    results: Results::Several,
+    effect: Effect::Pure,
+    infer,
+};
+
+/// # Shapes
+/// `x` with `axis` of length `k`, for the values and for their indices.
+fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {
+    let x = ctx.tensor("x")?;
+    let axis = axis_or(ctx, "axis", -1, x.rank())?;
+    let mut shape = x.shape.clone();
+    // A count that is computed at run time is legal, and leaves the axis unknown.
+    let dynamic = ctx.optional("k").is_some_and(|k| k.value.is_none());
+    let length = if dynamic {
+        Dimension::Unknown
+    } else {
+        let k = known_int_or(ctx, "k", 1)?;
+        let size = x.shape.get(axis).and_then(|size| size.fixed());
+        let most = size.unwrap_or(u64::MAX);
+        let k = u64::try_from(k).ok().filter(|k| (1..=most).contains(k));
+        Dimension::Fixed(k.ok_or_else(|| InferError::operand("k", format!("1 to {most}"), "another number"))?)
+    };
+    if let Some(slot) = shape.get_mut(axis) {
+        *slot = length;
+    }
+    let values = TensorType { dtype: x.dtype, shape };
+    if !known_bool_or(ctx, "return_indices", true)? {
+        return Ok(vec![values.into()]);
+    }
+    let dtype = match known_string_or(ctx, "output_indices_dtype", "int32")? {
+        "int32" => DataType::Int32,
+        "uint16" => DataType::UInt16,
+        other => return Err(InferError::operand("output_indices_dtype", "`int32` or `uint16`", format!("`{other}`"))),
+    };
+    let indices = TensorType { dtype, shape: values.shape.clone() };
+    Ok(vec![values.into(), indices.into()])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{Operands, fp16, int32};
+    use crate::value::Value;
+
+    #[test]
+    fn values_come_with_their_indices() {
+        let operands = Operands::default().with("x", fp16(&[1, 8, -1])).constant("k", Value::int32(3));
+        let operands = operands.constant("axis", Value::int32(1));
+        assert_eq!(operands.infer(&DECL), Ok(vec![fp16(&[1, 3, -1]), int32(&[1, 3, -1])]));
+    }
+
+    #[test]
+    fn more_than_there_are_is_refused() {
+        for k in [0, -1, 9] {
+            assert!(Operands::default().with("x", fp16(&[8])).constant("k", Value::int32(k)).infer(&DECL).is_err());
+        }
+    }
+}
