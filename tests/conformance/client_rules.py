@@ -1,7 +1,7 @@
 """How clients of converted models read `meta.yaml` and find the packages.
 
-The rules were written down from the behavior of ANEMLL 0.3.5: its Python clients (`tests/chat.py`, `tests/chat_full.py`)
-and its Swift library (`YAMLConfig.swift`). Nothing here is more lenient than they are.
+The rules were written down from the behavior of ANEMLL 0.3.5: its Python clients (`tests/chat.py`,
+`tests/chat_full.py`) and its Swift library (`YAMLConfig.swift`). Nothing here is more lenient than they are.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def rebuilt_names(found: dict) -> list[str]:
 
 
 def swift_settings(directory: Path) -> dict:
-    """What the Swift library takes from `meta.yaml`: a number that is not a plain integer silently becomes a default."""
+    """What the Swift library takes from `meta.yaml`: what is no plain integer silently becomes a default."""
     with (directory / "meta.yaml").open(encoding="utf-8") as file:
         info = yaml.safe_load(file)["model_info"]
     found = info["parameters"]

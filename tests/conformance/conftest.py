@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import quiet  # noqa: F401, I001 - before coremltools
+import quiet  # noqa: F401 - before coremltools
+
+# isort: split
 
 import os
 import subprocess

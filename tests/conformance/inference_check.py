@@ -58,7 +58,7 @@ def check_types(block, function) -> list[str]:
             tensor = value.type.tensorType
             declared = shape_of(tensor)
             same_shape = len(declared) == len(shape) and all(
-                is_symbolic(size) if want is None else want == size for want, size in zip(declared, shape)
+                is_symbolic(size) if want is None else want == size for want, size in zip(declared, shape, strict=True)
             )
             if not same_shape or types.PROTO_TO_BUILTIN_TYPE.get(tensor.dataType) != element:
                 dtype = MIL_pb2.DataType.Name(tensor.dataType)

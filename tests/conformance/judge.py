@@ -8,7 +8,9 @@ perplexity of both, and how far the KV states are from transformers' cache and f
 
 from __future__ import annotations
 
-import quiet  # noqa: F401, I001 - before coremltools
+import quiet  # noqa: F401 - before coremltools
+
+# isort: split
 
 import argparse
 import json
@@ -71,7 +73,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Reference:
-    """What transformers computes: logits `[tokens, vocab_size]`, keys and values `[2 * layers, heads, tokens, head_dim]`."""
+    """What transformers computes: logits `[tokens, vocab_size]`, cache `[2 * layers, heads, tokens, head_dim]`."""
 
     logits: torch.Tensor
     cache: torch.Tensor

@@ -11,7 +11,9 @@ States live outside, in a dict by name, so that all functions of all packages of
 
 from __future__ import annotations
 
-import quiet  # noqa: F401, I001 - before coremltools
+import quiet  # noqa: F401 - before coremltools
+
+# isort: split
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -84,9 +86,7 @@ class Function:
             if value is None:
                 continue
             if isinstance(value, (list, tuple)):
-                step.variables[parameter] = [
-                    (element.name, constants.get(element.name)) for element in value
-                ]
+                step.variables[parameter] = [(element.name, constants.get(element.name)) for element in value]
             elif value.name in constants:
                 step.constants[parameter] = constants[value.name]
             else:
@@ -186,5 +186,5 @@ def as_tensor(value):
 def check_shape(function: str, name: str, value: torch.Tensor, shape: list[int | None]) -> None:
     """Computed against declared sizes."""
     found = list(value.shape)
-    if len(found) != len(shape) or any(want not in (None, have) for want, have in zip(shape, found)):
+    if len(found) != len(shape) or any(want not in (None, have) for want, have in zip(shape, found, strict=True)):
         raise ValueError(f"{function}: {name} is declared {shape}, computed {found}")

@@ -103,7 +103,7 @@ def slice_update(x, update, begin, end, **masks):
 
 def slice_by_size(x, begin, size):
     begin, size = integers(begin), integers(size)
-    return slice_by_index(x, begin, [first + length for first, length in zip(begin, size)])
+    return slice_by_index(x, begin, [first + length for first, length in zip(begin, size, strict=True)])
 
 
 def split(x, axis, num_splits=None, split_sizes=None):

@@ -9,7 +9,9 @@ canonical form of every op as coremltools sees them (`inference_check`).
 
 from __future__ import annotations
 
-import quiet  # noqa: F401, I001 - before coremltools
+import quiet  # noqa: F401 - before coremltools
+
+# isort: split
 
 import collections
 import json
@@ -162,7 +164,7 @@ def check_features(features, function) -> list[str]:
                 f"{kind} {[feature.name for feature in described]}, function: {[value.name for value in declared]}"
             )
             continue
-        for feature, value in zip(described, declared):
+        for feature, value in zip(described, declared, strict=True):
             findings += [f"{kind}: {feature.name}: {finding}" for finding in check_feature(kind, feature, value)]
     names = collections.Counter(feature.name for group in groups for feature in group[1])
     findings += [f"the name {name} is used {count} times" for name, count in names.items() if count > 1]
@@ -191,7 +193,9 @@ def check_feature(kind: str, feature, value) -> list[str]:
         if not shapes or tuple(array.shape) not in shapes:
             findings.append(f"default shape {list(array.shape)} is not among the enumerated {shapes}")
         for option in shapes:
-            if len(option) != len(shape) or any(want not in (None, have) for want, have in zip(shape, option)):
+            if len(option) != len(shape) or any(
+                want not in (None, have) for want, have in zip(shape, option, strict=True)
+            ):
                 findings.append(f"enumerated shape {option} does not fit {shape}")
     elif None not in shape:
         if flexibility:

@@ -8,8 +8,8 @@ import numpy as np
 def dense_weight(operation) -> np.ndarray:
     """The weight that a `constexpr_lut_to_dense` stands for.
 
-    The palettes are `[groups along each axis of the indices …, entries, vector]`; every block of the indices that shares
-    a place along all axes shares a palette.
+    The palettes are `[groups along each axis of the indices …, entries, vector]`; indices in the same group
+    along every axis share one.
     """
     indices = np.asarray(operation.indices.val).astype(np.int64)
     palettes = np.asarray(operation.lut.val)

@@ -1,13 +1,15 @@
 """What coremltools' own palettization makes of the same weights.
 
-coremltools refuses to palettize models with several functions, so the weights of the convolutions of an unquantized
-conversion are put into one plain model, palettized there through its public API, and handed to the evaluator in place of
+coremltools refuses to palettize models with several functions, so the convolution weights of an unquantized conversion
+are put into one plain model, palettized there through its public API, and handed to the evaluator in place of
 the originals. The divergence of that model is what palettes of the same size are expected to cost.
 """
 
 from __future__ import annotations
 
-import quiet  # noqa: F401, I001 - before coremltools
+import quiet  # noqa: F401 - before coremltools
+
+# isort: split
 
 import tempfile
 from pathlib import Path

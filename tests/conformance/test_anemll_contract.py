@@ -35,7 +35,8 @@ def test_python_clients_find_every_package(converted):
     assert files.split_lm_head == 16
     for number, chunk in enumerate(files.chunks, 1):
         match = client_rules.ANEMLL_CHUNK.search(chunk.name)
-        assert match and (int(match.group(1)), int(match.group(2))) == (number, len(files.chunks))
+        assert match
+        assert (int(match.group(1)), int(match.group(2))) == (number, len(files.chunks))
 
 
 def test_names_rebuilt_from_prefix_and_bits_are_the_names(converted):

@@ -1,4 +1,4 @@
-"""A converted model computes what the checkpoint does: exactly without palettes, about as well as anybody's with them."""
+"""A converted model computes what the checkpoint does: exactly without palettes, with them as well as others do."""
 
 import pytest
 import torch
