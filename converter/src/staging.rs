@@ -94,6 +94,25 @@ impl Staging {
         self.directory.path()
     }
 
+    /// Removes the unfinished output and ends the process when the user or the system asks to stop.
+    ///
+    /// # Errors
+    /// The handler cannot be installed, or there is one already.
+    pub(crate) fn remove_on_interrupt(&self) -> Result<(), ctrlc::Error> {
+        /// What a shell reports for a process that an interrupt ended.
+        const INTERRUPTED: i32 = 130;
+        let path = self.directory.path().to_owned();
+        ctrlc::set_handler(move || {
+            // Threads may still be writing; a file that appears meanwhile is met by the next attempt.
+            for _ in 0..10 {
+                if fs::remove_dir_all(&path).is_ok() || !path.exists() {
+                    break;
+                }
+            }
+            std::process::exit(INTERRUPTED);
+        })
+    }
+
     /// Flushes everything and moves it into place.
     pub(crate) fn publish(self) -> Result<(), StagingError> {
         synchronize(self.directory.path())?;

@@ -85,6 +85,9 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
         ByteSize(prepared.plan.total_bytes())
     ));
     let staging = Staging::new(&arguments.output, arguments.force)?;
+    if let Err(error) = staging.remove_on_interrupt() {
+        console.warning(&format!("an interrupt will leave `{}` behind: {error}", staging.path().display()));
+    }
     let progress = console.byte_progress(conversion::source_bytes(&prepared.plan));
     let written = conversion::write(&prepared.plan, &prepared.checkpoint, staging.path(), &progress)?;
     progress.finish_and_clear();

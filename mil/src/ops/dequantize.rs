@@ -1,8 +1,7 @@
 //! `dequantize`: 8-bit integers as numbers.
 
-use super::decl::{Domain, Effect, FLOATS, INT32, InferError, OpContext, OpDecl, Parameter, Results};
-use super::shape::{axis_or, compatible};
-use crate::dtype::DataType;
+use super::decl::{Effect, FLOATS, INT32, InferError, OpContext, OpDecl, Parameter, Results};
+use super::quantization::{BYTES, scale_of};
 use crate::opset::Opset;
 use crate::types::{TensorType, ValueType};
 
@@ -22,24 +21,21 @@ pub static DECL: OpDecl = OpDecl {
     infer,
 };
 
-/// 8-bit integers.
-const BYTES: Domain = Domain::OneOf(&[DataType::Int8, DataType::UInt8]);
-
 fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {
     let input = ctx.tensor("input")?;
-    let scale = ctx.tensor("scale")?;
-    if scale.rank() > 1 {
-        return Err(InferError::operand("scale", "a scalar or a vector", scale));
-    }
-    if scale.rank() == 1 {
-        let axis = axis_or(ctx, "axis", 0, input.rank())?;
-        if !input.shape.get(axis).is_some_and(|size| compatible(*size, scale.shape[0])) {
-            return Err(InferError::operand(
-                "scale",
-                format!("one element for each along axis {axis} of {input}"),
-                scale,
-            ));
-        }
-    }
+    let scale = scale_of(ctx, input)?;
     Ok(vec![TensorType { dtype: scale.dtype, shape: input.shape.clone() }.into()])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dtype::DataType;
+    use crate::ops::testing::{Operands, fp16, tensor};
+
+    #[test]
+    fn the_result_has_the_type_of_the_scale() {
+        let operands = Operands::default().with("input", tensor(DataType::Int8, &[4, 8])).with("scale", fp16(&[]));
+        assert_eq!(operands.infer(&DECL), Ok(vec![fp16(&[4, 8])]));
+    }
 }

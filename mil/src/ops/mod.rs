@@ -42,6 +42,7 @@ pub mod mul;
 pub mod not_equal;
 pub mod pad;
 pub mod pow;
+pub mod quantization;
 pub mod quantize;
 pub mod read_state;
 pub mod real_div;

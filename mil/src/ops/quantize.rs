@@ -1,7 +1,8 @@
 //! `quantize`: rounding to 8-bit integers.
 
-use super::decl::{Domain, Effect, FLOATS, INT32, InferError, OpContext, OpDecl, Parameter, Results, STRING};
-use super::shape::{axis_or, compatible, known_string_or};
+use super::decl::{Effect, FLOATS, INT32, InferError, OpContext, OpDecl, Parameter, Results, STRING};
+use super::quantization::{BYTES, scale_of};
+use super::shape::known_string_or;
 use crate::dtype::DataType;
 use crate::opset::Opset;
 use crate::types::{TensorType, ValueType};
@@ -23,25 +24,9 @@ pub static DECL: OpDecl = OpDecl {
     infer,
 };
 
-/// 8-bit integers.
-const BYTES: Domain = Domain::OneOf(&[DataType::Int8, DataType::UInt8]);
-
 fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {
     let input = ctx.tensor("input")?;
-    let scale = ctx.tensor("scale")?;
-    if scale.rank() > 1 {
-        return Err(InferError::operand("scale", "a scalar or a vector", scale));
-    }
-    if scale.rank() == 1 {
-        let axis = axis_or(ctx, "axis", 0, input.rank())?;
-        if !input.shape.get(axis).is_some_and(|size| compatible(*size, scale.shape[0])) {
-            return Err(InferError::operand(
-                "scale",
-                format!("one element for each along axis {axis} of {input}"),
-                scale,
-            ));
-        }
-    }
+    scale_of(ctx, input)?;
     ctx.required("output_dtype")?;
     let dtype = match known_string_or(ctx, "output_dtype", "")? {
         "int8" => DataType::Int8,
@@ -49,4 +34,19 @@ fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {
         other => return Err(InferError::operand("output_dtype", "`int8` or `uint8`", format!("`{other}`"))),
     };
     Ok(vec![TensorType { dtype, shape: input.shape.clone() }.into()])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{Operands, fp16, tensor};
+    use crate::value::Value;
+
+    #[test]
+    fn the_result_has_the_type_that_is_named() {
+        let operands = || Operands::default().with("input", fp16(&[4, 8])).with("scale", fp16(&[4]));
+        let quantized = operands().constant("output_dtype", Value::string("uint8")).infer(&DECL);
+        assert_eq!(quantized, Ok(vec![tensor(DataType::UInt8, &[4, 8])]));
+        assert!(operands().constant("output_dtype", Value::string("int32")).infer(&DECL).is_err());
+    }
 }
