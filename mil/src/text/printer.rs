@@ -288,6 +288,6 @@ fn literal_shape(ty: &TensorType, count: Option<usize>) -> Option<Vec<usize>> {
         return None;
     }
     // Packed elements of less than a byte may leave the last byte partly unused.
-    let packed = ty.dtype.bits() < 8 && product <= count && count - product < 8;
+    let packed = (1..8).contains(&ty.dtype.bits()) && product <= count && count - product < 8;
     (product == count || packed).then_some(shape)
 }

@@ -91,6 +91,15 @@ fn wrong_text_says_what_was_expected_where() {
 }
 
 #[test]
+fn a_string_too_many_is_not_printed() {
+    let mut parsed = parse(OLD).expect("valid");
+    let function = parsed.program.functions.get_mut("main").expect("there");
+    let value = function.block.operations[0].attributes.get_mut("val").expect("there");
+    value.data = ValueData::Tensor(TensorData::Strings(vec!["fp16".to_owned(), "fp32".to_owned()]));
+    assert!(print(&parsed.program, parsed.version).is_err());
+}
+
+#[test]
 fn deep_nesting_is_an_error_and_not_a_crash() {
     let deep = format!("program(1.3)[a = {}", "tuple<".repeat(100_000));
     assert!(parse(&deep).is_err());
