@@ -1,6 +1,7 @@
 """Every package is well formed, typed as coremltools infers, and written as coremltools would write it."""
 
 import hashlib
+import shutil
 
 import pytest
 
@@ -58,6 +59,20 @@ def test_checksums_cover_every_file(anec, small_checkpoint):
     files = {str(path.relative_to(output)): path for path in output.rglob("*") if path.is_file()}
     del files["SHA256SUMS"]
     assert {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()} == listed
+
+
+def test_without_arguments_the_checkpoint_is_here_and_so_is_the_output(anec, small_checkpoint, tmp_path):
+    checkpoint = shutil.copytree(small_checkpoint, tmp_path / "checkpoint")
+    outcome = anec.run("convert", "--arch", "qwen", "--lut", "6", "--chunks", "2", cwd=checkpoint)
+    assert outcome.code == 0, outcome.stderr
+    assert outcome.stdout == ""
+    packages = sorted(path.name for path in (checkpoint / "converted_model").glob("*.mlpackage"))
+    assert packages == [
+        "combined_lut6_chunk_01of02.mlpackage",
+        "combined_lut6_chunk_02of02.mlpackage",
+        "embeddings.mlpackage",
+        "lm_head_lut6.mlpackage",
+    ]
 
 
 def blob_offsets(package: PackageFile, function: str) -> set[int]:
