@@ -125,6 +125,8 @@ def test_a_wrong_weight_shows_in_the_divergence(anec, small_checkpoint):
 
 def test_the_reference_is_the_stored_one(checkpoint):
     """The perplexity that was recorded when the checkpoint was trained."""
+    if not (checkpoint / "reference.json").is_file():
+        pytest.skip("the checkpoint has no reference.json")
     stored = json.loads((checkpoint / "reference.json").read_text())
     windows = json.loads((checkpoint / "eval_tokens.json").read_text())["windows"]
     found = [perplexity(reference(checkpoint, window).logits, window) for window in windows]
