@@ -97,11 +97,10 @@ fn iterate(sums: &PrefixSums, bounds: &mut [usize]) {
             let above = sums.mean(bounds[index], bounds[index + 1]);
             let middle = f64::midpoint(below, above);
             below = above;
-            // The bound lies between the means of its two intervals, so that neither becomes empty.
             let bound = search(sums, bounds[index], middle);
             if bound != bounds[index] {
                 moved = true;
-                // A mean is inside its interval, so each side keeps a value; the clamp guards ties alone.
+                // No value may be nearest to a mean that lies in a gap; the clamp keeps one for every interval.
                 bounds[index] = bound.clamp(bounds[index - 1] + 1, bounds[index + 1] - 1);
             }
         }
@@ -143,7 +142,7 @@ fn move_entries(sums: &PrefixSums, bounds: &mut Vec<usize>) {
     let mut best = total(bounds);
     for _ in 0..centers {
         let split = (0..centers)
-            .map(|index| (index, split_gain(sums, bounds[index], bounds[index + 1])))
+            .filter_map(|index| Some((index, split_gain(sums, bounds[index], bounds[index + 1])?)))
             .max_by(|a, b| a.1.1.total_cmp(&b.1.1));
         let Some((split, (at, gain))) = split else { return };
         let merge = (1..centers)
@@ -170,13 +169,13 @@ fn move_entries(sums: &PrefixSums, bounds: &mut Vec<usize>) {
     }
 }
 
-/// Where to split an interval in two, and what that saves.
-fn split_gain(sums: &PrefixSums, start: usize, end: usize) -> (usize, f64) {
+/// Where to split an interval in two, and what that saves; nothing for an interval of one value.
+fn split_gain(sums: &PrefixSums, start: usize, end: usize) -> Option<(usize, f64)> {
     if end < start + 2 {
-        return (start, 0.0);
+        return None;
     }
     let mut bounds = [start, search(sums, start, sums.mean(start, end)).clamp(start + 1, end - 1), end];
     iterate(sums, &mut bounds);
     let [_, middle, _] = bounds;
-    (middle, sums.cost(start, end) - sums.cost(start, middle) - sums.cost(middle, end))
+    Some((middle, sums.cost(start, end) - sums.cost(start, middle) - sums.cost(middle, end)))
 }

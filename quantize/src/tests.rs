@@ -115,10 +115,27 @@ fn packed_bytes_are_those_of_the_format() {
 }
 
 fn finite() -> impl Strategy<Value = f16> {
-    any::<u16>().prop_map(f16::from_bits).prop_filter("finite", |value| value.is_finite())
+    any::<u16>().prop_map(|bits| {
+        let value = f16::from_bits(bits);
+        if value.is_finite() { value } else { f16::MAX.copysign(value) }
+    })
+}
+
+/// A few values that repeat, over the whole range of magnitudes: sums cancel, and most intervals hold one value.
+fn few_values() -> impl Strategy<Value = Vec<f16>> {
+    (proptest::collection::vec(finite(), 4..80), proptest::collection::vec(any::<prop::sample::Index>(), 4..200))
+        .prop_map(|(values, picks)| picks.iter().map(|pick| values[pick.index(values.len())]).collect())
 }
 
 proptest! {
+    #[test]
+    fn repeated_values_of_all_magnitudes_have_a_palette(weights in few_values(), bits in 1_u8..=6) {
+        for method in [Method::Fast, Method::Exact] {
+            let group = palettize_group(&weights, bits, method).expect("finite");
+            prop_assert!(group.palette.entries().is_sorted());
+        }
+    }
+
     #[test]
     fn packing_round_trips(indices in proptest::collection::vec(0_u8..=255, 0..100), bits in 1_u8..=8) {
         let indices: Vec<u8> = indices.iter().map(|index| index & (u8::MAX >> (8 - bits))).collect();
