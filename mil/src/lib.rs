@@ -6,6 +6,7 @@
 pub mod blob;
 pub mod builder;
 pub mod dtype;
+pub mod evaluate;
 pub mod ops;
 pub mod opset;
 pub mod package;

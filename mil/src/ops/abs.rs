@@ -1,7 +1,8 @@
 //! `abs`: elementwise absolute value.
 
-use super::decl::{Effect, OpDecl, Results};
+use super::decl::{Effect, OpDecl, Results, pending};
 use super::elementwise::{NUMBER_X, like_x};
+use crate::evaluate::Evaluate;
 use crate::opset::Opset;
 
 /// The declaration.
@@ -13,4 +14,5 @@ pub static DECL: OpDecl = OpDecl {
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer: like_x,
+    evaluate: Evaluate::Computes(pending),
 };

@@ -1,8 +1,9 @@
 //! `add`: elementwise sum.
 
-use super::decl::{Effect, OpDecl, Results};
+use super::decl::{Effect, OpDecl, Results, pending};
 use super::elementwise::{NUMBER_X_Y, broadcast_x_y};
 use crate::builder::{BuildError, FunctionBuilder, Var};
+use crate::evaluate::Evaluate;
 use crate::opset::Opset;
 
 /// The declaration.
@@ -14,6 +15,7 @@ pub static DECL: OpDecl = OpDecl {
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer: broadcast_x_y,
+    evaluate: Evaluate::Computes(pending),
 };
 
 impl FunctionBuilder {

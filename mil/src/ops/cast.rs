@@ -1,9 +1,10 @@
 //! `cast`: a tensor with another element type.
 
-use super::decl::{Effect, InferError, OpContext, OpDecl, Parameter, Results, STRING};
+use super::decl::{Effect, InferError, OpContext, OpDecl, Parameter, Results, STRING, pending};
 use super::shape::{ELEMENTS, known_string_or};
 use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::dtype::DataType;
+use crate::evaluate::Evaluate;
 use crate::opset::Opset;
 use crate::types::{TensorType, ValueType};
 use crate::value::Value;
@@ -17,6 +18,7 @@ pub static DECL: OpDecl = OpDecl {
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer,
+    evaluate: Evaluate::Computes(pending),
 };
 
 fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {

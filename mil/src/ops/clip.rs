@@ -1,7 +1,8 @@
 //! `clip`: elementwise clamp.
 
-use super::decl::{Effect, FLOATS, OpDecl, Parameter, Results};
+use super::decl::{Effect, FLOATS, OpDecl, Parameter, Results, pending};
 use super::elementwise::like_x;
+use crate::evaluate::Evaluate;
 use crate::opset::Opset;
 
 /// The declaration.
@@ -17,4 +18,5 @@ pub static DECL: OpDecl = OpDecl {
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer: like_x,
+    evaluate: Evaluate::Computes(pending),
 };

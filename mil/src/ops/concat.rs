@@ -1,8 +1,11 @@
 //! `concat`: tensors one after another along an axis.
 
-use super::decl::{BOOL, Domain, Effect, INT32, InferError, OpContext, OpDecl, Parameter, Results, normalize_axis};
+use super::decl::{
+    BOOL, Domain, Effect, INT32, InferError, OpContext, OpDecl, Parameter, Results, normalize_axis, pending,
+};
 use super::shape::{compatible, known_bool_or, known_int_or};
 use crate::builder::{BuildError, FunctionBuilder, Var};
+use crate::evaluate::Evaluate;
 use crate::opset::Opset;
 use crate::types::{Dimension, TensorType, ValueType};
 use crate::value::Value;
@@ -20,6 +23,7 @@ pub static DECL: OpDecl = OpDecl {
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer,
+    evaluate: Evaluate::Computes(pending),
 };
 
 /// # Shapes

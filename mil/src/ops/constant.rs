@@ -1,8 +1,9 @@
 //! `const`: a value that stands in the program or in its weight file. Its builder method is
 //! [`FunctionBuilder::constant`](crate::FunctionBuilder::constant).
 
-use super::decl::{Domain, Effect, InferError, OpContext, OpDecl, Parameter, Results};
+use super::decl::{Domain, Effect, InferError, OpContext, OpDecl, Parameter, Results, pending};
 use super::special;
+use crate::evaluate::Evaluate;
 use crate::opset::Opset;
 use crate::types::ValueType;
 use crate::value::{TensorData, Value};
@@ -16,6 +17,7 @@ pub static DECL: OpDecl = OpDecl {
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer,
+    evaluate: Evaluate::Computes(pending),
 };
 
 fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {

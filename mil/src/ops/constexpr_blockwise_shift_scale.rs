@@ -1,9 +1,10 @@
 //! `constexpr_blockwise_shift_scale`: a weight stored as integers with a scale, and perhaps an offset, per block.
 
-use super::decl::{Domain, Effect, FLOATS, InferError, OpContext, OpDecl, Parameter, Results};
+use super::decl::{Domain, Effect, FLOATS, InferError, OpContext, OpDecl, Parameter, Results, pending};
 use super::shape::{compatible_shapes, same_dtype};
 use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::dtype::DataType;
+use crate::evaluate::Evaluate;
 use crate::opset::Opset;
 use crate::types::{TensorType, ValueType};
 use crate::value::Value;
@@ -30,6 +31,7 @@ pub static DECL: OpDecl = OpDecl {
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer,
+    evaluate: Evaluate::Computes(pending),
 };
 
 /// # Shapes

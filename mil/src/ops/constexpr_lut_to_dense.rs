@@ -4,10 +4,11 @@
 //! one table per group of channels. Before, the op has attributes for inputs: `indices` are packed bytes, `lut` is one
 //! table and `shape` tells the shape of the weight; its presence tells the forms apart.
 
-use super::decl::{Domain, Effect, INT32, InferError, OpContext, OpDecl, Parameter, Results, normalize_axis};
+use super::decl::{Domain, Effect, INT32, InferError, OpContext, OpDecl, Parameter, Results, normalize_axis, pending};
 use super::shape::{known_int_or, known_ints};
 use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::dtype::DataType;
+use crate::evaluate::Evaluate;
 use crate::opset::Opset;
 use crate::types::{Dimension, TensorType, ValueType};
 use crate::value::Value;
@@ -38,6 +39,7 @@ pub static DECL: OpDecl = OpDecl {
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer,
+    evaluate: Evaluate::Computes(pending),
 };
 
 fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {

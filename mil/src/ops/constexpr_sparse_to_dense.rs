@@ -1,8 +1,9 @@
 //! `constexpr_sparse_to_dense`: a constant from its nonzero elements.
 
-use super::decl::{Domain, Effect, InferError, OpContext, OpDecl, Parameter, Results};
+use super::decl::{Domain, Effect, InferError, OpContext, OpDecl, Parameter, Results, pending};
 use super::shape::known_ints;
 use crate::dtype::DataType;
+use crate::evaluate::Evaluate;
 use crate::opset::Opset;
 use crate::types::{Dimension, TensorType, ValueType};
 
@@ -19,6 +20,7 @@ pub static DECL: OpDecl = OpDecl {
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer,
+    evaluate: Evaluate::Computes(pending),
 };
 
 /// # Shapes

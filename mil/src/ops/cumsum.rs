@@ -1,7 +1,8 @@
 //! `cumsum`: running sums along an axis.
 
-use super::decl::{BOOL, Effect, INT32, InferError, NUMBERS, OpContext, OpDecl, Parameter, Results};
+use super::decl::{BOOL, Effect, INT32, InferError, NUMBERS, OpContext, OpDecl, Parameter, Results, pending};
 use super::shape::axis_or;
+use crate::evaluate::Evaluate;
 use crate::opset::Opset;
 use crate::types::ValueType;
 
@@ -19,6 +20,7 @@ pub static DECL: OpDecl = OpDecl {
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer,
+    evaluate: Evaluate::Computes(pending),
 };
 
 fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::dtype::DataType;
+use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor};
 use crate::opset::Opset;
 use crate::program::{Argument, Binding, Operation};
 use crate::types::{TensorType, ValueType};
@@ -24,6 +25,13 @@ pub struct OpDecl {
     pub effect: Effect,
     /// Types of the results, or why the operands cannot be taken.
     pub infer: fn(&OpContext<'_>) -> Result<Vec<ValueType>, InferError>,
+    /// What it computes.
+    pub evaluate: Evaluate,
+}
+
+/// Stands for the evaluation of an op that has none yet.
+pub(super) fn pending(_: &mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError> {
+    Err(EvaluateError::Unsupported("this op".to_owned()))
 }
 
 /// How many results an op has.

@@ -1,8 +1,9 @@
 //! `expand_dims`: a tensor with more axes of length 1.
 
-use super::decl::{Effect, INT32, InferError, OpContext, OpDecl, Parameter, Results};
+use super::decl::{Effect, INT32, InferError, OpContext, OpDecl, Parameter, Results, pending};
 use super::shape::{ELEMENTS, distinct_axes, known_ints};
 use crate::builder::{BuildError, FunctionBuilder, Var};
+use crate::evaluate::Evaluate;
 use crate::opset::Opset;
 use crate::types::{Dimension, TensorType, ValueType};
 use crate::value::Value;
@@ -16,6 +17,7 @@ pub static DECL: OpDecl = OpDecl {
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer,
+    evaluate: Evaluate::Computes(pending),
 };
 
 /// # Shapes

@@ -1,7 +1,8 @@
 //! `gelu`: Gaussian error linear unit.
 
-use super::decl::{Effect, FLOATS, InferError, OpContext, OpDecl, Parameter, Results, STRING};
+use super::decl::{Effect, FLOATS, InferError, OpContext, OpDecl, Parameter, Results, STRING, pending};
 use super::shape::known_string_or;
+use crate::evaluate::Evaluate;
 use crate::opset::Opset;
 use crate::types::ValueType;
 
@@ -14,6 +15,7 @@ pub static DECL: OpDecl = OpDecl {
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer,
+    evaluate: Evaluate::Computes(pending),
 };
 
 fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {

@@ -1,7 +1,8 @@
 //! `identity`: its operand under another name.
 
-use super::decl::{Domain, Effect, InferError, OpContext, OpDecl, Parameter, Results};
+use super::decl::{Domain, Effect, InferError, OpContext, OpDecl, Parameter, Results, pending};
 use crate::builder::{BuildError, FunctionBuilder, Var};
+use crate::evaluate::Evaluate;
 use crate::opset::Opset;
 use crate::types::ValueType;
 
@@ -14,6 +15,7 @@ pub static DECL: OpDecl = OpDecl {
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer,
+    evaluate: Evaluate::Computes(pending),
 };
 
 fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {

@@ -1,6 +1,7 @@
 //! `l2_norm`: normalization by the Euclidean norm.
 
-use super::decl::{Effect, FLOATS, InferError, OpContext, OpDecl, Parameter, Results};
+use super::decl::{Effect, FLOATS, InferError, OpContext, OpDecl, Parameter, Results, pending};
+use crate::evaluate::Evaluate;
 use crate::opset::Opset;
 use crate::types::ValueType;
 
@@ -13,6 +14,7 @@ pub static DECL: OpDecl = OpDecl {
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer,
+    evaluate: Evaluate::Computes(pending),
 };
 
 fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {

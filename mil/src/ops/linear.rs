@@ -1,7 +1,8 @@
 //! `linear`: a dense layer.
 
-use super::decl::{Effect, InferError, NUMBERS, OpContext, OpDecl, Parameter, Results};
+use super::decl::{Effect, InferError, NUMBERS, OpContext, OpDecl, Parameter, Results, pending};
 use super::shape::compatible;
+use crate::evaluate::Evaluate;
 use crate::opset::Opset;
 use crate::types::{TensorType, ValueType};
 
@@ -18,6 +19,7 @@ pub static DECL: OpDecl = OpDecl {
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer,
+    evaluate: Evaluate::Computes(pending),
 };
 
 /// # Shapes

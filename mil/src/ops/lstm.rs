@@ -1,7 +1,8 @@
 //! `lstm`: a long short-term memory layer.
 
-use super::decl::{BOOL, Effect, FLOATS, InferError, OpContext, OpDecl, Parameter, Results, STRING};
+use super::decl::{BOOL, Effect, FLOATS, InferError, OpContext, OpDecl, Parameter, Results, STRING, pending};
 use super::shape::{known_bool_or, known_string_or};
+use crate::evaluate::Evaluate;
 use crate::opset::Opset;
 use crate::types::{Dimension, TensorType, ValueType};
 
@@ -32,6 +33,7 @@ pub static DECL: OpDecl = OpDecl {
     results: Results::Exactly(3),
     effect: Effect::Pure,
     infer,
+    evaluate: Evaluate::Computes(pending),
 };
 
 /// # Shapes

@@ -1,8 +1,9 @@
 //! `matmul`: matrix product of the last two axes.
 
-use super::decl::{BOOL, Effect, InferError, NUMBERS, OpContext, OpDecl, Parameter, Results};
+use super::decl::{BOOL, Effect, InferError, NUMBERS, OpContext, OpDecl, Parameter, Results, pending};
 use super::shape::{broadcast_shapes, compatible, known_bool_or, same_dtype};
 use crate::builder::{BuildError, FunctionBuilder, Var};
+use crate::evaluate::Evaluate;
 use crate::opset::Opset;
 use crate::types::{Dimension, TensorType, ValueType};
 use crate::value::Value;
@@ -21,6 +22,7 @@ pub static DECL: OpDecl = OpDecl {
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer,
+    evaluate: Evaluate::Computes(pending),
 };
 
 /// # Shapes

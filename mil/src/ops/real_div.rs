@@ -1,7 +1,8 @@
 //! `real_div`: elementwise division.
 
-use super::decl::{Effect, OpDecl, Results};
+use super::decl::{Effect, OpDecl, Results, pending};
 use super::elementwise::{NUMBER_X_Y, broadcast_x_y};
+use crate::evaluate::Evaluate;
 use crate::opset::Opset;
 
 /// The declaration.
@@ -13,4 +14,5 @@ pub static DECL: OpDecl = OpDecl {
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer: broadcast_x_y,
+    evaluate: Evaluate::Computes(pending),
 };

@@ -1,8 +1,9 @@
 //! `reduce_argmax`: the index of the largest element along an axis.
 
-use super::decl::{Effect, OpDecl, Results};
+use super::decl::{Effect, OpDecl, Results, pending};
 use super::reduce::{INDEX_ALONG_AXIS, infer_index_along_axis};
 use crate::builder::{BuildError, FunctionBuilder, Var};
+use crate::evaluate::Evaluate;
 use crate::opset::Opset;
 use crate::value::Value;
 
@@ -15,6 +16,7 @@ pub static DECL: OpDecl = OpDecl {
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer: infer_index_along_axis,
+    evaluate: Evaluate::Computes(pending),
 };
 
 impl FunctionBuilder {

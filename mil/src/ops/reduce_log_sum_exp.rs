@@ -1,7 +1,8 @@
 //! `reduce_log_sum_exp`: the logarithm of a sum of exponentials over some axes.
 
-use super::decl::{Effect, OpDecl, Results};
+use super::decl::{Effect, OpDecl, Results, pending};
 use super::reduce::{OVER_AXES, infer_over_axes};
+use crate::evaluate::Evaluate;
 use crate::opset::Opset;
 
 /// The declaration.
@@ -13,4 +14,5 @@ pub static DECL: OpDecl = OpDecl {
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer: infer_over_axes,
+    evaluate: Evaluate::Computes(pending),
 };

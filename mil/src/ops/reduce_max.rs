@@ -1,8 +1,9 @@
 //! `reduce_max`: the largest element over some axes.
 
-use super::decl::{Effect, OpDecl, Results};
+use super::decl::{Effect, OpDecl, Results, pending};
 use super::reduce::{OVER_AXES, infer_over_axes};
 use crate::builder::{BuildError, FunctionBuilder, Var};
+use crate::evaluate::Evaluate;
 use crate::opset::Opset;
 use crate::value::Value;
 
@@ -15,6 +16,7 @@ pub static DECL: OpDecl = OpDecl {
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer: infer_over_axes,
+    evaluate: Evaluate::Computes(pending),
 };
 
 impl FunctionBuilder {

@@ -1,8 +1,9 @@
 //! `relu`: rectified linear unit.
 
-use super::decl::{Effect, OpDecl, Results};
+use super::decl::{Effect, OpDecl, Results, pending};
 use super::elementwise::{FLOAT_X, like_x};
 use crate::builder::{BuildError, FunctionBuilder, Var};
+use crate::evaluate::Evaluate;
 use crate::opset::Opset;
 
 /// The declaration.
@@ -14,6 +15,7 @@ pub static DECL: OpDecl = OpDecl {
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer: like_x,
+    evaluate: Evaluate::Computes(pending),
 };
 
 impl FunctionBuilder {

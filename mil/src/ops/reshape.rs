@@ -1,8 +1,9 @@
 //! `reshape`: the same elements in another shape.
 
-use super::decl::{Effect, InferError, OpContext, OpDecl, POSITIONS, Parameter, Results};
+use super::decl::{Effect, InferError, OpContext, OpDecl, POSITIONS, Parameter, Results, pending};
 use super::shape::{ELEMENTS, MAX_RANK};
 use crate::builder::{BuildError, FunctionBuilder, Var};
+use crate::evaluate::Evaluate;
 use crate::opset::Opset;
 use crate::types::{Dimension, TensorType, ValueType};
 use crate::value::Value;
@@ -16,6 +17,7 @@ pub static DECL: OpDecl = OpDecl {
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer,
+    evaluate: Evaluate::Computes(pending),
 };
 
 /// # Shapes

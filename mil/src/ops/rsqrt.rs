@@ -1,7 +1,8 @@
 //! `rsqrt`: elementwise reciprocal square root.
 
-use super::decl::{Effect, FLOATS, OpDecl, Parameter, Results};
+use super::decl::{Effect, FLOATS, OpDecl, Parameter, Results, pending};
 use super::elementwise::like_x;
+use crate::evaluate::Evaluate;
 use crate::opset::Opset;
 
 /// The declaration.
@@ -13,4 +14,5 @@ pub static DECL: OpDecl = OpDecl {
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer: like_x,
+    evaluate: Evaluate::Computes(pending),
 };

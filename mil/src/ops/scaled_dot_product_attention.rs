@@ -1,8 +1,9 @@
 //! `scaled_dot_product_attention`: attention in one op.
 
-use super::decl::{Domain, Effect, FLOATS, InferError, OpContext, OpDecl, Parameter, Results};
+use super::decl::{Domain, Effect, FLOATS, InferError, OpContext, OpDecl, Parameter, Results, pending};
 use super::shape::{broadcast_shapes, compatible, compatible_shapes, same_dtype};
 use crate::dtype::DataType;
+use crate::evaluate::Evaluate;
 use crate::opset::Opset;
 use crate::types::{TensorType, ValueType};
 
@@ -20,6 +21,7 @@ pub static DECL: OpDecl = OpDecl {
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer,
+    evaluate: Evaluate::Computes(pending),
 };
 
 /// # Shapes

@@ -1,9 +1,10 @@
 //! `select`: elements of one tensor or another, by a condition.
 
-use super::decl::{BOOL, Domain, Effect, InferError, OpContext, OpDecl, Parameter, Results};
+use super::decl::{BOOL, Domain, Effect, InferError, OpContext, OpDecl, Parameter, Results, pending};
 use super::shape::{broadcast, same_dtype};
 use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::dtype::DataType;
+use crate::evaluate::Evaluate;
 use crate::opset::Opset;
 use crate::types::{TensorType, ValueType};
 
@@ -22,6 +23,7 @@ pub static DECL: OpDecl = OpDecl {
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer,
+    evaluate: Evaluate::Computes(pending),
 };
 
 /// # Shapes

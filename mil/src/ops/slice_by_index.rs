@@ -1,9 +1,10 @@
 //! `slice_by_index`: the part of a tensor between two corners.
 
-use super::decl::{BOOL, Effect, InferError, OpContext, OpDecl, POSITIONS, Parameter, Results};
+use super::decl::{BOOL, Effect, InferError, OpContext, OpDecl, POSITIONS, Parameter, Results, pending};
 use super::shape::ELEMENTS;
 use super::slice::{SliceMasks, slice_shape};
 use crate::builder::{BuildError, FunctionBuilder, Var};
+use crate::evaluate::Evaluate;
 use crate::opset::Opset;
 use crate::types::{TensorType, ValueType};
 use crate::value::Value;
@@ -25,6 +26,7 @@ pub static DECL: OpDecl = OpDecl {
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer,
+    evaluate: Evaluate::Computes(pending),
 };
 
 fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {

@@ -1,7 +1,8 @@
 //! `slice_by_size`: a part of a tensor by its sizes.
 
-use super::decl::{Effect, InferError, OpContext, OpDecl, POSITIONS, Parameter, Results};
+use super::decl::{Effect, InferError, OpContext, OpDecl, POSITIONS, Parameter, Results, pending};
 use super::shape::{ELEMENTS, known, one_per_axis};
+use crate::evaluate::Evaluate;
 use crate::opset::Opset;
 use crate::types::{Dimension, TensorType, ValueType};
 
@@ -18,6 +19,7 @@ pub static DECL: OpDecl = OpDecl {
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer,
+    evaluate: Evaluate::Computes(pending),
 };
 
 fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {

@@ -3,6 +3,7 @@
 use super::decl::{Effect, FLOATS, INT32, InferError, OpContext, OpDecl, Parameter, Results};
 use super::shape::axis_or;
 use crate::builder::{BuildError, FunctionBuilder, Var};
+use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor, along_axis};
 use crate::opset::Opset;
 use crate::types::ValueType;
 use crate::value::Value;
@@ -16,12 +17,36 @@ pub static DECL: OpDecl = OpDecl {
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer,
+    evaluate: Evaluate::Computes(evaluate),
 };
 
 fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {
     let x = ctx.tensor("x")?;
     axis_or(ctx, "axis", -1, x.rank())?;
     Ok(vec![x.clone().into()])
+}
+
+fn evaluate(call: &mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError> {
+    let mut x = call.take("x")?;
+    let axis = call.axis_or("axis", -1, x.rank())?;
+    let [outer, length, inner] = along_axis(x.shape(), axis);
+    let values = x.floats_mut()?;
+    for outer in 0..outer {
+        for inner_index in 0..inner {
+            let first = outer * length * inner + inner_index;
+            let lane = || (0..length).map(|index| first + index * inner);
+            let largest = lane().map(|place| values[place]).fold(f32::NEG_INFINITY, f32::max);
+            let mut sum = 0.0;
+            for place in lane() {
+                values[place] = (values[place] - largest).exp();
+                sum += values[place];
+            }
+            for place in lane() {
+                values[place] /= sum;
+            }
+        }
+    }
+    Ok(vec![x])
 }
 
 impl FunctionBuilder {

@@ -1,9 +1,10 @@
 //! `split`: parts of a tensor along an axis.
 
-use super::decl::{Domain, Effect, INT32, InferError, OpContext, OpDecl, Parameter, Results};
+use super::decl::{Domain, Effect, INT32, InferError, OpContext, OpDecl, Parameter, Results, pending};
 use super::shape::{MAX_RANK, axis_or, known, known_ints};
 use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::dtype::DataType;
+use crate::evaluate::Evaluate;
 use crate::opset::Opset;
 use crate::types::{Dimension, TensorType, ValueType};
 use crate::value::Value;
@@ -27,6 +28,7 @@ pub static DECL: OpDecl = OpDecl {
     results: Results::Several,
     effect: Effect::Pure,
     infer,
+    evaluate: Evaluate::Computes(pending),
 };
 
 /// How [`FunctionBuilder::split`] cuts.

@@ -1,8 +1,9 @@
 //! `stack`: tensors along a new axis.
 
 use super::decl::normalize_axis;
-use super::decl::{Domain, Effect, INT32, InferError, OpContext, OpDecl, Parameter, Results};
+use super::decl::{Domain, Effect, INT32, InferError, OpContext, OpDecl, Parameter, Results, pending};
 use super::shape::known_int_or;
+use crate::evaluate::Evaluate;
 use crate::opset::Opset;
 use crate::types::{Dimension, TensorType, ValueType};
 
@@ -15,6 +16,7 @@ pub static DECL: OpDecl = OpDecl {
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer,
+    evaluate: Evaluate::Computes(pending),
 };
 
 fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {

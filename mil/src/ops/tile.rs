@@ -1,9 +1,10 @@
 //! `tile`: a tensor repeated along its axes.
 
-use super::decl::{Domain, Effect, INT32, InferError, OpContext, OpDecl, Parameter, Results};
+use super::decl::{Domain, Effect, INT32, InferError, OpContext, OpDecl, Parameter, Results, pending};
 use super::shape::one_per_axis;
 use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::dtype::DataType;
+use crate::evaluate::Evaluate;
 use crate::opset::Opset;
 use crate::types::{Dimension, TensorType, ValueType};
 use crate::value::Value;
@@ -19,6 +20,7 @@ pub static DECL: OpDecl = OpDecl {
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer,
+    evaluate: Evaluate::Computes(pending),
 };
 
 /// # Shapes

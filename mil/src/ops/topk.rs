@@ -1,8 +1,9 @@
 //! `topk`: the largest or smallest elements along an axis.
 
-use super::decl::{BOOL, Effect, INT32, InferError, OpContext, OpDecl, POSITIONS, Parameter, Results, STRING};
+use super::decl::{BOOL, Effect, INT32, InferError, OpContext, OpDecl, POSITIONS, Parameter, Results, STRING, pending};
 use super::shape::{ELEMENTS, axis_or, known_bool_or, known_int_or, known_string_or};
 use crate::dtype::DataType;
+use crate::evaluate::Evaluate;
 use crate::opset::Opset;
 use crate::types::{Dimension, TensorType, ValueType};
 
@@ -23,6 +24,7 @@ pub static DECL: OpDecl = OpDecl {
     results: Results::Several,
     effect: Effect::Pure,
     infer,
+    evaluate: Evaluate::Computes(pending),
 };
 
 /// # Shapes

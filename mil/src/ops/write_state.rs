@@ -1,10 +1,11 @@
 //! `write_state`: puts a tensor into a state.
 
-use super::decl::{Domain, Effect, InferError, OpContext, OpDecl, Parameter, Results};
+use super::decl::{Domain, Effect, InferError, OpContext, OpDecl, Parameter, Results, pending};
 use super::read_state::state;
 use super::shape::compatible_shapes;
 use super::special;
 use crate::builder::{BuildError, FunctionBuilder, Var};
+use crate::evaluate::Evaluate;
 use crate::opset::Opset;
 use crate::types::ValueType;
 
@@ -17,6 +18,7 @@ pub static DECL: OpDecl = OpDecl {
     results: Results::Exactly(0),
     effect: Effect::WritesState,
     infer,
+    evaluate: Evaluate::Computes(pending),
 };
 
 fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {

@@ -1,0 +1,283 @@
+//! Products of matrices: of activations, and of activations with weights that are expanded tile by tile.
+
+use pulp::Arch;
+use rayon::prelude::*;
+use rten_gemm::{GemmExecutor, GemmInputA, GemmInputB, GemmOptions};
+use rten_tensor::NdTensorView;
+
+use super::dot::dot;
+use crate::evaluate::error::EvaluateError;
+use crate::evaluate::numerics::{Accumulator, Numerics, SATURATION};
+use crate::evaluate::tensor::{Tensor, TensorError};
+use crate::ops::decl::InferError;
+
+/// A matrix within a slice: element `(row, column)` is at `row * strides[0] + column * strides[1]`.
+#[derive(Clone, Copy, Debug)]
+pub struct Matrix<'a> {
+    /// The elements.
+    pub elements: &'a [f32],
+    /// Rows and columns.
+    pub shape: [usize; 2],
+    /// Distances between rows and between columns.
+    pub strides: [usize; 2],
+}
+
+/// Floats of a weight that are expanded at a time where few vectors are multiplied: what stays in a core's second cache.
+const TILE_FLOATS: usize = 1 << 15;
+
+/// Floats of a weight that are expanded at a time for a product with many vectors.
+const PANEL_FLOATS: usize = 1 << 20;
+
+/// Fewer vectors than this are multiplied one by one.
+const MIN_GEMM_COLUMNS: usize = 4;
+
+impl<'a> Matrix<'a> {
+    /// A row-major matrix.
+    pub fn row_major(elements: &'a [f32], shape: [usize; 2]) -> Self {
+        Self { elements, shape, strides: [shape[1], 1] }
+    }
+
+    /// Rows and columns swapped.
+    #[must_use]
+    pub fn transposed(self) -> Self {
+        let ([rows, columns], [row, column]) = (self.shape, self.strides);
+        Self { elements: self.elements, shape: [columns, rows], strides: [column, row] }
+    }
+
+    fn at(&self, row: usize, column: usize) -> f32 {
+        self.elements.get(row * self.strides[0] + column * self.strides[1]).copied().unwrap_or(f32::NAN)
+    }
+
+    fn view(&self) -> Result<NdTensorView<'a, f32, 2>, EvaluateError> {
+        NdTensorView::from_data_with_strides(self.shape, self.elements, self.strides)
+            .map_err(|error| InferError::Mismatch(format!("a matrix does not fit its elements: {error:?}")).into())
+    }
+}
+
+/// `output = a · b`, row-major.
+///
+/// # Errors
+/// The shapes do not fit each other or the slices.
+pub fn multiply(a: Matrix<'_>, b: Matrix<'_>, output: &mut [f32], numerics: Numerics) -> Result<(), EvaluateError> {
+    let ([rows, inner], [b_rows, columns]) = (a.shape, b.shape);
+    if inner != b_rows || output.len() != rows * columns {
+        let found = format!("matrices of shapes {:?} and {:?} cannot be multiplied", a.shape, b.shape);
+        return Err(InferError::Mismatch(found).into());
+    }
+    if output.is_empty() || inner == 0 {
+        output.fill(0.0);
+        return Ok(());
+    }
+    if numerics == Numerics::Fp16(Accumulator::Saturating) {
+        for (index, output) in output.iter_mut().enumerate() {
+            let (row, column) = (index / columns, index % columns);
+            *output = saturating((0..inner).map(|k| (a.at(row, k), b.at(k, column))), 0.0);
+        }
+        return Ok(());
+    }
+    GemmExecutor::<f32>::new()
+        .gemm(output, GemmInputA::Unpacked(a.view()?), GemmInputB::Unpacked(b.view()?), GemmOptions::default())
+        .map_err(|error| InferError::Mismatch(format!("a product failed: {error:?}")).into())
+}
+
+/// `output = weight · x + bias`.
+///
+/// # Shapes
+/// `weight` has `rows * inner` elements, row-major, from element `start` on; `x: [inner, columns]`; `bias: [rows]` or
+/// empty; `output: [rows, columns]`, row-major.
+///
+/// # Errors
+/// The shapes do not fit each other.
+pub fn project(
+    weight: &Tensor,
+    start: usize,
+    x: Matrix<'_>,
+    bias: &[f32],
+    output: &mut [f32],
+    numerics: Numerics,
+) -> Result<(), EvaluateError> {
+    let [inner, columns] = x.shape;
+    if output.is_empty() {
+        return Ok(());
+    }
+    let rows = output.len() / columns.max(1);
+    let fits = rows * columns == output.len()
+        && start.checked_add(rows * inner).is_some_and(|end| end <= weight.count())
+        && (bias.is_empty() || bias.len() == rows);
+    if !fits || inner == 0 {
+        let found = format!("a weight of {} elements and {} outputs for x {:?}", weight.count(), output.len(), x.shape);
+        return Err(InferError::Mismatch(found).into());
+    }
+    if columns < MIN_GEMM_COLUMNS || numerics == Numerics::Fp16(Accumulator::Saturating) {
+        project_vectors(weight, start, x, bias, output, numerics)
+    } else {
+        project_panels(weight, start, x, bias, output)
+    }
+}
+
+/// Few columns: each tile of rows is expanded by the core that multiplies it.
+fn project_vectors(
+    weight: &Tensor,
+    start: usize,
+    x: Matrix<'_>,
+    bias: &[f32],
+    output: &mut [f32],
+    numerics: Numerics,
+) -> Result<(), EvaluateError> {
+    let [inner, columns] = x.shape;
+    let vectors: Vec<f32> = (0..columns).flat_map(|column| (0..inner).map(move |k| x.at(k, column))).collect();
+    let tile_rows = (TILE_FLOATS / inner).clamp(1, 64);
+    let saturates = numerics == Numerics::Fp16(Accumulator::Saturating);
+    let tiles = output.par_chunks_mut(tile_rows * columns).enumerate();
+    let failed = tiles
+        .map_init(Vec::new, |tile: &mut Vec<f32>, (index, output)| {
+            let first = index * tile_rows;
+            tile.resize(output.len() / columns * inner, 0.0);
+            weight.expand(start + first * inner, tile)?;
+            Arch::new().dispatch(|| {
+                for (row, (weights, output)) in
+                    tile.chunks_exact(inner).zip(output.chunks_exact_mut(columns)).enumerate()
+                {
+                    let bias = bias.get(first + row).copied().unwrap_or(0.0);
+                    for (output, vector) in output.iter_mut().zip(vectors.chunks_exact(inner)) {
+                        *output = if saturates {
+                            saturating(weights.iter().copied().zip(vector.iter().copied()), bias)
+                        } else {
+                            dot(weights, vector) + bias
+                        };
+                    }
+                }
+            });
+            Ok(())
+        })
+        .find_any(|result: &Result<(), TensorError>| result.is_err());
+    failed.unwrap_or(Ok(())).map_err(EvaluateError::from)
+}
+
+/// Many columns: a panel of rows is expanded by all cores, then multiplied by all cores.
+fn project_panels(
+    weight: &Tensor,
+    start: usize,
+    x: Matrix<'_>,
+    bias: &[f32],
+    output: &mut [f32],
+) -> Result<(), EvaluateError> {
+    let [inner, columns] = x.shape;
+    let executor = GemmExecutor::<f32>::new();
+    let packed = executor.prepack_b(x.view()?);
+    let panel_rows = (PANEL_FLOATS / inner).clamp(1, 4096);
+    let tile_rows = (TILE_FLOATS / inner).clamp(1, 64);
+    let mut panel = Vec::new();
+    for (index, output) in output.chunks_mut(panel_rows * columns).enumerate() {
+        let rows = output.len() / columns;
+        let first = index * panel_rows;
+        panel.resize(rows * inner, 0.0);
+        let tiles = panel.par_chunks_mut(tile_rows * inner).enumerate();
+        let failed = tiles
+            .map(|(tile, floats)| weight.expand(start + (first + tile * tile_rows) * inner, floats))
+            .find_any(Result::is_err);
+        failed.unwrap_or(Ok(()))?;
+        let rows_of_panel = Matrix::row_major(&panel, [rows, inner]);
+        executor
+            .gemm(
+                output,
+                GemmInputA::Unpacked(rows_of_panel.view()?),
+                GemmInputB::Packed(&packed),
+                GemmOptions::default(),
+            )
+            .map_err(|error| InferError::Mismatch(format!("a product failed: {error:?}")))?;
+        for (output, bias) in output.chunks_exact_mut(columns).zip(bias.get(first..).unwrap_or_default()) {
+            for output in output {
+                *output += bias;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A sum of products that becomes infinite, and stays so, where a partial sum saturates.
+fn saturating(pairs: impl Iterator<Item = (f32, f32)>, bias: f32) -> f32 {
+    let mut sum = bias;
+    for (a, b) in pairs {
+        sum += a * b;
+        if sum.abs() >= SATURATION {
+            return f32::INFINITY.copysign(sum);
+        }
+    }
+    sum
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dtype::DataType;
+
+    /// Small integers, so that every order of summation is exact.
+    #[expect(clippy::cast_precision_loss, reason = "small")]
+    fn pattern(count: usize, factor: usize) -> Vec<f32> {
+        (0..count).map(|index| ((index * factor) % 7) as f32 - 3.0).collect()
+    }
+
+    fn expected(rows: usize, inner: usize, columns: usize, bias: &[f32]) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
+        let (a, b) = (pattern(rows * inner, 5), pattern(inner * columns, 3));
+        let mut output = Vec::new();
+        for row in 0..rows {
+            for column in 0..columns {
+                let products = (0..inner).map(|k| a[row * inner + k] * b[k * columns + column]);
+                output.push(products.sum::<f32>() + bias.get(row).copied().unwrap_or(0.0));
+            }
+        }
+        (a, b, output)
+    }
+
+    #[test]
+    fn a_weight_times_any_number_of_columns_plus_bias_is_exact() {
+        for (rows, inner, columns) in [(1, 1, 1), (70, 33, 1), (5, 1000, 2), (130, 40, 4), (3, 7, 64)] {
+            let bias = pattern(rows, 2);
+            let (a, b, output) = expected(rows, inner, columns, &bias);
+            let weight = Tensor::floats(DataType::Float32, &[rows, inner], a).expect("fits");
+            for numerics in [Numerics::F32, Numerics::Fp16(Accumulator::Saturating)] {
+                let mut found = vec![0.0; rows * columns];
+                let x = Matrix::row_major(&b, [inner, columns]);
+                project(&weight, 0, x, &bias, &mut found, numerics).expect("shapes fit");
+                assert_eq!(found, output);
+            }
+        }
+    }
+
+    #[test]
+    fn transposed_operands_are_read_in_place() {
+        let (a, b, output) = expected(6, 5, 4, &[]);
+        let mut turned = vec![0.0; 20];
+        for row in 0..5 {
+            for column in 0..4 {
+                turned[column * 5 + row] = b[row * 4 + column];
+            }
+        }
+        let mut found = vec![0.0; 24];
+        let b = Matrix::row_major(&turned, [4, 5]).transposed();
+        multiply(Matrix::row_major(&a, [6, 5]), b, &mut found, Numerics::F32).expect("shapes fit");
+        assert_eq!(found, output);
+    }
+
+    #[test]
+    fn a_saturated_sum_stays_infinite() {
+        let (a, b) = ([200.0, 200.0, 1.0], [200.0, -200.0, 1.0]);
+        let mut found = [0.0];
+        let product = |numerics, found: &mut [f32]| {
+            multiply(Matrix::row_major(&a, [1, 3]), Matrix::row_major(&b, [3, 1]), found, numerics)
+        };
+        product(Numerics::Fp16(Accumulator::Saturating), &mut found).expect("shapes fit");
+        assert_eq!(found[0].to_bits(), f32::INFINITY.to_bits());
+        product(Numerics::Fp16(Accumulator::F32), &mut found).expect("shapes fit");
+        assert_eq!(found[0].to_bits(), 1.0_f32.to_bits());
+    }
+
+    #[test]
+    fn shapes_that_do_not_fit_are_refused() {
+        let a = Matrix::row_major(&[1.0, 2.0], [1, 2]);
+        assert!(multiply(a, a, &mut [0.0], Numerics::F32).is_err());
+        let weight = Tensor::floats(DataType::Float32, &[1], vec![1.0]).expect("fits");
+        assert!(project(&weight, 0, a.transposed(), &[], &mut [0.0], Numerics::F32).is_err());
+    }
+}

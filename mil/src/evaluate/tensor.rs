@@ -1,0 +1,341 @@
+//! Tensors of a running program.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use super::packed::{Expand, expand_stored, stored_integers};
+use crate::dtype::DataType;
+use crate::types::TensorType;
+use crate::value::{TensorData, Value, ValueData};
+
+/// A tensor: element type, shape, and elements in row-major order. Cloning shares the elements.
+#[derive(Clone, Debug)]
+pub struct Tensor {
+    dtype: DataType,
+    shape: Vec<usize>,
+    elements: Elements,
+}
+
+/// The elements of a tensor.
+#[derive(Clone, Debug)]
+pub enum Elements {
+    /// fp16 and fp32, both computed in f32.
+    Floats(Arc<Vec<f32>>),
+    /// Integers of all widths up to 32 bits.
+    Integers(Arc<Vec<i32>>),
+    /// Booleans.
+    Bools(Arc<Vec<bool>>),
+    /// Strings.
+    Strings(Arc<Vec<String>>),
+    /// Elements as a weight file packs them: little-endian, sub-byte elements from the low bits up.
+    Stored(Arc<Vec<u8>>),
+    /// Floats that are computed when they are needed, such as those behind a palette.
+    Lazy(Arc<dyn Expand>),
+}
+
+/// Elements that do not make a tensor of the type asked for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TensorError {
+    /// More or fewer elements than the shape has.
+    #[error("a tensor of shape {shape:?} cannot have {found} elements")]
+    Count {
+        /// The shape.
+        shape: Vec<usize>,
+        /// Elements given.
+        found: usize,
+    },
+    /// The tensor holds something else.
+    #[error("expected {expected}, got {found} elements")]
+    Kind {
+        /// What was asked for.
+        expected: &'static str,
+        /// The element type.
+        found: DataType,
+    },
+    /// The shape has more elements than memory could hold.
+    #[error("a tensor of shape {shape:?} is too large")]
+    TooLarge {
+        /// The shape.
+        shape: Vec<usize>,
+    },
+    /// A value that is no tensor with a fixed shape, or an integer that does not fit.
+    #[error("{found} cannot be a tensor of a running program")]
+    Value {
+        /// Its type.
+        found: String,
+    },
+}
+
+impl Tensor {
+    /// A tensor of floats, of type fp16 or fp32.
+    ///
+    /// # Errors
+    /// The count is not that of the shape.
+    pub fn floats(dtype: DataType, shape: &[usize], elements: Vec<f32>) -> Result<Self, TensorError> {
+        check_count(shape, elements.len())?;
+        Ok(Self { dtype, shape: shape.to_vec(), elements: Elements::Floats(Arc::new(elements)) })
+    }
+
+    /// A tensor of integers of up to 32 bits.
+    ///
+    /// # Errors
+    /// The count is not that of the shape.
+    pub fn integers(dtype: DataType, shape: &[usize], elements: Vec<i32>) -> Result<Self, TensorError> {
+        check_count(shape, elements.len())?;
+        Ok(Self { dtype, shape: shape.to_vec(), elements: Elements::Integers(Arc::new(elements)) })
+    }
+
+    /// A tensor of booleans.
+    ///
+    /// # Errors
+    /// The count is not that of the shape.
+    pub fn bools(shape: &[usize], elements: Vec<bool>) -> Result<Self, TensorError> {
+        check_count(shape, elements.len())?;
+        Ok(Self { dtype: DataType::Bool, shape: shape.to_vec(), elements: Elements::Bools(Arc::new(elements)) })
+    }
+
+    /// A tensor whose floats are computed when they are needed.
+    ///
+    /// # Errors
+    /// The count is not that of the shape.
+    pub fn lazy(dtype: DataType, shape: &[usize], elements: Arc<dyn Expand>) -> Result<Self, TensorError> {
+        check_count(shape, elements.count())?;
+        Ok(Self { dtype, shape: shape.to_vec(), elements: Elements::Lazy(elements) })
+    }
+
+    /// A tensor of zeros.
+    ///
+    /// # Errors
+    /// The shape is too large, or not one of numbers or booleans.
+    pub fn zeros(dtype: DataType, shape: &[usize]) -> Result<Self, TensorError> {
+        let count = element_count(shape)?;
+        match dtype {
+            DataType::Float16 | DataType::Float32 => Self::floats(dtype, shape, vec![0.0; count]),
+            DataType::Bool => Self::bools(shape, vec![false; count]),
+            _ if dtype.is_integer() => Self::integers(dtype, shape, vec![0; count]),
+            _ => Err(TensorError::Kind { expected: "numbers", found: dtype }),
+        }
+    }
+
+    /// The tensor of a constant that stands in the program.
+    ///
+    /// # Errors
+    /// The value is a blob or an aggregate, or has a wrong count of elements.
+    pub fn from_value(value: &Value) -> Result<Self, TensorError> {
+        let unusable = || TensorError::Value { found: value.ty.to_string() };
+        let ty = value.tensor_type().ok_or_else(unusable)?;
+        let ValueData::Tensor(data) = &value.data else { return Err(unusable()) };
+        let shape = fixed_shape(ty)?;
+        let elements = match data {
+            TensorData::Floats(values) => Elements::Floats(Arc::new(values.clone())),
+            TensorData::Ints(values) => Elements::Integers(Arc::new(values.clone())),
+            TensorData::Bools(values) => Elements::Bools(Arc::new(values.clone())),
+            TensorData::Strings(values) => Elements::Strings(Arc::new(values.clone())),
+            TensorData::LongInts(values) => {
+                let narrow: Result<Vec<i32>, _> = values.iter().map(|value| i32::try_from(*value)).collect();
+                Elements::Integers(Arc::new(narrow.map_err(|_| unusable())?))
+            }
+            #[expect(clippy::cast_possible_truncation, reason = "everything is computed in f32")]
+            TensorData::Doubles(values) => {
+                Elements::Floats(Arc::new(values.iter().map(|value| *value as f32).collect()))
+            }
+            TensorData::Bytes(bytes) => return Self::stored(ty, Arc::new(bytes.clone())),
+        };
+        let found = match &elements {
+            Elements::Floats(values) => values.len(),
+            Elements::Integers(values) => values.len(),
+            Elements::Bools(values) => values.len(),
+            Elements::Strings(values) => values.len(),
+            Elements::Stored(_) | Elements::Lazy(_) => 0,
+        };
+        check_count(&shape, found)?;
+        Ok(Self { dtype: ty.dtype, shape, elements })
+    }
+
+    /// A tensor of elements as a weight file packs them.
+    ///
+    /// # Errors
+    /// The count of bytes is not that of the type.
+    pub fn stored(ty: &TensorType, bytes: Arc<Vec<u8>>) -> Result<Self, TensorError> {
+        let shape = fixed_shape(ty)?;
+        let count = element_count(&shape)?;
+        let expected = ty.dtype.packed_bytes(count as u64);
+        if expected != u64::try_from(bytes.len()).ok() {
+            return Err(TensorError::Count { shape, found: bytes.len() });
+        }
+        Ok(Self { dtype: ty.dtype, shape, elements: Elements::Stored(bytes) })
+    }
+
+    /// Element type.
+    pub fn dtype(&self) -> DataType {
+        self.dtype
+    }
+
+    /// Axes, outermost first.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// Number of axes.
+    pub fn rank(&self) -> usize {
+        self.shape.len()
+    }
+
+    /// Number of elements.
+    pub fn count(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// The elements.
+    pub fn elements(&self) -> &Elements {
+        &self.elements
+    }
+
+    /// The type.
+    pub fn ty(&self) -> TensorType {
+        let shape: Vec<u64> = self.shape.iter().map(|size| *size as u64).collect();
+        TensorType::fixed(self.dtype, &shape)
+    }
+
+    /// The elements as f32, expanded where they are stored otherwise.
+    ///
+    /// # Errors
+    /// The elements are no floats.
+    pub fn as_floats(&self) -> Result<Cow<'_, [f32]>, TensorError> {
+        if let Elements::Floats(values) = &self.elements {
+            return Ok(Cow::Borrowed(values));
+        }
+        let mut values = vec![0.0; self.count()];
+        self.expand(0, &mut values)?;
+        Ok(Cow::Owned(values))
+    }
+
+    /// Writes the floats from element `start` on into `output`.
+    ///
+    /// # Errors
+    /// The elements are no floats, or end before `output` does.
+    pub fn expand(&self, start: usize, output: &mut [f32]) -> Result<(), TensorError> {
+        let found = start.saturating_add(output.len());
+        if found > self.count() {
+            return Err(TensorError::Count { shape: self.shape.clone(), found });
+        }
+        match &self.elements {
+            Elements::Floats(values) => {
+                output.copy_from_slice(values.get(start..found).unwrap_or_default());
+                Ok(())
+            }
+            Elements::Stored(bytes) => expand_stored(self.dtype, bytes, start, output)
+                .ok_or(TensorError::Kind { expected: "floats", found: self.dtype }),
+            Elements::Lazy(lazy) => {
+                lazy.expand(start, output);
+                Ok(())
+            }
+            _ => Err(TensorError::Kind { expected: "floats", found: self.dtype }),
+        }
+    }
+
+    /// The elements as integers.
+    ///
+    /// # Errors
+    /// The elements are no integers.
+    pub fn as_integers(&self) -> Result<Cow<'_, [i32]>, TensorError> {
+        let kind = TensorError::Kind { expected: "integers", found: self.dtype };
+        match &self.elements {
+            Elements::Integers(values) => Ok(Cow::Borrowed(values)),
+            Elements::Stored(bytes) => stored_integers(self.dtype, bytes, self.count()).map(Cow::Owned).ok_or(kind),
+            _ => Err(kind),
+        }
+    }
+
+    /// The elements as booleans.
+    ///
+    /// # Errors
+    /// The elements are no booleans.
+    pub fn as_bools(&self) -> Result<&[bool], TensorError> {
+        match &self.elements {
+            Elements::Bools(values) => Ok(values),
+            _ => Err(TensorError::Kind { expected: "booleans", found: self.dtype }),
+        }
+    }
+
+    /// The only string.
+    ///
+    /// # Errors
+    /// The tensor is not one string.
+    pub fn as_str(&self) -> Result<&str, TensorError> {
+        match &self.elements {
+            Elements::Strings(values) if values.len() == 1 => Ok(values.first().map_or("", String::as_str)),
+            _ => Err(TensorError::Kind { expected: "a string", found: self.dtype }),
+        }
+    }
+
+    /// The floats, to be changed: copied only where another tensor shares them.
+    ///
+    /// # Errors
+    /// The elements are no floats.
+    pub fn floats_mut(&mut self) -> Result<&mut Vec<f32>, TensorError> {
+        if !matches!(self.elements, Elements::Floats(_)) {
+            self.elements = Elements::Floats(Arc::new(self.as_floats()?.into_owned()));
+        }
+        match &mut self.elements {
+            Elements::Floats(values) => Ok(Arc::make_mut(values)),
+            _ => Err(TensorError::Kind { expected: "floats", found: self.dtype }),
+        }
+    }
+
+    /// The same elements under another shape.
+    ///
+    /// # Errors
+    /// The shape has another count of elements.
+    pub fn reshaped(mut self, shape: &[usize]) -> Result<Self, TensorError> {
+        check_count(shape, self.count())?;
+        self.shape = shape.to_vec();
+        Ok(self)
+    }
+
+    /// The tensor with its floats or integers in memory, where they are stored otherwise.
+    ///
+    /// # Errors
+    /// The elements are neither.
+    pub fn expanded(self) -> Result<Self, TensorError> {
+        match &self.elements {
+            Elements::Lazy(_) => Self::floats(self.dtype, &self.shape, self.as_floats()?.into_owned()),
+            Elements::Stored(_) if self.dtype.is_float() => {
+                Self::floats(self.dtype, &self.shape, self.as_floats()?.into_owned())
+            }
+            Elements::Stored(_) => Self::integers(self.dtype, &self.shape, self.as_integers()?.into_owned()),
+            _ => Ok(self),
+        }
+    }
+
+    /// Rounds fp16 floats to what fp16 can hold; other tensors stay as they are.
+    pub(super) fn round(&mut self) {
+        if self.dtype != DataType::Float16 {
+            return;
+        }
+        if let Elements::Floats(values) = &mut self.elements {
+            super::numerics::round_to_half(Arc::make_mut(values).as_mut_slice());
+        }
+    }
+}
+
+/// How many elements a shape has.
+pub(super) fn element_count(shape: &[usize]) -> Result<usize, TensorError> {
+    let count = shape.iter().try_fold(1_usize, |count, size| count.checked_mul(*size));
+    // The largest tensor of a real model is an embedding table of 2^31 elements.
+    count.filter(|count| *count <= 1 << 36).ok_or_else(|| TensorError::TooLarge { shape: shape.to_vec() })
+}
+
+/// The shape of a type, all of whose axes must be fixed.
+pub(super) fn fixed_shape(ty: &TensorType) -> Result<Vec<usize>, TensorError> {
+    let shape: Option<Vec<usize>> =
+        ty.fixed_shape().and_then(|shape| shape.into_iter().map(|size| usize::try_from(size).ok()).collect());
+    shape.ok_or_else(|| TensorError::Value { found: ty.to_string() })
+}
+
+fn check_count(shape: &[usize], found: usize) -> Result<(), TensorError> {
+    if element_count(shape)? == found {
+        return Ok(());
+    }
+    Err(TensorError::Count { shape: shape.to_vec(), found })
+}
