@@ -12,6 +12,7 @@ mod function;
 mod kernel;
 mod numerics;
 mod packed;
+mod rearrange;
 mod tensor;
 
 pub use call::Call;
@@ -22,7 +23,8 @@ pub use kernel::product::{Matrix, multiply, project};
 pub use kernel::strided::{along_axis, row_major, strided_copy};
 pub use numerics::{Accumulator, Numerics, OpStatistics, Statistics, Step};
 pub use packed::Expand;
-pub use tensor::{Elements, Tensor, TensorError};
+pub(crate) use packed::sub_byte;
+pub use tensor::{Elements, Tensor, TensorError, check_size};
 
 /// How an op is evaluated.
 #[derive(Clone, Copy)]

@@ -67,7 +67,7 @@ pub(super) fn stored_integers(dtype: DataType, bytes: &[u8], count: usize) -> Op
 }
 
 /// The sub-byte element `index` of `bits` bits.
-pub(super) fn sub_byte(bytes: &[u8], bits: usize, index: usize) -> Option<u8> {
+pub(crate) fn sub_byte(bytes: &[u8], bits: usize, index: usize) -> Option<u8> {
     let bit = index.checked_mul(bits)?;
     let low = u16::from(*bytes.get(bit / 8)?);
     let high = u16::from(bytes.get(bit / 8 + 1).copied().unwrap_or(0));

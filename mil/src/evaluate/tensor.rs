@@ -72,8 +72,7 @@ impl Tensor {
     /// # Errors
     /// The count is not that of the shape.
     pub fn floats(dtype: DataType, shape: &[usize], elements: Vec<f32>) -> Result<Self, TensorError> {
-        check_count(shape, elements.len())?;
-        Ok(Self { dtype, shape: shape.to_vec(), elements: Elements::Floats(Arc::new(elements)) })
+        Self::new(dtype, shape, Elements::Floats(Arc::new(elements)))
     }
 
     /// A tensor of integers of up to 32 bits.
@@ -81,8 +80,7 @@ impl Tensor {
     /// # Errors
     /// The count is not that of the shape.
     pub fn integers(dtype: DataType, shape: &[usize], elements: Vec<i32>) -> Result<Self, TensorError> {
-        check_count(shape, elements.len())?;
-        Ok(Self { dtype, shape: shape.to_vec(), elements: Elements::Integers(Arc::new(elements)) })
+        Self::new(dtype, shape, Elements::Integers(Arc::new(elements)))
     }
 
     /// A tensor of booleans.
@@ -90,8 +88,7 @@ impl Tensor {
     /// # Errors
     /// The count is not that of the shape.
     pub fn bools(shape: &[usize], elements: Vec<bool>) -> Result<Self, TensorError> {
-        check_count(shape, elements.len())?;
-        Ok(Self { dtype: DataType::Bool, shape: shape.to_vec(), elements: Elements::Bools(Arc::new(elements)) })
+        Self::new(DataType::Bool, shape, Elements::Bools(Arc::new(elements)))
     }
 
     /// A tensor whose floats are computed when they are needed.
@@ -99,8 +96,7 @@ impl Tensor {
     /// # Errors
     /// The count is not that of the shape.
     pub fn lazy(dtype: DataType, shape: &[usize], elements: Arc<dyn Expand>) -> Result<Self, TensorError> {
-        check_count(shape, elements.count())?;
-        Ok(Self { dtype, shape: shape.to_vec(), elements: Elements::Lazy(elements) })
+        Self::new(dtype, shape, Elements::Lazy(elements))
     }
 
     /// A tensor of zeros.
@@ -108,7 +104,7 @@ impl Tensor {
     /// # Errors
     /// The shape is too large, or not one of numbers or booleans.
     pub fn zeros(dtype: DataType, shape: &[usize]) -> Result<Self, TensorError> {
-        let count = element_count(shape)?;
+        let count = check_size(shape)?;
         match dtype {
             DataType::Float16 | DataType::Float32 => Self::floats(dtype, shape, vec![0.0; count]),
             DataType::Bool => Self::bools(shape, vec![false; count]),
@@ -141,15 +137,7 @@ impl Tensor {
             }
             TensorData::Bytes(bytes) => return Self::stored(ty, Arc::new(bytes.clone())),
         };
-        let found = match &elements {
-            Elements::Floats(values) => values.len(),
-            Elements::Integers(values) => values.len(),
-            Elements::Bools(values) => values.len(),
-            Elements::Strings(values) => values.len(),
-            Elements::Stored(_) | Elements::Lazy(_) => 0,
-        };
-        check_count(&shape, found)?;
-        Ok(Self { dtype: ty.dtype, shape, elements })
+        Self::new(ty.dtype, &shape, elements)
     }
 
     /// A tensor of elements as a weight file packs them.
@@ -158,12 +146,29 @@ impl Tensor {
     /// The count of bytes is not that of the type.
     pub fn stored(ty: &TensorType, bytes: Arc<Vec<u8>>) -> Result<Self, TensorError> {
         let shape = fixed_shape(ty)?;
-        let count = element_count(&shape)?;
+        let count = check_size(&shape)?;
         let expected = ty.dtype.packed_bytes(count as u64);
         if expected != u64::try_from(bytes.len()).ok() {
             return Err(TensorError::Count { shape, found: bytes.len() });
         }
         Ok(Self { dtype: ty.dtype, shape, elements: Elements::Stored(bytes) })
+    }
+
+    /// A tensor of elements of the kind that `dtype` has.
+    ///
+    /// # Errors
+    /// The count is not that of the shape.
+    pub(super) fn new(dtype: DataType, shape: &[usize], elements: Elements) -> Result<Self, TensorError> {
+        let found = match &elements {
+            Elements::Floats(values) => values.len(),
+            Elements::Integers(values) => values.len(),
+            Elements::Bools(values) => values.len(),
+            Elements::Strings(values) => values.len(),
+            Elements::Lazy(values) => values.count(),
+            Elements::Stored(_) => return Err(TensorError::Kind { expected: "unpacked", found: dtype }),
+        };
+        check_count(shape, found)?;
+        Ok(Self { dtype, shape: shape.to_vec(), elements })
     }
 
     /// Element type.
@@ -308,6 +313,18 @@ impl Tensor {
         }
     }
 
+    /// [`Self::expanded`] where the tensor stands.
+    pub(super) fn expand_in_place(&mut self) -> Result<(), TensorError> {
+        if matches!(self.elements, Elements::Stored(_) | Elements::Lazy(_)) {
+            *self = self.clone().expanded()?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn elements_mut(&mut self) -> &mut Elements {
+        &mut self.elements
+    }
+
     /// Rounds fp16 floats to what fp16 can hold; other tensors stay as they are.
     pub(super) fn round(&mut self) {
         if self.dtype != DataType::Float16 {
@@ -319,8 +336,11 @@ impl Tensor {
     }
 }
 
-/// How many elements a shape has.
-pub(super) fn element_count(shape: &[usize]) -> Result<usize, TensorError> {
+/// How many elements a tensor of this shape has.
+///
+/// # Errors
+/// More than memory could hold.
+pub fn check_size(shape: &[usize]) -> Result<usize, TensorError> {
     let count = shape.iter().try_fold(1_usize, |count, size| count.checked_mul(*size));
     // The largest tensor of a real model is an embedding table of 2^31 elements.
     count.filter(|count| *count <= 1 << 36).ok_or_else(|| TensorError::TooLarge { shape: shape.to_vec() })
@@ -334,7 +354,7 @@ pub(super) fn fixed_shape(ty: &TensorType) -> Result<Vec<usize>, TensorError> {
 }
 
 fn check_count(shape: &[usize], found: usize) -> Result<(), TensorError> {
-    if element_count(shape)? == found {
+    if check_size(shape)? == found {
         return Ok(());
     }
     Err(TensorError::Count { shape: shape.to_vec(), found })

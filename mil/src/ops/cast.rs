@@ -1,10 +1,12 @@
 //! `cast`: a tensor with another element type.
 
-use super::decl::{Effect, InferError, OpContext, OpDecl, Parameter, Results, STRING, pending};
+use half::f16;
+
+use super::decl::{Effect, InferError, OpContext, OpDecl, Parameter, Results, STRING};
 use super::shape::{ELEMENTS, known_string_or};
 use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::dtype::DataType;
-use crate::evaluate::Evaluate;
+use crate::evaluate::{Call, Elements, Evaluate, EvaluateError, Tensor};
 use crate::opset::Opset;
 use crate::types::{TensorType, ValueType};
 use crate::value::Value;
@@ -18,7 +20,7 @@ pub static DECL: OpDecl = OpDecl {
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer,
-    evaluate: Evaluate::Computes(pending),
+    evaluate: Evaluate::Moves(evaluate),
 };
 
 fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {
@@ -38,6 +40,54 @@ fn is_target(dtype: DataType, opset: Opset) -> bool {
         DataType::Float16 | DataType::Float32 | DataType::Int32 | DataType::Bool => true,
         DataType::Int8 | DataType::UInt8 | DataType::Int16 | DataType::UInt16 => opset >= Opset::Ios17,
         _ => false,
+    }
+}
+
+fn evaluate(call: &mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError> {
+    let name = call.string_or("dtype", "")?;
+    let dtype = DataType::from_text_name(name)
+        .ok_or_else(|| InferError::operand("dtype", "an element type", format!("`{name}`")))?;
+    let x = call.take("x")?.expanded()?;
+    if x.dtype() == dtype {
+        return Ok(vec![x]);
+    }
+    let shape = x.shape();
+    let floats: Vec<f32> = match x.elements() {
+        Elements::Floats(values) => values.to_vec(),
+        #[expect(clippy::cast_precision_loss, reason = "what a cast does")]
+        Elements::Integers(values) => values.iter().map(|value| *value as f32).collect(),
+        Elements::Bools(values) => values.iter().map(|value| f32::from(u8::from(*value))).collect(),
+        _ => return Err(InferError::operand("x", "numbers or booleans", x.ty()).into()),
+    };
+    let result = match dtype {
+        DataType::Float16 => {
+            // The only place where f32 numerics round: the program says so.
+            let values = floats.iter().map(|value| f16::from_f32(*value).to_f32()).collect();
+            Tensor::floats(dtype, shape, values)?
+        }
+        DataType::Float32 => Tensor::floats(dtype, shape, floats)?,
+        DataType::Bool => Tensor::bools(shape, floats.iter().map(|value| *value != 0.0).collect())?,
+        _ => {
+            let values = match x.elements() {
+                Elements::Integers(values) => values.iter().map(|value| wrapped(*value, dtype)).collect(),
+                #[expect(clippy::cast_possible_truncation, reason = "what a cast does")]
+                _ => floats.iter().map(|value| wrapped(*value as i32, dtype)).collect(),
+            };
+            Tensor::integers(dtype, shape, values)?
+        }
+    };
+    Ok(vec![result])
+}
+
+/// The low bits of `value` that `dtype` has.
+fn wrapped(value: i32, dtype: DataType) -> i32 {
+    let [a, b, ..] = value.to_le_bytes();
+    match dtype {
+        DataType::Int8 => i32::from(a.cast_signed()),
+        DataType::UInt8 => i32::from(a),
+        DataType::Int16 => i32::from(i16::from_le_bytes([a, b])),
+        DataType::UInt16 => i32::from(u16::from_le_bytes([a, b])),
+        _ => value,
     }
 }
 

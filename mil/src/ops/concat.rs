@@ -1,11 +1,11 @@
 //! `concat`: tensors one after another along an axis.
 
-use super::decl::{
-    BOOL, Domain, Effect, INT32, InferError, OpContext, OpDecl, Parameter, Results, normalize_axis, pending,
-};
+use std::ops::Range;
+
+use super::decl::{BOOL, Domain, Effect, INT32, InferError, OpContext, OpDecl, Parameter, Results, normalize_axis};
 use super::shape::{compatible, known_bool_or, known_int_or};
 use crate::builder::{BuildError, FunctionBuilder, Var};
-use crate::evaluate::Evaluate;
+use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor, along_axis};
 use crate::opset::Opset;
 use crate::types::{Dimension, TensorType, ValueType};
 use crate::value::Value;
@@ -23,7 +23,7 @@ pub static DECL: OpDecl = OpDecl {
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer,
-    evaluate: Evaluate::Computes(pending),
+    evaluate: Evaluate::Moves(evaluate),
 };
 
 /// # Shapes
@@ -64,6 +64,55 @@ fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {
         *size = total.map_or(Dimension::Unknown, Dimension::Fixed);
     }
     Ok(vec![TensorType { dtype: first.dtype, shape }.into()])
+}
+
+fn evaluate(call: &mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError> {
+    let values = call.operands("values");
+    let first = call.tensor("values")?;
+    let axis = call.axis_or("axis", 0, first.rank())?;
+    let mut shape = first.shape().to_vec();
+    let mut joined = 0_usize;
+    for value in values {
+        let others = |shape: &[usize]| {
+            shape.iter().enumerate().all(|(at, size)| at == axis || value.shape().get(at) == Some(size))
+        };
+        if value.rank() != shape.len() || !others(&shape) {
+            return Err(InferError::operand("values", format!("tensors like {}", first.ty()), value.ty()).into());
+        }
+        joined += value.shape().get(axis).copied().unwrap_or(0);
+    }
+    if let Some(length) = shape.get_mut(axis) {
+        *length = joined;
+    }
+    let runs = runs(values, axis, call.bool_or("interleave", false)?);
+    Ok(vec![Tensor::from_runs(values, &shape, runs.into_iter())?])
+}
+
+/// Which elements of which value follow each other along `axis`: all of each value in turn, or one index of each where
+/// they interleave.
+fn runs(values: &[Tensor], axis: usize, interleave: bool) -> Vec<(usize, Range<usize>)> {
+    let parts: Vec<[usize; 3]> = values.iter().map(|value| along_axis(value.shape(), axis)).collect();
+    let outer = parts.first().map_or(0, |[outer, ..]| *outer);
+    let mut runs = Vec::new();
+    for outer in 0..outer {
+        if interleave {
+            let length = parts.first().map_or(0, |[_, length, _]| *length);
+            for index in 0..length {
+                runs.extend(parts.iter().enumerate().map(|(part, [_, length, inner])| {
+                    let start = (outer * length + index) * inner;
+                    (part, start..start + inner)
+                }));
+            }
+        } else {
+            runs.extend(
+                parts
+                    .iter()
+                    .enumerate()
+                    .map(|(part, [_, length, inner])| (part, outer * length * inner..(outer + 1) * length * inner)),
+            );
+        }
+    }
+    runs
 }
 
 impl FunctionBuilder {

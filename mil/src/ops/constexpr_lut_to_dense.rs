@@ -4,11 +4,14 @@
 //! one table per group of channels. Before, the op has attributes for inputs: `indices` are packed bytes, `lut` is one
 //! table and `shape` tells the shape of the weight; its presence tells the forms apart.
 
-use super::decl::{Domain, Effect, INT32, InferError, OpContext, OpDecl, Parameter, Results, normalize_axis, pending};
+use std::sync::Arc;
+
+use super::decl::{Domain, Effect, INT32, InferError, OpContext, OpDecl, Parameter, Results, normalize_axis};
+use super::palette::Palettized;
 use super::shape::{known_int_or, known_ints};
 use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::dtype::DataType;
-use crate::evaluate::Evaluate;
+use crate::evaluate::{Call, Elements, Evaluate, EvaluateError, Expand, Tensor};
 use crate::opset::Opset;
 use crate::types::{Dimension, TensorType, ValueType};
 use crate::value::Value;
@@ -39,7 +42,7 @@ pub static DECL: OpDecl = OpDecl {
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer,
-    evaluate: Evaluate::Computes(pending),
+    evaluate: Evaluate::Moves(evaluate),
 };
 
 fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {
@@ -112,6 +115,40 @@ fn grouped_shape(ctx: &OpContext<'_>, indices: &TensorType, lut: &TensorType) ->
         return Err(InferError::Missing("vector_axis".to_owned()));
     }
     Ok(shape)
+}
+
+fn evaluate(call: &mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError> {
+    let (indices, lut) = (call.tensor("indices")?, call.tensor("lut")?);
+    let tables = match lut.as_integers() {
+        #[expect(clippy::cast_precision_loss, reason = "8-bit entries")]
+        Ok(entries) => entries.iter().map(|entry| *entry as f32).collect(),
+        Err(_) => call.floats("lut")?.into_owned(),
+    };
+    let packed = match indices.elements() {
+        Elements::Stored(packed) => Arc::clone(packed),
+        // Small constants of whole bytes are unpacked already.
+        Elements::Integers(values) => Arc::new(values.iter().filter_map(|value| u8::try_from(*value).ok()).collect()),
+        _ => return Err(InferError::operand("indices", "packed indices", indices.ty()).into()),
+    };
+    let palettized = if let Some(shape) = call.optional_integers("shape")? {
+        let shape: Vec<usize> = shape.iter().filter_map(|length| usize::try_from(*length).ok()).collect();
+        Palettized::of_one_table(packed, tables, &shape)
+    } else {
+        let vector_axis = call.optional("vector_axis").map(|_| call.axis_or("vector_axis", 0, indices.rank()));
+        Palettized::grouped(packed, indices.shape(), tables, lut.shape(), vector_axis.transpose()?)
+    };
+    let palettized =
+        palettized.ok_or_else(|| InferError::operand("lut", format!("tables for {}", indices.ty()), lut.ty()))?;
+    let shape = palettized.shape().to_vec();
+    let dtype = lut.dtype();
+    if dtype.is_float() {
+        return Ok(vec![Tensor::lazy(dtype, &shape, Arc::new(palettized))?]);
+    }
+    let mut entries = vec![0.0; palettized.count()];
+    palettized.expand(0, &mut entries);
+    #[expect(clippy::cast_possible_truncation, reason = "8-bit entries")]
+    let entries = entries.into_iter().map(|entry| entry as i32).collect();
+    Ok(vec![Tensor::integers(dtype, &shape, entries)?])
 }
 
 impl FunctionBuilder {

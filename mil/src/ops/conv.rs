@@ -1,8 +1,8 @@
 //! `conv`: convolution over one to three spatial axes.
 
-use super::decl::{Effect, FLOATS, INT32, InferError, OpContext, OpDecl, Parameter, Results, STRING, pending};
+use super::decl::{Effect, FLOATS, INT32, InferError, OpContext, OpDecl, Parameter, Results, STRING};
 use crate::builder::{BuildError, FunctionBuilder, Var};
-use crate::evaluate::Evaluate;
+use crate::evaluate::{Call, Evaluate, EvaluateError, Matrix, Tensor, check_size, project};
 use crate::opset::Opset;
 use crate::types::{Dimension, TensorType, ValueType};
 use crate::value::Value;
@@ -25,7 +25,7 @@ pub static DECL: OpDecl = OpDecl {
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer,
-    evaluate: Evaluate::Computes(pending),
+    evaluate: Evaluate::Computes(evaluate),
 };
 
 /// # Shapes
@@ -98,6 +98,45 @@ fn spatial_size(ctx: &OpContext<'_>, axis: usize, size: Dimension, kernel: Dimen
     result
         .map(Dimension::Fixed)
         .ok_or_else(|| InferError::Mismatch(format!("kernel of {kernel} does not fit spatial axis {axis} of {size}")))
+}
+
+fn evaluate(call: &mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError> {
+    let (x, weight) = (call.tensor("x")?, call.tensor("weight")?);
+    if is_projection(call, weight)? {
+        projection(call, x, weight)
+    } else {
+        Err(EvaluateError::Unsupported("conv".to_owned()))
+    }
+}
+
+/// Whether every output depends on the inputs at its own place only: a kernel of ones without strides, padding and groups.
+fn is_projection(call: &Call<'_>, weight: &Tensor) -> Result<bool, EvaluateError> {
+    let all = |parameter: &str, value: i32| -> Result<bool, EvaluateError> {
+        Ok(call.optional_integers(parameter)?.is_none_or(|values| values.iter().all(|given| *given == value)))
+    };
+    let points = weight.shape().iter().skip(2).all(|length| *length == 1);
+    Ok(points && call.int_or("groups", 1)? == 1 && all("strides", 1)? && all("pad", 0)?)
+}
+
+fn projection(call: &Call<'_>, x: &Tensor, weight: &Tensor) -> Result<Vec<Tensor>, EvaluateError> {
+    let ([batch, channels, spatial @ ..], [outputs, inputs, ..]) = (x.shape(), weight.shape()) else {
+        return Err(InferError::operand("x", "a tensor of rank 3 to 5", x.ty()).into());
+    };
+    if channels != inputs {
+        return Err(InferError::operand("weight", format!("{channels} input channels"), weight.ty()).into());
+    }
+    let places: usize = spatial.iter().product();
+    let mut shape = vec![*batch, *outputs];
+    shape.extend(spatial);
+    let mut output = vec![0.0; check_size(&shape)?];
+    let bias = call.optional("bias").map(|_| call.floats("bias")).transpose()?;
+    let floats = call.floats("x")?;
+    let pairs = output.chunks_mut((outputs * places).max(1)).zip(floats.chunks((channels * places).max(1)));
+    for (output, x) in pairs {
+        let x = Matrix::row_major(x, [*channels, places]);
+        project(weight, 0, x, bias.as_deref().unwrap_or_default(), output, call.numerics())?;
+    }
+    Ok(vec![Tensor::floats(x.dtype(), &shape, output)?])
 }
 
 impl FunctionBuilder {

@@ -1,9 +1,9 @@
 //! `expand_dims`: a tensor with more axes of length 1.
 
-use super::decl::{Effect, INT32, InferError, OpContext, OpDecl, Parameter, Results, pending};
+use super::decl::{Effect, INT32, InferError, OpContext, OpDecl, Parameter, Results};
 use super::shape::{ELEMENTS, distinct_axes, known_ints};
 use crate::builder::{BuildError, FunctionBuilder, Var};
-use crate::evaluate::Evaluate;
+use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor};
 use crate::opset::Opset;
 use crate::types::{Dimension, TensorType, ValueType};
 use crate::value::Value;
@@ -17,7 +17,7 @@ pub static DECL: OpDecl = OpDecl {
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer,
-    evaluate: Evaluate::Computes(pending),
+    evaluate: Evaluate::Moves(evaluate),
 };
 
 /// # Shapes
@@ -36,6 +36,17 @@ fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {
     let size = |added: bool| if added { Some(Dimension::Fixed(1)) } else { sizes.next() };
     let shape = added.into_iter().filter_map(size).collect();
     Ok(vec![TensorType { dtype: x.dtype, shape }.into()])
+}
+
+fn evaluate(call: &mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError> {
+    let axes: Vec<i64> = call.integers("axes")?.iter().map(|axis| i64::from(*axis)).collect();
+    let x = call.take("x")?;
+    let rank = x.rank() + axes.len();
+    let new = distinct_axes("axes", &axes, rank)?;
+    let mut lengths = x.shape().iter();
+    let length = |axis| if new.contains(&axis) { 1 } else { lengths.next().copied().unwrap_or(1) };
+    let shape: Vec<usize> = (0..rank).map(length).collect();
+    Ok(vec![x.reshaped(&shape)?])
 }
 
 impl FunctionBuilder {

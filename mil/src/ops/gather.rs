@@ -1,10 +1,10 @@
 //! `gather`: slices of a tensor, taken along one axis by index.
 
-use super::decl::{BOOL, Domain, Effect, INT32, InferError, OpContext, OpDecl, Parameter, Results, pending};
+use super::decl::{BOOL, Domain, Effect, INT32, InferError, OpContext, OpDecl, Parameter, Results};
 use super::shape::{axis_or, compatible, known_int_or};
 use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::dtype::DataType;
-use crate::evaluate::Evaluate;
+use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor, along_axis};
 use crate::opset::Opset;
 use crate::types::{TensorType, ValueType};
 use crate::value::Value;
@@ -36,7 +36,7 @@ pub static DECL: OpDecl = OpDecl {
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer,
-    evaluate: Evaluate::Computes(pending),
+    evaluate: Evaluate::Moves(evaluate),
 };
 
 /// # Shapes
@@ -59,6 +59,43 @@ fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {
     let after = from_axis.iter().skip(1);
     let shape = before.iter().chain(taken).chain(after).copied().collect();
     Ok(vec![TensorType { dtype: x.dtype, shape }.into()])
+}
+
+fn evaluate(call: &mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError> {
+    let x = call.tensor("x")?;
+    let indices = call.tensor("indices")?;
+    let axis = call.axis_or("axis", 0, x.rank())?;
+    let batch_rank = usize::try_from(call.int_or("batch_dims", 0)?).unwrap_or(usize::MAX).min(axis).min(indices.rank());
+    let (batch, before) = x.shape().split_at(axis).0.split_at(batch_rank);
+    let (index_batch, taken) = indices.shape().split_at(batch_rank);
+    if batch != index_batch {
+        return Err(InferError::operand("indices", format!("the first axes of {}", x.ty()), indices.ty()).into());
+    }
+    let [_, length, inner] = along_axis(x.shape(), axis);
+    let before_count: usize = before.iter().product();
+    let taken_count: usize = taken.iter().product();
+    let places = places(&call.integers("indices")?, length)?;
+    let after = x.shape().iter().skip(axis + 1);
+    let shape: Vec<usize> = batch.iter().chain(before).chain(taken).chain(after).copied().collect();
+    let rows = (0..batch.iter().product::<usize>()).flat_map(|batch| {
+        let taken = places.get(batch * taken_count..(batch + 1) * taken_count).unwrap_or_default();
+        (0..before_count).flat_map(move |before| {
+            let first = (batch * before_count + before) * length;
+            taken.iter().map(move |index| (0, (first + index) * inner..(first + index + 1) * inner))
+        })
+    });
+    Ok(vec![Tensor::from_runs(std::slice::from_ref(x), &shape, rows)?])
+}
+
+/// Indices into an axis; negative ones count from the end.
+fn places(indices: &[i32], length: usize) -> Result<Vec<usize>, EvaluateError> {
+    let place = |index: &i32| {
+        let wide = i64::from(*index);
+        let signed = if wide < 0 { wide.saturating_add_unsigned(length as u64) } else { wide };
+        let place = usize::try_from(signed).ok().filter(|place| *place < length);
+        place.ok_or(EvaluateError::Index { index: wide, length })
+    };
+    indices.iter().map(place).collect()
 }
 
 impl FunctionBuilder {

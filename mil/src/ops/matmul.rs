@@ -1,9 +1,12 @@
 //! `matmul`: matrix product of the last two axes.
 
-use super::decl::{BOOL, Effect, InferError, NUMBERS, OpContext, OpDecl, Parameter, Results, pending};
+use super::decl::{BOOL, Effect, InferError, NUMBERS, OpContext, OpDecl, Parameter, Results};
 use super::shape::{broadcast_shapes, compatible, known_bool_or, same_dtype};
 use crate::builder::{BuildError, FunctionBuilder, Var};
-use crate::evaluate::Evaluate;
+use crate::dtype::DataType;
+use crate::evaluate::{
+    Call, Elements, Evaluate, EvaluateError, Matrix, Tensor, broadcast_shape, check_size, map_pairs, multiply,
+};
 use crate::opset::Opset;
 use crate::types::{Dimension, TensorType, ValueType};
 use crate::value::Value;
@@ -22,7 +25,7 @@ pub static DECL: OpDecl = OpDecl {
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer,
-    evaluate: Evaluate::Computes(pending),
+    evaluate: Evaluate::Computes(evaluate),
 };
 
 /// # Shapes
@@ -59,6 +62,75 @@ fn as_matrix<'a>(
         [inner] => Ok((&[], None, *inner)),
         [batch @ .., inner, outer] if inner_first => Ok((batch, Some(*outer), *inner)),
         [batch @ .., outer, inner] => Ok((batch, Some(*outer), *inner)),
+    }
+}
+
+fn evaluate(call: &mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError> {
+    let (x, y) = (call.tensor("x")?, call.tensor("y")?);
+    let (x_batch, x_matrix) = operand(x, call.bool_or("transpose_x", false)?, false)?;
+    let (y_batch, y_matrix) = operand(y, call.bool_or("transpose_y", false)?, true)?;
+    let batch = broadcast_shape(&x_batch, &y_batch)?;
+    let ([rows, _], [_, columns]) = (x_matrix.shape, y_matrix.shape);
+    let mut shape = batch.clone();
+    shape.extend((x.rank() > 1).then_some(rows));
+    shape.extend((y.rank() > 1).then_some(columns));
+    let count = check_size(&shape)?;
+    let floats_of = |tensor: &Tensor, parameter| match tensor.elements() {
+        // Products of int32 are exact up to 2^24, as on every device that computes them in floats.
+        #[expect(clippy::cast_precision_loss, reason = "see above")]
+        Elements::Integers(values) => Ok(values.iter().map(|value| *value as f32).collect::<Vec<f32>>().into()),
+        _ => call.floats(parameter),
+    };
+    let (x_floats, y_floats) = (floats_of(x, "x")?, floats_of(y, "y")?);
+    let pairs = map_pairs(
+        &batch,
+        (&(0..x_batch.iter().product()).collect::<Vec<usize>>(), &x_batch),
+        (&(0..y_batch.iter().product()).collect::<Vec<usize>>(), &y_batch),
+        |x, y| (x, y),
+    );
+    let mut output = vec![0.0; count];
+    let numerics = call.numerics();
+    let product = |(output, (x, y)): (&mut [f32], (usize, usize))| {
+        let x = x_matrix.within(&x_floats, x);
+        let y = y_matrix.within(&y_floats, y);
+        multiply(x, y, output, numerics)
+    };
+    output.chunks_mut((rows * columns).max(1)).zip(pairs).try_for_each(product)?;
+    let result = match call.results().next().and_then(|result| result.ty.as_tensor()).map(|ty| ty.dtype) {
+        #[expect(clippy::cast_possible_truncation, reason = "see above")]
+        Some(DataType::Int32) => Tensor::integers(DataType::Int32, &shape, output.iter().map(|v| *v as i32).collect())?,
+        dtype => Tensor::floats(dtype.unwrap_or(x.dtype()), &shape, output)?,
+    };
+    Ok(vec![result])
+}
+
+/// The layout of the matrices of one operand.
+struct Layout {
+    shape: [usize; 2],
+    strides: [usize; 2],
+}
+
+impl Layout {
+    fn within<'a>(&self, elements: &'a [f32], index: usize) -> Matrix<'a> {
+        let count = self.shape[0] * self.shape[1];
+        let elements = elements.get(index * count..(index + 1) * count).unwrap_or_default();
+        Matrix { elements, shape: self.shape, strides: self.strides }
+    }
+}
+
+/// The batch axes of an operand, and its matrices as they are multiplied. A vector is one row, or one column where
+/// `column` is set.
+fn operand(tensor: &Tensor, transposed: bool, column: bool) -> Result<(Vec<usize>, Layout), InferError> {
+    match *tensor.shape() {
+        [] => Err(InferError::operand("x", "a tensor with axes", tensor.ty())),
+        [inner] if column => Ok((Vec::new(), Layout { shape: [inner, 1], strides: [1, 1] })),
+        [inner] => Ok((Vec::new(), Layout { shape: [1, inner], strides: [inner, 1] })),
+        [ref batch @ .., rows, columns] if transposed => {
+            Ok((batch.to_vec(), Layout { shape: [columns, rows], strides: [1, columns] }))
+        }
+        [ref batch @ .., rows, columns] => {
+            Ok((batch.to_vec(), Layout { shape: [rows, columns], strides: [columns, 1] }))
+        }
     }
 }
 

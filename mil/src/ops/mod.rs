@@ -41,6 +41,7 @@ pub mod minimum;
 pub mod mul;
 pub mod not_equal;
 pub mod pad;
+mod palette;
 pub mod pow;
 pub mod quantization;
 pub mod quantize;

@@ -1,9 +1,9 @@
 //! `read_state`: the tensor that a state holds.
 
-use super::decl::{Domain, Effect, InferError, OpContext, OpDecl, Parameter, Results, pending};
+use super::decl::{Domain, Effect, InferError, OpContext, OpDecl, Parameter, Results};
 use super::special;
 use crate::builder::{BuildError, FunctionBuilder, Var};
-use crate::evaluate::Evaluate;
+use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor};
 use crate::opset::Opset;
 use crate::types::{TensorType, ValueType};
 
@@ -16,7 +16,7 @@ pub static DECL: OpDecl = OpDecl {
     results: Results::Exactly(1),
     effect: Effect::ReadsState,
     infer,
-    evaluate: Evaluate::Computes(pending),
+    evaluate: Evaluate::Moves(evaluate),
 };
 
 fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {
@@ -29,6 +29,10 @@ pub(super) fn state<'a>(ctx: &OpContext<'a>) -> Result<&'a TensorType, InferErro
         ValueType::State(tensor) => Ok(tensor),
         other => Err(InferError::operand("input", "a state", other)),
     }
+}
+
+fn evaluate(call: &mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError> {
+    Ok(vec![call.read_state()?])
 }
 
 impl FunctionBuilder {

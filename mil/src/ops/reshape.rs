@@ -1,9 +1,9 @@
 //! `reshape`: the same elements in another shape.
 
-use super::decl::{Effect, InferError, OpContext, OpDecl, POSITIONS, Parameter, Results, pending};
+use super::decl::{Effect, InferError, OpContext, OpDecl, POSITIONS, Parameter, Results};
 use super::shape::{ELEMENTS, MAX_RANK};
 use crate::builder::{BuildError, FunctionBuilder, Var};
-use crate::evaluate::Evaluate;
+use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor};
 use crate::opset::Opset;
 use crate::types::{Dimension, TensorType, ValueType};
 use crate::value::Value;
@@ -17,7 +17,7 @@ pub static DECL: OpDecl = OpDecl {
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer,
-    evaluate: Evaluate::Computes(pending),
+    evaluate: Evaluate::Moves(evaluate),
 };
 
 /// # Shapes
@@ -82,6 +82,16 @@ fn target_shape(x: &TensorType, target: &[i64]) -> Result<Vec<Dimension>, InferE
         }
     }
     Ok(shape)
+}
+
+fn evaluate(call: &mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError> {
+    let target: Vec<i64> = call.integers("shape")?.iter().map(|size| i64::from(*size)).collect();
+    let x = call.take("x")?;
+    let shape: Vec<usize> = target_shape(&x.ty(), &target)?
+        .into_iter()
+        .filter_map(|length| length.fixed().and_then(|length| usize::try_from(length).ok()))
+        .collect();
+    Ok(vec![x.reshaped(&shape)?])
 }
 
 impl FunctionBuilder {

@@ -2,6 +2,7 @@
 
 use super::decl::{InferError, OpContext};
 use super::shape::{known, one_per_axis};
+use crate::evaluate::{Call, EvaluateError, row_major};
 use crate::types::{Dimension, TensorType};
 use crate::value::Value;
 
@@ -58,6 +59,73 @@ pub(super) fn slice_shape(ctx: &OpContext<'_>, x: &TensorType) -> Result<Vec<Dim
         }
     }
     Ok(shape)
+}
+
+/// A slice of a running program: which elements of a row-major tensor it takes.
+pub(super) struct StridedSlice {
+    /// The first element.
+    pub(super) start: usize,
+    /// Elements of each axis; 1 for axes that the result does not have.
+    pub(super) lengths: Vec<usize>,
+    /// Distances between them.
+    pub(super) strides: Vec<isize>,
+    /// The shape of the result.
+    pub(super) shape: Vec<usize>,
+}
+
+impl StridedSlice {
+    /// The slice of a tensor of shape `x` that the operands of `call` describe.
+    pub(super) fn of(call: &Call<'_>, x: &[usize]) -> Result<Self, EvaluateError> {
+        let rank = x.len();
+        let ints = |parameter: &str| -> Result<Option<Vec<i64>>, EvaluateError> {
+            let values = call.optional_integers(parameter)?;
+            Ok(values.map(|values| values.iter().map(|value| i64::from(*value)).collect()))
+        };
+        let begin = per_axis("begin", ints("begin")?.as_deref(), rank, 0)?;
+        let end = per_axis("end", ints("end")?.as_deref(), rank, 0)?;
+        let stride = per_axis("stride", ints("stride")?.as_deref(), rank, 1)?;
+        let masks = ["begin_mask", "end_mask", "squeeze_mask"].map(|parameter| {
+            let given = call.bools(parameter)?;
+            Ok::<_, EvaluateError>(per_axis(parameter, Some(given).filter(|given| !given.is_empty()), rank, false)?)
+        });
+        let [begin_mask, end_mask, squeeze_mask] = masks;
+        let (begin_mask, end_mask, squeeze_mask) = (begin_mask?, end_mask?, squeeze_mask?);
+        let mut slice = Self { start: 0, lengths: Vec::new(), strides: Vec::new(), shape: Vec::new() };
+        let axes = x.iter().zip(row_major(x)).zip(begin.into_iter().zip(end)).zip(stride).enumerate();
+        for (axis, (((size, distance), (begin, end)), stride)) in axes {
+            let flag = |mask: &[bool]| mask.get(axis).copied().unwrap_or(false);
+            let bound = |masked: bool, value: i64| if masked { Bound::Open } else { Bound::At(value) };
+            let dimension = Dimension::Fixed(*size as u64);
+            let begin = bound(flag(&begin_mask), begin);
+            let (count, stride) = if flag(&squeeze_mask) {
+                check_index(axis, dimension, begin)?;
+                (1, 1)
+            } else {
+                let count = length(axis, dimension, begin, bound(flag(&end_mask), end), stride)?;
+                let count = count.fixed().and_then(|count| usize::try_from(count).ok()).unwrap_or(0);
+                slice.shape.push(count);
+                (count, stride)
+            };
+            slice.start += first_index(*size, begin, stride) * distance;
+            slice.lengths.push(count);
+            let distance = isize::try_from(distance).unwrap_or(isize::MAX);
+            slice.strides.push(isize::try_from(stride).unwrap_or(isize::MAX).saturating_mul(distance));
+        }
+        Ok(slice)
+    }
+}
+
+/// The index at which a slice of an axis of `size` elements begins; 0 where it is empty.
+fn first_index(size: usize, begin: Bound, stride: i64) -> usize {
+    let last = size.saturating_sub(1);
+    match begin {
+        Bound::Open if stride < 0 => last,
+        Bound::Open | Bound::Unknown => 0,
+        Bound::At(index) => {
+            let index = if index < 0 { index.saturating_add_unsigned(size as u64) } else { index };
+            usize::try_from(index).unwrap_or(0).min(last)
+        }
+    }
 }
 
 /// Where a slice of one axis begins or ends.

@@ -1,10 +1,10 @@
 //! `slice_by_index`: the part of a tensor between two corners.
 
-use super::decl::{BOOL, Effect, InferError, OpContext, OpDecl, POSITIONS, Parameter, Results, pending};
+use super::decl::{BOOL, Effect, InferError, OpContext, OpDecl, POSITIONS, Parameter, Results};
 use super::shape::ELEMENTS;
-use super::slice::{SliceMasks, slice_shape};
+use super::slice::{SliceMasks, StridedSlice, slice_shape};
 use crate::builder::{BuildError, FunctionBuilder, Var};
-use crate::evaluate::Evaluate;
+use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor};
 use crate::opset::Opset;
 use crate::types::{TensorType, ValueType};
 use crate::value::Value;
@@ -26,12 +26,18 @@ pub static DECL: OpDecl = OpDecl {
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer,
-    evaluate: Evaluate::Computes(pending),
+    evaluate: Evaluate::Moves(evaluate),
 };
 
 fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {
     let x = ctx.tensor("x")?;
     Ok(vec![TensorType { dtype: x.dtype, shape: slice_shape(ctx, x)? }.into()])
+}
+
+fn evaluate(call: &mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError> {
+    let x = call.tensor("x")?;
+    let slice = StridedSlice::of(call, x.shape())?;
+    Ok(vec![x.strided(slice.start, &slice.lengths, &slice.strides)?.reshaped(&slice.shape)?])
 }
 
 impl FunctionBuilder {

@@ -1,10 +1,10 @@
 //! `slice_update`: a tensor with the part between two corners replaced.
 
-use super::decl::{BOOL, Effect, InferError, OpContext, OpDecl, POSITIONS, Parameter, Results, pending};
+use super::decl::{BOOL, Effect, InferError, OpContext, OpDecl, POSITIONS, Parameter, Results};
 use super::shape::{ELEMENTS, compatible_shapes, same_dtype};
-use super::slice::{SliceMasks, slice_shape};
+use super::slice::{SliceMasks, StridedSlice, slice_shape};
 use crate::builder::{BuildError, FunctionBuilder, Var};
-use crate::evaluate::Evaluate;
+use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor};
 use crate::opset::Opset;
 use crate::types::{TensorType, ValueType};
 use crate::value::Value;
@@ -27,7 +27,7 @@ pub static DECL: OpDecl = OpDecl {
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer,
-    evaluate: Evaluate::Computes(pending),
+    evaluate: Evaluate::Moves(evaluate),
 };
 
 /// # Shapes
@@ -41,6 +41,18 @@ fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {
         return Err(InferError::operand("update", format!("{slice}, the type of the slice, with axes"), update));
     }
     Ok(vec![x.clone().into()])
+}
+
+fn evaluate(call: &mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError> {
+    let update = call.take("update")?;
+    let slice = StridedSlice::of(call, call.tensor("x")?.shape())?;
+    if slice.shape != update.shape() {
+        let expected = format!("a tensor of shape {:?}", slice.shape);
+        return Err(InferError::operand("update", expected, update.ty()).into());
+    }
+    let mut x = call.take("x")?;
+    x.write_strided(slice.start, &slice.strides, &update.reshaped(&slice.lengths)?)?;
+    Ok(vec![x])
 }
 
 impl FunctionBuilder {

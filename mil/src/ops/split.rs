@@ -1,10 +1,10 @@
 //! `split`: parts of a tensor along an axis.
 
-use super::decl::{Domain, Effect, INT32, InferError, OpContext, OpDecl, Parameter, Results, pending};
+use super::decl::{Domain, Effect, INT32, InferError, OpContext, OpDecl, Parameter, Results};
 use super::shape::{MAX_RANK, axis_or, known, known_ints};
 use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::dtype::DataType;
-use crate::evaluate::Evaluate;
+use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor, along_axis};
 use crate::opset::Opset;
 use crate::types::{Dimension, TensorType, ValueType};
 use crate::value::Value;
@@ -28,7 +28,7 @@ pub static DECL: OpDecl = OpDecl {
     results: Results::Several,
     effect: Effect::Pure,
     infer,
-    evaluate: Evaluate::Computes(pending),
+    evaluate: Evaluate::Moves(evaluate),
 };
 
 /// How [`FunctionBuilder::split`] cuts.
@@ -102,6 +102,37 @@ fn equal_sizes(count: i64, size: Dimension) -> Result<Vec<Dimension>, InferError
         }
     };
     Ok(vec![length; parts])
+}
+
+fn evaluate(call: &mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError> {
+    let x = call.tensor("x")?;
+    let axis = call.axis_or("axis", 0, x.rank())?;
+    let [outer, length, inner] = along_axis(x.shape(), axis);
+    let sizes: Vec<usize> = match call.optional_integers("split_sizes")? {
+        Some(sizes) => sizes.iter().map(|size| usize::try_from(*size).unwrap_or(usize::MAX)).collect(),
+        None => {
+            let parts = usize::try_from(call.int_or("num_splits", 1)?).ok().filter(|parts| *parts > 0);
+            let parts = parts.filter(|parts| length.is_multiple_of(*parts));
+            let parts = parts.ok_or_else(|| InferError::operand("num_splits", "a divisor of the axis", length))?;
+            vec![length / parts; parts]
+        }
+    };
+    if sizes.iter().try_fold(0_usize, |sum, size| sum.checked_add(*size)) != Some(length) {
+        return Err(InferError::operand("split_sizes", format!("a sum of {length}"), format!("{sizes:?}")).into());
+    }
+    let mut start = 0;
+    let mut parts = Vec::with_capacity(sizes.len());
+    for size in sizes {
+        let mut shape = x.shape().to_vec();
+        if let Some(axis) = shape.get_mut(axis) {
+            *axis = size;
+        }
+        let first = start;
+        let run = |outer: usize| (0, (outer * length + first) * inner..(outer * length + first + size) * inner);
+        parts.push(Tensor::from_runs(std::slice::from_ref(x), &shape, (0..outer).map(run))?);
+        start += size;
+    }
+    Ok(parts)
 }
 
 impl FunctionBuilder {

@@ -1,9 +1,9 @@
 //! `squeeze`: a tensor without some of its axes of length 1.
 
-use super::decl::{Effect, INT32, InferError, OpContext, OpDecl, Parameter, Results, pending};
+use super::decl::{Effect, INT32, InferError, OpContext, OpDecl, Parameter, Results};
 use super::shape::{ELEMENTS, compatible, distinct_axes, known_ints};
 use crate::builder::{BuildError, FunctionBuilder, Var};
-use crate::evaluate::Evaluate;
+use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor};
 use crate::opset::Opset;
 use crate::types::{Dimension, TensorType, ValueType};
 use crate::value::Value;
@@ -17,7 +17,7 @@ pub static DECL: OpDecl = OpDecl {
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer,
-    evaluate: Evaluate::Computes(pending),
+    evaluate: Evaluate::Moves(evaluate),
 };
 
 /// # Shapes
@@ -40,6 +40,19 @@ fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {
     }
     let shape = x.shape.iter().zip(gone).filter(|(_, gone)| !gone).map(|(size, _)| *size).collect();
     Ok(vec![TensorType { dtype: x.dtype, shape }.into()])
+}
+
+fn evaluate(call: &mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError> {
+    let axes: Option<Vec<i64>> =
+        call.optional_integers("axes")?.map(|axes| axes.iter().map(|axis| i64::from(*axis)).collect());
+    let x = call.take("x")?;
+    let dropped = match axes {
+        Some(axes) => distinct_axes("axes", &axes, x.rank())?,
+        None => (0..x.rank()).filter(|axis| x.shape().get(*axis) == Some(&1)).collect(),
+    };
+    let kept = x.shape().iter().enumerate().filter(|(axis, _)| !dropped.contains(axis));
+    let shape: Vec<usize> = kept.map(|(_, length)| *length).collect();
+    Ok(vec![x.reshaped(&shape)?])
 }
 
 impl FunctionBuilder {

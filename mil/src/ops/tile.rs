@@ -1,10 +1,10 @@
 //! `tile`: a tensor repeated along its axes.
 
-use super::decl::{Domain, Effect, INT32, InferError, OpContext, OpDecl, Parameter, Results, pending};
+use super::decl::{Domain, Effect, INT32, InferError, OpContext, OpDecl, Parameter, Results};
 use super::shape::one_per_axis;
 use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::dtype::DataType;
-use crate::evaluate::Evaluate;
+use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor, check_size, row_major};
 use crate::opset::Opset;
 use crate::types::{Dimension, TensorType, ValueType};
 use crate::value::Value;
@@ -20,7 +20,7 @@ pub static DECL: OpDecl = OpDecl {
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer,
-    evaluate: Evaluate::Computes(pending),
+    evaluate: Evaluate::Moves(evaluate),
 };
 
 /// # Shapes
@@ -51,6 +51,25 @@ fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {
         None => vec![Dimension::Unknown; x.rank()],
     };
     Ok(vec![TensorType { dtype: x.dtype, shape }.into()])
+}
+
+fn evaluate(call: &mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError> {
+    let x = call.tensor("x")?;
+    let repeats = call.integers("reps")?;
+    if repeats.len() != x.rank() {
+        return Err(InferError::operand("reps", format!("{} elements", x.rank()), repeats.len()).into());
+    }
+    // Each axis becomes two: the repeats, which do not move, and the axis itself.
+    let (mut pairs, mut strides, mut shape) = (Vec::new(), Vec::new(), Vec::new());
+    for ((length, stride), repeat) in x.shape().iter().zip(row_major(x.shape())).zip(repeats.iter()) {
+        let count = usize::try_from(*repeat)
+            .map_err(|_| InferError::operand("reps", "counts that are not negative", repeat))?;
+        pairs.extend([count, *length]);
+        strides.extend([0, isize::try_from(stride).unwrap_or(isize::MAX)]);
+        shape.push(count.saturating_mul(*length));
+    }
+    check_size(&shape)?;
+    Ok(vec![x.strided(0, &pairs, &strides)?.reshaped(&shape)?])
 }
 
 impl FunctionBuilder {

@@ -1,9 +1,9 @@
 //! `transpose`: a tensor with its axes in another order.
 
-use super::decl::{Effect, INT32, InferError, OpContext, OpDecl, Parameter, Results, pending};
+use super::decl::{Effect, INT32, InferError, OpContext, OpDecl, Parameter, Results};
 use super::shape::{ELEMENTS, distinct_axes, known_ints};
 use crate::builder::{BuildError, FunctionBuilder, Var};
-use crate::evaluate::Evaluate;
+use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor, row_major};
 use crate::opset::Opset;
 use crate::types::{TensorType, ValueType};
 use crate::value::Value;
@@ -17,7 +17,7 @@ pub static DECL: OpDecl = OpDecl {
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer,
-    evaluate: Evaluate::Computes(pending),
+    evaluate: Evaluate::Moves(evaluate),
 };
 
 /// # Shapes
@@ -31,6 +31,16 @@ fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {
     }
     let shape = axes.iter().filter_map(|axis| x.shape.get(*axis).copied()).collect();
     Ok(vec![TensorType { dtype: x.dtype, shape }.into()])
+}
+
+fn evaluate(call: &mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError> {
+    let x = call.tensor("x")?;
+    let order: Vec<i64> = call.integers("perm")?.iter().map(|axis| i64::from(*axis)).collect();
+    let order = distinct_axes("perm", &order, x.rank())?;
+    let strides = row_major(x.shape());
+    let shape: Vec<usize> = order.iter().filter_map(|axis| x.shape().get(*axis).copied()).collect();
+    let strides: Vec<isize> = order.iter().filter_map(|axis| strides.get(*axis)?.to_owned().try_into().ok()).collect();
+    Ok(vec![x.strided(0, &shape, &strides)?])
 }
 
 impl FunctionBuilder {

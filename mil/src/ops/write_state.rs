@@ -1,11 +1,11 @@
 //! `write_state`: puts a tensor into a state.
 
-use super::decl::{Domain, Effect, InferError, OpContext, OpDecl, Parameter, Results, pending};
+use super::decl::{Domain, Effect, InferError, OpContext, OpDecl, Parameter, Results};
 use super::read_state::state;
 use super::shape::compatible_shapes;
 use super::special;
 use crate::builder::{BuildError, FunctionBuilder, Var};
-use crate::evaluate::Evaluate;
+use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor};
 use crate::opset::Opset;
 use crate::types::ValueType;
 
@@ -18,7 +18,7 @@ pub static DECL: OpDecl = OpDecl {
     results: Results::Exactly(0),
     effect: Effect::WritesState,
     infer,
-    evaluate: Evaluate::Computes(pending),
+    evaluate: Evaluate::Moves(evaluate),
 };
 
 fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {
@@ -27,6 +27,12 @@ fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {
     if data.dtype != state.dtype || !compatible_shapes(&data.shape, &state.shape) {
         return Err(InferError::operand("data", state.to_string(), data));
     }
+    Ok(Vec::new())
+}
+
+fn evaluate(call: &mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError> {
+    let data = call.take("data")?;
+    call.write_state(data)?;
     Ok(Vec::new())
 }
 

@@ -45,6 +45,33 @@ fn copy<T: Clone>(source: &[T], start: usize, shape: &[usize], strides: &[isize]
     }
 }
 
+/// Puts the elements of `source`, in row-major order of `shape`, at `start` plus index times `strides`; `None` where that is
+/// outside of `target` or `source` has too few.
+pub(in crate::evaluate) fn strided_write<T: Clone>(
+    target: &mut [T],
+    start: usize,
+    shape: &[usize],
+    strides: &[isize],
+    source: &[T],
+) -> Option<()> {
+    let (Some((size, inner_shape)), Some((stride, inner_strides))) = (shape.split_first(), strides.split_first())
+    else {
+        *target.get_mut(start)? = source.first()?.clone();
+        return Some(());
+    };
+    if is_dense(shape, strides) {
+        let count: usize = shape.iter().product();
+        target.get_mut(start..start.checked_add(count)?)?.clone_from_slice(source.get(..count)?);
+        return Some(());
+    }
+    let inner: usize = inner_shape.iter().product();
+    for index in 0..*size {
+        let place = start.checked_add_signed(isize::try_from(index).ok()?.checked_mul(*stride)?)?;
+        strided_write(target, place, inner_shape, inner_strides, source.get(index * inner..)?)?;
+    }
+    Some(())
+}
+
 /// Whether the elements lie one behind the other.
 fn is_dense(shape: &[usize], strides: &[isize]) -> bool {
     let mut expected = 1;
@@ -76,5 +103,16 @@ mod tests {
         assert_eq!(copied(1, &[2, 1], &[3, 7]), [1, 4]);
         assert_eq!(copied(2, &[], &[]), [2]);
         assert_eq!(copied(0, &[2, 0], &[1, 1]), Vec::<usize>::new());
+    }
+
+    #[test]
+    fn writes_go_where_copies_come_from() {
+        let mut target = vec![0; 6];
+        assert_eq!(strided_write(&mut target, 1, &[2, 2], &[3, 1], &[1, 2, 3, 4]), Some(()));
+        assert_eq!(target, [0, 1, 2, 0, 3, 4]);
+        assert_eq!(strided_write(&mut target, 5, &[3], &[-2], &[7, 8, 9]), Some(()));
+        assert_eq!(target, [0, 9, 2, 8, 3, 7]);
+        assert_eq!(strided_write(&mut target, 5, &[3], &[2], &[7, 8, 9]), None);
+        assert_eq!(strided_write(&mut target, 0, &[3], &[1], &[7]), None);
     }
 }
