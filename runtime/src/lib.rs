@@ -2,9 +2,11 @@
 //!
 //! A directory is found by its `meta.yaml`, whose names are checked before they become paths. Nothing is written.
 
+pub mod backend;
 mod directory;
 mod fs_package;
 mod package_report;
+pub mod session;
 
 pub use directory::{DirectoryError, ModelDirectory, ModelPart, PartRole};
 pub use fs_package::FsPackage;
