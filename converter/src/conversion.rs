@@ -1,17 +1,18 @@
 //! Carries out a plan: writes every package, what stands beside them, and reads the packages back.
 
-use std::io::{self, BufWriter};
+use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
 
+use anec_mil::blob::BlobError;
 use anec_mil::package::{MANIFEST_PATH, MODEL_PATH, ModelError, WEIGHTS_PATH, encode_model};
 use anec_runtime::{InspectError, PackageReport};
 use anec_schemas::Manifest;
 use anec_schemas::manifest::Weights;
 use fs_err as fs;
-use indicatif::ProgressBar;
 
-use crate::checkpoint::Checkpoint;
-use crate::emit::{self, EmitError, Emitter, QuantizedWeight};
+use crate::emit::{self, Context, EmitError, Outcome, QuantizedWeight};
 use crate::error::Hint;
 use crate::metadata;
 use crate::package_model;
@@ -60,9 +61,25 @@ pub enum ConversionError {
         /// What is wrong with it.
         problems: Vec<String>,
     },
+    /// The user or the system asked to stop.
+    #[error("Interrupted")]
+    Interrupted,
     /// The disk.
     #[error("Cannot write the packages")]
     Io(#[from] io::Error),
+}
+
+impl ConversionError {
+    /// Whether another attempt may end otherwise, so that what is finished is worth keeping.
+    pub(crate) fn may_pass(&self) -> bool {
+        matches!(
+            self,
+            Self::Interrupted
+                | Self::Io(_)
+                | Self::Emit(EmitError::Io(_) | EmitError::Blob(BlobError::Io(_)))
+                | Self::Publish(PublishError::Io(_))
+        )
+    }
 }
 
 impl Hint for ConversionError {
@@ -76,7 +93,7 @@ impl Hint for ConversionError {
             Self::ReadBack(_) | Self::Invalid { .. } => {
                 Some("the disk may be failing; if it happens again, please report it".to_owned())
             }
-            Self::Io(_) => None,
+            Self::Interrupted | Self::Io(_) => None,
         }
     }
 }
@@ -87,52 +104,63 @@ pub(crate) fn source_bytes(plan: &ConversionPlan) -> u64 {
 }
 
 /// Writes everything below `output`.
-pub(crate) fn write(
-    plan: &ConversionPlan,
-    checkpoint: &Checkpoint,
-    output: &Path,
-    progress: &ProgressBar,
-) -> Result<Written, ConversionError> {
-    let emitter = Emitter::new(checkpoint, progress);
-    let mut quantized = Vec::new();
-    for file in &plan.files {
-        progress.set_message(file.stem.clone());
-        let package = output.join(format!("{}.mlpackage", file.stem));
-        quantized.extend(write_package(plan, file, &emitter, &package)?);
-        read_back(&package)?;
+pub(crate) fn write(plan: &ConversionPlan, context: &Context<'_>, output: &Path) -> Result<Written, ConversionError> {
+    let packages: Vec<PathBuf> =
+        plan.files.iter().map(|file| output.join(format!("{}.mlpackage", file.stem))).collect();
+    let mut weights = Vec::with_capacity(packages.len());
+    for (file, package) in plan.files.iter().zip(&packages) {
+        write_model(plan, file, package)?;
+        weights.push((package.join(WEIGHTS_PATH), &file.weights));
     }
-    progress.set_message("checksums");
-    publish::copy_companions(checkpoint.directory(), output)?;
-    metadata::write(plan, checkpoint.directory(), output)?;
-    publish::write_checksums(output)?;
-    Ok(Written { quantized })
+    let (complete, completed) = mpsc::channel();
+    let (outcome, checksums) = std::thread::scope(|scope| {
+        // Waiting for the disk and reading back go on beside the encoding of the next file.
+        let finisher = scope.spawn(|| {
+            completed
+                .into_iter()
+                .filter_map(|file: usize| packages.get(file))
+                .map(|path| finish_package(path))
+                .collect()
+        });
+        let outcome = emit::write(context, &weights, |file| {
+            // The other side is gone only where it failed, which shows when it is joined.
+            let _ = complete.send(file);
+        });
+        drop(complete);
+        let checksums: Result<BTreeMap<PathBuf, String>, ConversionError> =
+            finisher.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        (outcome, checksums)
+    });
+    let Outcome::Complete(quantized) = outcome? else { return Err(ConversionError::Interrupted) };
+    context.progress.set_message("checksums");
+    publish::copy_companions(context.checkpoint.directory(), output)?;
+    metadata::write(plan, context.checkpoint.directory(), output)?;
+    publish::write_checksums(output, &checksums?)?;
+    if context.interrupt.is_set() { Err(ConversionError::Interrupted) } else { Ok(Written { quantized }) }
 }
 
-fn write_package(
-    plan: &ConversionPlan,
-    file: &FilePlan,
-    emitter: &Emitter<'_>,
-    package: &Path,
-) -> Result<Vec<QuantizedWeight>, ConversionError> {
-    const BUFFER_BYTES: usize = 1 << 20;
-    let weights = package.join(WEIGHTS_PATH);
-    if let Some(directory) = weights.parent() {
+/// Writes everything of a package but its weights.
+fn write_model(plan: &ConversionPlan, file: &FilePlan, package: &Path) -> Result<(), ConversionError> {
+    if let Some(directory) = package.join(WEIGHTS_PATH).parent() {
         fs::create_dir_all(directory)?;
     }
     let failed = |source| ConversionError::Model { stem: file.stem.clone(), source };
     let model = package_model::model(plan, file).map_err(failed)?;
     fs::write(package.join(MODEL_PATH), encode_model(&model).map_err(failed)?)?;
     fs::write(package.join(MANIFEST_PATH), Manifest::for_package(Weights::Present).to_json())?;
-    let output = BufWriter::with_capacity(BUFFER_BYTES, fs::File::create(weights)?);
-    Ok(emitter.write(&file.weights, output)?)
+    Ok(())
 }
 
-/// Opens a package as any reader would: every blob that the program names must be there with its type and size, and the
-/// program must be valid.
-fn read_back(package: &Path) -> Result<(), ConversionError> {
+/// Brings the weights of a package to the disk, opens it as any reader would, and gives the checksum of its weights.
+///
+/// Every blob that the program names must be there with its type and size, and the program must be valid.
+fn finish_package(package: &Path) -> Result<(PathBuf, String), ConversionError> {
+    let weights = package.join(WEIGHTS_PATH);
+    fs::File::open(&weights)?.sync_all()?;
     let report = PackageReport::open(package)?;
-    if report.problems.is_empty() {
-        return Ok(());
+    if !report.problems.is_empty() {
+        return Err(ConversionError::Invalid { path: package.to_owned(), problems: report.problems });
     }
-    Err(ConversionError::Invalid { path: package.to_owned(), problems: report.problems })
+    let checksum = publish::checksum(&weights)?;
+    Ok((weights, checksum))
 }

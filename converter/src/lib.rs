@@ -14,6 +14,7 @@ pub mod emit;
 pub mod error;
 mod graphs;
 pub mod head_split;
+mod interrupt;
 mod layers;
 mod metadata;
 mod names;

@@ -1,5 +1,6 @@
 //! What stands beside the packages: tokenizer and config files, and the checksums of everything.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -102,15 +103,18 @@ fn inline_chat_template(output: &Path) -> Result<(), PublishError> {
     Ok(())
 }
 
-/// Writes the checksums of every file below `output`, in the form that `sha256sum -c` reads.
-pub(crate) fn write_checksums(output: &Path) -> Result<(), PublishError> {
+/// Writes the checksums of every file below `output`, in the form that `sha256sum -c` reads. Those of `known` paths
+/// are taken as they are.
+pub(crate) fn write_checksums(output: &Path, known: &BTreeMap<PathBuf, String>) -> Result<(), PublishError> {
     let mut paths = Vec::new();
     collect_files(output, "", &mut paths)?;
     paths.sort();
-    let lines: Vec<String> = paths
-        .par_iter()
-        .map(|path| Ok(format!("{}  {path}\n", checksum(&output.join(path))?)))
-        .collect::<io::Result<_>>()?;
+    let line = |path: &String| {
+        let file = output.join(path);
+        let digest = known.get(&file).map_or_else(|| checksum(&file), |digest| Ok(digest.clone()))?;
+        Ok(format!("{digest}  {path}\n"))
+    };
+    let lines: Vec<String> = paths.par_iter().map(line).collect::<io::Result<_>>()?;
     fs::write(output.join(CHECKSUMS), lines.concat())?;
     Ok(())
 }
@@ -129,7 +133,8 @@ fn collect_files(directory: &Path, prefix: &str, paths: &mut Vec<String>) -> io:
     Ok(())
 }
 
-fn checksum(path: &Path) -> io::Result<String> {
+/// The checksum of a file.
+pub(crate) fn checksum(path: &Path) -> io::Result<String> {
     const BUFFER_BYTES: usize = 1 << 20;
     let mut file = fs::File::open(path)?;
     let mut hasher = Sha256::new();
@@ -141,12 +146,17 @@ fn checksum(path: &Path) -> io::Result<String> {
         }
         hasher.update(buffer.get(..read).unwrap_or_default());
     }
+    Ok(hex(hasher.finalize()))
+}
+
+/// Bytes as lower-case digits.
+pub(crate) fn hex(bytes: impl AsRef<[u8]>) -> String {
     let mut digits = String::new();
-    for byte in hasher.finalize() {
+    for byte in bytes.as_ref() {
         // Writing to a string cannot fail.
         let _ = write!(digits, "{byte:02x}");
     }
-    Ok(digits)
+    digits
 }
 
 #[cfg(test)]
@@ -159,7 +169,7 @@ mod tests {
         fs::create_dir(directory.path().join("b")).expect("writable");
         fs::write(directory.path().join("b/x"), "abc").expect("writable");
         fs::write(directory.path().join("a"), "").expect("writable");
-        write_checksums(directory.path()).expect("readable");
+        write_checksums(directory.path(), &BTreeMap::new()).expect("readable");
         let text = fs::read_to_string(directory.path().join(CHECKSUMS)).expect("written");
         assert_eq!(
             text,

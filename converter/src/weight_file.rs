@@ -39,7 +39,12 @@ impl Rows {
 #[derive(Clone, Debug)]
 pub(crate) enum Job {
     /// Rows as fp16: one blob.
-    Float16(Rows),
+    Float16 {
+        /// Which rows.
+        rows: Rows,
+        /// Offset of the data.
+        at: u64,
+    },
     /// Rows through palettes: the indices, then the palettes.
     Palettized {
         /// Which rows.
@@ -48,13 +53,17 @@ pub(crate) enum Job {
         bits: u8,
         /// Rows that share a palette.
         group_rows: u64,
+        /// Offset of the indices.
+        indices_at: u64,
+        /// Offset of the palettes.
+        palettes_at: u64,
     },
     /// Bytes that do not come from the checkpoint, such as RoPE tables: one blob.
     Generated {
-        /// Element type.
-        dtype: DataType,
         /// Packed elements.
         bytes: Arc<[u8]>,
+        /// Offset of the data.
+        at: u64,
     },
 }
 
@@ -62,7 +71,7 @@ impl Job {
     /// Source elements that are read for it.
     pub(crate) fn source_elements(&self) -> u64 {
         match self {
-            Self::Float16(rows) | Self::Palettized { rows, .. } => rows.elements(),
+            Self::Float16 { rows, .. } | Self::Palettized { rows, .. } => rows.elements(),
             Self::Generated { .. } => 0,
         }
     }
@@ -136,8 +145,9 @@ impl WeightFile {
         }
         let stored = match palette {
             None => {
-                self.jobs.push(Job::Float16(rows.clone()));
-                StoredWeight::Plain(self.blob(TensorType::fixed(DataType::Float16, shape)))
+                let (value, at) = self.blob(TensorType::fixed(DataType::Float16, shape));
+                self.jobs.push(Job::Float16 { rows: rows.clone(), at });
+                StoredWeight::Plain(value)
             }
             Some(palette) => self.palettized(rows, shape, palette)?,
         };
@@ -152,8 +162,8 @@ impl WeightFile {
         if let Some(StoredWeight::Plain(value)) = self.known.get(&key) {
             return value.clone();
         }
-        self.jobs.push(Job::Float16(rows));
-        let value = self.blob(TensorType::fixed(DataType::Float16, shape));
+        let (value, at) = self.blob(TensorType::fixed(DataType::Float16, shape));
+        self.jobs.push(Job::Float16 { rows, at });
         self.known.insert(key, StoredWeight::Plain(value.clone()));
         value
     }
@@ -164,8 +174,8 @@ impl WeightFile {
         if let Some(StoredWeight::Plain(value)) = self.known.get(&key) {
             return value.clone();
         }
-        self.jobs.push(Job::Generated { dtype: ty.dtype, bytes: bytes() });
-        let value = self.blob(ty);
+        let (value, at) = self.blob(ty);
+        self.jobs.push(Job::Generated { bytes: bytes(), at });
         self.known.insert(key, StoredWeight::Plain(value.clone()));
         value
     }
@@ -199,21 +209,23 @@ impl WeightFile {
                 nearest: nearest_divisor(channels, group_rows),
             });
         }
-        let bits = u32::from(palette.bits);
-        let dtype = DataType::unsigned(bits).unwrap_or(DataType::UInt8);
-        self.jobs.push(Job::Palettized { rows: rows.clone(), bits: palette.bits, group_rows });
-        let indices = self.blob(TensorType::fixed(dtype, shape));
+        let width = u32::from(palette.bits);
+        let dtype = DataType::unsigned(width).unwrap_or(DataType::UInt8);
+        let (indices, indices_at) = self.blob(TensorType::fixed(dtype, shape));
         let mut lut_shape = vec![channels / group_rows];
         lut_shape.resize(shape.len(), 1);
-        lut_shape.extend([1_u64 << bits, 1]);
-        let lut = self.blob(TensorType::fixed(DataType::Float16, &lut_shape));
+        lut_shape.extend([1_u64 << width, 1]);
+        let (lut, palettes_at) = self.blob(TensorType::fixed(DataType::Float16, &lut_shape));
+        let (rows, bits) = (rows.clone(), palette.bits);
+        self.jobs.push(Job::Palettized { rows, bits, group_rows, indices_at, palettes_at });
         Ok(StoredWeight::Palettized { indices, lut })
     }
 
-    fn blob(&mut self, ty: TensorType) -> Value {
+    /// The next blob, and where its data goes.
+    fn blob(&mut self, ty: TensorType) -> (Value, u64) {
         let count = ty.element_count().expect("shapes of weights are fixed and were checked against the checkpoint");
         let offset = self.layout.push(ty.dtype, count).expect("numeric types have blobs and sizes fit 64 bits");
-        Value::blob(ty, BlobReference { file_name: WEIGHT_FILE.to_owned(), offset })
+        (Value::blob(ty, BlobReference { file_name: WEIGHT_FILE.to_owned(), offset }), BlobLayout::data_offset(offset))
     }
 }
 

@@ -17,12 +17,12 @@ pub fn run(cli: Cli) -> ExitCode {
     let console = Console { quiet };
     let result = match cli.command {
         Command::Convert(arguments) => convert::run(&arguments, console),
-        Command::Plan(arguments) => plan::run(&arguments, console),
-        Command::Inspect(arguments) => inspect::run(&arguments, console),
-        Command::Completions(arguments) => completions::run(&arguments, console),
+        Command::Plan(arguments) => plan::run(&arguments, console).map(|()| ExitCode::SUCCESS),
+        Command::Inspect(arguments) => inspect::run(&arguments, console).map(|()| ExitCode::SUCCESS),
+        Command::Completions(arguments) => completions::run(&arguments, console).map(|()| ExitCode::SUCCESS),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(Failure { message, hint }) => {
             console.error(&message, hint.as_deref());
             ExitCode::FAILURE
