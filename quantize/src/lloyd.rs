@@ -1,6 +1,6 @@
 //! Lloyd's algorithm on prefix sums, from a density-aware start, with moves of single entries afterwards.
 
-use crate::histogram::PrefixSums;
+use crate::sums::PrefixSums;
 
 /// Quantile bins per entry that the start looks at.
 const BINS_PER_CENTER: usize = 8;
@@ -55,13 +55,13 @@ fn start(sums: &PrefixSums, centers: usize) -> Vec<usize> {
 
 /// Indices that split the values into `bins` nonempty runs of nearly equal weight.
 fn quantile_edges(sums: &PrefixSums, bins: usize) -> Vec<usize> {
-    let total = sums.weight(0, sums.len());
+    let total = sums.mass(0, sums.len());
     let mut edges = vec![0];
     let mut index = 0;
     for bin in 1..bins {
         #[expect(clippy::cast_precision_loss, reason = "at most 2048 bins")]
         let target = total * bin as f64 / bins as f64;
-        while index < sums.len() && sums.weight(0, index) < target {
+        while index < sums.len() && sums.mass(0, index) < target {
             index += 1;
         }
         edges.push(index);

@@ -2,7 +2,7 @@
 
 use half::f16;
 
-use crate::histogram::{KEYS, key, value};
+use crate::float::{KEYS, UNIT, key, value};
 
 /// Entries that weights are replaced by, ascending.
 #[derive(Clone, Debug, PartialEq)]
@@ -10,40 +10,12 @@ pub struct Palette {
     entries: Vec<f16>,
 }
 
-/// The error of a palettization.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct ErrorStats {
-    /// Number of weights.
-    pub count: u64,
-    /// Sum of the squares of the weights.
-    pub signal: f64,
-    /// Sum of the squares of what was changed.
-    pub noise: f64,
-    /// The largest change.
-    pub max_error: f64,
-}
-
-impl ErrorStats {
-    /// Adds the error of other weights.
-    pub fn merge(&mut self, other: &Self) {
-        self.count += other.count;
-        self.signal += other.signal;
-        self.noise += other.noise;
-        self.max_error = self.max_error.max(other.max_error);
-    }
-
-    /// Signal-to-noise ratio in decibels; infinite where nothing was changed.
-    pub fn snr_db(&self) -> f64 {
-        if self.noise == 0.0 { f64::INFINITY } else { 10.0 * (self.signal / self.noise).log10() }
-    }
-}
-
 impl Palette {
-    /// Rounds the means to fp16 and fills up to `length` entries with the largest, so that the entries ascend and the
+    /// Rounds the means, in multiples of [`UNIT`], to fp16 and fills up to `length` entries with the largest, so that the entries ascend and the
     /// indices of the others stay in use.
     pub(crate) fn new(means: &[f64], length: usize) -> Self {
         // Adding zero turns a negative zero into a positive one.
-        let mut entries: Vec<f16> = means.iter().map(|mean| f16::from_f64(mean + 0.0) + f16::ZERO).collect();
+        let mut entries: Vec<f16> = means.iter().map(|mean| f16::from_f64(mean * UNIT) + f16::ZERO).collect();
         let largest = entries.last().copied().unwrap_or(f16::ZERO);
         entries.resize(length, largest);
         Self { entries }
@@ -88,6 +60,11 @@ pub struct Assigner<'a> {
 }
 
 impl Assigner<'_> {
+    /// The palette.
+    pub fn palette(&self) -> &Palette {
+        self.palette
+    }
+
     /// Writes the index of the nearest entry for each weight. Equal entries share the lowest index among them.
     ///
     /// Slices of unequal length are cut to the shorter one.
@@ -97,24 +74,7 @@ impl Assigner<'_> {
         }
     }
 
-    /// The error of replacing weights with these keys and counts.
-    pub(crate) fn error(&self, entries: impl IntoIterator<Item = (u16, u64)>) -> ErrorStats {
-        let palette: Vec<f64> = self.palette.entries.iter().map(|entry| entry.to_f64()).collect();
-        let mut stats = ErrorStats::default();
-        for (key, count) in entries {
-            let weight = value(key).to_f64();
-            let error = weight - palette.get(usize::from(self.index_of(key))).copied().unwrap_or_default();
-            #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
-            let times = count as f64;
-            stats.count += count;
-            stats.signal += times * weight * weight;
-            stats.noise += times * error * error;
-            stats.max_error = stats.max_error.max(error.abs());
-        }
-        stats
-    }
-
-    fn index_of(&self, key: u16) -> u8 {
+    pub(crate) fn index_of(&self, key: u16) -> u8 {
         self.index_of_key.get(usize::from(key)).copied().unwrap_or_default()
     }
 }
