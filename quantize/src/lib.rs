@@ -28,6 +28,7 @@
 //! # Ok::<(), anec_quantize::QuantizeError>(())
 //! ```
 
+mod corridor;
 mod exact;
 mod float;
 mod histogram;
@@ -36,6 +37,7 @@ mod lloyd;
 mod pack;
 mod palette;
 mod rows;
+mod start;
 mod stats;
 mod sums;
 

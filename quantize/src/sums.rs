@@ -11,9 +11,12 @@ use crate::float::units;
 pub(crate) struct PrefixSums {
     /// Distinct values, ascending.
     pub(crate) values: Vec<f64>,
-    mass: Vec<f64>,
-    first: Vec<f64>,
-    second: Vec<f64>,
+    /// Sums before each value, and at the end of all: of the masses,
+    pub(crate) mass: Vec<f64>,
+    /// of the masses times the values,
+    pub(crate) first: Vec<f64>,
+    /// and of the masses times the squares of the values.
+    pub(crate) second: Vec<f64>,
 }
 
 impl PrefixSums {

@@ -56,7 +56,7 @@ fn exact_is_the_optimum_of_brute_force() {
 
 #[test]
 fn fast_stays_near_the_optimum_in_groups_of_rows() {
-    for (count, bits, most) in [(8 * 896, 4, 1.02), (8 * 896, 6, 1.04), (8 * 4096, 4, 1.02), (1 << 17, 4, 1.02)] {
+    for (count, bits, most) in [(8 * 896, 4, 1.005), (8 * 896, 6, 1.01), (8 * 4096, 6, 1.005), (1 << 17, 4, 1.005)] {
         let weights = gaussian(count, 7);
         let ratio = noise(&weights, bits, Method::Fast) / noise(&weights, bits, Method::Exact);
         assert!(ratio <= most, "{count} weights at {bits} bits: {ratio}");
