@@ -10,7 +10,7 @@ use std::error::Error;
 use std::io::Write as _;
 use std::time::Instant;
 
-use anec_quantize::{ErrorStats, Method, pack, palettize_group};
+use anec_quantize::{ErrorStats, Method, Palettizer, pack};
 use half::f16;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -36,10 +36,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         stats = ErrorStats::default();
         let mut packed = Vec::with_capacity(weights.len());
         let (started, cpu_started) = (Instant::now(), cpu_seconds());
+        let mut palettizer = Palettizer::new(bits, method)?;
+        let mut indices = Vec::new();
         for group in weights.chunks(group) {
-            let group = palettize_group(group, bits, method)?;
-            pack(&group.indices, bits, &mut packed);
-            stats.merge(&group.stats);
+            indices.clear();
+            stats.merge(&palettizer.group(group, &mut indices)?.stats);
+            pack(&indices, bits, &mut packed);
         }
         wall = wall.min(started.elapsed().as_secs_f64());
         if let (Some(end), Some(start)) = (cpu_seconds(), cpu_started) {

@@ -12,7 +12,6 @@ pub(crate) const KEYS: usize = 1 << 16;
 pub(crate) const UNIT: f64 = 1.0 / 16_777_216.0;
 
 const SIGN: u16 = 0x8000;
-const EXPONENT: u16 = 0x7c00;
 const FRACTION_BITS: u16 = 10;
 
 /// The key of a value: an integer in the order of the values. Both zeros have the same.
@@ -54,9 +53,14 @@ pub(crate) fn widen(value: f16) -> f32 {
 }
 
 /// Whether no value is infinite or not a number.
-#[inline]
 pub(crate) fn all_finite(values: &[f16]) -> bool {
-    values.iter().fold(true, |finite, value| finite & (value.to_bits() & EXPONENT != EXPONENT))
+    largest_magnitude(values).is_finite()
+}
+
+/// The largest magnitude; infinite or not a number if one of the values is. Zero for none.
+pub(crate) fn largest_magnitude(values: &[f16]) -> f16 {
+    // Magnitudes have the order of their bits.
+    f16::from_bits(values.iter().map(|value| value.to_bits() & !SIGN).max().unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use half::f16;
 
-use crate::float::{KEYS, UNIT, key, units};
+use crate::float::{KEYS, UNIT, key, units, value};
 use crate::sums::PrefixSums;
 use crate::{Assigner, ErrorStats, Method, Palette, QuantizeError, check_finite, check_importance, solve};
 
@@ -128,7 +128,7 @@ impl Histogram {
         let mut stats = ErrorStats::default();
         for (key, count) in (0..=u16::MAX).zip(&self.counts).filter(|(_, count)| **count > 0) {
             let weight = units(key);
-            let error = weight - entries.get(usize::from(assigner.index_of(key))).copied().unwrap_or_default();
+            let error = weight - entries.get(usize::from(assigner.index_of(value(key)))).copied().unwrap_or_default();
             stats.count += count;
             stats.signal += *count as f64 * weight * weight;
             stats.noise += *count as f64 * error * error;

@@ -31,6 +31,7 @@
 mod corridor;
 mod exact;
 mod float;
+mod group;
 mod histogram;
 mod linear;
 mod lloyd;
@@ -43,6 +44,7 @@ mod sums;
 
 use half::f16;
 
+pub use group::{GroupPalette, Palettizer};
 pub use histogram::Histogram;
 pub use linear::{Int8Rows, int8_scale, largest_magnitude, quantize_int8, quantize_rows_int8};
 pub use pack::{pack, unpack};
@@ -118,15 +120,13 @@ pub struct PalettizedGroup {
 
 /// Makes a palette of `2^bits` entries for these weights and assigns each weight to its nearest entry.
 ///
+/// A [`Palettizer`] does the same for many groups, with less effort for each.
+///
 /// # Errors
 /// There are no weights, one is not finite, or `bits` is not 1 to 8.
 pub fn palettize_group(weights: &[f16], bits: u8, method: Method) -> Result<PalettizedGroup, QuantizeError> {
-    let histogram = Histogram::of(weights)?;
-    let palette = histogram.palette(bits, method)?;
-    let mut indices = vec![0; weights.len()];
-    let assigner = palette.assigner();
-    assigner.assign(weights, &mut indices);
-    let stats = histogram.error(&assigner);
+    let mut indices = Vec::with_capacity(weights.len());
+    let GroupPalette { palette, stats } = Palettizer::new(bits, method)?.group(weights, &mut indices)?;
     Ok(PalettizedGroup { palette, indices, stats })
 }
 

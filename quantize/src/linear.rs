@@ -2,7 +2,7 @@
 
 use half::f16;
 
-use crate::float::widen;
+use crate::float::{self, widen};
 use crate::{ErrorStats, QuantizeError, check_rows};
 
 /// The largest magnitude that is used: -128 has no positive counterpart.
@@ -44,7 +44,7 @@ pub fn quantize_rows_int8(weights: &[f16], columns: usize) -> Result<Int8Rows, Q
         stats: ErrorStats::default(),
     };
     for row in weights.chunks_exact(columns) {
-        let scale = int8_scale(magnitude(row));
+        let scale = int8_scale(float::largest_magnitude(row));
         rows.stats.merge(&quantize_int8(row, scale, &mut rows.data));
         rows.scales.push(scale);
     }
@@ -57,7 +57,7 @@ pub fn quantize_rows_int8(weights: &[f16], columns: usize) -> Result<Int8Rows, Q
 /// A weight is not finite.
 pub fn largest_magnitude(weights: &[f16]) -> Result<f16, QuantizeError> {
     crate::check_finite(weights)?;
-    Ok(magnitude(weights))
+    Ok(float::largest_magnitude(weights))
 }
 
 /// The scale for weights up to a magnitude: the least that clips none of them, 1 where all are zero.
@@ -86,9 +86,4 @@ pub fn quantize_int8(weights: &[f16], scale: f16, data: &mut Vec<i8>) -> ErrorSt
     }));
     let stored = data.iter().skip(start).map(|integer| f32::from(*integer) * scale);
     ErrorStats::of_pairs(weights.iter().map(|weight| widen(*weight)).zip(stored))
-}
-
-fn magnitude(weights: &[f16]) -> f16 {
-    // Magnitudes have the order of their bits.
-    f16::from_bits(weights.iter().map(|weight| weight.to_bits() & 0x7fff).max().unwrap_or_default())
 }

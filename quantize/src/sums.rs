@@ -22,14 +22,27 @@ pub(crate) struct PrefixSums {
 impl PrefixSums {
     /// Keys ascend; masses are positive.
     pub(crate) fn new(entries: impl Iterator<Item = (u16, f64)>) -> Self {
-        let (values, mut mass): (Vec<f64>, Vec<f64>) = entries.map(|(key, mass)| (units(key), mass)).unzip();
-        let mut first: Vec<f64> = values.iter().zip(&mass).map(|(value, mass)| value * mass).collect();
-        let mut second: Vec<f64> = values.iter().zip(&first).map(|(value, first)| value * first).collect();
-        let zero = values.partition_point(|value| *value < 0.0);
-        for sums in [&mut mass, &mut first, &mut second] {
+        let mut sums = Self::default();
+        sums.replace(entries);
+        sums
+    }
+
+    /// Forgets the values for others, but keeps their memory.
+    pub(crate) fn replace(&mut self, entries: impl Iterator<Item = (u16, f64)>) {
+        self.values.clear();
+        self.mass.clear();
+        for (key, mass) in entries {
+            self.values.push(units(key));
+            self.mass.push(mass);
+        }
+        self.first.clear();
+        self.first.extend(self.values.iter().zip(&self.mass).map(|(value, mass)| value * mass));
+        self.second.clear();
+        self.second.extend(self.values.iter().zip(&self.first).map(|(value, first)| value * first));
+        let zero = self.values.partition_point(|value| *value < 0.0);
+        for sums in [&mut self.mass, &mut self.first, &mut self.second] {
             accumulate(sums, zero);
         }
-        Self { values, mass, first, second }
     }
 
     /// Number of distinct values.
