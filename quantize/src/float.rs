@@ -5,6 +5,9 @@ use half::f16;
 /// Number of keys.
 pub(crate) const KEYS: usize = 1 << 16;
 
+/// The key of both zeros.
+pub(crate) const ZERO_KEY: u16 = 1 << 15;
+
 /// Every finite fp16 number is a whole multiple of this, 2^-24: the smallest subnormal.
 ///
 /// # Source

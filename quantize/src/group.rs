@@ -2,7 +2,7 @@
 
 use half::f16;
 
-use crate::float::{KEYS, UNIT, key, largest_magnitude, units};
+use crate::float::{KEYS, UNIT, ZERO_KEY, key, largest_magnitude, units};
 use crate::palette::IndexTable;
 use crate::sums::PrefixSums;
 use crate::{ErrorStats, Histogram, Method, Palette, QuantizeError, check_bits, check_finite, solve};
@@ -38,6 +38,8 @@ pub struct Palettizer {
     method: Method,
     /// Occurrences by key; all zero between groups.
     counts: Vec<u32>,
+    /// Keys that occur.
+    keys: Vec<u16>,
     sums: PrefixSums,
     table: IndexTable,
 }
@@ -49,7 +51,14 @@ impl Palettizer {
     /// `bits` is not 1 to 8.
     pub fn new(bits: u8, method: Method) -> Result<Self, QuantizeError> {
         check_bits(bits)?;
-        Ok(Self { bits, method, counts: vec![0; KEYS], sums: PrefixSums::default(), table: IndexTable::default() })
+        Ok(Self {
+            bits,
+            method,
+            counts: vec![0; KEYS],
+            keys: vec![0; KEYS],
+            sums: PrefixSums::default(),
+            table: IndexTable::default(),
+        })
     }
 
     /// Makes a palette for these weights and appends the index of the nearest entry for each.
@@ -62,7 +71,7 @@ impl Palettizer {
         }
         // Counts of 32 bits would overflow.
         if u32::try_from(weights.len()).is_err() {
-            return self.from_histogram(&Histogram::of(weights)?, weights, indices);
+            return self.by_histogram(&Histogram::of(weights)?, weights, indices);
         }
         check_finite(weights)?;
         self.count(weights);
@@ -88,10 +97,10 @@ impl Palettizer {
     ) -> Result<GroupPalette, QuantizeError> {
         let mut histogram = Histogram::new();
         histogram.add_weighted(weights, importance)?;
-        self.from_histogram(&histogram, weights, indices)
+        self.by_histogram(&histogram, weights, indices)
     }
 
-    fn from_histogram(
+    fn by_histogram(
         &mut self,
         histogram: &Histogram,
         weights: &[f16],
@@ -106,20 +115,26 @@ impl Palettizer {
 
     /// Sums up the weights, by way of the counts.
     fn count(&mut self, weights: &[f16]) {
-        // Keys of magnitudes up to the largest; the others stay zero and are not swept.
-        let zero = usize::from(key(f16::ZERO));
-        let largest = usize::from(largest_magnitude(weights).to_bits());
-        let range = zero - largest..=zero + largest;
         for weight in weights {
             if let Some(count) = self.counts.get_mut(usize::from(key(*weight))) {
                 *count += 1;
             }
         }
-        let counts = self.counts.get_mut(range.clone()).unwrap_or_default();
-        let keys = (0..=u16::MAX).skip(zero - largest);
-        self.sums.replace(
-            keys.zip(counts.iter()).filter(|(_, count)| **count > 0).map(|(key, count)| (key, f64::from(*count))),
-        );
+        // Keys beyond the largest magnitude are not swept.
+        let largest = largest_magnitude(weights).to_bits();
+        let swept = ZERO_KEY - largest..=ZERO_KEY + largest;
+        let start = usize::from(*swept.start());
+        let counts = self.counts.get_mut(start..=usize::from(*swept.end())).unwrap_or_default();
+        let mut length = 0;
+        for (key, count) in swept.zip(counts.iter()) {
+            // Written always and kept where it occurs: a branch would be mispredicted half of the time.
+            if let Some(slot) = self.keys.get_mut(length) {
+                *slot = key;
+            }
+            length += usize::from(*count > 0);
+        }
+        let keys = self.keys.get(..length).unwrap_or_default();
+        self.sums.replace(keys, |key| counts.get(usize::from(key) - start).map_or(0.0, |count| f64::from(*count)));
         counts.fill(0);
     }
 }

@@ -106,17 +106,18 @@ impl Histogram {
     #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
     pub fn palette(&self, bits: u8, method: Method) -> Result<Palette, QuantizeError> {
         crate::check_bits(bits)?;
-        if self.counts.iter().all(|count| *count == 0) {
+        let count_of = |key: u16| self.counts.get(usize::from(key)).copied().unwrap_or_default() as f64;
+        let counted = keys_where(|key| count_of(key) > 0.0);
+        if counted.is_empty() {
             return Err(QuantizeError::Empty);
         }
-        let counted = (0..=u16::MAX).zip(&self.counts).filter(|(_, count)| **count > 0);
+        let mass_of = |masses: &[f64], key: u16| masses.get(usize::from(key)).copied().unwrap_or_default();
         let sums = match &self.masses {
-            None => PrefixSums::new(counted.map(|(key, count)| (key, *count as f64))),
-            Some(masses) => {
-                let sums = PrefixSums::new((0..=u16::MAX).zip(masses.iter().copied()).filter(|(_, mass)| *mass > 0.0));
-                // Where no weight is important, all are equally.
-                if sums.len() == 0 { PrefixSums::new(counted.map(|(key, count)| (key, *count as f64))) } else { sums }
+            // Where no weight is important, all are equally.
+            Some(masses) if masses.iter().any(|mass| *mass > 0.0) => {
+                PrefixSums::new(&keys_where(|key| mass_of(masses, key) > 0.0), |key| mass_of(masses, key))
             }
+            _ => PrefixSums::new(&counted, count_of),
         };
         Ok(solve(&sums, bits, method))
     }
@@ -166,4 +167,8 @@ impl Histogram {
             self.masses = Some(self.counts.iter().map(|count| *count as f64).collect());
         }
     }
+}
+
+fn keys_where(holds: impl Fn(u16) -> bool) -> Vec<u16> {
+    (0..=u16::MAX).filter(|key| holds(*key)).collect()
 }

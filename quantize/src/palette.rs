@@ -2,10 +2,10 @@
 
 use half::f16;
 
-use crate::float::{KEYS, UNIT, key, value};
+use crate::float::{KEYS, UNIT, ZERO_KEY, key, value};
 
 /// The key of zero.
-const ZERO: usize = KEYS / 2;
+const ZERO: usize = ZERO_KEY as usize;
 
 /// Entries that weights are replaced by, ascending.
 #[derive(Clone, Debug, PartialEq)]

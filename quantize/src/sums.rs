@@ -1,6 +1,6 @@
 //! Distinct values with prefix sums: what any interval of values weighs, in O(1).
 
-use crate::float::units;
+use crate::float::{ZERO_KEY, units};
 
 /// Sums of the masses of distinct values and of their moments, in multiples of [`UNIT`](crate::float::UNIT).
 ///
@@ -21,27 +21,29 @@ pub(crate) struct PrefixSums {
 
 impl PrefixSums {
     /// Keys ascend; masses are positive.
-    pub(crate) fn new(entries: impl Iterator<Item = (u16, f64)>) -> Self {
+    pub(crate) fn new(keys: &[u16], mass: impl Fn(u16) -> f64) -> Self {
         let mut sums = Self::default();
-        sums.replace(entries);
+        sums.replace(keys, mass);
         sums
     }
 
     /// Forgets the values for others, but keeps their memory.
-    pub(crate) fn replace(&mut self, entries: impl Iterator<Item = (u16, f64)>) {
+    pub(crate) fn replace(&mut self, keys: &[u16], mass: impl Fn(u16) -> f64) {
+        let (negative, positive) = keys.split_at(keys.partition_point(|key| *key < ZERO_KEY));
         self.values.clear();
+        self.values.extend(keys.iter().map(|key| units(*key)));
+        let (below, above) = self.values.split_at(negative.len());
+        // Terms, with a place between those below zero and the others.
         self.mass.clear();
-        for (key, mass) in entries {
-            self.values.push(units(key));
-            self.mass.push(mass);
-        }
-        self.first.clear();
-        self.first.extend(self.values.iter().zip(&self.mass).map(|(value, mass)| value * mass));
-        self.second.clear();
-        self.second.extend(self.values.iter().zip(&self.first).map(|(value, first)| value * first));
-        let zero = self.values.partition_point(|value| *value < 0.0);
-        for sums in [&mut self.mass, &mut self.first, &mut self.second] {
-            accumulate(sums, zero);
+        self.mass.extend(negative.iter().map(|key| mass(*key)));
+        self.mass.push(0.0);
+        self.mass.extend(positive.iter().map(|key| mass(*key)));
+        times(&mut self.first, &self.mass, below, above);
+        times(&mut self.second, &self.first, below, above);
+        for terms in [&mut self.mass, &mut self.first, &mut self.second] {
+            let (below, above) = terms.split_at_mut(negative.len());
+            accumulate_down(below);
+            accumulate_up(above);
         }
     }
 
@@ -73,17 +75,40 @@ impl PrefixSums {
     }
 }
 
-/// Turns terms into sums `s` such that `s[end] - s[start]` is the sum over `start..end`, with `s[zero] = 0`.
-fn accumulate(terms: &mut Vec<f64>, zero: usize) {
+/// Terms times the values below zero, and those above it.
+fn times(products: &mut Vec<f64>, terms: &[f64], below: &[f64], above: &[f64]) {
+    let values = below.iter().chain(&[0.0]).chain(above);
+    products.clear();
+    products.extend(terms.iter().zip(values).map(|(term, value)| term * value));
+}
+
+/// Turns each term into the sum up to it. Four at a time, so that an addition need not wait for the one before.
+fn accumulate_up(terms: &mut [f64]) {
     let mut sum = 0.0;
-    for term in terms.iter_mut().skip(zero) {
-        let next = sum + *term;
-        *term = next;
-        sum = next;
+    let (fours, rest) = terms.as_chunks_mut::<4>();
+    for four in fours {
+        let [a, b, c, d] = *four;
+        let (ab, cd) = (a + b, c + d);
+        *four = [sum + a, sum + ab, sum + (ab + c), sum + (ab + cd)];
+        sum += ab + cd;
     }
-    terms.insert(zero, 0.0);
+    for term in rest {
+        sum += *term;
+        *term = sum;
+    }
+}
+
+/// Turns each term into the negative sum from it to the end.
+fn accumulate_down(terms: &mut [f64]) {
     let mut sum = 0.0;
-    for term in terms.iter_mut().take(zero).rev() {
+    let (rest, fours) = terms.as_rchunks_mut::<4>();
+    for four in fours.iter_mut().rev() {
+        let [a, b, c, d] = *four;
+        let (ab, cd) = (a + b, c + d);
+        *four = [sum - (ab + cd), sum - (b + cd), sum - cd, sum - d];
+        sum -= ab + cd;
+    }
+    for term in rest.iter_mut().rev() {
         sum -= *term;
         *term = sum;
     }
@@ -101,9 +126,9 @@ mod tests {
     #[test]
     fn sums_beside_an_outlier_are_those_without_it() {
         let small = [-2e-4, -1e-4, 1e-4, 1.5e-4, 2e-4].map(|value| key(f16::from_f64(value)));
-        let alone = PrefixSums::new(small.iter().map(|key| (*key, 3.0)));
-        let outlier = key(f16::MAX);
-        let both = PrefixSums::new(small.iter().chain([&outlier]).map(|key| (*key, 3.0)));
+        let alone = PrefixSums::new(&small, |_| 3.0);
+        let both: Vec<u16> = small.into_iter().chain([key(f16::MAX)]).collect();
+        let both = PrefixSums::new(&both, |_| 3.0);
         for end in 1..=small.len() {
             for start in 0..end {
                 assert_eq!(alone.mean(start, end), both.mean(start, end));
