@@ -1,6 +1,6 @@
 //! The global optimum of 1-D k-means by dynamic programming.
 
-use crate::histogram::PrefixSums;
+use crate::sums::PrefixSums;
 
 /// Means of the optimal intervals; there must be more values than centers.
 ///

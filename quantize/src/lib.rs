@@ -28,17 +28,29 @@
 //! # Ok::<(), anec_quantize::QuantizeError>(())
 //! ```
 
+mod corridor;
 mod exact;
+mod float;
+mod group;
 mod histogram;
+mod linear;
 mod lloyd;
 mod pack;
 mod palette;
+mod rows;
+mod start;
+mod stats;
+mod sums;
 
 use half::f16;
 
+pub use group::{GroupPalette, Palettizer};
 pub use histogram::Histogram;
+pub use linear::{Int8Rows, int8_scale, largest_magnitude, quantize_int8, quantize_rows_int8};
 pub use pack::{pack, unpack};
-pub use palette::{Assigner, ErrorStats, Palette};
+pub use palette::{Assigner, Palette};
+pub use rows::{AssignedRows, NormalizedRows, ScaledPalette, palettize_scaled_rows};
+pub use stats::ErrorStats;
 
 /// How the entries of a palette are found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,8 +79,32 @@ pub enum QuantizeError {
         bits: u8,
     },
     /// No weights at all.
-    #[error("Cannot make a palette for no weights")]
+    #[error("Cannot quantize no weights")]
     Empty,
+    /// Weights that cannot be cut into rows.
+    #[error("{weights} weights are not whole rows of {columns}")]
+    Rows {
+        /// Number of weights.
+        weights: usize,
+        /// The length of a row that was asked for.
+        columns: usize,
+    },
+    /// Importance that no error can be weighed with.
+    #[error("The importance of weight {position} is {value}, expected a finite number that is not negative")]
+    Importance {
+        /// Position in the slice.
+        position: usize,
+        /// The importance.
+        value: f64,
+    },
+    /// Not one importance for each weight.
+    #[error("{importance} numbers of importance for {weights} weights")]
+    ImportanceLength {
+        /// Number of weights.
+        weights: usize,
+        /// Number of numbers of importance.
+        importance: usize,
+    },
 }
 
 /// A palette with the indices of the weights that it was made for.
@@ -84,16 +120,60 @@ pub struct PalettizedGroup {
 
 /// Makes a palette of `2^bits` entries for these weights and assigns each weight to its nearest entry.
 ///
+/// A [`Palettizer`] does the same for many groups, with less effort for each.
+///
 /// # Errors
 /// There are no weights, one is not finite, or `bits` is not 1 to 8.
 pub fn palettize_group(weights: &[f16], bits: u8, method: Method) -> Result<PalettizedGroup, QuantizeError> {
-    let histogram = Histogram::of(weights)?;
-    let palette = histogram.palette(bits, method)?;
-    let mut indices = vec![0; weights.len()];
-    let assigner = palette.assigner();
-    assigner.assign(weights, &mut indices);
-    let stats = histogram.error(&assigner);
+    let mut indices = Vec::with_capacity(weights.len());
+    let GroupPalette { palette, stats } = Palettizer::new(bits, method)?.group(weights, &mut indices)?;
     Ok(PalettizedGroup { palette, indices, stats })
+}
+
+/// The palette for what the sums hold, which is not nothing.
+fn solve(sums: &sums::PrefixSums, bits: u8, method: Method) -> Palette {
+    let centers = 1_usize << bits;
+    let means = if sums.len() <= centers {
+        sums.values.clone()
+    } else {
+        match method {
+            Method::Fast => lloyd::centers(sums, centers),
+            Method::Exact => exact::centers(sums, centers),
+        }
+    };
+    Palette::new(&means, centers)
+}
+
+fn check_bits(bits: u8) -> Result<(), QuantizeError> {
+    if (1..=8).contains(&bits) { Ok(()) } else { Err(QuantizeError::Bits { bits }) }
+}
+
+fn check_importance(importance: impl IntoIterator<Item = f64>) -> Result<(), QuantizeError> {
+    match importance.into_iter().enumerate().find(|(_, value)| !(value.is_finite() && *value >= 0.0)) {
+        Some((position, value)) => Err(QuantizeError::Importance { position, value }),
+        None => Ok(()),
+    }
+}
+
+fn check_finite(weights: &[f16]) -> Result<(), QuantizeError> {
+    if float::all_finite(weights) {
+        return Ok(());
+    }
+    match weights.iter().enumerate().find(|(_, weight)| !weight.is_finite()) {
+        Some((position, value)) => Err(QuantizeError::NotFinite { position, value: *value }),
+        None => Ok(()),
+    }
+}
+
+/// Rows are whole, there is at least one, and all weights are finite.
+fn check_rows(weights: &[f16], columns: usize) -> Result<(), QuantizeError> {
+    if weights.is_empty() {
+        return Err(QuantizeError::Empty);
+    }
+    if columns == 0 || !weights.len().is_multiple_of(columns) {
+        return Err(QuantizeError::Rows { weights: weights.len(), columns });
+    }
+    check_finite(weights)
 }
 
 #[cfg(test)]

@@ -1,90 +1,19 @@
 //! Lloyd's algorithm on prefix sums, from a density-aware start, with moves of single entries afterwards.
 
-use crate::histogram::PrefixSums;
-
-/// Quantile bins per entry that the start looks at.
-const BINS_PER_CENTER: usize = 8;
+use crate::corridor::Corridor;
+use crate::start;
+use crate::sums::PrefixSums;
 
 /// Iterations after which a start is taken as it is; convergence takes fewer by far.
 const MAX_ITERATIONS: usize = 1000;
 
 /// Means of the `centers` intervals that the values are split into; there must be more values than centers.
 pub(crate) fn centers(sums: &PrefixSums, centers: usize) -> Vec<f64> {
-    let mut bounds = start(sums, centers);
+    let mut corridor = Corridor::default();
+    let mut bounds = start::bounds(sums, centers, &mut corridor);
     iterate(sums, &mut bounds);
     move_entries(sums, &mut bounds);
     bounds.windows(2).map(|pair| sums.mean(pair[0], pair[1])).collect()
-}
-
-/// Bounds of intervals: interval `i` is `bounds[i]..bounds[i + 1]`; none is empty.
-fn start(sums: &PrefixSums, centers: usize) -> Vec<usize> {
-    let bins = (centers * BINS_PER_CENTER).min(sums.len());
-    let edges = quantile_edges(sums, bins);
-    // A bin of equal weight and width h has density 1/h; its share of entries goes with density^(1/3) * h = h^(2/3).
-    let mut cumulative = vec![0.0];
-    let mut total = 0.0;
-    for pair in edges.windows(2) {
-        let width = upper_edge(sums, pair[1]) - upper_edge(sums, pair[0]);
-        total += width.max(0.0).powf(2.0 / 3.0);
-        cumulative.push(total);
-    }
-    let mut bounds = Vec::with_capacity(centers + 1);
-    bounds.push(0);
-    let mut bin = 0;
-    for center in 1..centers {
-        #[expect(clippy::cast_precision_loss, reason = "at most 256 entries")]
-        let target = total * center as f64 / centers as f64;
-        while bin + 2 < cumulative.len() && cumulative[bin + 1] < target {
-            bin += 1;
-        }
-        let span = cumulative[bin + 1] - cumulative[bin];
-        let share = if span > 0.0 { ((target - cumulative[bin]) / span).clamp(0.0, 1.0) } else { 0.5 };
-        #[expect(
-            clippy::cast_precision_loss,
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "a share of a bin of at most 65,536 values"
-        )]
-        let offset = ((edges[bin + 1] - edges[bin]) as f64 * share) as usize;
-        bounds.push(edges[bin] + offset);
-    }
-    bounds.push(sums.len());
-    make_nonempty(&mut bounds);
-    bounds
-}
-
-/// Indices that split the values into `bins` nonempty runs of nearly equal weight.
-fn quantile_edges(sums: &PrefixSums, bins: usize) -> Vec<usize> {
-    let total = sums.weight(0, sums.len());
-    let mut edges = vec![0];
-    let mut index = 0;
-    for bin in 1..bins {
-        #[expect(clippy::cast_precision_loss, reason = "at most 2048 bins")]
-        let target = total * bin as f64 / bins as f64;
-        while index < sums.len() && sums.weight(0, index) < target {
-            index += 1;
-        }
-        edges.push(index);
-    }
-    edges.push(sums.len());
-    make_nonempty(&mut edges);
-    edges
-}
-
-/// The upper edge of the values before `index`.
-fn upper_edge(sums: &PrefixSums, index: usize) -> f64 {
-    sums.values[index.min(sums.len() - 1)]
-}
-
-/// Moves bounds the least that leaves no interval empty; there are at least as many values as intervals.
-fn make_nonempty(bounds: &mut [usize]) {
-    let last = bounds.len() - 1;
-    for index in 1..last {
-        bounds[index] = bounds[index].max(bounds[index - 1] + 1);
-    }
-    for index in (1..last).rev() {
-        bounds[index] = bounds[index].min(bounds[index + 1] - 1);
-    }
 }
 
 /// Lloyd's algorithm until no bound moves.

@@ -1,0 +1,133 @@
+//! Where Lloyd's algorithm starts: the best bounds on a grid that is as dense as the levels of a good quantizer.
+//!
+//! A quantizer of many levels has the least error where the density of its levels is proportional to the cube root of the
+//! density of the values (Panter and Dite 1951). A grid with that density, several lines for each interval, is where
+//! bounds are looked for; then they move between the lines beside them.
+
+use crate::corridor::{Corridor, WIDTH};
+use crate::sums::PrefixSums;
+
+/// Grid lines per interval: the candidates of a bound span two intervals.
+const LINES: usize = WIDTH / 2;
+
+/// Runs of values per interval of which the density is taken.
+const RUNS: usize = 16;
+
+/// The fewest runs.
+const MIN_RUNS: usize = 256;
+
+/// The most searches on the grid; bounds that start far from where they belong move half an interval with each.
+const MAX_SEARCHES: usize = 8;
+
+/// How often the shares of single runs are limited: each time the sum of all falls, and the limit with it.
+const LIMITS: usize = 3;
+
+/// Bounds of intervals: interval `i` is `bounds[i]..bounds[i + 1]`; none is empty. There are more values than intervals.
+pub(crate) fn bounds(sums: &PrefixSums, centers: usize, corridor: &mut Corridor) -> Vec<usize> {
+    let grid = grid(sums, centers);
+    let lines = lines_of_bounds(sums, &grid, centers, corridor);
+    let candidates: Vec<_> = lines.iter().map(|line| between(grid[line - 1], grid[*line], grid[line + 1])).collect();
+    let chosen = corridor.search(sums, &candidates);
+    let inner = candidates.iter().zip(chosen).map(|(candidates, chosen)| candidates[*chosen]);
+    std::iter::once(0).chain(inner).chain([sums.len()]).collect()
+}
+
+/// The grid line of each inner bound.
+fn lines_of_bounds(sums: &PrefixSums, grid: &[usize], centers: usize, corridor: &mut Corridor) -> Vec<usize> {
+    let last = grid.len() - 2;
+    // On the ideal grid, levels are equally far apart.
+    let mut lines: Vec<usize> = (1..centers).map(|center| center * (last + 1) / centers).collect();
+    for _ in 0..MAX_SEARCHES {
+        let highest_start = (last + 1).saturating_sub(WIDTH).max(1);
+        let starts: Vec<usize> =
+            lines.iter().map(|line| line.saturating_sub(WIDTH / 2).clamp(1, highest_start)).collect();
+        let line_at = |start: &usize, offset: usize| (start + offset).min(last);
+        let candidates: Vec<[usize; WIDTH]> =
+            starts.iter().map(|start| std::array::from_fn(|offset| grid[line_at(start, offset)])).collect();
+        let chosen = corridor.search(sums, &candidates);
+        let mut settled = true;
+        for ((line, start), chosen) in lines.iter_mut().zip(&starts).zip(chosen) {
+            let next = line_at(start, *chosen);
+            // Beyond the edge of its candidates, a bound may find a better place.
+            let at_edge = (*chosen == 0 && *start > 1) || (*chosen == WIDTH - 1 && *start < highest_start);
+            settled &= !at_edge || next == *line;
+            *line = next;
+        }
+        if settled {
+            break;
+        }
+    }
+    lines
+}
+
+/// Candidates from above `low` to below `high`, with `middle` among them.
+fn between(low: usize, middle: usize, high: usize) -> [usize; WIDTH] {
+    const HALF: usize = WIDTH / 2;
+    std::array::from_fn(|offset| match offset.checked_sub(HALF) {
+        None => low + 1 + (middle - low - 1) * offset / HALF,
+        Some(offset) => middle + (high - middle) * offset / HALF,
+    })
+}
+
+/// Strictly ascending indices of values, from 0 to their number, at least one more than there are intervals.
+#[expect(clippy::cast_precision_loss, reason = "at most 256 intervals of 16 lines")]
+fn grid(sums: &PrefixSums, centers: usize) -> Vec<usize> {
+    let count = sums.len();
+    let lines = centers * LINES;
+    if count <= lines {
+        return (0..=count).collect();
+    }
+    let runs = (centers * RUNS).max(MIN_RUNS).min(count);
+    let edges: Vec<usize> = (0..=runs).map(|run| run * count / runs).collect();
+    let mut shares: Vec<f64> = edges.windows(2).map(|edge| share(sums, edge[0], edge[1])).collect();
+    // A wide gap between two values deserves no more than one interval.
+    for _ in 0..LIMITS {
+        let limit = shares.iter().sum::<f64>() / centers as f64;
+        for share in &mut shares {
+            *share = share.min(limit);
+        }
+    }
+    let step = shares.iter().sum::<f64>() / lines as f64;
+    let mut grid = Vec::with_capacity(lines + 1);
+    grid.push(0);
+    let (mut run, mut before) = (0, 0.0);
+    for line in 1..lines {
+        let target = step * line as f64;
+        while run + 1 < runs && before + shares[run] < target {
+            before += shares[run];
+            run += 1;
+        }
+        let part = if shares[run] > 0.0 { (target - before) / shares[run] } else { 0.5 };
+        grid.push(edges[run] + part_of(edges[run + 1] - edges[run], part));
+    }
+    grid.push(count);
+    make_ascending(&mut grid);
+    grid
+}
+
+/// The share of levels that some values get: the cube root of their density, times their width.
+fn share(sums: &PrefixSums, start: usize, end: usize) -> f64 {
+    let width = sums.values[end.min(sums.len() - 1)] - sums.values[start];
+    (sums.mass(start, end) * width * width).cbrt()
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a part of at most 65,536 values"
+)]
+fn part_of(count: usize, part: f64) -> usize {
+    (count as f64 * part.clamp(0.0, 1.0)) as usize
+}
+
+/// Moves indices the least that makes them strictly ascending; the first and the last stay.
+fn make_ascending(indices: &mut [usize]) {
+    let last = indices.len() - 1;
+    for index in 1..last {
+        indices[index] = indices[index].max(indices[index - 1] + 1);
+    }
+    for index in (1..last).rev() {
+        indices[index] = indices[index].min(indices[index + 1] - 1);
+    }
+}
