@@ -81,7 +81,7 @@ impl IndexTable {
     pub(crate) fn fill(&mut self, palette: &Palette) {
         let mut start = 0;
         let mut last = 0;
-        for (index, pair) in (0_u8..).zip(palette.entries.windows(2)) {
+        for (index, pair) in (0_u8..=u8::MAX).zip(palette.entries.windows(2)) {
             // Equal entries, which stand at the end, share the lowest index among them.
             if pair[0] == pair[1] {
                 break;

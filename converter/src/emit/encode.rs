@@ -1,6 +1,6 @@
 //! What becomes of a block of weights: bytes of a weight file.
 
-use anec_quantize::{ErrorStats, Method, Palette, QuantizeError};
+use anec_quantize::{ErrorStats, Method, Palette, Palettizer, QuantizeError};
 use half::f16;
 
 /// Buffers that a worker uses for one block after the other.
@@ -9,6 +9,8 @@ pub(super) struct Scratch {
     /// The weights of the block.
     pub(super) weights: Vec<f16>,
     indices: Vec<u8>,
+    /// The palettizer of the last block with its bits.
+    palettizer: Option<(u8, Palettizer)>,
     /// Encoded weights or indices.
     pub(super) data: Vec<u8>,
     /// Encoded palettes.
@@ -27,10 +29,13 @@ impl Scratch {
     pub(super) fn groups(&mut self, group_elements: usize, bits: u8) -> Result<ErrorStats, QuantizeError> {
         self.indices.clear();
         self.palettes.clear();
+        let palettizer = match &mut self.palettizer {
+            Some((of, palettizer)) if *of == bits => palettizer,
+            slot => &mut slot.insert((bits, Palettizer::new(bits, Method::Fast)?)).1,
+        };
         let mut stats = ErrorStats::default();
         for group in self.weights.chunks(group_elements.max(1)) {
-            let group = anec_quantize::palettize_group(group, bits, Method::Fast)?;
-            self.indices.extend_from_slice(&group.indices);
+            let group = palettizer.group(group, &mut self.indices)?;
             append_little_endian(group.palette.entries(), &mut self.palettes);
             stats.merge(&group.stats);
         }
