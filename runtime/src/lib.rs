@@ -5,6 +5,7 @@
 pub mod backend;
 mod directory;
 mod fs_package;
+pub mod oracle;
 mod package_report;
 pub mod session;
 
