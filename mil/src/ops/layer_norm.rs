@@ -30,13 +30,15 @@ pub static DECL: OpDecl = OpDecl {
 };
 
 /// # Shapes
-/// `gamma` and `beta` have the lengths of `x` at `axes`, which are all axes by default; the result is like `x`.
+/// `gamma` and `beta` have the lengths of `x` at `axes`, in the order of `x`; absent `axes` are all axes. The result is
+/// like `x`.
 fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {
     let x = ctx.tensor("x")?;
-    let axes = match known_ints(ctx, "axes")? {
+    let mut axes = match known_ints(ctx, "axes")? {
         Some(axes) => distinct_axes("axes", &axes, x.rank())?,
         None => (0..x.rank()).collect(),
     };
+    axes.sort_unstable();
     let normalized: Vec<_> = axes.iter().filter_map(|axis| x.shape.get(*axis).copied()).collect();
     for parameter in ["gamma", "beta"] {
         if ctx.optional(parameter).is_none() {
