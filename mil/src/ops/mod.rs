@@ -35,6 +35,7 @@ pub mod less;
 pub mod less_equal;
 pub mod linear;
 pub mod lstm;
+mod lstm_cell;
 pub mod matmul;
 pub mod maximum;
 pub mod minimum;
