@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::decl::{BOOL, Effect, FLOATS, InferError, OpContext, OpDecl, Parameter, Results, STRING};
 use super::lstm_cell::Cell;
 use super::shape::{known_bool_or, known_string_or};
-use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor, element_count};
+use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor, check_size};
 use crate::opset::Opset;
 use crate::types::{Dimension, TensorType, ValueType};
 
@@ -95,7 +95,7 @@ fn evaluate(call: &mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError> {
         return Err(InferError::operand("weight_hh", "a matrix [4 * hidden, hidden]", recurrent.ty()).into());
     };
     let width = hidden.saturating_mul(directions.len());
-    let sequence = element_count(&[steps, batch, width])?;
+    let sequence = check_size(&[steps, batch, width])?;
     let mut outputs = vec![0.0; sequence];
     let mut state = initial(call, "initial_h", [batch, width])?;
     let mut cells = initial(call, "initial_c", [batch, width])?;

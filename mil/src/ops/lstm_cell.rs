@@ -1,7 +1,7 @@
 //! One direction of an `lstm`: its weights, its activations and one step of it.
 
 use super::decl::InferError;
-use crate::evaluate::{Call, EvaluateError, Matrix, Numerics, Tensor, element_count, project};
+use crate::evaluate::{Call, EvaluateError, Matrix, Numerics, Tensor, check_size, project};
 
 /// Gates in the order in which weights have them.
 const GATES: usize = 4;
@@ -61,7 +61,7 @@ impl<'a> Cell<'a> {
 
     /// What the inputs of `columns` steps and batches give to the gates: `[4 * hidden, columns]`.
     pub(super) fn input_gates(&self, x: &[f32], columns: usize, numerics: Numerics) -> Result<Vec<f32>, EvaluateError> {
-        let mut gates = vec![0.0; element_count(&[self.bias.len(), columns])?];
+        let mut gates = vec![0.0; check_size(&[self.bias.len(), columns])?];
         let x = Matrix::row_major(x, [columns, self.inputs]).transposed();
         if self.inputs == 0 {
             for (gates, bias) in gates.chunks_exact_mut(columns.max(1)).zip(&self.bias) {
