@@ -69,10 +69,6 @@ fn evaluate(call: &mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError> {
         None => Cow::default(),
     };
     let values = call.floats("x")?;
-    if inner == 0 {
-        let bias = if bias.is_empty() { vec![0.0; out] } else { bias.into_owned() };
-        return Ok(vec![Tensor::floats(x.dtype(), &shape, bias.repeat(rows))?]);
-    }
     let mut columns = vec![0.0; out * rows];
     let vectors = Matrix::row_major(&values, [rows, inner]).transposed();
     project(weight, 0, vectors, &bias, &mut columns, call.numerics())?;

@@ -63,13 +63,7 @@ impl<'a> Cell<'a> {
     pub(super) fn input_gates(&self, x: &[f32], columns: usize, numerics: Numerics) -> Result<Vec<f32>, EvaluateError> {
         let mut gates = vec![0.0; check_size(&[self.bias.len(), columns])?];
         let x = Matrix::row_major(x, [columns, self.inputs]).transposed();
-        if self.inputs == 0 {
-            for (gates, bias) in gates.chunks_exact_mut(columns.max(1)).zip(&self.bias) {
-                gates.fill(*bias);
-            }
-        } else {
-            project(self.weight_ih, 0, x, &self.bias, &mut gates, numerics)?;
-        }
+        project(self.weight_ih, 0, x, &self.bias, &mut gates, numerics)?;
         Ok(gates)
     }
 

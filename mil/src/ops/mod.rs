@@ -14,6 +14,7 @@ pub mod constexpr_blockwise_shift_scale;
 pub mod constexpr_lut_to_dense;
 pub mod constexpr_sparse_to_dense;
 pub mod conv;
+mod conv_window;
 pub mod cos;
 pub mod cumsum;
 pub mod decl;
