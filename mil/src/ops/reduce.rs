@@ -156,9 +156,8 @@ fn reduce_lanes<T: Clone, R>(
 ) -> Result<Vec<R>, EvaluateError> {
     let length = axes.iter().filter_map(|axis| shape.get(*axis)).product();
     let reduced: Option<Vec<R>> = if length == 0 {
-        // Only the empty axes are known to fit into memory.
-        let count = Tensor::zeros(DataType::Bool, &reduced_shape(shape, axes, false))?.count();
-        (0..count).map(|_| function(&[])).collect()
+        let count = reduced_shape(shape, axes, false).iter().product();
+        (0..count).map(|_: usize| function(&[])).collect()
     } else {
         reordered(values, shape, &axes_last(shape.len(), axes)).chunks_exact(length).map(function).collect()
     };
