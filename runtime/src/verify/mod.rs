@@ -24,6 +24,13 @@ pub use page::report_page;
 pub use parts::{activations, part_sizes, stored_weights};
 pub use thresholds::Thresholds;
 
+/// The text that is run over where none is given: Lincoln's address at Gettysburg, 1863, and the preamble and first
+/// paragraphs of the Declaration of Independence, 1776, both in the public domain.
+pub const TEXT: &str = include_str!("text.txt");
+
+/// The name of [`TEXT`] in reports.
+pub const TEXT_NAME: &str = "the text that ships with anec";
+
 /// A verification that could not be done.
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
