@@ -5,8 +5,10 @@
 pub mod backend;
 mod directory;
 mod fs_package;
+pub mod oracle;
 mod package_report;
 pub mod session;
+pub mod verify;
 
 pub use directory::{DirectoryError, ModelDirectory, ModelPart, PartRole};
 pub use fs_package::FsPackage;

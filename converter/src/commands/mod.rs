@@ -2,9 +2,12 @@
 
 pub mod completions;
 pub mod convert;
+pub mod eval;
 pub mod inspect;
 pub mod model_arguments;
 pub mod plan;
+pub mod token_arguments;
+pub mod verify;
 
 use std::process::ExitCode;
 
@@ -13,13 +16,20 @@ use crate::console::{Console, Failure};
 
 /// Runs a command; failures are printed and become exit code 1.
 pub fn run(cli: Cli) -> ExitCode {
-    let quiet = matches!(&cli.command, Command::Convert(arguments) if arguments.quiet);
+    let quiet = match &cli.command {
+        Command::Convert(arguments) => arguments.quiet,
+        Command::Verify(arguments) => arguments.quiet,
+        _ => false,
+    };
     let console = Console { quiet };
+    let done = |()| ExitCode::SUCCESS;
     let result = match cli.command {
         Command::Convert(arguments) => convert::run(&arguments, console),
-        Command::Plan(arguments) => plan::run(&arguments, console).map(|()| ExitCode::SUCCESS),
-        Command::Inspect(arguments) => inspect::run(&arguments, console).map(|()| ExitCode::SUCCESS),
-        Command::Completions(arguments) => completions::run(&arguments, console).map(|()| ExitCode::SUCCESS),
+        Command::Plan(arguments) => plan::run(&arguments, console).map(done),
+        Command::Inspect(arguments) => inspect::run(&arguments, console).map(done),
+        Command::Verify(arguments) => verify::run(&arguments, console).map(done),
+        Command::Eval(arguments) => eval::run(&arguments, console).map(done),
+        Command::Completions(arguments) => completions::run(&arguments, console).map(done),
     };
     match result {
         Ok(code) => code,

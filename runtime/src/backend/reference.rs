@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anec_mil::blob::{BlobError, BlobFile};
-use anec_mil::evaluate::{EvaluableFunction, Numerics, State, Statistics, WeightSource};
+use anec_mil::evaluate::{EvaluableFunction, Numerics, State, Statistics, Tensor, WeightSource};
 use anec_mil::package::Package;
 use anec_mil::{BlobReference, NamedValueType, Program, TensorType, ValueType};
 use fs_err::File;
@@ -79,6 +79,13 @@ impl Backend for ReferenceBackend {
     }
 }
 
+impl ReferenceModel {
+    /// The program.
+    pub fn program(&self) -> &Program {
+        &self.program
+    }
+}
+
 impl Model for ReferenceModel {
     type Function = ReferenceFunction;
 
@@ -101,6 +108,11 @@ impl Model for ReferenceModel {
 }
 
 impl ReferenceFunction {
+    /// The constants that its operations read, by name.
+    pub fn constants(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+        self.function.constants()
+    }
+
     fn failed(&self, source: anec_mil::evaluate::EvaluateError) -> BackendError {
         BackendError::Predict { model: self.model.clone(), function: self.name.clone(), source }
     }
@@ -115,6 +127,10 @@ impl Function for ReferenceFunction {
 
     fn new_state(&self) -> Result<State, BackendError> {
         self.function.new_state().map_err(|source| self.failed(source))
+    }
+
+    fn read_state(&self, state: &State) -> Result<Tensors, BackendError> {
+        Ok(state.tensors.clone())
     }
 
     fn predict(&self, inputs: &Tensors, state: &mut State) -> Result<Tensors, BackendError> {
