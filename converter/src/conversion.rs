@@ -21,12 +21,12 @@ use crate::publish::{self, PublishError};
 
 /// What was written.
 pub struct Written {
-    /// Palettized weights, in file order.
+    /// Quantized weights, in file order.
     pub quantized: Vec<QuantizedWeight>,
 }
 
 impl Written {
-    /// The weight that palettization changed most.
+    /// The weight that changed most.
     pub fn worst_quantized(&self) -> Option<&QuantizedWeight> {
         self.quantized.iter().min_by(|a, b| a.stats.snr_db().total_cmp(&b.stats.snr_db()))
     }

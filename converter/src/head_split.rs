@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use crate::decoder_plan::DecoderPlan;
-use crate::options::{Count, GroupSize, Options};
+use crate::options::{Compression, Count, GroupSize, Options};
 use crate::planner::PlanError;
 
 /// The most rows that one part may have.
@@ -47,7 +47,7 @@ impl HeadSplit {
 pub(crate) fn split(plan: &DecoderPlan, options: &Options) -> Result<HeadSplit, PlanError> {
     let vocab_size = plan.vocab_size as u64;
     // Parts are made of whole palette groups.
-    let unit = match options.lm_head.map(|palette| palette.group_size) {
+    let unit = match options.lm_head.and_then(Compression::palette).map(|palette| palette.group_size) {
         Some(GroupSize::Channels(channels)) if vocab_size.is_multiple_of(u64::from(channels.get())) => {
             u64::from(channels.get())
         }

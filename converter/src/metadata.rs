@@ -7,7 +7,7 @@ use anec_schemas::{LutBits, MetaYaml, ModelInfo, Parameters, RecommendedSampling
 use fs_err as fs;
 
 use crate::decoder_plan::AttentionKind;
-use crate::options::{GroupSize, Palette};
+use crate::options::{Compression, GroupSize};
 use crate::planner::ConversionPlan;
 use crate::publish::PublishError;
 
@@ -73,12 +73,12 @@ fn parameters(plan: &ConversionPlan, checkpoint: &Path) -> Parameters {
     }
 }
 
-fn bits(palette: Option<Palette>) -> LutBits {
-    LutBits(palette.map(|palette| u32::from(palette.bits)))
+fn bits(compression: Option<Compression>) -> LutBits {
+    LutBits(compression.and_then(Compression::palette).map(|palette| u32::from(palette.bits)))
 }
 
-fn per_channel(palette: Option<Palette>) -> Option<u64> {
-    match palette?.group_size {
+fn per_channel(compression: Option<Compression>) -> Option<u64> {
+    match compression?.palette()?.group_size {
         GroupSize::Tensor => None,
         GroupSize::Channels(channels) => Some(u64::from(channels.get())),
     }
@@ -110,10 +110,7 @@ fn recommended_sampling(checkpoint: &Path) -> Option<RecommendedSampling> {
 /// The conversion's parameters for the comment block.
 fn conversion_parameters(plan: &ConversionPlan) -> Vec<(String, String)> {
     let options = &plan.options;
-    let group = |palette: Option<Palette>| match palette {
-        None => "none".to_owned(),
-        Some(palette) => format!("{} bits, group size {}", palette.bits, palette.group_size),
-    };
+    let storage = |compression: Option<Compression>| compression.map_or_else(|| "none".to_owned(), |of| of.to_string());
     let windows: Vec<String> = plan
         .decoder
         .attention
@@ -130,9 +127,9 @@ fn conversion_parameters(plan: &ConversionPlan) -> Vec<(String, String)> {
         ("context_length", options.context_length.to_string()),
         ("batch_size", options.batch_size.to_string()),
         ("num_chunks", plan.chunk_count().to_string()),
-        ("embeddings", group(options.embeddings)),
-        ("ffn", group(options.ffn)),
-        ("lm_head", group(options.lm_head)),
+        ("embeddings", storage(options.embeddings)),
+        ("ffn", storage(options.ffn)),
+        ("lm_head", storage(options.lm_head)),
         ("vocab_size", plan.decoder.vocab_size.to_string()),
     ];
     if !windows.is_empty() {

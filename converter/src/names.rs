@@ -1,7 +1,7 @@
 //! File names of a converted directory. Clients find packages by these patterns, so they are part of the contract.
 
 use crate::decoder_plan::DecoderPlan;
-use crate::options::{Options, Palette, Runtime};
+use crate::options::{Compression, Options, Runtime};
 
 /// Name stems of the packages, without extension.
 #[derive(Clone, Debug)]
@@ -57,8 +57,12 @@ impl Names {
 }
 
 /// Bits only, never the group size.
-fn suffix(palette: Option<Palette>) -> String {
-    palette.map_or_else(String::new, |palette| format!("_lut{}", palette.bits))
+fn suffix(compression: Option<Compression>) -> String {
+    match compression {
+        None => String::new(),
+        Some(Compression::Palette(palette)) => format!("_lut{}", palette.bits),
+        Some(Compression::Int8) => "_int8".to_owned(),
+    }
 }
 
 /// # Source

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use anec_mil::blob::BlobLayout;
 use anec_mil::{BlobReference, DataType, TensorType, Value, WEIGHT_FILE};
 
-use crate::options::{GroupSize, Palette};
+use crate::options::{Compression, GroupSize, Palette, PaletteMethod};
 
 /// Rows of a tensor of the checkpoint: output channels of a projection, tokens of an embedding.
 #[expect(clippy::struct_field_names, reason = "rows of a tensor are its rows")]
@@ -45,18 +45,31 @@ pub(crate) enum Job {
         /// Offset of the data.
         at: u64,
     },
-    /// Rows through palettes: the indices, then the palettes.
+    /// Rows through palettes: the indices, then the palettes, then a scale for each row, where they have one.
     Palettized {
         /// Which rows.
         rows: Rows,
         /// Bits per index.
         bits: u8,
+        /// How palettes are found.
+        method: PaletteMethod,
         /// Rows that share a palette.
         group_rows: u64,
         /// Offset of the indices.
         indices_at: u64,
         /// Offset of the palettes.
         palettes_at: u64,
+        /// Offset of the scales.
+        scales_at: Option<u64>,
+    },
+    /// Rows as int8: the integers, then a scale for each row.
+    Int8 {
+        /// Which rows.
+        rows: Rows,
+        /// Offset of the integers.
+        data_at: u64,
+        /// Offset of the scales.
+        scales_at: u64,
     },
     /// Bytes that do not come from the checkpoint, such as RoPE tables: one blob.
     Generated {
@@ -71,7 +84,7 @@ impl Job {
     /// Source elements that are read for it.
     pub(crate) fn source_elements(&self) -> u64 {
         match self {
-            Self::Float16 { rows, .. } | Self::Palettized { rows, .. } => rows.elements(),
+            Self::Float16 { rows, .. } | Self::Palettized { rows, .. } | Self::Int8 { rows, .. } => rows.elements(),
             Self::Generated { .. } => 0,
         }
     }
@@ -88,6 +101,15 @@ pub(crate) enum StoredWeight {
         indices: Value,
         /// Palettes.
         lut: Value,
+        /// A scale for each output channel of the result, `[1, channels, 1, 1]`.
+        scale: Option<Value>,
+    },
+    /// Integers and scales.
+    Int8 {
+        /// Integers, in the shape of the weight.
+        data: Value,
+        /// A scale for each row, of the same rank.
+        scale: Value,
     },
 }
 
@@ -113,13 +135,13 @@ impl crate::error::Hint for GroupSizeError {
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Key {
-    Rows { tensor: String, start: u64, end: u64, palette: Option<Palette> },
+    Rows { tensor: String, start: u64, end: u64, compression: Option<Compression> },
     Generated(String),
 }
 
 impl Key {
-    fn rows(rows: &Rows, palette: Option<Palette>) -> Self {
-        Self::Rows { tensor: rows.tensor.clone(), start: rows.rows.start, end: rows.rows.end, palette }
+    fn rows(rows: &Rows, compression: Option<Compression>) -> Self {
+        Self::Rows { tensor: rows.tensor.clone(), start: rows.rows.start, end: rows.rows.end, compression }
     }
 }
 
@@ -132,24 +154,25 @@ pub(crate) struct WeightFile {
 }
 
 impl WeightFile {
-    /// Rows of the checkpoint in the given shape, plain or palettized. The first axis of `shape` is the rows.
+    /// Rows of the checkpoint in the given shape, plain or compressed. The first axis of `shape` is the rows.
     pub(crate) fn weight(
         &mut self,
         rows: &Rows,
         shape: &[u64],
-        palette: Option<Palette>,
+        compression: Option<Compression>,
     ) -> Result<StoredWeight, GroupSizeError> {
-        let key = Key::rows(rows, palette);
+        let key = Key::rows(rows, compression);
         if let Some(stored) = self.known.get(&key) {
             return Ok(stored.clone());
         }
-        let stored = match palette {
+        let stored = match compression {
             None => {
                 let (value, at) = self.blob(TensorType::fixed(DataType::Float16, shape));
                 self.jobs.push(Job::Float16 { rows: rows.clone(), at });
                 StoredWeight::Plain(value)
             }
-            Some(palette) => self.palettized(rows, shape, palette)?,
+            Some(Compression::Palette(palette)) => self.palettized(rows, shape, palette)?,
+            Some(Compression::Int8) => self.int8(rows, shape),
         };
         self.known.insert(key, stored.clone());
         Ok(stored)
@@ -216,9 +239,24 @@ impl WeightFile {
         lut_shape.resize(shape.len(), 1);
         lut_shape.extend([1_u64 << width, 1]);
         let (lut, palettes_at) = self.blob(TensorType::fixed(DataType::Float16, &lut_shape));
-        let (rows, bits) = (rows.clone(), palette.bits);
-        self.jobs.push(Job::Palettized { rows, bits, group_rows, indices_at, palettes_at });
-        Ok(StoredWeight::Palettized { indices, lut })
+        let (scale, scales_at) = if palette.channel_scale {
+            let (scale, at) = self.blob(TensorType::fixed(DataType::Float16, &[1, channels, 1, 1]));
+            (Some(scale), Some(at))
+        } else {
+            (None, None)
+        };
+        let (rows, Palette { bits, method, .. }) = (rows.clone(), palette);
+        self.jobs.push(Job::Palettized { rows, bits, method, group_rows, indices_at, palettes_at, scales_at });
+        Ok(StoredWeight::Palettized { indices, lut, scale })
+    }
+
+    fn int8(&mut self, rows: &Rows, shape: &[u64]) -> StoredWeight {
+        let (data, data_at) = self.blob(TensorType::fixed(DataType::Int8, shape));
+        let mut scale_shape = vec![rows.count()];
+        scale_shape.resize(shape.len(), 1);
+        let (scale, scales_at) = self.blob(TensorType::fixed(DataType::Float16, &scale_shape));
+        self.jobs.push(Job::Int8 { rows: rows.clone(), data_at, scales_at });
+        StoredWeight::Int8 { data, scale }
     }
 
     /// The next blob, and where its data goes.
@@ -253,7 +291,9 @@ mod tests {
     fn a_weight_asked_for_twice_is_stored_once() {
         let mut file = WeightFile::default();
         let rows = Rows { tensor: "w".to_owned(), rows: 0..16, columns: 32 };
-        let palette = Palette { bits: 4, group_size: GroupSize::Tensor };
+        let palette =
+            Palette { bits: 4, group_size: GroupSize::Tensor, method: PaletteMethod::Fast, channel_scale: false };
+        let palette = Compression::Palette(palette);
         file.weight(&rows, &[16, 32, 1, 1], Some(palette)).expect("the whole tensor is one group");
         let size = file.size();
         file.weight(&rows, &[16, 32, 1, 1], Some(palette)).expect("the whole tensor is one group");

@@ -146,7 +146,7 @@ fn report(
     }
     if let Some(worst) = written.worst_quantized() {
         console.status(&format!(
-            "lowest signal-to-noise ratio of a palettized weight: {:.1} dB, `{}`",
+            "lowest signal-to-noise ratio of a quantized weight: {:.1} dB, `{}`",
             worst.stats.snr_db(),
             worst.tensor
         ));

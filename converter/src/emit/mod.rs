@@ -9,6 +9,7 @@ mod queue;
 mod section;
 mod target;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -16,7 +17,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use anec_mil::blob::BlobError;
-use anec_quantize::{ErrorStats, Histogram, Method, Palette, QuantizeError};
+use anec_quantize::{ErrorStats, Histogram, Palette, QuantizeError};
 use indicatif::ProgressBar;
 use rayon::prelude::*;
 
@@ -41,8 +42,8 @@ pub enum EmitError {
     /// The checkpoint.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
-    /// A weight that cannot be palettized.
-    #[error("Cannot palettize `{tensor}`")]
+    /// A weight that cannot be quantized.
+    #[error("Cannot quantize `{tensor}`")]
     Quantize {
         /// The tensor.
         tensor: String,
@@ -68,14 +69,14 @@ impl Hint for EmitError {
     }
 }
 
-/// What palettization cost one weight.
+/// What palettes or integers cost one weight.
 #[derive(Clone, Debug)]
 pub struct QuantizedWeight {
     /// The tensor.
     pub tensor: String,
     /// Its rows, where it is split.
     pub rows: Range<u64>,
-    /// Bits per index.
+    /// Bits per index or integer.
     pub bits: u8,
     /// The error.
     pub stats: ErrorStats,
@@ -166,12 +167,12 @@ fn verified(context: &Context<'_>, sections: &[Section<'_>], targets: &[Target])
     parts.into_iter().flatten().collect()
 }
 
-/// The errors of the palettized weights, in file order.
+/// The errors of the quantized weights, in file order.
 fn quantized(sections: &[Section<'_>], finished: &[Option<FinishedPart>]) -> Vec<QuantizedWeight> {
     let mut weights: Vec<QuantizedWeight> = Vec::new();
     let mut last = None;
     for section in sections {
-        let (Encoding::Groups { bits, .. } | Encoding::Shared { bits, .. }) = section.encoding else { continue };
+        let Some(bits) = section.bits() else { continue };
         let mut stats = ErrorStats::default();
         for part in section.first_part..section.first_part + section.part_count() {
             if let Some(Some(part)) = finished.get(part) {
@@ -193,12 +194,29 @@ fn quantized(sections: &[Section<'_>], finished: &[Option<FinishedPart>]) -> Vec
 /// Values of a section that shares a palette, while they are counted.
 struct Count {
     histogram: Option<Histogram>,
-    blocks_left: usize,
+    blocks: usize,
+    /// Blocks that are merged.
+    merged: usize,
+    /// Blocks that came before their turn: sums of fractions depend on their order.
+    early: BTreeMap<usize, Histogram>,
 }
 
 impl Count {
     fn new(section: &Section<'_>) -> Self {
-        Self { histogram: None, blocks_left: section.block_count() }
+        Self { histogram: None, blocks: section.block_count(), merged: 0, early: BTreeMap::new() }
+    }
+
+    /// Adds the values of a block, and gives those of all blocks with the last one.
+    fn add(&mut self, block: usize, values: Histogram) -> Option<Histogram> {
+        self.early.insert(block, values);
+        while let Some(values) = self.early.remove(&self.merged) {
+            self.merged += 1;
+            match &mut self.histogram {
+                Some(histogram) => histogram.merge(&values),
+                None => self.histogram = Some(values),
+            }
+        }
+        if self.merged == self.blocks { self.histogram.take() } else { None }
     }
 }
 
@@ -258,46 +276,30 @@ impl<C: Fn(usize) + Sync> Emission<'_, C> {
         scratch: &mut Scratch,
     ) -> Result<(), EmitError> {
         self.read(section, block, scratch)?;
-        let mut stats = ErrorStats::default();
-        let mut bytes = section.source_bytes(block);
-        match section.encoding {
-            Encoding::Float16 { .. } => scratch.float16(),
-            Encoding::Groups { bits, group_rows, .. } => {
-                let group_elements = to_usize(group_rows.saturating_mul(section.source.columns));
-                stats = scratch.groups(group_elements, bits).map_err(|source| quantize_error(section, source))?;
-            }
-            Encoding::Shared { bits, .. } => {
-                if let Some(palette) = palette {
-                    scratch.assigned(palette, bits);
-                }
-                bytes -= bytes / 2;
-            }
-        }
-        self.write(section, section.part(block), &[&scratch.data, &scratch.palettes], stats)?;
-        self.context.progress.inc(bytes);
+        let stats = scratch.encode(section, palette).map_err(|source| quantize_error(section, source))?;
+        self.write(section, section.part(block), &scratch.parts(), stats)?;
+        let bytes = section.source_bytes(block);
+        // The other half is for counting.
+        self.context.progress.inc(if palette.is_some() { bytes - bytes / 2 } else { bytes });
         Ok(())
     }
 
     /// Counts the values of a block; the last one makes the palette.
     fn count(&self, index: usize, section: &Section<'_>, block: usize, scratch: &mut Scratch) -> Result<(), EmitError> {
-        let (Some(count), Encoding::Shared { bits, .. }) = (self.counts.get(index), section.encoding) else {
+        let (Some(count), Encoding::Shared { bits, method, .. }) = (self.counts.get(index), section.encoding) else {
             return Ok(());
         };
         let failed = |source| quantize_error(section, source);
         self.read(section, block, scratch)?;
-        let mut values = Histogram::new();
-        values.add(&scratch.weights).map_err(failed)?;
-        let mut count = count.lock().unwrap_or_else(PoisonError::into_inner);
-        count.histogram.get_or_insert_with(Histogram::new).merge(&values);
-        count.blocks_left = count.blocks_left.saturating_sub(1);
-        let complete = if count.blocks_left == 0 { count.histogram.take() } else { None };
-        drop(count);
+        let values = scratch.count(section).map_err(failed)?;
+        let complete = count.lock().unwrap_or_else(PoisonError::into_inner).add(block, values);
         if !self.is_finished(section.part(block)) {
             self.context.progress.inc(section.source_bytes(block) / 2);
         }
         let Some(histogram) = complete else { return Ok(()) };
-        let palette = histogram.palette(bits, Method::Fast).map_err(failed)?;
-        let stats = histogram.error(&palette.assigner());
+        let palette = histogram.palette(bits, method).map_err(failed)?;
+        // Scaled rows have errors that only their blocks know.
+        let stats = if section.has_scales() { ErrorStats::default() } else { histogram.error(&palette.assigner()) };
         let mut entries = Vec::new();
         append_little_endian(palette.entries(), &mut entries);
         if !self.is_finished(section.palette_part()) {

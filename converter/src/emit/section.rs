@@ -6,7 +6,9 @@
 use std::ops::Range;
 
 use anec_mil::DataType;
+use anec_quantize::Method;
 
+use crate::options::PaletteMethod;
 use crate::weight_file::{Job, Rows, WeightFile};
 
 /// Elements that one block aims at: 2 MiB of fp16, small enough for several in flight and large enough to amortize.
@@ -47,21 +49,36 @@ pub(super) enum Encoding {
     Groups {
         /// Bits per index.
         bits: u8,
+        /// How palettes are found.
+        method: Method,
         /// Rows that share a palette.
         group_rows: u64,
         /// Offset of the indices of the job.
         indices_at: u64,
         /// Offset of the palettes of the job.
         palettes_at: u64,
+        /// Offset of the scales of the rows of the job.
+        scales_at: Option<u64>,
     },
     /// One palette for the whole section.
     Shared {
         /// Bits per index.
         bits: u8,
+        /// How palettes are found.
+        method: Method,
         /// Offset of the indices of the job.
         indices_at: u64,
         /// Offset of the palette of the section.
         palette_at: u64,
+        /// Offset of the scales of the rows of the job.
+        scales_at: Option<u64>,
+    },
+    /// As int8 with a scale for each row.
+    Int8 {
+        /// Offset of the integers of the job.
+        data_at: u64,
+        /// Offset of the scales of the job.
+        scales_at: u64,
     },
 }
 
@@ -88,6 +105,23 @@ impl Section<'_> {
         matches!(self.encoding, Encoding::Shared { .. })
     }
 
+    /// Whether each row has a scale beside a palette.
+    pub(super) fn has_scales(&self) -> bool {
+        matches!(
+            self.encoding,
+            Encoding::Groups { scales_at: Some(_), .. } | Encoding::Shared { scales_at: Some(_), .. }
+        )
+    }
+
+    /// Bits of an integer or index, where the weights are quantized.
+    pub(super) fn bits(&self) -> Option<u8> {
+        match self.encoding {
+            Encoding::Float16 { .. } => None,
+            Encoding::Groups { bits, .. } | Encoding::Shared { bits, .. } => Some(bits),
+            Encoding::Int8 { .. } => Some(8),
+        }
+    }
+
     /// The rows of a block.
     pub(super) fn block(&self, block: usize) -> Range<u64> {
         let start = self.rows.start.saturating_add(block as u64 * self.rows_per_block);
@@ -104,22 +138,28 @@ impl Section<'_> {
         self.first_part + self.block_count()
     }
 
-    /// Where a part goes: the indices or weights, then the palettes, where there are some.
+    /// Where a part goes: the indices or weights, then the palettes, then the scales, where there are some.
     pub(super) fn places(&self, part: usize) -> Vec<Place> {
         let block = part.saturating_sub(self.first_part);
         let rows = self.block(block);
+        let scales = |at: u64| self.elements_of(&rows, 1, at, 8 * FLOAT16_BYTES);
         match self.encoding {
             Encoding::Float16 { at } => vec![self.elements(&rows, at, 8 * FLOAT16_BYTES)],
-            Encoding::Groups { bits, group_rows, indices_at, palettes_at } => {
+            Encoding::Groups { bits, group_rows, indices_at, palettes_at, scales_at, .. } => {
                 let palette =
                     |row: u64| palettes_at + (row - self.source.rows.start) / group_rows * palette_bytes(bits);
                 let palettes = Place { start: palette(rows.start), end: palette(rows.end) };
-                vec![self.elements(&rows, indices_at, u64::from(bits)), palettes]
+                let indices = self.elements(&rows, indices_at, u64::from(bits));
+                [indices, palettes].into_iter().chain(scales_at.map(scales)).collect()
             }
             Encoding::Shared { bits, palette_at, .. } if block == self.block_count() => {
                 vec![Place { start: palette_at, end: palette_at + palette_bytes(bits) }]
             }
-            Encoding::Shared { bits, indices_at, .. } => vec![self.elements(&rows, indices_at, u64::from(bits))],
+            Encoding::Shared { bits, indices_at, scales_at, .. } => {
+                let indices = self.elements(&rows, indices_at, u64::from(bits));
+                [indices].into_iter().chain(scales_at.map(scales)).collect()
+            }
+            Encoding::Int8 { data_at, scales_at } => vec![self.elements(&rows, data_at, 8), scales(scales_at)],
         }
     }
 
@@ -130,7 +170,11 @@ impl Section<'_> {
     }
 
     fn elements(&self, rows: &Range<u64>, at: u64, bits: u64) -> Place {
-        let byte = |row: u64| at + ((row - self.source.rows.start) * self.source.columns * bits).div_ceil(8);
+        self.elements_of(rows, self.source.columns, at, bits)
+    }
+
+    fn elements_of(&self, rows: &Range<u64>, columns: u64, at: u64, bits: u64) -> Place {
+        let byte = |row: u64| at + ((row - self.source.rows.start) * columns * bits).div_ceil(8);
         Place { start: byte(rows.start), end: byte(rows.end) }
     }
 }
@@ -168,8 +212,16 @@ fn cut(job: &Job) -> Vec<(&Rows, Range<u64>, u64, Encoding)> {
             let encoding = Encoding::Float16 { at: *at };
             vec![(rows, rows.rows.clone(), rows_per_block(rows.columns, DataType::Float16.bits(), 1), encoding)]
         }
-        Job::Palettized { rows, bits, group_rows, indices_at, palettes_at } => {
-            let (bits, indices_at, palettes_at) = (*bits, *indices_at, *palettes_at);
+        Job::Int8 { rows, data_at, scales_at } => {
+            let encoding = Encoding::Int8 { data_at: *data_at, scales_at: *scales_at };
+            vec![(rows, rows.rows.clone(), rows_per_block(rows.columns, DataType::Int8.bits(), 1), encoding)]
+        }
+        Job::Palettized { rows, bits, method, group_rows, indices_at, palettes_at, scales_at } => {
+            let (bits, indices_at, palettes_at, scales_at) = (*bits, *indices_at, *palettes_at, *scales_at);
+            let method = match method {
+                PaletteMethod::Fast => Method::Fast,
+                PaletteMethod::Exact => Method::Exact,
+            };
             let group_rows = (*group_rows).max(1);
             let width = u32::from(bits);
             let is_large = group_rows.saturating_mul(rows.columns) > BLOCK_ELEMENTS;
@@ -180,11 +232,16 @@ fn cut(job: &Job) -> Vec<(&Rows, Range<u64>, u64, Encoding)> {
                 let group = |group: u64| {
                     let start = rows.rows.start + group * group_rows;
                     let palette_at = palettes_at + group * palette_bytes(bits);
-                    (rows, start..start + group_rows, step, Encoding::Shared { bits, indices_at, palette_at })
+                    (
+                        rows,
+                        start..start + group_rows,
+                        step,
+                        Encoding::Shared { bits, method, indices_at, palette_at, scales_at },
+                    )
                 };
                 return (0..groups).map(group).collect();
             }
-            let encoding = Encoding::Groups { bits, group_rows, indices_at, palettes_at };
+            let encoding = Encoding::Groups { bits, method, group_rows, indices_at, palettes_at, scales_at };
             vec![(rows, rows.rows.clone(), rows_per_block(rows.columns, width, group_rows), encoding)]
         }
     }
@@ -217,7 +274,8 @@ mod tests {
     }
 
     fn palettized(rows: Rows, bits: u8, group_rows: u64) -> Job {
-        Job::Palettized { rows, bits, group_rows, indices_at: 128, palettes_at: 1 << 40 }
+        let method = PaletteMethod::Fast;
+        Job::Palettized { rows, bits, method, group_rows, indices_at: 128, palettes_at: 1 << 40, scales_at: None }
     }
 
     /// Every byte of the indices and palettes, in the order of the parts.

@@ -7,14 +7,14 @@ use anec_mil::{DataType, Dimension, Function, FunctionBuilder, TensorType};
 
 use super::{GraphError, OPSET};
 use crate::decoder_plan::{DecoderPlan, Part};
-use crate::options::Palette;
+use crate::options::Compression;
 use crate::weight_file::{Rows, StoredWeight, WeightFile};
 
 /// Builds the function.
 pub(crate) fn function(
     plan: &DecoderPlan,
     batch_size: u64,
-    palette: Option<Palette>,
+    compression: Option<Compression>,
     weights: &mut WeightFile,
 ) -> Result<Function, GraphError> {
     let mut ops = FunctionBuilder::new(OPSET);
@@ -23,10 +23,13 @@ pub(crate) fn function(
     let input_ids = ops.input("input_ids", ids_type);
     let (vocab_size, hidden_size) = (plan.vocab_size as u64, plan.hidden_size as u64);
     let rows = Rows { tensor: plan.tensor(Part::EmbedTokens).name, rows: 0..vocab_size, columns: hidden_size };
-    let table = match weights.weight(&rows, &[vocab_size, hidden_size], palette)? {
+    let table = match weights.weight(&rows, &[vocab_size, hidden_size], compression)? {
         StoredWeight::Plain(value) => ops.constant("embed_tokens_weight", value),
-        StoredWeight::Palettized { indices, lut } => {
+        StoredWeight::Palettized { indices, lut, .. } => {
             ops.lut_to_dense("embed_tokens_weight_palettized", indices, lut)?
+        }
+        StoredWeight::Int8 { data, scale } => {
+            ops.blockwise_shift_scale("embed_tokens_weight_quantized", data, scale, None)?
         }
     };
     let hidden_states = ops.gather("hidden_states", &table, &input_ids, 0)?;

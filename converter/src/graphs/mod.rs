@@ -12,7 +12,7 @@ use std::sync::Arc;
 use anec_mil::{BuildError, FunctionBuilder, Opset};
 
 use crate::decoder_plan::DecoderPlan;
-use crate::options::Palette;
+use crate::options::Compression;
 use crate::weight_file::{GroupSizeError, WeightFile};
 
 /// The operation set of every program.
@@ -54,8 +54,8 @@ pub(crate) struct ModelSettings<'a> {
     pub(crate) context_length: u64,
     /// Tokens of a prefill call.
     pub(crate) batch_size: u64,
-    /// Palette of the decoder layers.
-    pub(crate) ffn: Option<Palette>,
+    /// Storage of the decoder layers.
+    pub(crate) ffn: Option<Compression>,
     /// Tables.
     pub(crate) tables: &'a Tables,
 }

@@ -1,10 +1,10 @@
-//! A projection as a 1×1 convolution, its weight plain or palettized.
+//! A projection as a 1×1 convolution, its weight plain, palettized or int8.
 
 use anec_mil::Var;
 
 use crate::decoder_plan::{LayerWeight, Part};
 use crate::graphs::{Graph, GraphError};
-use crate::options::Palette;
+use crate::options::Compression;
 use crate::weight_file::{Rows, StoredWeight};
 
 /// A projection of the checkpoint.
@@ -13,8 +13,8 @@ pub(crate) struct Linear<'a> {
     pub(crate) rows: Rows,
     /// The bias tensor, if the layer has one, `[out_channels]`.
     pub(crate) bias: Option<&'a str>,
-    /// Palette of the weight.
-    pub(crate) palette: Option<Palette>,
+    /// Storage of the weight.
+    pub(crate) compression: Option<Compression>,
 }
 
 impl Graph<'_> {
@@ -26,17 +26,33 @@ impl Graph<'_> {
         let out_channels = linear.rows.rows.end - linear.rows.rows.start;
         let shape = [out_channels, linear.rows.columns, 1, 1];
         let weight_name = format!("{name}_weight");
-        let weight = match self.weights.weight(&linear.rows, &shape, linear.palette)? {
-            StoredWeight::Plain(value) => self.ops.constant(&weight_name, value),
-            StoredWeight::Palettized { indices, lut } => {
-                self.ops.lut_to_dense(&format!("{weight_name}_palettized"), indices, lut)?
+        let (weight, scale) = match self.weights.weight(&linear.rows, &shape, linear.compression)? {
+            StoredWeight::Plain(value) => (self.ops.constant(&weight_name, value), None),
+            StoredWeight::Palettized { indices, lut, scale } => {
+                (self.ops.lut_to_dense(&format!("{weight_name}_palettized"), indices, lut)?, scale)
+            }
+            StoredWeight::Int8 { data, scale } => {
+                let name = format!("{weight_name}_quantized");
+                (self.ops.blockwise_shift_scale(&name, data, scale, None)?, None)
             }
         };
-        let bias = linear.bias.map(|tensor| {
-            let value = self.weights.vector(tensor, &[out_channels]);
-            self.ops.constant(&format!("{name}_bias"), value)
-        });
-        Ok(self.ops.conv1x1(name, x, &weight, bias.as_ref())?)
+        let Some(scale) = scale else {
+            let bias = linear.bias.map(|tensor| self.bias(name, tensor, &[out_channels]));
+            return Ok(self.ops.conv1x1(name, x, &weight, bias.as_ref())?);
+        };
+        // Scales of fp16 weights stand behind the convolution: the Neural Engine's compiler aborts where a palettized weight
+        // is scaled itself.
+        let product = self.ops.conv1x1(&format!("{name}_unscaled"), x, &weight, None)?;
+        let scale = self.ops.constant(&format!("{name}_scale"), scale);
+        let Some(tensor) = linear.bias else { return Ok(self.ops.mul(name, &product, &scale)?) };
+        let scaled = self.ops.mul(&format!("{name}_scaled"), &product, &scale)?;
+        let bias = self.bias(name, tensor, &[1, out_channels, 1, 1]);
+        Ok(self.ops.add(name, &scaled, &bias)?)
+    }
+
+    fn bias(&mut self, name: &str, tensor: &str, shape: &[u64]) -> Var {
+        let value = self.weights.vector(tensor, shape);
+        self.ops.constant(&format!("{name}_bias"), value)
     }
 
     /// Applies a projection of a decoder layer.
@@ -52,7 +68,7 @@ impl Graph<'_> {
         let bias = bias.map(|bias| self.tensor_name(layer, bias));
         let name = format!("layers_{layer}_{}", weight.short_name());
         let rows = Rows { tensor: spec.name, rows: 0..out_channels, columns: in_channels };
-        self.linear(&name, x, &Linear { rows, bias: bias.as_deref(), palette: self.settings.ffn })
+        self.linear(&name, x, &Linear { rows, bias: bias.as_deref(), compression: self.settings.ffn })
     }
 
     /// The checkpoint's name of a tensor of a decoder layer.
