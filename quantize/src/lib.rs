@@ -29,6 +29,7 @@
 //! ```
 
 mod corridor;
+mod divide;
 mod exact;
 mod float;
 mod group;
@@ -37,6 +38,7 @@ mod linear;
 mod lloyd;
 mod pack;
 mod palette;
+mod paths;
 mod rows;
 mod start;
 mod stats;
@@ -136,9 +138,10 @@ fn solve(sums: &sums::PrefixSums, bits: u8, method: Method) -> Palette {
     let means = if sums.len() <= centers {
         sums.values.clone()
     } else {
+        let bounds = lloyd::bounds(sums, centers);
         match method {
-            Method::Fast => lloyd::centers(sums, centers),
-            Method::Exact => exact::centers(sums, centers),
+            Method::Fast => bounds.windows(2).map(|pair| sums.mean(pair[0], pair[1])).collect(),
+            Method::Exact => exact::centers(sums, &bounds),
         }
     };
     Palette::new(&means, centers)
@@ -176,5 +179,7 @@ fn check_rows(weights: &[f16], columns: usize) -> Result<(), QuantizeError> {
     check_finite(weights)
 }
 
+#[cfg(test)]
+mod optimum_tests;
 #[cfg(test)]
 mod tests;

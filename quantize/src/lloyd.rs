@@ -7,13 +7,13 @@ use crate::sums::PrefixSums;
 /// Iterations after which a start is taken as it is; convergence takes fewer by far.
 const MAX_ITERATIONS: usize = 1000;
 
-/// Means of the `centers` intervals that the values are split into; there must be more values than centers.
-pub(crate) fn centers(sums: &PrefixSums, centers: usize) -> Vec<f64> {
+/// Bounds of the `centers` intervals that the values are split into; there must be more values than centers.
+pub(crate) fn bounds(sums: &PrefixSums, centers: usize) -> Vec<usize> {
     let mut corridor = Corridor::default();
     let mut bounds = start::bounds(sums, centers, &mut corridor);
     iterate(sums, &mut bounds);
     move_entries(sums, &mut bounds);
-    bounds.windows(2).map(|pair| sums.mean(pair[0], pair[1])).collect()
+    bounds
 }
 
 /// Lloyd's algorithm until no bound moves.
