@@ -34,6 +34,7 @@ mod exact;
 mod float;
 mod group;
 mod histogram;
+mod kmeans;
 mod linear;
 mod lloyd;
 mod pack;
@@ -43,6 +44,7 @@ mod rows;
 mod start;
 mod stats;
 mod sums;
+mod vectors;
 
 use half::f16;
 
@@ -53,6 +55,7 @@ pub use pack::{pack, unpack};
 pub use palette::{Assigner, Palette};
 pub use rows::{AssignedRows, NormalizedRows, ScaledPalette, palettize_scaled_rows};
 pub use stats::ErrorStats;
+pub use vectors::{VectorLayout, VectorPalette, palettize_vectors};
 
 /// How the entries of a palette are found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,6 +93,22 @@ pub enum QuantizeError {
         weights: usize,
         /// The length of a row that was asked for.
         columns: usize,
+    },
+    /// Vectors that palettes do not have.
+    #[error("A palette cannot have vectors of {width}, expected 2 to 4")]
+    Width {
+        /// The width asked for.
+        width: usize,
+    },
+    /// Weights that cannot be cut into vectors.
+    #[error("{weights} weights are not whole vectors of {width} that are {inner} apart")]
+    Vectors {
+        /// Number of weights.
+        weights: usize,
+        /// The width asked for.
+        width: usize,
+        /// The distance of neighbours in a vector.
+        inner: usize,
     },
     /// Importance that no error can be weighed with.
     #[error("The importance of weight {position} is {value}, expected a finite number that is not negative")]
@@ -183,3 +202,5 @@ fn check_rows(weights: &[f16], columns: usize) -> Result<(), QuantizeError> {
 mod optimum_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod vector_tests;

@@ -8,7 +8,7 @@ use crate::sums::PrefixSums;
 use crate::{Method, divide, palettize_group};
 
 /// splitmix64.
-struct Numbers(u64);
+pub(crate) struct Numbers(pub(crate) u64);
 
 impl Numbers {
     fn below(&mut self, limit: u64) -> u64 {
@@ -24,7 +24,7 @@ impl Numbers {
         self.below(1 << 53) as f64 / (1_u64 << 53) as f64
     }
 
-    fn normal(&mut self) -> f64 {
+    pub(crate) fn normal(&mut self) -> f64 {
         (0..12).map(|_| self.uniform()).sum::<f64>() - 6.0
     }
 }
