@@ -15,6 +15,11 @@ impl Costs {
         Self { points: sums.mass.iter().zip(moments).map(|(mass, (first, second))| [*mass, *first, *second]).collect() }
     }
 
+    /// Of some bounds only: `start` and `end` count these.
+    pub(crate) fn at(sums: &PrefixSums, bounds: &[usize]) -> Self {
+        Self { points: bounds.iter().map(|at| [sums.mass[*at], sums.first[*at], sums.second[*at]]).collect() }
+    }
+
     /// Number of values.
     pub(crate) fn len(&self) -> usize {
         self.points.len() - 1
