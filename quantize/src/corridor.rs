@@ -1,8 +1,7 @@
 //! The best bounds among a few candidates for each.
 //!
-//! Every bound between two intervals has [`WIDTH`] candidates near where it stands; the best choice for all bounds together
-//! is found by dynamic programming over neighbouring bounds, `WIDTH²` interval costs each. Unlike a step of Lloyd's
-//! algorithm, bounds move together and over the hills between local optima.
+//! Every bound between two intervals has [`WIDTH`] candidates near where it stands. The best choice for all bounds together
+//! is found by dynamic programming over neighbouring bounds, at `WIDTH²` costs of intervals for each.
 
 use crate::sums::PrefixSums;
 
@@ -16,19 +15,6 @@ struct Layer {
     first: [f64; WIDTH],
     second: [f64; WIDTH],
     error: [f64; WIDTH],
-}
-
-/// Scratch memory and the result of the search.
-#[derive(Debug, Default)]
-pub(crate) struct Corridor {
-    layers: Vec<Layer>,
-    chosen: Vec<usize>,
-}
-
-impl std::fmt::Debug for Layer {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.error.fmt(formatter)
-    }
 }
 
 impl Layer {
@@ -60,38 +46,34 @@ fn cost(mass: f64, first: f64, second: f64) -> f64 {
     if mass > 0.0 { cost } else { f64::INFINITY }
 }
 
-impl Corridor {
-    /// Moves each inner bound to one of its candidates, so that the error is the least that candidates allow.
-    ///
-    /// `candidates[index]` belongs to `bounds[index + 1]`; the bounds must be strictly ascending for some choice of them.
-    /// Gives the chosen candidate of each.
-    pub(crate) fn search(&mut self, sums: &PrefixSums, candidates: &[[usize; WIDTH]]) -> &[usize] {
-        let origin = Layer { error: [0.0; WIDTH], ..Layer::at(sums, &[0; WIDTH]) };
-        self.layers.clear();
-        for candidates in candidates {
-            let mut layer = Layer::at(sums, candidates);
-            match self.layers.last() {
-                None => layer.relax(&origin, 0),
-                Some(before) => (0..WIDTH).for_each(|from| layer.relax(before, from)),
-            }
-            self.layers.push(layer);
+/// Chooses one of its candidates for each inner bound, so that the error is the least that candidates allow.
+///
+/// Some choice must be strictly ascending.
+pub(crate) fn search(sums: &PrefixSums, candidates: &[[usize; WIDTH]]) -> Vec<usize> {
+    let origin = Layer { error: [0.0; WIDTH], ..Layer::at(sums, &[0; WIDTH]) };
+    let mut layers: Vec<Layer> = Vec::with_capacity(candidates.len());
+    for candidates in candidates {
+        let mut layer = Layer::at(sums, candidates);
+        match layers.last() {
+            None => layer.relax(&origin, 0),
+            Some(before) => (0..WIDTH).for_each(|from| layer.relax(before, from)),
         }
-        self.chosen.clear();
-        let end = sums.len();
-        let (mut mass, mut first, mut second) = (sums.mass[end], sums.first[end], sums.second[end]);
-        for layer in self.layers.iter().rev() {
-            let (mut best, mut at) = (f64::INFINITY, 0);
-            for from in 0..WIDTH {
-                let total = layer.error[from]
-                    + cost(mass - layer.mass[from], first - layer.first[from], second - layer.second[from]);
-                if total < best {
-                    (best, at) = (total, from);
-                }
-            }
-            self.chosen.push(at);
-            (mass, first, second) = (layer.mass[at], layer.first[at], layer.second[at]);
-        }
-        self.chosen.reverse();
-        &self.chosen
+        layers.push(layer);
     }
+    let end = sums.len();
+    let (mut mass, mut first, mut second) = (sums.mass[end], sums.first[end], sums.second[end]);
+    let mut chosen = Vec::with_capacity(candidates.len());
+    for (layer, candidates) in layers.iter().zip(candidates).rev() {
+        let (mut best, mut at) = (f64::INFINITY, 0);
+        for from in 0..WIDTH {
+            let last = cost(mass - layer.mass[from], first - layer.first[from], second - layer.second[from]);
+            if layer.error[from] + last < best {
+                (best, at) = (layer.error[from] + last, from);
+            }
+        }
+        chosen.push(candidates[at]);
+        (mass, first, second) = (layer.mass[at], layer.first[at], layer.second[at]);
+    }
+    chosen.reverse();
+    chosen
 }

@@ -7,6 +7,9 @@ use crate::palette::IndexTable;
 use crate::sums::PrefixSums;
 use crate::{ErrorStats, Histogram, Method, Palette, QuantizeError, check_bits, check_finite, solve};
 
+/// Keys that are skipped at once where none of them occurs: many do not, near zero.
+const BLOCK: usize = 16;
+
 /// A palette and the error of a group that uses it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GroupPalette {
@@ -122,16 +125,20 @@ impl Palettizer {
         }
         // Keys beyond the largest magnitude are not swept.
         let largest = largest_magnitude(weights).to_bits();
-        let swept = ZERO_KEY - largest..=ZERO_KEY + largest;
-        let start = usize::from(*swept.start());
-        let counts = self.counts.get_mut(start..=usize::from(*swept.end())).unwrap_or_default();
+        let (start, end) = (usize::from(ZERO_KEY - largest), usize::from(ZERO_KEY + largest));
+        let counts = self.counts.get_mut(start..=end).unwrap_or_default();
         let mut length = 0;
-        for (key, count) in swept.zip(counts.iter()) {
-            // Written always and kept where it occurs: a branch would be mispredicted half of the time.
-            if let Some(slot) = self.keys.get_mut(length) {
-                *slot = key;
+        for (block, counts) in counts.chunks(BLOCK).enumerate() {
+            if counts.iter().fold(0, |any, count| any | count) == 0 {
+                continue;
             }
-            length += usize::from(*count > 0);
+            for (key, count) in (ZERO_KEY - largest..).skip(block * BLOCK).zip(counts) {
+                // Written always and kept where it occurs: a branch would be mispredicted half of the time.
+                if let Some(slot) = self.keys.get_mut(length) {
+                    *slot = key;
+                }
+                length += usize::from(*count > 0);
+            }
         }
         let keys = self.keys.get(..length).unwrap_or_default();
         self.sums.replace(keys, |key| counts.get(usize::from(key) - start).map_or(0.0, |count| f64::from(*count)));

@@ -29,18 +29,22 @@
 //! ```
 
 mod corridor;
+mod divide;
 mod exact;
 mod float;
 mod group;
 mod histogram;
+mod kmeans;
 mod linear;
 mod lloyd;
 mod pack;
 mod palette;
+mod paths;
 mod rows;
 mod start;
 mod stats;
 mod sums;
+mod vectors;
 
 use half::f16;
 
@@ -51,6 +55,7 @@ pub use pack::{pack, unpack};
 pub use palette::{Assigner, Palette};
 pub use rows::{AssignedRows, NormalizedRows, ScaledPalette, palettize_scaled_rows};
 pub use stats::ErrorStats;
+pub use vectors::{VectorLayout, VectorPalette, palettize_vectors};
 
 /// How the entries of a palette are found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +93,22 @@ pub enum QuantizeError {
         weights: usize,
         /// The length of a row that was asked for.
         columns: usize,
+    },
+    /// Vectors that palettes do not have.
+    #[error("A palette cannot have vectors of {width}, expected 2 to 4")]
+    Width {
+        /// The width asked for.
+        width: usize,
+    },
+    /// Weights that cannot be cut into vectors.
+    #[error("{weights} weights are not whole vectors of {width} that are {inner} apart")]
+    Vectors {
+        /// Number of weights.
+        weights: usize,
+        /// The width asked for.
+        width: usize,
+        /// The distance of neighbours in a vector.
+        inner: usize,
     },
     /// Importance that no error can be weighed with.
     #[error("The importance of weight {position} is {value}, expected a finite number that is not negative")]
@@ -136,9 +157,10 @@ fn solve(sums: &sums::PrefixSums, bits: u8, method: Method) -> Palette {
     let means = if sums.len() <= centers {
         sums.values.clone()
     } else {
+        let bounds = lloyd::bounds(sums, centers);
         match method {
-            Method::Fast => lloyd::centers(sums, centers),
-            Method::Exact => exact::centers(sums, centers),
+            Method::Fast => bounds.windows(2).map(|pair| sums.mean(pair[0], pair[1])).collect(),
+            Method::Exact => exact::centers(sums, &bounds),
         }
     };
     Palette::new(&means, centers)
@@ -177,4 +199,8 @@ fn check_rows(weights: &[f16], columns: usize) -> Result<(), QuantizeError> {
 }
 
 #[cfg(test)]
+mod optimum_tests;
+#[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod vector_tests;

@@ -1,14 +1,16 @@
 //! Where Lloyd's algorithm starts: the best bounds on a grid that is as dense as the levels of a good quantizer.
 //!
 //! A quantizer of many levels has the least error where the density of its levels is proportional to the cube root of the
-//! density of the values (Panter and Dite 1951). A grid with that density, several lines for each interval, is where
-//! bounds are looked for; then they move between the lines beside them.
+//! density of the values (Panter and Dite 1951). On a grid with that density, several lines for each interval, the global
+//! optimum is cheap; then each bound moves between the lines beside its own.
 
-use crate::corridor::{Corridor, WIDTH};
+use crate::corridor::{self, WIDTH};
+use crate::exact;
+use crate::paths::Costs;
 use crate::sums::PrefixSums;
 
-/// Grid lines per interval: the candidates of a bound span two intervals.
-const LINES: usize = WIDTH / 2;
+/// Grid lines per interval.
+const LINES: usize = 8;
 
 /// Runs of values per interval of which the density is taken.
 const RUNS: usize = 16;
@@ -16,48 +18,20 @@ const RUNS: usize = 16;
 /// The fewest runs.
 const MIN_RUNS: usize = 256;
 
-/// The most searches on the grid; bounds that start far from where they belong move half an interval with each.
-const MAX_SEARCHES: usize = 8;
+/// More lines, this many values from the least and from the largest: few values of a heavy tail may be worth an interval.
+const DISTANCES_FROM_ENDS: [usize; 15] = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192];
 
 /// How often the shares of single runs are limited: each time the sum of all falls, and the limit with it.
 const LIMITS: usize = 3;
 
 /// Bounds of intervals: interval `i` is `bounds[i]..bounds[i + 1]`; none is empty. There are more values than intervals.
-pub(crate) fn bounds(sums: &PrefixSums, centers: usize, corridor: &mut Corridor) -> Vec<usize> {
+pub(crate) fn bounds(sums: &PrefixSums, centers: usize) -> Vec<usize> {
     let grid = grid(sums, centers);
-    let lines = lines_of_bounds(sums, &grid, centers, corridor);
-    let candidates: Vec<_> = lines.iter().map(|line| between(grid[line - 1], grid[*line], grid[line + 1])).collect();
-    let chosen = corridor.search(sums, &candidates);
-    let inner = candidates.iter().zip(chosen).map(|(candidates, chosen)| candidates[*chosen]);
-    std::iter::once(0).chain(inner).chain([sums.len()]).collect()
-}
-
-/// The grid line of each inner bound.
-fn lines_of_bounds(sums: &PrefixSums, grid: &[usize], centers: usize, corridor: &mut Corridor) -> Vec<usize> {
-    let last = grid.len() - 2;
-    // On the ideal grid, levels are equally far apart.
-    let mut lines: Vec<usize> = (1..centers).map(|center| center * (last + 1) / centers).collect();
-    for _ in 0..MAX_SEARCHES {
-        let highest_start = (last + 1).saturating_sub(WIDTH).max(1);
-        let starts: Vec<usize> =
-            lines.iter().map(|line| line.saturating_sub(WIDTH / 2).clamp(1, highest_start)).collect();
-        let line_at = |start: &usize, offset: usize| (start + offset).min(last);
-        let candidates: Vec<[usize; WIDTH]> =
-            starts.iter().map(|start| std::array::from_fn(|offset| grid[line_at(start, offset)])).collect();
-        let chosen = corridor.search(sums, &candidates);
-        let mut settled = true;
-        for ((line, start), chosen) in lines.iter_mut().zip(&starts).zip(chosen) {
-            let next = line_at(start, *chosen);
-            // Beyond the edge of its candidates, a bound may find a better place.
-            let at_edge = (*chosen == 0 && *start > 1) || (*chosen == WIDTH - 1 && *start < highest_start);
-            settled &= !at_edge || next == *line;
-            *line = next;
-        }
-        if settled {
-            break;
-        }
-    }
-    lines
+    let equal: Vec<usize> = (0..=centers).map(|center| center * (grid.len() - 1) / centers).collect();
+    let lines = exact::by_penalty(&Costs::at(sums, &grid), &equal).unwrap_or(equal);
+    let candidates: Vec<_> =
+        lines[1..centers].iter().map(|line| between(grid[line - 1], grid[*line], grid[line + 1])).collect();
+    std::iter::once(0).chain(corridor::search(sums, &candidates)).chain([sums.len()]).collect()
 }
 
 /// Candidates from above `low` to below `high`, with `middle` among them.
@@ -102,13 +76,31 @@ fn grid(sums: &PrefixSums, centers: usize) -> Vec<usize> {
     }
     grid.push(count);
     make_ascending(&mut grid);
+    for distance in DISTANCES_FROM_ENDS.into_iter().take_while(|distance| 2 * distance < count) {
+        grid.extend([distance, count - distance]);
+    }
+    grid.sort_unstable();
+    grid.dedup();
     grid
 }
 
 /// The share of levels that some values get: the cube root of their density, times their width.
 fn share(sums: &PrefixSums, start: usize, end: usize) -> f64 {
     let width = sums.values[end.min(sums.len() - 1)] - sums.values[start];
-    (sums.mass(start, end) * width * width).cbrt()
+    cube_root(sums.mass(start, end) * width * width)
+}
+
+/// To a part in a thousand, for numbers that are not negative: only proportions matter.
+fn cube_root(number: f64) -> f64 {
+    /// Two thirds of the exponent bias, less what makes the error of the first guess even.
+    const GUESS: u64 = 0x2a9f_7893_0000_0000;
+    if number <= f64::MIN_POSITIVE {
+        return 0.0;
+    }
+    let guess = f64::from_bits(number.to_bits() / 3 + GUESS);
+    let cube = guess * guess * guess;
+    // A step of Halley's method.
+    guess * ((cube + 2.0 * number) / (2.0 * cube + number))
 }
 
 #[expect(
@@ -129,5 +121,19 @@ fn make_ascending(indices: &mut [usize]) {
     }
     for index in (1..last).rev() {
         indices[index] = indices[index].min(indices[index + 1] - 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cube_roots_are_close_for_all_magnitudes() {
+        for exponent in -300..300 {
+            let number = 1.37 * 10_f64.powi(exponent);
+            assert!((cube_root(number) / number.cbrt() - 1.0).abs() < 1e-3, "{number}");
+        }
+        assert!(cube_root(0.0).abs() < f64::MIN_POSITIVE);
     }
 }

@@ -1,5 +1,4 @@
 #![expect(clippy::float_cmp, reason = "errors that must be exactly zero, and entries that must be exactly nearest")]
-#![expect(clippy::cast_precision_loss, reason = "small counts")]
 
 use half::f16;
 use proptest::prelude::*;
@@ -21,37 +20,6 @@ fn gaussian(count: usize, seed: u64) -> Vec<f16> {
 
 fn noise(weights: &[f16], bits: u8, method: Method) -> f64 {
     palettize_group(weights, bits, method).expect("finite weights").stats.noise
-}
-
-/// The least error over all ways to split the sorted weights, by the plain recurrence.
-fn brute_force(weights: &[f16], centers: usize) -> f64 {
-    let mut sorted: Vec<f64> = weights.iter().map(|weight| weight.to_f64()).collect();
-    sorted.sort_by(f64::total_cmp);
-    let cost = |start: usize, end: usize| {
-        let part = &sorted[start..end];
-        let mean = part.iter().sum::<f64>() / part.len() as f64;
-        part.iter().map(|value| (value - mean).powi(2)).sum::<f64>()
-    };
-    let mut best: Vec<f64> = (0..=sorted.len()).map(|end| if end == 0 { 0.0 } else { cost(0, end) }).collect();
-    for _ in 1..centers {
-        best = (0..=sorted.len())
-            .map(|end| (0..end).map(|start| best[start] + cost(start, end)).fold(best[end], f64::min))
-            .collect();
-    }
-    best[sorted.len()]
-}
-
-#[test]
-fn exact_is_the_optimum_of_brute_force() {
-    for seed in 0..20 {
-        let weights = gaussian(60, seed);
-        for (bits, centers) in [(1, 2), (2, 4), (3, 8)] {
-            let optimum = brute_force(&weights, centers);
-            let found = noise(&weights, bits, Method::Exact);
-            // Entries are rounded to fp16 after the optimum is found.
-            assert!((found - optimum).abs() <= 1e-3 * optimum + 1e-12, "{found} against {optimum}");
-        }
-    }
 }
 
 #[test]
