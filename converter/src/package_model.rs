@@ -8,7 +8,7 @@ use anec_mil::package::{
 };
 
 use crate::graphs::{OPSET, chunk};
-use crate::options::{Options, Runtime};
+use crate::options::{Compression, Options, Runtime};
 use crate::planner::{ConversionPlan, FilePlan, FileRole};
 
 /// Who wrote the package.
