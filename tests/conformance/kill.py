@@ -2,8 +2,8 @@
 
     python kill.py ANEC CHECKPOINT [--kills N] [--seed N] [-- OPTION...]
 
-Each round starts a conversion, kills it with SIGKILL after a random time, perhaps kills the resumed one too, and lets the
-last one finish. Moments are spread over the time that an undisturbed conversion takes.
+Each round starts a conversion, kills it with SIGKILL after a random time, perhaps kills the resumed one too, and lets
+the last one finish. Moments are spread over the time that an undisturbed conversion takes.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Palettizes the same weights with coremltools and with `anec-quantize`, and prints ratios.
 
-    .venv/bin/python tests/conformance/palettize_compare.py [--quick] [--binary target/release/examples/palettize_file]
+    .venv/bin/python tests/conformance/palettize_compare.py [--quick] [--binary EXAMPLE]
 
-Each measurement is a process of its own with one thread. Time is processor time of the palettization alone; the library's
-includes packing. Memory is how far the peak of the process rises above what it held before, weights included. Errors are
+Each measurement is a process of its own with one thread. Time is processor time of the palettization alone; that of the
+library includes packing. Memory is how far the peak of the process rises above what it held before, weights included. Errors are
 computed here for both, in float64, from the weights that the stored palettes stand for.
 
 Columns, where "x" is a ratio: how many times less time and memory the library takes, its squared error over that of
@@ -149,7 +149,9 @@ def library(case: Case, method: str, binary: Path, directory: Path) -> Measureme
 
 def run(command: list[str]) -> str:
     """The output of a command with one thread."""
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env={**os.environ, **ONE_THREAD}).stdout
+    return subprocess.run(
+        command, check=True, stdout=subprocess.PIPE, text=True, env={**os.environ, **ONE_THREAD}
+    ).stdout
 
 
 def compare(case: Case, binary: Path) -> list[str]:
