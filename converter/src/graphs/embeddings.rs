@@ -22,7 +22,7 @@ pub(crate) fn function(
     let ids_type = TensorType { dtype: DataType::Int32, shape: vec![Dimension::Fixed(1), tokens] };
     let input_ids = ops.input("input_ids", ids_type);
     let (vocab_size, hidden_size) = (plan.vocab_size as u64, plan.hidden_size as u64);
-    let rows = Rows { tensor: plan.tensor(Part::EmbedTokens).name, rows: 0..vocab_size, columns: hidden_size };
+    let rows = Rows { tensor: plan.tensor(Part::EmbedTokens).name, rows: 0..vocab_size, first_column: 0, columns: hidden_size };
     let table = match weights.weight(&rows, &[vocab_size, hidden_size], palette)? {
         StoredWeight::Plain(value) => ops.constant("embed_tokens_weight", value),
         StoredWeight::Palettized { indices, lut } => {

@@ -41,7 +41,7 @@ pub(crate) fn function(
     let mut indices = Vec::new();
     let mut values = Vec::new();
     for (number, rows) in (1..).zip(&head.parts) {
-        let rows = Rows { tensor: tensor.clone(), rows: rows.clone(), columns };
+        let rows = Rows { tensor: tensor.clone(), rows: rows.clone(), first_column: 0, columns };
         let linear = Linear { rows, bias: None, palette: head.palette };
         let logits = graph.linear(&format!("lm_head_{number}"), &x, &linear)?;
         if head.argmax {

@@ -51,7 +51,7 @@ impl Graph<'_> {
         let [out_channels, in_channels] = [0, 1].map(|axis| spec.shape.get(axis).copied().unwrap_or(1) as u64);
         let bias = bias.map(|bias| self.tensor_name(layer, bias));
         let name = format!("layers_{layer}_{}", weight.short_name());
-        let rows = Rows { tensor: spec.name, rows: 0..out_channels, columns: in_channels };
+        let rows = Rows { tensor: spec.name, rows: 0..out_channels, first_column: 0, columns: in_channels };
         self.linear(&name, x, &Linear { rows, bias: bias.as_deref(), palette: self.settings.ffn })
     }
 
