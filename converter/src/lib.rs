@@ -8,6 +8,7 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod console;
+mod conv_split;
 pub mod conversion;
 pub mod decoder_plan;
 pub mod emit;

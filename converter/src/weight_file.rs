@@ -91,6 +91,20 @@ pub(crate) enum StoredWeight {
     },
 }
 
+impl StoredWeight {
+    /// Bytes of its blobs.
+    fn bytes(&self) -> u64 {
+        let size = |value: &Value| {
+            let ty = value.ty.as_tensor();
+            ty.map_or(0, |ty| (ty.element_count().unwrap_or(0) * u64::from(ty.dtype.bits())).div_ceil(8))
+        };
+        match self {
+            Self::Plain(value) => size(value),
+            Self::Palettized { indices, lut } => size(indices) + size(lut),
+        }
+    }
+}
+
 /// A group size that cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("Cannot palettize `{tensor}`: group size {group_size} does not divide its {channels} output channels")]
@@ -190,6 +204,21 @@ impl WeightFile {
     /// Bytes of the finished file.
     pub(crate) fn size(&self) -> u64 {
         self.layout.total_size()
+    }
+
+    /// Bytes of the weights that come from the checkpoint.
+    pub(crate) fn checkpoint_bytes(&self) -> u64 {
+        let stored = self.known.iter().filter(|(key, _)| matches!(key, Key::Rows { .. }));
+        stored.map(|(_, weight)| weight.bytes()).sum()
+    }
+
+    /// Bytes of each table that does not come from the checkpoint.
+    pub(crate) fn table_bytes(&self) -> BTreeMap<String, u64> {
+        let named = |(key, weight): (&Key, &StoredWeight)| match key {
+            Key::Generated(name) => Some((name.clone(), weight.bytes())),
+            Key::Rows { .. } => None,
+        };
+        self.known.iter().filter_map(named).collect()
     }
 
     /// Where each blob goes, in file order.

@@ -3,13 +3,16 @@
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
+use anec_mil::rules::Chip;
 use clap::Args;
 
 use crate::arch::{self, ArchChoice};
 use crate::checkpoint::Checkpoint;
 use crate::console::{Console, Failure};
 use crate::decoder_plan::WeightMap;
-use crate::options::{ByteSize, Count, GroupSize, LutBits, Options, Palette, Runtime, Target};
+use crate::options::{
+    ByteSize, ConvSplits, Count, Functions, GroupSize, KvWrite, LutBits, Options, Palette, Runtime, Target,
+};
 use crate::planner::ConversionPlan;
 
 /// Which model, and how to convert it.
@@ -65,7 +68,29 @@ pub struct ModelArguments {
     #[arg(long, value_name = "TOKENS", default_value = "64")]
     pub batch_size: NonZeroU32,
 
-    /// System that the packages are for; sets the limit on the size of a weight file.
+    /// Functions of the chunks: `infer,prefill`, or `single` for one of --query-length rows that takes half the memory
+    /// on the device.
+    #[arg(long, value_name = "infer,prefill|single", default_value = "infer,prefill")]
+    pub functions: Functions,
+
+    /// Rows of a single function.
+    #[arg(long, value_name = "TOKENS", default_value = "16")]
+    pub query_length: NonZeroU32,
+
+    /// How the KV cache is written: `slice` moves only what is new, `mask` does without slices at a position.
+    #[arg(long, value_enum, default_value_t)]
+    pub kv: KvWrite,
+
+    /// Chip that the packages are for, such as m4-pro; `generic` is safe on all.
+    #[arg(long, value_name = "CHIP", default_value = "generic")]
+    pub chip: Chip,
+
+    /// Split convolutions along their input channels where the chip reads the whole weight slowly.
+    #[arg(long, value_enum, default_value_t)]
+    pub conv_splits: ConvSplits,
+
+    /// System that the packages are for; sets the limit on the size of a weight file. `macos15-gpu` is for the GPU of a
+    /// Mac and splits nothing.
     #[arg(long, value_enum, default_value_t = Target::Ios18)]
     pub target: Target,
 
@@ -111,7 +136,14 @@ impl ModelArguments {
             chunks: self.chunks,
             lm_head_splits: self.lm_head_splits,
             context_length: self.context_length,
-            batch_size: self.batch_size.get(),
+            batch_size: match self.functions {
+                Functions::InferPrefill => self.batch_size.get(),
+                Functions::Single => self.query_length.get(),
+            },
+            functions: self.functions,
+            kv_write: self.kv,
+            conv_splits: self.conv_splits,
+            chip: self.chip,
             argmax: self.argmax,
             target: self.target,
             size_limit: self.size_limit,

@@ -2,6 +2,7 @@
 
 use super::decl::{Effect, OpDecl, Results, pending};
 use super::elementwise::{NUMBER_X_Y, compare_x_y};
+use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::evaluate::Evaluate;
 use crate::opset::Opset;
 
@@ -16,3 +17,10 @@ pub static DECL: OpDecl = OpDecl {
     infer: compare_x_y,
     evaluate: Evaluate::Computes(pending),
 };
+
+impl FunctionBuilder {
+    /// Tells where `x` equals `y`.
+    pub fn equal(&mut self, name: &str, x: &Var, y: &Var) -> Result<Var, BuildError> {
+        self.call(&DECL, name).operand("x", x).operand("y", y).single()
+    }
+}

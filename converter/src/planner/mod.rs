@@ -1,6 +1,11 @@
 //! Decides what files a conversion writes, and builds their programs: everything but the weights themselves.
 //!
-//! Programs are built while planning because they are cheap, and because only then the sizes are exact.
+//! Programs are built while planning because they are cheap, and because only then the sizes are exact. Planning reads no
+//! weight: a [`DecoderPlan`] is enough.
+
+mod chunks;
+mod decision;
+mod error;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -8,13 +13,17 @@ use std::sync::Arc;
 use anec_mil::passes;
 use anec_mil::{Function, Program};
 
+pub use self::decision::{Decision, Topic};
+pub use self::error::PlanError;
+
+use crate::conv_split::ConvSplitter;
 use crate::decoder_plan::DecoderPlan;
-use crate::error::Hint;
+use crate::graphs::chunk::ChunkFunction;
 use crate::graphs::lm_head::HeadSettings;
-use crate::graphs::{GraphError, ModelSettings, Tables, chunk, embeddings, lm_head};
+use crate::graphs::{ModelSettings, Tables, chunk, embeddings, lm_head};
 use crate::head_split::{self, HeadSplit};
 use crate::names::Names;
-use crate::options::{ByteSize, Count, Options};
+use crate::options::{ByteSize, Count, Functions, Options, Runtime};
 use crate::weight_file::WeightFile;
 
 /// A conversion, decided: `anec plan` prints it, emission carries it out.
@@ -27,6 +36,8 @@ pub struct ConversionPlan {
     pub files: Vec<FilePlan>,
     /// How the vocabulary is split.
     pub head: HeadSplit,
+    /// What was decided, and why.
+    pub decisions: Vec<Decision>,
     /// What the user should know before shipping the result.
     pub warnings: Vec<String>,
     pub(crate) names: Names,
@@ -62,81 +73,93 @@ pub enum FileRole {
     LmHead,
 }
 
-/// A conversion that cannot be planned.
-#[derive(Debug, thiserror::Error)]
-pub enum PlanError {
-    /// A graph cannot be built.
-    #[error(transparent)]
-    Graph(#[from] GraphError),
-    /// The graph code or a pass made an invalid program.
-    #[error("Cannot prepare `{stem}`")]
-    Pass {
-        /// The package.
-        stem: String,
-        /// The pass and what it left.
-        #[source]
-        source: passes::PassError,
-    },
-    /// A weight file over the limit.
-    #[error("Cannot fit `{stem}` in one weight file: it has {found} of weights, the limit is {limit}")]
-    TooLarge {
-        /// The package.
-        stem: String,
-        /// Its size.
-        found: ByteSize,
-        /// The limit.
-        limit: ByteSize,
-        /// What to do.
-        hint: String,
-    },
-    /// An option that does not fit the model.
-    #[error("Cannot use `{option} {value}`: {expected}")]
-    Option {
-        /// The option.
-        option: &'static str,
-        /// Its value.
-        value: String,
-        /// What would be accepted.
-        expected: String,
-    },
-}
-
-impl Hint for PlanError {
-    fn hint(&self) -> Option<String> {
-        match self {
-            Self::Graph(error) => error.hint(),
-            Self::Pass { .. } => {
-                Some("this is a bug in anec; please report it with the model's config.json".to_owned())
-            }
-            Self::TooLarge { hint, .. } => Some(hint.clone()),
-            Self::Option { .. } => None,
-        }
-    }
-}
-
 impl ConversionPlan {
     /// Plans the conversion of a model.
     ///
     /// # Errors
     /// Options that do not fit the model, a weight file over the limit, or a group size that does not divide a weight.
+    ///
+    /// # Example
+    /// ```
+    /// use anec_converter::arch::{self, ArchChoice};
+    /// use anec_converter::options::Options;
+    /// use anec_converter::planner::ConversionPlan;
+    ///
+    /// let config = serde_json::json!({
+    ///     "model_type": "llama", "vocab_size": 128, "hidden_size": 64, "intermediate_size": 96,
+    ///     "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
+    /// });
+    /// let decoder = arch::plan(ArchChoice::Auto, config.as_object().unwrap(), &[])?;
+    /// let plan = ConversionPlan::new(decoder, Options::default())?;
+    /// assert_eq!(plan.files.len(), 3);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn new(decoder: DecoderPlan, options: Options) -> Result<Self, PlanError> {
+        let longest = options.context_length;
+        Self::with_tables(decoder, options, longest, None)
+    }
+
+    /// Plans one set of packages for each context length, the longest first. All sets have the same weight files.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn for_context_lengths(
+        decoder: &DecoderPlan,
+        options: &Options,
+        context_lengths: &[u32],
+    ) -> Result<Vec<Self>, PlanError> {
+        let mut lengths = context_lengths.to_vec();
+        lengths.sort_unstable_by(|a, b| b.cmp(a));
+        lengths.dedup();
+        let mut plans: Vec<Self> = Vec::with_capacity(lengths.len());
+        for context_length in &lengths {
+            let longest = plans.first().map_or(*context_length, |plan| plan.options.context_length);
+            let options = Options { context_length: *context_length, ..options.clone() };
+            let plan = Self::with_tables(decoder.clone(), options, longest, plans.first())?;
+            plans.push(plan);
+        }
+        Ok(plans)
+    }
+
+    /// Plans with tables for `longest` positions, over the weight files of another plan if there is one.
+    fn with_tables(
+        decoder: DecoderPlan,
+        options: Options,
+        longest: u32,
+        shared: Option<&Self>,
+    ) -> Result<Self, PlanError> {
         check_options(&decoder, &options)?;
         let names = Names::new(&decoder, &options);
-        let rope = decoder.rope.tables(options.context_length as usize);
-        let tables = Tables { rope_cos: bytes(&rope.cos), rope_sin: bytes(&rope.sin) };
+        let rope = decoder.rope.tables(longest as usize);
+        let positions = u64::from(longest);
+        let tables = Tables { rope_cos: bytes(&rope.cos), rope_sin: bytes(&rope.sin), positions };
         let settings = ModelSettings {
             plan: &decoder,
             context_length: u64::from(options.context_length),
             batch_size: u64::from(options.batch_size),
+            functions: options.functions,
+            kv_write: options.kv_write,
+            splitter: ConvSplitter::new(&options),
             ffn: options.ffn,
             tables: &tables,
         };
-        let mut files = vec![embeddings_file(&settings, &options, &names)?];
-        files.extend(chunk_files(&settings, &options, &names)?);
+        let ranges = match shared {
+            None => chunks::ranges(&settings, &options)?,
+            Some(shared) => shared.files.iter().filter_map(FilePlan::layers).collect(),
+        };
+        let mut weights = shared.into_iter().flat_map(|shared| &shared.files).map(|file| file.weights.clone());
+        let mut next_weights = || weights.next().unwrap_or_default();
+        let mut files = vec![embeddings_file(&settings, &options, &names, next_weights())?];
+        for (index, layers) in ranges.iter().enumerate() {
+            let role = FileRole::Chunk { index, count: ranges.len(), layers: layers.clone() };
+            files.push(chunk_file(&settings, &options, &names, role, next_weights())?);
+        }
         let head = head_split::split(&decoder, &options)?;
-        files.push(head_file(&settings, &options, &names, &head)?);
+        files.push(head_file(&settings, &options, &names, &head, next_weights())?);
         let warnings = warnings(&decoder, &options, &files, &head);
-        Ok(Self { decoder, options, files, head, warnings, names })
+        let mut plan = Self { decoder, options, files, head, decisions: Vec::new(), warnings, names };
+        plan.decisions = decision::decisions(&plan, longest);
+        Ok(plan)
     }
 
     /// Bytes of all weight files.
@@ -163,6 +186,24 @@ impl FilePlan {
         Ok(Self { stem, role, weight_bytes: weights.size(), program, weights })
     }
 
+    /// The layers of a chunk.
+    fn layers(&self) -> Option<Range<usize>> {
+        match &self.role {
+            FileRole::Chunk { layers, .. } => Some(layers.clone()),
+            FileRole::Embeddings | FileRole::LmHead => None,
+        }
+    }
+
+    /// Bytes of its weights that come from the checkpoint, tables not counted.
+    pub fn checkpoint_bytes(&self) -> u64 {
+        self.weights.checkpoint_bytes()
+    }
+
+    /// Its program.
+    pub fn program(&self) -> &Program {
+        &self.program
+    }
+
     /// Names of its functions, sorted.
     pub fn functions(&self) -> impl Iterator<Item = &str> {
         self.program.functions.keys().map(String::as_str)
@@ -181,9 +222,19 @@ fn bytes(table: &[half::f16]) -> Arc<[u8]> {
 fn check_options(decoder: &DecoderPlan, options: &Options) -> Result<(), PlanError> {
     if options.batch_size > options.context_length {
         return Err(PlanError::Option {
-            option: "--batch-size",
+            option: match options.functions {
+                Functions::InferPrefill => "--batch-size",
+                Functions::Single => "--query-length",
+            },
             value: options.batch_size.to_string(),
             expected: format!("it must not exceed the context length of {}", options.context_length),
+        });
+    }
+    if options.functions == Functions::Single && options.runtime == Runtime::Anemll {
+        return Err(PlanError::Option {
+            option: "--functions",
+            value: options.functions.to_string(),
+            expected: "ANEMLL's clients call `infer` and `prefill`".to_owned(),
         });
     }
     match options.chunks {
@@ -196,9 +247,13 @@ fn check_options(decoder: &DecoderPlan, options: &Options) -> Result<(), PlanErr
     }
 }
 
-fn embeddings_file(settings: &ModelSettings<'_>, options: &Options, names: &Names) -> Result<FilePlan, PlanError> {
-    let mut weights = WeightFile::default();
-    let function = embeddings::function(settings.plan, settings.batch_size, options.embeddings, &mut weights)?;
+fn embeddings_file(
+    settings: &ModelSettings<'_>,
+    options: &Options,
+    names: &Names,
+    mut weights: WeightFile,
+) -> Result<FilePlan, PlanError> {
+    let function = embeddings::function(settings, options.embeddings, &mut weights)?;
     FilePlan::new(names.embeddings(), FileRole::Embeddings, weights, [("main", function)])
 }
 
@@ -207,8 +262,8 @@ fn head_file(
     options: &Options,
     names: &Names,
     head: &HeadSplit,
+    mut weights: WeightFile,
 ) -> Result<FilePlan, PlanError> {
-    let mut weights = WeightFile::default();
     let head = HeadSettings { parts: head.parts(), palette: options.lm_head, argmax: options.argmax };
     let function = lm_head::function(settings, &head, &mut weights)?;
     let hint = "palettize the head (`--lut-lm-head 6`), or raise `--size-limit` for a target that takes it";
@@ -216,50 +271,25 @@ fn head_file(
     FilePlan::new(names.lm_head(), FileRole::LmHead, weights, [("main", function)])
 }
 
-/// Layers of chunk `index` of `count`: as even as can be, the longer chunks first.
-fn layer_range(layers: usize, index: usize, count: usize) -> Range<usize> {
-    let start = |index: usize| index * (layers / count) + index.min(layers % count);
-    start(index)..start(index + 1)
-}
-
-fn chunk_files(settings: &ModelSettings<'_>, options: &Options, names: &Names) -> Result<Vec<FilePlan>, PlanError> {
-    let layers = settings.plan.num_hidden_layers;
-    let count = match options.chunks {
-        Count::Exactly(count) => count.get() as usize,
-        Count::Auto => fewest_chunks(settings, options)?,
+fn chunk_file(
+    settings: &ModelSettings<'_>,
+    options: &Options,
+    names: &Names,
+    role: FileRole,
+    mut weights: WeightFile,
+) -> Result<FilePlan, PlanError> {
+    let (stem, layers) = match &role {
+        FileRole::Chunk { index, count, layers } => (names.chunk(index + 1, *count), layers.clone()),
+        FileRole::Embeddings | FileRole::LmHead => (String::new(), 0..0),
     };
-    let mut files = Vec::with_capacity(count);
-    for index in 0..count {
-        let role = FileRole::Chunk { index, count, layers: layer_range(layers, index, count) };
-        let mut weights = WeightFile::default();
-        let stem = names.chunk(index + 1, count);
-        let infer = chunk::function(settings, &mut weights, layer_range(layers, index, count), chunk::INFER)?;
-        let prefill = chunk::function(settings, &mut weights, layer_range(layers, index, count), chunk::PREFILL)?;
-        let hint = "use more chunks (`--chunks auto`), fewer bits (`--lut 4`), or raise `--size-limit` for a target that \
-                    takes it";
-        check_size(&stem, weights.size(), options, hint)?;
-        files.push(FilePlan::new(stem, role, weights, [(chunk::INFER, infer), (chunk::PREFILL, prefill)])?);
+    let mut functions = Vec::new();
+    for function in ChunkFunction::all(options.functions) {
+        functions.push((function.name(), chunk::function(settings, &mut weights, layers.clone(), *function)?));
     }
-    Ok(files)
-}
-
-/// The fewest chunks whose largest stays under the limit; one layer each, where none does.
-fn fewest_chunks(settings: &ModelSettings<'_>, options: &Options) -> Result<usize, PlanError> {
-    let layers = settings.plan.num_hidden_layers;
-    let size = |range: Range<usize>| -> Result<u64, PlanError> {
-        let mut weights = WeightFile::default();
-        chunk::function(settings, &mut weights, range, chunk::INFER)?;
-        Ok(weights.size())
-    };
-    for count in 1..layers {
-        // The first chunk has the most layers and the last one has the final norm: either may be the largest.
-        let first = size(layer_range(layers, 0, count))?;
-        let last = size(layer_range(layers, count - 1, count))?;
-        if first.max(last) <= options.size_limit().0 {
-            return Ok(count);
-        }
-    }
-    Ok(layers)
+    let hint = "use more chunks (`--chunks auto`), fewer bits (`--lut 4`), or raise `--size-limit` for a target that \
+                takes it";
+    check_size(&stem, weights.size(), options, hint)?;
+    FilePlan::new(stem, role, weights, functions)
 }
 
 fn check_size(stem: &str, size: u64, options: &Options, hint: &str) -> Result<(), PlanError> {
@@ -310,17 +340,4 @@ fn warnings(decoder: &DecoderPlan, options: &Options, files: &[FilePlan], head: 
         ));
     }
     warnings
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn layers_are_spread_evenly_with_the_longer_chunks_first() {
-        let ranges = |layers, count| (0..count).map(|index| layer_range(layers, index, count)).collect::<Vec<_>>();
-        assert_eq!(ranges(7, 3), [0..3, 3..5, 5..7]);
-        assert_eq!(ranges(4, 2), [0..2, 2..4]);
-        assert_eq!(ranges(3, 3), [0..1, 1..2, 2..3]);
-    }
 }
