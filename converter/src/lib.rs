@@ -13,6 +13,7 @@ pub mod conversion;
 pub mod decoder_plan;
 pub mod emit;
 pub mod error;
+pub mod estimate;
 mod graphs;
 pub mod head_split;
 mod layers;

@@ -5,6 +5,7 @@ pub mod convert;
 pub mod inspect;
 pub mod model_arguments;
 pub mod plan;
+mod plan_report;
 
 use std::process::ExitCode;
 

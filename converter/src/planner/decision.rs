@@ -8,6 +8,7 @@ use anec_mil::rules::notch;
 use super::ConversionPlan;
 use crate::conv_split::{Cause, ConvSplitter};
 use crate::decoder_plan::{LayerWeight, Part};
+use crate::estimate;
 use crate::head_split;
 use crate::options::{ByteSize, ConvSplits, Count, Functions, KvWrite, Options, Palette, Runtime};
 
@@ -218,8 +219,6 @@ fn split_text(cause: Cause, parts: impl Iterator<Item = u64>) -> String {
 impl ConversionPlan {
     /// Bytes of the KV cache, which all chunks and functions share.
     pub fn state_bytes(&self) -> u64 {
-        const FP16_BYTES: u64 = 2;
-        let (layers, size) = (self.decoder.num_hidden_layers as u64, self.decoder.kv_size() as u64);
-        2 * layers * size * u64::from(self.options.context_length) * FP16_BYTES
+        estimate::cache_bytes(&self.decoder, u64::from(self.options.context_length))
     }
 }

@@ -162,6 +162,11 @@ impl ConversionPlan {
         Ok(plan)
     }
 
+    /// The directory of its packages, where other context lengths have theirs beside it.
+    pub fn set_name(&self) -> String {
+        format!("context_{}", self.options.context_length)
+    }
+
     /// Bytes of all weight files.
     pub fn total_bytes(&self) -> u64 {
         self.files.iter().map(|file| file.weight_bytes).sum()
