@@ -41,8 +41,17 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
     console.data(&text).map_err(|error| Failure { message: error.to_string(), hint: None })
 }
 
-/// The plan for people: packages, decisions, bounds and memory.
+/// The plan for people: packages, decisions, memory, and bounds of the speed.
 pub fn explained(plan: &ConversionPlan) -> String {
+    let mut text = summary(plan);
+    if plan.options.target.is_neural_engine() {
+        text.push_str(&bounds_table(plan, &Cost::of(plan)));
+    }
+    text
+}
+
+/// The plan for people without the bounds: packages, decisions and memory.
+pub fn summary(plan: &ConversionPlan) -> String {
     let mut text = table(plan);
     text.push('\n');
     for decision in &plan.decisions {
@@ -67,9 +76,6 @@ pub fn explained(plan: &ConversionPlan) -> String {
     );
     for hint in estimate::first_load_hints(plan) {
         let _ = writeln!(text, "{:<10} {hint}", "loading");
-    }
-    if plan.options.target.is_neural_engine() {
-        text.push_str(&bounds_table(plan, &cost));
     }
     text
 }
