@@ -206,7 +206,7 @@ fn split_text(cause: Cause, parts: impl Iterator<Item = u64>) -> String {
     let parts: Vec<String> = parts.map(|channels| channels.to_string()).collect();
     let why = match cause {
         Cause::Notch { payload_bytes } => {
-            format!("{:.3} MiB per core reads at a third of the speed", payload_bytes as f64 / notch::PERIOD as f64)
+            format!("{:.3} MiB per core is a size that reads slowly", payload_bytes as f64 / notch::PERIOD as f64)
         }
         Cause::Size { bytes } => format!("{} is more than one convolution may have", ByteSize(bytes)),
     };
