@@ -1,7 +1,8 @@
-//! How a convolution is split along its input channels, so that the Neural Engine reads its weight at full speed.
+//! How convolutions are split, so that the Neural Engine takes them and reads their weights at full speed.
 //!
-//! A split convolution is a sum: each part multiplies some of the input channels, and the results are added. The parts
-//! are as few and as even as can be.
+//! A convolution that is split along its input channels is a sum: each part multiplies some of the channels, and the
+//! results are added. An MLP of more channels than the chip takes is a sum as well, of smaller MLPs. The parts are as few
+//! and as even as can be.
 
 use std::ops::Range;
 
@@ -70,6 +71,15 @@ impl ConvSplitter {
             .unwrap_or_else(whole)
     }
 
+    /// The channels of each part of an MLP.
+    pub(crate) fn mlp_parts(self, channels: u64) -> Vec<Range<u64>> {
+        let count = match self.chip {
+            Some(chip) => channels.div_ceil(chip.facts().max_head_rows),
+            None => 1,
+        };
+        even_parts(channels, count.max(1)).unwrap_or_else(|| vec![0..channels])
+    }
+
     /// Why a convolution has to be split, if it has to.
     pub(crate) fn cause(self, out_channels: u64, in_channels: u64, palette_bits: Option<u8>) -> Option<Cause> {
         let bits = palette_bits.map_or(PLAIN_BITS, u64::from);
@@ -127,6 +137,19 @@ mod tests {
     fn weights_beyond_the_largest_kernel_are_split() {
         assert_eq!(sizes(GENERIC, 28672, 8192, None).iter().sum::<u64>(), 8192);
         assert!(sizes(GENERIC, 28672, 8192, None).iter().all(|part| 2 * 28672 * part <= MAX_KERNEL_BYTES));
+    }
+
+    #[test]
+    fn mlps_are_cut_to_the_channels_that_the_chip_takes() {
+        let sizes = |chip, channels| {
+            let parts = ConvSplitter { chip }.mlp_parts(channels);
+            parts.iter().map(|part| part.end - part.start).collect::<Vec<_>>()
+        };
+        assert_eq!(sizes(Some(Chip::Generic), 18_944), [9472, 9472]);
+        assert_eq!(sizes(Some(Chip::Generic), 14_336), [14_336]);
+        assert_eq!(sizes(Some(Chip::M4), 18_944), [18_944]);
+        assert_eq!(sizes(None, 18_944), [18_944]);
+        assert_eq!(sizes(Some(Chip::Generic), 1), [1]);
     }
 
     #[test]

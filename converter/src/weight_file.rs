@@ -178,7 +178,12 @@ impl WeightFile {
 
     /// A whole tensor of the checkpoint as fp16 in the given shape, such as the weight of a norm.
     pub(crate) fn vector(&mut self, tensor: &str, shape: &[u64]) -> Value {
-        let rows = Rows { tensor: tensor.to_owned(), rows: 0..shape.iter().product(), first_column: 0, columns: 1 };
+        self.vector_rows(tensor, 0..shape.iter().product(), shape)
+    }
+
+    /// Elements of a vector of the checkpoint as fp16 in the given shape, such as the bias of some output channels.
+    pub(crate) fn vector_rows(&mut self, tensor: &str, rows: Range<u64>, shape: &[u64]) -> Value {
+        let rows = Rows { tensor: tensor.to_owned(), rows, first_column: 0, columns: 1 };
         let key = Key::rows(&rows, None);
         if let Some(StoredWeight::Plain(value)) = self.known.get(&key) {
             return value.clone();

@@ -10,9 +10,10 @@ use anec_converter::arch::{self, ArchChoice};
 use anec_converter::commands::plan::summary;
 use anec_converter::decoder_plan::DecoderPlan;
 use anec_converter::error::Hint as _;
-use anec_converter::options::{ConvSplits, GroupSize, LutBits, Options, Palette, Target};
+use anec_converter::options::{ConvSplits, Functions, GroupSize, KvWrite, LutBits, Options, Palette, Runtime, Target};
 use anec_converter::planner::{ConversionPlan, FilePlan};
-use anec_mil::rules::{Chip, notch};
+use anec_mil::rules::system::System;
+use anec_mil::rules::{self, Chip, Conditions, Severity, Subject, notch};
 use anec_mil::{Argument, Binding, Function, Operation};
 
 /// Configs in `tests/configs`, and those of the fixtures in `tests/data`.
@@ -163,6 +164,67 @@ fn context_lengths_share_their_weight_files() {
             for (file, longest) in plan.files.iter().zip(&plans[0].files) {
                 assert_eq!((&file.stem, file.weight_bytes), (&longest.stem, longest.weight_bytes));
             }
+        }
+    }
+}
+
+/// What the linter has against the packages of a plan, notes left out.
+fn complaints(plan: &ConversionPlan) -> Vec<String> {
+    let system = if plan.options.target == Target::Ios18 { System::Ios } else { System::Macos };
+    let conditions = Conditions { chip: plan.options.chip, target: Some(system), os: None };
+    let mut found = Vec::new();
+    for file in &plan.files {
+        let model = plan.model(file).unwrap();
+        let subject = Subject {
+            program: &model.program,
+            description: Some(&model.description),
+            weight_file_bytes: Some(file.weight_bytes),
+            constants: None,
+        };
+        let findings = rules::lint(subject, &conditions).into_iter();
+        let serious = findings.filter(|finding| finding.severity < Severity::Note);
+        found.extend(serious.map(|finding| format!("{}: {}: {}", file.stem, finding.rule.id, finding.message)));
+    }
+    found
+}
+
+/// Plans that fit their target.
+fn plans_for(config: &Path, target: Target, options: &Options) -> Option<ConversionPlan> {
+    let mut options = Options { target, ..options.clone() };
+    if let Ok(plan) = ConversionPlan::new(decoder(config), options.clone())
+        && plan.warnings.is_empty()
+    {
+        return Some(plan);
+    }
+    // Models of 7 billion weights and more do not fit phones as they are.
+    (options.ffn, options.lm_head, options.embeddings) = (palette(Some(4)), palette(Some(4)), palette(Some(4)));
+    ConversionPlan::new(decoder(config), options).ok()
+}
+
+#[test]
+fn what_is_emitted_by_default_lints_clean_for_every_chip_and_both_targets() {
+    for config in configs() {
+        for target in [Target::Ios18, Target::Macos15] {
+            let plan = plans_for(&config, target, &Options::default()).unwrap();
+            assert_eq!(complaints(&plan), [""; 0], "{} for {target:?}", name(&config));
+        }
+    }
+}
+
+#[test]
+fn every_option_lints_clean() {
+    let options = [
+        Options { functions: Functions::Single, batch_size: 16, ..Options::default() },
+        Options { kv_write: KvWrite::Mask, ..Options::default() },
+        Options { argmax: true, ..Options::default() },
+        Options { chip: Chip::M4Pro, ..Options::default() },
+        Options { runtime: Runtime::Anemll, ..Options::default() },
+        Options { ffn: palette(Some(6)), lm_head: palette(Some(8)), ..Options::default() },
+    ];
+    for config in configs().iter().filter(|config| ["qwen3-0.6b", "llama-3.2-1b"].contains(&&*name(config))) {
+        for options in &options {
+            let plan = plans_for(config, Target::Ios18, options).unwrap();
+            assert_eq!(complaints(&plan), [""; 0], "{} with {options:?}", name(config));
         }
     }
 }

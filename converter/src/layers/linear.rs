@@ -15,7 +15,7 @@ use crate::weight_file::{Rows, StoredWeight};
 pub(crate) struct Linear<'a> {
     /// Which rows of which weight, `[out_channels, in_channels]`.
     pub(crate) rows: Rows,
-    /// The bias tensor, if the layer has one, `[out_channels]`.
+    /// The bias tensor, if the layer has one, with an element for every row of the weight.
     pub(crate) bias: Option<&'a str>,
     /// Palette of the weight.
     pub(crate) palette: Option<Palette>,
@@ -31,7 +31,7 @@ impl Graph<'_> {
         let bits = linear.palette.map(|palette| palette.bits);
         let parts = self.settings.splitter.parts(out_channels, linear.rows.columns, bits);
         let bias = linear.bias.map(|tensor| {
-            let value = self.weights.vector(tensor, &[out_channels]);
+            let value = self.weights.vector_rows(tensor, linear.rows.rows.clone(), &[out_channels]);
             self.ops.constant(&format!("{name}_bias"), value)
         });
         if parts.len() < 2 {
@@ -91,12 +91,17 @@ impl Graph<'_> {
         bias: Option<LayerWeight>,
         x: &Var,
     ) -> Result<Var, GraphError> {
-        let spec = self.plan().tensor(Part::Layer { index: layer, weight });
-        let [out_channels, in_channels] = [0, 1].map(|axis| spec.shape.get(axis).copied().unwrap_or(1) as u64);
+        let rows = self.projection_rows(layer, weight);
         let bias = bias.map(|bias| self.tensor_name(layer, bias));
         let name = format!("layers_{layer}_{}", weight.short_name());
-        let rows = Rows { tensor: spec.name, rows: 0..out_channels, first_column: 0, columns: in_channels };
         self.linear(&name, x, &Linear { rows, bias: bias.as_deref(), palette: self.settings.ffn })
+    }
+
+    /// All rows of a projection of a decoder layer.
+    pub(crate) fn projection_rows(&self, layer: usize, weight: LayerWeight) -> Rows {
+        let spec = self.plan().tensor(Part::Layer { index: layer, weight });
+        let [out_channels, in_channels] = [0, 1].map(|axis| spec.shape.get(axis).copied().unwrap_or(1) as u64);
+        Rows { tensor: spec.name, rows: 0..out_channels, first_column: 0, columns: in_channels }
     }
 
     /// The checkpoint's name of a tensor of a decoder layer.

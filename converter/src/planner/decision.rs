@@ -187,10 +187,22 @@ fn splits(plan: &ConversionPlan) -> Vec<String> {
             None => lines.push((vec![name], text)),
         }
     };
+    let mlp_parts = splitter.mlp_parts(plan.decoder.intermediate_size as u64);
+    let mut mlp_sizes: Vec<u64> = mlp_parts.iter().map(|part| part.end - part.start).collect();
+    mlp_sizes.dedup();
     for weight in LayerWeight::ALL.into_iter().filter(|weight| plan.decoder.has(*weight)) {
         let shape = plan.decoder.tensor(Part::Layer { index: 0, weight }).shape;
-        if let [rows, columns] = shape[..] {
-            add(weight.short_name().to_owned(), [rows as u64, columns as u64], options.ffn);
+        let [rows, columns] = shape[..] else { continue };
+        let (rows, columns, name) = (rows as u64, columns as u64, weight.short_name().to_owned());
+        for size in &mlp_sizes {
+            match weight {
+                LayerWeight::GateProj | LayerWeight::UpProj => add(name.clone(), [*size, columns], options.ffn),
+                LayerWeight::DownProj => add(name.clone(), [rows, *size], options.ffn),
+                _ => {}
+            }
+        }
+        if !matches!(weight, LayerWeight::GateProj | LayerWeight::UpProj | LayerWeight::DownProj) {
+            add(name, [rows, columns], options.ffn);
         }
     }
     let mut sizes = plan.head.sizes.clone();
@@ -198,7 +210,14 @@ fn splits(plan: &ConversionPlan) -> Vec<String> {
     for rows in sizes {
         add("lm_head parts".to_owned(), [rows, plan.decoder.hidden_size as u64], options.lm_head);
     }
-    lines.into_iter().map(|(names, text)| format!("{} {text}", names.join(", "))).collect()
+    let mut texts: Vec<String> =
+        lines.into_iter().map(|(names, text)| format!("{} {text}", names.join(", "))).collect();
+    if mlp_parts.len() > 1 {
+        let sizes: Vec<String> = mlp_parts.iter().map(|part| (part.end - part.start).to_string()).collect();
+        let limit = options.chip.facts().max_head_rows;
+        texts.insert(0, format!("mlp in {} parts of {} channels: at most {limit}", sizes.len(), sizes.join(" + ")));
+    }
+    texts
 }
 
 #[expect(clippy::cast_precision_loss, reason = "for people; three decimals are shown")]

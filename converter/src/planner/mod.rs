@@ -10,6 +10,7 @@ mod error;
 use std::ops::Range;
 use std::sync::Arc;
 
+use anec_mil::package::{Model, ModelError};
 use anec_mil::passes;
 use anec_mil::{Function, Program};
 
@@ -24,6 +25,7 @@ use crate::graphs::{ModelSettings, Tables, chunk, embeddings, lm_head};
 use crate::head_split::{self, HeadSplit};
 use crate::names::Names;
 use crate::options::{ByteSize, Count, Functions, Options, Runtime};
+use crate::package_model;
 use crate::weight_file::WeightFile;
 
 /// A conversion, decided: `anec plan` prints it, emission carries it out.
@@ -160,6 +162,14 @@ impl ConversionPlan {
         let mut plan = Self { decoder, options, files, head, decisions: Vec::new(), warnings, names };
         plan.decisions = decision::decisions(&plan, longest);
         Ok(plan)
+    }
+
+    /// The model that the package of `file` holds.
+    ///
+    /// # Errors
+    /// A bug in the graphs: a function that cannot be described.
+    pub fn model(&self, file: &FilePlan) -> Result<Model, ModelError> {
+        package_model::model(self, file)
     }
 
     /// The directory of its packages, where other context lengths have theirs beside it.
