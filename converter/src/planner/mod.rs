@@ -133,6 +133,7 @@ impl ConversionPlan {
         check_options(&decoder, &options)?;
         let names = Names::new(&decoder, &options);
         let rope = decoder.rope.tables(longest as usize);
+        check_shared_tables(&decoder, &options, &rope.cos, longest)?;
         let positions = u64::from(longest);
         let tables = Tables { rope_cos: bytes(&rope.cos), rope_sin: bytes(&rope.sin), positions };
         let settings = ModelSettings {
@@ -232,6 +233,28 @@ impl FilePlan {
 
 fn bytes(table: &[half::f16]) -> Arc<[u8]> {
     table.iter().flat_map(|value| value.to_le_bytes()).collect()
+}
+
+/// Tables for the longest context must hold for the shorter ones too.
+fn check_shared_tables(
+    decoder: &DecoderPlan,
+    options: &Options,
+    longest_cos: &[half::f16],
+    longest: u32,
+) -> Result<(), PlanError> {
+    if options.context_length == longest {
+        return Ok(());
+    }
+    let own = decoder.rope.tables(options.context_length as usize);
+    if longest_cos.starts_with(&own.cos) {
+        return Ok(());
+    }
+    Err(PlanError::Option {
+        option: "--context-length",
+        value: format!("{},{longest}", options.context_length),
+        expected: "the rotary embedding of this model depends on the length, so convert for one length at a time"
+            .to_owned(),
+    })
 }
 
 fn check_options(decoder: &DecoderPlan, options: &Options) -> Result<(), PlanError> {
