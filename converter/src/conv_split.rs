@@ -50,7 +50,7 @@ impl ConvSplitter {
     /// The input channels of each part of a 1×1 convolution with a palette of `palette_bits`; one part where it needs no
     /// splitting.
     pub(crate) fn parts(self, out_channels: u64, in_channels: u64, palette_bits: Option<u8>) -> Vec<Range<u64>> {
-        let whole = || vec![0..in_channels];
+        let whole = || whole(in_channels);
         let Some(chip) = self.chip else { return whole() };
         let bits = palette_bits.map_or(PLAIN_BITS, u64::from);
         if self.cause(out_channels, in_channels, palette_bits).is_none() {
@@ -77,7 +77,7 @@ impl ConvSplitter {
             Some(chip) => channels.div_ceil(chip.facts().max_head_rows),
             None => 1,
         };
-        even_parts(channels, count.max(1)).unwrap_or_else(|| vec![0..channels])
+        even_parts(channels, count.max(1)).unwrap_or_else(|| whole(channels))
     }
 
     /// Why a convolution has to be split, if it has to.
@@ -93,6 +93,11 @@ impl ConvSplitter {
             None
         }
     }
+}
+
+/// All channels in one part.
+fn whole(channels: u64) -> Vec<Range<u64>> {
+    std::iter::once(0..channels).collect()
 }
 
 /// `count` parts in whole multiples, the larger first; none where there are not enough channels.

@@ -61,17 +61,19 @@ impl Graph<'_> {
     }
 
     fn cache_masks(&mut self, current_pos: &Var) -> Result<CachePosition, GraphError> {
-        let (context_length, longest) = (self.settings.context_length, self.settings.tables.positions);
-        let ty = TensorType::fixed(DataType::Int32, &[longest, 1]);
+        let longest = self.settings.tables.positions;
+        let ty = TensorType::fixed(DataType::Int32, &[longest]);
         let table = self.weights.generated("cache_positions", ty, || ascending(longest));
-        let mut rows = self.ops.constant("cache_positions", table);
-        if context_length < longest {
-            let masks = SliceMasks::end(&[false, true]);
-            rows = self.ops.slice_by_index("cache_rows", &rows, &[0, 0], &[int(context_length), 1], &masks)?;
-        }
-        let offsets: Vec<i32> = (0..self.tokens).map(int).collect();
-        let offsets = self.ops.constant("token_offsets", Value::int32s(&offsets));
-        let positions = self.ops.add("token_positions", current_pos, &offsets)?;
+        let table = self.ops.constant("cache_positions", table);
+        let rows = self.first_positions("cache_rows", &table, self.settings.context_length)?;
+        let rows = self.ops.expand_dims("cache_rows_column", &rows, &[1])?;
+        let positions = match self.tokens {
+            1 => current_pos.clone(),
+            tokens => {
+                let offsets = self.first_positions("token_offsets", &table, tokens)?;
+                self.ops.add("token_positions", current_pos, &offsets)?
+            }
+        };
         let matches = self.ops.equal("cache_matches", &rows, &positions)?;
         let matches = self.ops.cast("cache_matches_fp16", &matches, DataType::Float16)?;
         let placement = self.ops.expand_dims("cache_placement", &matches, &[0, 1])?;
@@ -82,6 +84,14 @@ impl Graph<'_> {
         let one = self.ops.constant("one", Value::fp16(f16::ONE));
         let keep = self.ops.sub("cache_keep", &one, &taken)?;
         Ok(CachePosition::Mask { placement, keep })
+    }
+
+    /// The first `count` elements of a table of positions.
+    fn first_positions(&mut self, name: &str, table: &Var, count: u64) -> Result<Var, GraphError> {
+        if count == self.settings.tables.positions {
+            return Ok(table.clone());
+        }
+        Ok(self.ops.slice_by_index(name, table, &[0], &[int(count)], &SliceMasks::end(&[false]))?)
     }
 
     /// Writes this call's keys or values to a row of the state and gives the state as it is then.
