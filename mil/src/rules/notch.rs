@@ -8,7 +8,10 @@
 //! E. Yoon, eiln.github.io/posts/ane-dma.html (M3, M4); stablehlo-coreml PR 110; kasper0406/gemma-coreml-chat (M4 Pro,
 //! int8, width of the band). The share of a palettized weight is not measured; it is taken to be that of its indices.
 
+use std::fmt;
+
 use super::chip::{Chip, DmaNotch};
+use super::weight::ConvolutionWeight;
 
 /// Cores that share a weight.
 pub const CORES: u64 = 16;
@@ -68,6 +71,25 @@ pub fn on_notch(payload_bytes: u64, chip: Chip) -> Option<NotchHit> {
     }
     let distance = i64::try_from(above).unwrap_or(0) - i64::try_from(below).unwrap_or(0);
     Some(NotchHit { payload_bytes, multiple, distance, edge: above > FLOOR_ABOVE || below > FLOOR_BELOW })
+}
+
+/// The notch that the weight of a convolution is on, on `chip`.
+pub fn of_weight(weight: &ConvolutionWeight, chip: Chip) -> Option<NotchHit> {
+    let bits = weight.stored.bits;
+    on_notch(payload_bytes(weight.out_channels, weight.in_channels, weight.kernel, bits), chip)
+}
+
+impl fmt::Display for NotchHit {
+    /// Writes the payload by its distance from the multiple, such as `2 MiB - 4.0 KiB`.
+    #[expect(clippy::cast_precision_loss, reason = "at most 16 KiB; one decimal is shown")]
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} MiB", self.multiple)?;
+        if self.distance == 0 {
+            return Ok(());
+        }
+        let sign = if self.distance < 0 { '-' } else { '+' };
+        write!(f, " {sign} {:.1} KiB", self.distance.unsigned_abs() as f64 / 1024.0)
+    }
 }
 
 /// Whether `payload_bytes` per core keeps [`GUARD`] from every notch, or the chip has none.

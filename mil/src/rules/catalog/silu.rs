@@ -1,0 +1,25 @@
+//! The silu of the engine.
+
+use crate::rules::rule::{Check, Rule, Scope, Severity};
+use crate::rules::sink::Sink;
+use crate::rules::view::FunctionView;
+
+/// The rule.
+pub(super) static RULE: Rule = Rule {
+    id: "silu",
+    severity: Severity::Note,
+    summary: "The built-in `silu` is off by about 1e-3 near 0",
+    scope: Scope::ALL,
+    source: "Anemll-forge",
+    conflict: Some("coremltools fuses `x * sigmoid(x)` into it, and every published LLM uses it"),
+    fix: "nothing, where quality is measured to be well; else `0.5 * x * (1 + tanh(0.5 * x))`",
+    check: Check::Function(check),
+};
+
+fn check(view: &FunctionView<'_>, sink: &mut Sink<'_>) {
+    let mut found = view.computing().filter(|(_, operation)| operation.op == "silu");
+    if let Some((first, _)) = found.next() {
+        let count = found.count() + 1;
+        sink.operation(first, format!("the function has {count} `silu`, this is the first"));
+    }
+}
