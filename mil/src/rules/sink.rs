@@ -52,6 +52,16 @@ impl<'a> Sink<'a> {
         self.add(Place::Operation(index), value, message.into());
     }
 
+    /// The same is wrong with each of the operations of these indices: it is said once, of the first.
+    pub fn first_of(&mut self, mut indices: impl Iterator<Item = usize>, message: &str) {
+        let Some(first) = indices.next() else { return };
+        match indices.count() {
+            0 => self.operation(first, message),
+            1 => self.operation(first, format!("{message}; so is it in one more operation of the function")),
+            others => self.operation(first, format!("{message}; so is it in {others} more operations of the function")),
+        }
+    }
+
     /// Something is wrong with the result of this index.
     pub fn output(&mut self, index: usize, message: impl Into<String>) {
         let name = self.function.and_then(|(_, function)| function.block.outputs.get(index).map(String::as_str));
