@@ -4,8 +4,10 @@ pub mod completions;
 pub mod convert;
 pub mod eval;
 pub mod inspect;
+pub mod lint;
 pub mod model_arguments;
 pub mod plan;
+pub mod rules;
 pub mod token_arguments;
 pub mod verify;
 
@@ -28,6 +30,8 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Inspect(arguments) => inspect::run(&arguments, console),
         Command::Verify(arguments) => verify::run(&arguments, console),
         Command::Eval(arguments) => eval::run(&arguments, console),
+        Command::Lint(arguments) => lint::run(&arguments, console),
+        Command::Rules(arguments) => rules::run(&arguments, console),
         Command::Completions(arguments) => completions::run(&arguments, console),
     };
     match result {
