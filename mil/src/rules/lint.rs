@@ -45,8 +45,10 @@ pub fn lint(subject: Subject<'_>, conditions: &Conditions) -> Vec<Finding> {
             }
             Check::Verifier(topic) => {
                 for finding in verified.iter().filter(|finding| finding.topic == topic) {
-                    let name = finding.location.function.as_deref();
-                    let view = name.and_then(|name| views.iter().find(|view| view.name == name));
+                    let name = finding.location.function.as_deref().unwrap_or_default();
+                    // Views are in the order of the names.
+                    let view =
+                        views.binary_search_by(|view| view.name.cmp(name)).ok().and_then(|index| views.get(index));
                     let mut sink = Sink::new(rule, view);
                     sink.verified(finding);
                     found.extend(sink.finish());
