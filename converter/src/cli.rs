@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{completions, convert, inspect, plan};
+use crate::commands::{completions, convert, eval, inspect, lint, plan, rules, verify};
 
 /// Converts Llama, Qwen and Mistral checkpoints into Core ML packages for Apple's Neural Engine. Needs no Mac.
 #[derive(Debug, Parser)]
@@ -22,6 +22,14 @@ pub enum Command {
     Plan(plan::Arguments),
     /// Show what a package or a converted directory holds.
     Inspect(inspect::Arguments),
+    /// Compare a converted directory with its checkpoint, and write a report.
+    Verify(verify::Arguments),
+    /// Compute the perplexity of a converted directory.
+    Eval(eval::Arguments),
+    /// Tell why a program will not load, leaves the Neural Engine, or is slow on it.
+    Lint(lint::Arguments),
+    /// Print the rules that `lint` checks.
+    Rules(rules::Arguments),
     /// Print a completion script for a shell.
     Completions(completions::Arguments),
 }

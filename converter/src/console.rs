@@ -58,6 +58,18 @@ impl Console {
         bar.enable_steady_tick(Duration::from_millis(200));
         bar
     }
+
+    /// A progress bar over things that are counted; hidden when quiet or where stderr is no terminal.
+    pub fn count_progress(self) -> ProgressBar {
+        if self.quiet || !io::stderr().is_terminal() {
+            return ProgressBar::hidden();
+        }
+        let template = "{msg:24!} [{bar:32}] {pos}/{len} {per_sec}, {eta} left";
+        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        let bar = ProgressBar::with_draw_target(Some(1), ProgressDrawTarget::stderr()).with_style(style);
+        bar.enable_steady_tick(Duration::from_millis(200));
+        bar
+    }
 }
 
 /// An error of a command: its message with causes, and its hint.

@@ -1,8 +1,9 @@
-//! Programs that nobody would write: the verifier and the passes take them without a panic.
+//! Programs that nobody would write: the verifier, the rules and the passes take them without a panic.
 
 use std::collections::BTreeMap;
 
 use anec_mil::program::{Argument, Binding, Block, Function, NamedValueType, Operation, Program};
+use anec_mil::rules::{self, Conditions, Subject};
 use anec_mil::{
     BlobReference, DataType, Dimension, Opset, TensorData, TensorType, Value, ValueData, ValueType, ops, passes, verify,
 };

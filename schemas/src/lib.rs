@@ -5,6 +5,7 @@
 pub mod manifest;
 pub mod meta;
 pub mod proto;
+pub mod report;
 pub mod wire;
 
 pub use manifest::{Manifest, ManifestError, ManifestItem};

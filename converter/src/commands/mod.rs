@@ -2,10 +2,15 @@
 
 pub mod completions;
 pub mod convert;
+pub mod eval;
 pub mod inspect;
+pub mod lint;
 pub mod model_arguments;
 pub mod plan;
 mod plan_report;
+pub mod rules;
+pub mod token_arguments;
+pub mod verify;
 
 use std::process::ExitCode;
 
@@ -14,12 +19,20 @@ use crate::console::{Console, Failure};
 
 /// Runs a command; failures are printed and become exit code 1.
 pub fn run(cli: Cli) -> ExitCode {
-    let quiet = matches!(&cli.command, Command::Convert(arguments) if arguments.quiet);
+    let quiet = match &cli.command {
+        Command::Convert(arguments) => arguments.quiet,
+        Command::Verify(arguments) => arguments.quiet,
+        _ => false,
+    };
     let console = Console { quiet };
     let result = match cli.command {
         Command::Convert(arguments) => convert::run(&arguments, console),
         Command::Plan(arguments) => plan::run(&arguments, console),
         Command::Inspect(arguments) => inspect::run(&arguments, console),
+        Command::Verify(arguments) => verify::run(&arguments, console),
+        Command::Eval(arguments) => eval::run(&arguments, console),
+        Command::Lint(arguments) => lint::run(&arguments, console),
+        Command::Rules(arguments) => rules::run(&arguments, console),
         Command::Completions(arguments) => completions::run(&arguments, console),
     };
     match result {

@@ -22,6 +22,23 @@ impl Blob {
         (self.bytes.saturating_mul(8) - self.unused_bits) / u64::from(self.dtype.bits().max(1))
     }
 
+    /// Requires that this is a blob of `count` elements of type `dtype`.
+    ///
+    /// # Errors
+    /// It is another one.
+    pub fn check(&self, dtype: DataType, count: u64) -> Result<(), BlobError> {
+        if self.dtype != dtype {
+            return Err(field("the element type", self.offset, dtype.to_string(), &self.dtype));
+        }
+        let (bytes, unused_bits) = blob_size(dtype, count)?;
+        if (self.bytes, self.unused_bits) != (bytes, unused_bits) {
+            let expected = format!("{count} elements, {bytes} bytes with {unused_bits} unused bits");
+            let found = format!("{} bytes with {} unused bits", self.bytes, self.unused_bits);
+            return Err(field("the size", self.offset, expected, &found));
+        }
+        Ok(())
+    }
+
     pub(super) fn data_offset(&self) -> u64 {
         self.offset + RECORD_BYTES as u64
     }
@@ -64,15 +81,7 @@ impl<'a> BlobReader<'a> {
     /// The record is invalid or describes something else.
     pub fn blob(&self, offset: u64, dtype: DataType, count: u64) -> Result<&'a [u8], BlobError> {
         let blob = self.record(offset)?;
-        if blob.dtype != dtype {
-            return Err(field("the element type", offset, dtype.to_string(), &blob.dtype));
-        }
-        let (bytes, unused_bits) = blob_size(dtype, count)?;
-        if (blob.bytes, blob.unused_bits) != (bytes, unused_bits) {
-            let expected = format!("{count} elements, {bytes} bytes with {unused_bits} unused bits");
-            let found = format!("{} bytes with {} unused bits", blob.bytes, blob.unused_bits);
-            return Err(field("the size", offset, expected, &found));
-        }
+        blob.check(dtype, count)?;
         Ok(self.data(&blob))
     }
 

@@ -122,6 +122,15 @@ impl Call<'_> {
         }
     }
 
+    /// The only float of the operand of `parameter`.
+    ///
+    /// # Errors
+    /// It is not given or is not one float.
+    pub fn float(&self, parameter: &str) -> Result<f32, EvaluateError> {
+        self.tensor(parameter)?;
+        self.float_or(parameter, 0.0)
+    }
+
     /// The only boolean of the operand of `parameter`, or `default` where it is absent.
     ///
     /// # Errors

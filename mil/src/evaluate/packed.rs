@@ -66,6 +66,42 @@ pub(super) fn stored_integers(dtype: DataType, bytes: &[u8], count: usize) -> Op
     (output.len() == count).then_some(output)
 }
 
+/// Unpacks integers of 1 to 8 bits as floats; `None` where they are no such integers or too few.
+pub(super) fn expand_stored_integers(dtype: DataType, bytes: &[u8], start: usize, output: &mut [f32]) -> Option<()> {
+    let end = start.checked_add(output.len())?;
+    match dtype {
+        DataType::Int8 => {
+            for (output, byte) in output.iter_mut().zip(bytes.get(start..end)?) {
+                *output = f32::from(byte.cast_signed());
+            }
+        }
+        DataType::UInt8 => {
+            for (output, byte) in output.iter_mut().zip(bytes.get(start..end)?) {
+                *output = f32::from(*byte);
+            }
+        }
+        DataType::Int4 | DataType::UInt4 => {
+            let sign = if dtype == DataType::Int4 { 8 } else { 0 };
+            let nibble = |index: usize, byte: u8| {
+                let value = if index.is_multiple_of(2) { byte & 0xf } else { byte >> 4 };
+                f32::from((value ^ sign).cast_signed()) - f32::from(sign)
+            };
+            let bytes = bytes.get(start / 2..end.div_ceil(2))?;
+            for (index, output) in output.iter_mut().enumerate() {
+                let place = start % 2 + index;
+                *output = nibble(place, *bytes.get(place / 2)?);
+            }
+        }
+        _ if dtype.is_integer() && dtype.bits() < 8 => {
+            for (index, output) in output.iter_mut().enumerate() {
+                *output = f32::from(sub_byte(bytes, dtype.bits() as usize, start.checked_add(index)?)?);
+            }
+        }
+        _ => return None,
+    }
+    Some(())
+}
+
 /// The sub-byte element `index` of `bits` bits.
 pub(crate) fn sub_byte(bytes: &[u8], bits: usize, index: usize) -> Option<u8> {
     let bit = index.checked_mul(bits)?;
@@ -85,6 +121,21 @@ mod tests {
         assert_eq!(stored_integers(DataType::UInt4, &[0x10, 0x32], 3), Some(vec![0, 1, 2]));
         assert_eq!(stored_integers(DataType::Int4, &[0xf8], 2), Some(vec![-8, -1]));
         assert_eq!(stored_integers(DataType::UInt6, &[0x40, 0x20, 0x0c], 4), Some(vec![0, 1, 2, 3]));
+    }
+
+    #[test]
+    fn integers_are_widened_from_any_place() {
+        let expanded = |dtype, bytes: &[u8], start, count| {
+            let mut output = vec![0.0; count];
+            expand_stored_integers(dtype, bytes, start, &mut output).map(|()| output)
+        };
+        assert_eq!(expanded(DataType::Int4, &[0x78, 0x0f], 0, 3), Some(vec![-8.0, 7.0, -1.0]));
+        assert_eq!(expanded(DataType::UInt4, &[0x78, 0x0f], 1, 3), Some(vec![7.0, 15.0, 0.0]));
+        assert_eq!(expanded(DataType::Int8, &[0, 0xff], 1, 1), Some(vec![-1.0]));
+        assert_eq!(expanded(DataType::UInt8, &[0, 0xff], 1, 1), Some(vec![255.0]));
+        assert_eq!(expanded(DataType::UInt3, &[0x88, 0xc6, 0xfa], 5, 3), Some(vec![5.0, 6.0, 7.0]));
+        assert_eq!(expanded(DataType::Int4, &[0], 1, 2), None);
+        assert_eq!(expanded(DataType::Int16, &[0; 4], 0, 1), None);
     }
 
     #[test]

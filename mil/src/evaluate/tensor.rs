@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::packed::{Expand, expand_stored, stored_integers};
+use super::packed::{Expand, expand_stored, expand_stored_integers, stored_integers};
 use crate::dtype::DataType;
 use crate::types::TensorType;
 use crate::value::{TensorData, Value, ValueData};
@@ -239,6 +239,44 @@ impl Tensor {
         }
     }
 
+    /// Writes the numbers from element `start` on into `output`: floats, or integers as floats.
+    ///
+    /// # Errors
+    /// The elements are no floats or integers of up to 8 bits, or end before `output` does.
+    pub fn expand_numbers(&self, start: usize, output: &mut [f32]) -> Result<(), TensorError> {
+        let kind = TensorError::Kind { expected: "floats or integers of up to 8 bits", found: self.dtype };
+        if !self.dtype.is_integer() {
+            return self.expand(start, output);
+        }
+        let found = start.saturating_add(output.len());
+        if self.dtype.bits() > 8 {
+            return Err(kind);
+        }
+        if found > self.count() {
+            return Err(TensorError::Count { shape: self.shape.clone(), found });
+        }
+        match &self.elements {
+            Elements::Integers(values) => {
+                for (output, value) in output.iter_mut().zip(values.iter().skip(start)) {
+                    *output = small_integer(*value);
+                }
+                Ok(())
+            }
+            Elements::Stored(bytes) => expand_stored_integers(self.dtype, bytes, start, output).ok_or(kind),
+            _ => Err(kind),
+        }
+    }
+
+    /// All numbers as [`Tensor::expand_numbers`] gives them.
+    ///
+    /// # Errors
+    /// The elements are no floats or integers of up to 8 bits.
+    pub fn to_numbers(&self) -> Result<Vec<f32>, TensorError> {
+        let mut numbers = vec![0.0; self.count()];
+        self.expand_numbers(0, &mut numbers)?;
+        Ok(numbers)
+    }
+
     /// The elements as integers.
     ///
     /// # Errors
@@ -341,9 +379,14 @@ impl Tensor {
 /// # Errors
 /// More than memory could hold.
 pub fn check_size(shape: &[usize]) -> Result<usize, TensorError> {
-    let count = shape.iter().try_fold(1_usize, |count, size| count.checked_mul(*size));
+    // Ops multiply the lengths of some axes, so those of an empty tensor must be bounded, too.
+    let largest = shape.iter().try_fold(1_usize, |count, size| count.checked_mul(*size.max(&1)));
     // The largest tensor of a real model is an embedding table of 2^31 elements.
-    count.filter(|count| *count <= 1 << 36).ok_or_else(|| TensorError::TooLarge { shape: shape.to_vec() })
+    match largest.filter(|count| *count <= 1 << 36) {
+        Some(_) if shape.contains(&0) => Ok(0),
+        Some(count) => Ok(count),
+        None => Err(TensorError::TooLarge { shape: shape.to_vec() }),
+    }
 }
 
 /// The shape of a type, all of whose axes must be fixed.
@@ -353,9 +396,28 @@ pub(super) fn fixed_shape(ty: &TensorType) -> Result<Vec<usize>, TensorError> {
     shape.ok_or_else(|| TensorError::Value { found: ty.to_string() })
 }
 
+#[expect(clippy::cast_precision_loss, reason = "integers of up to 8 bits are exact")]
+fn small_integer(value: i32) -> f32 {
+    value as f32
+}
+
 fn check_count(shape: &[usize], found: usize) -> Result<(), TensorError> {
     if check_size(shape)? == found {
         return Ok(());
     }
     Err(TensorError::Count { shape: shape.to_vec(), found })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_axis_does_not_hide_others_that_are_too_large() {
+        assert_eq!(check_size(&[0, 3]), Ok(0));
+        assert_eq!(check_size(&[2, 3]), Ok(6));
+        for shape in [[0, 1 << 40, 1 << 40], [1 << 40, 1 << 40, 0], [1 << 40, 1, 1]] {
+            assert!(matches!(check_size(&shape), Err(TensorError::TooLarge { .. })), "{shape:?}");
+        }
+    }
 }

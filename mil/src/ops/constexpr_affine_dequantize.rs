@@ -2,10 +2,13 @@
 //!
 //! Its parameters are attributes. It has no builder method: what is built uses `constexpr_blockwise_shift_scale`.
 
-use super::decl::{Domain, Effect, FLOATS, INT32, InferError, OpContext, OpDecl, Parameter, Results, pending};
+use std::sync::Arc;
+
+use super::decl::{Domain, Effect, FLOATS, INT32, InferError, OpContext, OpDecl, Parameter, Results};
+use super::quantization::{per_index, vector_along};
 use super::shape::{axis_or, compatible};
 use crate::dtype::DataType;
-use crate::evaluate::Evaluate;
+use crate::evaluate::{Call, Dequantized, Evaluate, EvaluateError, Tensor};
 use crate::opset::Opset;
 use crate::types::{Dimension, TensorType, ValueType};
 
@@ -26,7 +29,7 @@ pub static DECL: OpDecl = OpDecl {
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer,
-    evaluate: Evaluate::Computes(pending),
+    evaluate: Evaluate::Computes(evaluate),
 };
 
 /// # Shapes
@@ -49,6 +52,18 @@ fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {
         }
     }
     Ok(vec![TensorType { dtype: scale.dtype, shape: data.shape.clone() }.into()])
+}
+
+fn evaluate(call: &mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError> {
+    let data = call.tensor("quantized_data")?.clone();
+    let dtype = call.tensor("scale")?.dtype();
+    let axis = call.axis_or("axis", 0, data.rank())?;
+    let (blocks, count) = vector_along(&data, axis, [call.tensor("scale")?, call.tensor("zero_point")?])?;
+    let scale = per_index(call, "scale", count)?;
+    let offset = per_index(call, "zero_point", count)?;
+    let shape = data.shape().to_vec();
+    let weight = Dequantized::new(data, blocks, scale, offset, (dtype, call.numerics()))?;
+    Ok(vec![Tensor::lazy(dtype, &shape, Arc::new(weight))?])
 }
 
 #[cfg(test)]

@@ -1,10 +1,12 @@
 //! `constexpr_blockwise_shift_scale`: a weight stored as integers with a scale, and perhaps an offset, per block.
 
-use super::decl::{Domain, Effect, FLOATS, InferError, OpContext, OpDecl, Parameter, Results, pending};
+use std::sync::Arc;
+
+use super::decl::{Domain, Effect, FLOATS, InferError, OpContext, OpDecl, Parameter, Results};
 use super::shape::{compatible_shapes, same_dtype};
 use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::dtype::DataType;
-use crate::evaluate::Evaluate;
+use crate::evaluate::{Blocks, Call, Dequantized, Evaluate, EvaluateError, Tensor};
 use crate::opset::Opset;
 use crate::types::{TensorType, ValueType};
 use crate::value::Value;
@@ -31,7 +33,7 @@ pub static DECL: OpDecl = OpDecl {
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer,
-    evaluate: Evaluate::Computes(pending),
+    evaluate: Evaluate::Computes(evaluate),
 };
 
 /// # Shapes
@@ -60,6 +62,25 @@ fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {
         }
     }
     Ok(vec![TensorType { dtype: scale.dtype, shape: data.shape.clone() }.into()])
+}
+
+fn evaluate(call: &mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError> {
+    let data = call.tensor("data")?.clone();
+    let scale = call.tensor("scale")?;
+    let dtype = scale.dtype();
+    let blocks = Blocks::new(data.shape(), scale.shape())?;
+    let offset = match call.optional("offset") {
+        Some(offset) if offset.shape() != scale.shape() => {
+            let expected = format!("the shape of {}", scale.ty());
+            return Err(InferError::operand("offset", expected, offset.ty()).into());
+        }
+        Some(offset) => offset.to_numbers()?,
+        None => Vec::new(),
+    };
+    let scale = call.floats("scale")?.into_owned();
+    let shape = data.shape().to_vec();
+    let weight = Dequantized::new(data, blocks, scale, offset, (dtype, call.numerics()))?;
+    Ok(vec![Tensor::lazy(dtype, &shape, Arc::new(weight))?])
 }
 
 impl FunctionBuilder {

@@ -1,5 +1,6 @@
 //! `conv`: convolution over one to three spatial axes.
 
+use super::conv_window::convolution;
 use super::decl::{Effect, FLOATS, INT32, InferError, OpContext, OpDecl, Parameter, Results, STRING};
 use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::evaluate::{Call, Evaluate, EvaluateError, Matrix, Tensor, check_size, project};
@@ -102,11 +103,7 @@ fn spatial_size(ctx: &OpContext<'_>, axis: usize, size: Dimension, kernel: Dimen
 
 fn evaluate(call: &mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError> {
     let (x, weight) = (call.tensor("x")?, call.tensor("weight")?);
-    if is_projection(call, weight)? {
-        projection(call, x, weight)
-    } else {
-        Err(EvaluateError::Unsupported("conv".to_owned()))
-    }
+    if is_projection(call, weight)? { projection(call, x, weight) } else { convolution(call, x, weight) }
 }
 
 /// Whether every output depends on the inputs at its own place only: a kernel of ones without strides, padding and groups.

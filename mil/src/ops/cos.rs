@@ -1,7 +1,7 @@
 //! `cos`: elementwise cosine.
 
-use super::decl::{Effect, OpDecl, Results, pending};
-use super::elementwise::{FLOAT_X, like_x};
+use super::decl::{Effect, OpDecl, Results};
+use super::elementwise::{FLOAT_X, like_x, map_floats};
 use crate::evaluate::Evaluate;
 use crate::opset::Opset;
 
@@ -14,5 +14,5 @@ pub static DECL: OpDecl = OpDecl {
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer: like_x,
-    evaluate: Evaluate::Computes(pending),
+    evaluate: Evaluate::Computes(|call| map_floats(call, f32::cos)),
 };

@@ -1,8 +1,8 @@
 //! `dequantize`: 8-bit integers as numbers.
 
-use super::decl::{Effect, FLOATS, INT32, InferError, OpContext, OpDecl, Parameter, Results, pending};
-use super::quantization::{BYTES, scale_of};
-use crate::evaluate::Evaluate;
+use super::decl::{Effect, FLOATS, INT32, InferError, OpContext, OpDecl, Parameter, Results};
+use super::quantization::{BYTES, per_index, scale_of, vector_along};
+use crate::evaluate::{Call, Dequantized, Evaluate, EvaluateError, Expand, Tensor};
 use crate::opset::Opset;
 use crate::types::{TensorType, ValueType};
 
@@ -20,13 +20,28 @@ pub static DECL: OpDecl = OpDecl {
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer,
-    evaluate: Evaluate::Computes(pending),
+    evaluate: Evaluate::Computes(evaluate),
 };
 
 fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {
     let input = ctx.tensor("input")?;
     let scale = scale_of(ctx, input)?;
     Ok(vec![TensorType { dtype: scale.dtype, shape: input.shape.clone() }.into()])
+}
+
+fn evaluate(call: &mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError> {
+    let input = call.take("input")?;
+    let scale = call.tensor("scale")?;
+    let dtype = scale.dtype();
+    let axis = if scale.rank() == 0 { 0 } else { call.axis_or("axis", 0, input.rank())? };
+    let vectors = [scale, call.optional("zero_point").unwrap_or(scale)];
+    let (blocks, count) = vector_along(&input, axis, vectors)?;
+    let scale = per_index(call, "scale", count)?;
+    let zero_point = per_index(call, "zero_point", count)?;
+    let shape = input.shape().to_vec();
+    let mut output = vec![0.0; input.count()];
+    Dequantized::new(input, blocks, scale, zero_point, (dtype, call.numerics()))?.expand(0, &mut output);
+    Ok(vec![Tensor::floats(dtype, &shape, output)?])
 }
 
 #[cfg(test)]

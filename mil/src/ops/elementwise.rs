@@ -1,8 +1,11 @@
-//! What elementwise ops share: parameters and type inference.
+//! What elementwise ops share: parameters, type inference and evaluation.
+
+use std::cmp::Ordering;
 
 use super::decl::{FLOATS, InferError, NUMBERS, OpContext, Parameter};
 use super::shape::{broadcast, same_dtype};
 use crate::dtype::DataType;
+use crate::evaluate::{Call, EvaluateError, Tensor, broadcast_shape, for_each_pair, map_pairs};
 use crate::types::{TensorType, ValueType};
 
 /// One floating-point operand `x`.
@@ -32,6 +35,83 @@ pub fn compare_x_y(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {
     let y = ctx.tensor("y")?;
     same_dtype("y", x, y)?;
     Ok(vec![TensorType { dtype: DataType::Bool, shape: broadcast(x, y)? }.into()])
+}
+
+/// `function` of each float of `x`.
+pub fn map_floats(call: &mut Call<'_>, function: impl Fn(f32) -> f32) -> Result<Vec<Tensor>, EvaluateError> {
+    let mut x = call.take("x")?;
+    for value in x.floats_mut()? {
+        *value = function(*value);
+    }
+    Ok(vec![x])
+}
+
+/// `floats` or `integers` of each element of `x`.
+pub fn map_x(
+    call: &mut Call<'_>,
+    floats: impl Fn(f32) -> f32,
+    integers: impl Fn(i32) -> i32,
+) -> Result<Vec<Tensor>, EvaluateError> {
+    let x = call.tensor("x")?;
+    if x.dtype().is_float() {
+        return map_floats(call, floats);
+    }
+    let values = x.as_integers()?.iter().map(|value| integers(*value)).collect();
+    Ok(vec![Tensor::integers(x.dtype(), x.shape(), values)?])
+}
+
+/// `floats` or `integers` of each pair of elements of `x` and `y`, in place of `x` where `y` stretches to its shape.
+pub fn map_x_y(
+    call: &mut Call<'_>,
+    floats: impl Fn(f32, f32) -> f32,
+    integers: impl Fn(i32, i32) -> i32,
+) -> Result<Vec<Tensor>, EvaluateError> {
+    let mut x = call.take("x")?;
+    let y = call.take("y")?;
+    let shape = broadcast_shape(x.shape(), y.shape())?;
+    if !x.dtype().is_float() {
+        let values = map_pairs(&shape, (&*x.as_integers()?, x.shape()), (&*y.as_integers()?, y.shape()), integers);
+        return Ok(vec![Tensor::integers(x.dtype(), &shape, values)?]);
+    }
+    let y_values = y.as_floats()?;
+    if x.shape() != shape {
+        let values = map_pairs(&shape, (&*x.as_floats()?, x.shape()), (&*y_values, y.shape()), floats);
+        return Ok(vec![Tensor::floats(x.dtype(), &shape, values)?]);
+    }
+    let values = x.floats_mut()?;
+    for_each_pair(&shape, &shape, y.shape(), |x_start, _, y_start, y_step, count| {
+        let run = values.get_mut(x_start..x_start + count).unwrap_or_default();
+        let y_run = y_values.get(y_start..).unwrap_or_default();
+        match (y_step, y_run.first()) {
+            (0, Some(y)) => run.iter_mut().for_each(|x| *x = floats(*x, *y)),
+            _ => run.iter_mut().zip(y_run).for_each(|(x, y)| *x = floats(*x, *y)),
+        }
+    });
+    Ok(vec![x])
+}
+
+/// Whether the order of each pair of elements of `x` and `y` is one that `holds` accepts; what is not a number has none.
+pub fn order_x_y(call: &mut Call<'_>, holds: impl Fn(Option<Ordering>) -> bool) -> Result<Vec<Tensor>, EvaluateError> {
+    let (x, y) = (call.tensor("x")?, call.tensor("y")?);
+    let shape = broadcast_shape(x.shape(), y.shape())?;
+    let values = if x.dtype().is_float() {
+        let (x_values, y_values) = (x.as_floats()?, y.as_floats()?);
+        map_pairs(&shape, (&*x_values, x.shape()), (&*y_values, y.shape()), |x, y| holds(x.partial_cmp(&y)))
+    } else {
+        let (x_values, y_values) = (x.as_integers()?, y.as_integers()?);
+        map_pairs(&shape, (&*x_values, x.shape()), (&*y_values, y.shape()), |x, y| holds(Some(x.cmp(&y))))
+    };
+    Ok(vec![Tensor::bools(&shape, values)?])
+}
+
+/// The larger float, or the one that is not a number.
+pub fn larger(x: f32, y: f32) -> f32 {
+    if x > y || x.is_nan() { x } else { y }
+}
+
+/// The smaller float, or the one that is not a number.
+pub fn smaller(x: f32, y: f32) -> f32 {
+    if x < y || x.is_nan() { x } else { y }
 }
 
 #[cfg(test)]

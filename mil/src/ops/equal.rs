@@ -1,7 +1,9 @@
 //! `equal`: elementwise comparison.
 
-use super::decl::{Effect, OpDecl, Results, pending};
-use super::elementwise::{NUMBER_X_Y, compare_x_y};
+use std::cmp::Ordering;
+
+use super::decl::{Effect, OpDecl, Results};
+use super::elementwise::{NUMBER_X_Y, compare_x_y, order_x_y};
 use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::evaluate::Evaluate;
 use crate::opset::Opset;
@@ -15,7 +17,7 @@ pub static DECL: OpDecl = OpDecl {
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer: compare_x_y,
-    evaluate: Evaluate::Computes(pending),
+    evaluate: Evaluate::Moves(|call| order_x_y(call, |order| order == Some(Ordering::Equal))),
 };
 
 impl FunctionBuilder {

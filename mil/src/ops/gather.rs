@@ -74,7 +74,7 @@ fn evaluate(call: &mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError> {
     let [_, length, inner] = along_axis(x.shape(), axis);
     let before_count: usize = before.iter().product();
     let taken_count: usize = taken.iter().product();
-    let places = places(&call.integers("indices")?, length)?;
+    let places = places(call, length)?;
     let after = x.shape().iter().skip(axis + 1);
     let shape: Vec<usize> = batch.iter().chain(before).chain(taken).chain(after).copied().collect();
     let rows = (0..batch.iter().product::<usize>()).flat_map(|batch| {
@@ -87,15 +87,17 @@ fn evaluate(call: &mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError> {
     Ok(vec![Tensor::from_runs(std::slice::from_ref(x), &shape, rows)?])
 }
 
-/// Indices into an axis; negative ones count from the end.
-fn places(indices: &[i32], length: usize) -> Result<Vec<usize>, EvaluateError> {
+/// The indices of `call` into an axis. Negative ones counted from the end before ios17. What is outside of the axis is
+/// refused whether the op validates it or not: without that, every device does what it likes.
+pub(super) fn places(call: &Call<'_>, length: usize) -> Result<Vec<usize>, EvaluateError> {
     let place = |index: &i32| {
         let wide = i64::from(*index);
-        let signed = if wide < 0 { wide.saturating_add_unsigned(length as u64) } else { wide };
+        let from_end = wide < 0 && call.opset() < Opset::Ios17;
+        let signed = if from_end { wide.saturating_add_unsigned(length as u64) } else { wide };
         let place = usize::try_from(signed).ok().filter(|place| *place < length);
         place.ok_or(EvaluateError::Index { index: wide, length })
     };
-    indices.iter().map(place).collect()
+    call.integers("indices")?.iter().map(place).collect()
 }
 
 impl FunctionBuilder {

@@ -1,9 +1,10 @@
 //! `gather_along_axis`: elements picked along an axis.
 
-use super::decl::{BOOL, Domain, Effect, INT32, InferError, OpContext, OpDecl, Parameter, Results, pending};
+use super::decl::{BOOL, Domain, Effect, INT32, InferError, OpContext, OpDecl, Parameter, Results};
+use super::gather::places;
 use super::shape::{ELEMENTS, axis_or, compatible};
 use crate::dtype::DataType;
-use crate::evaluate::Evaluate;
+use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor, along_axis};
 use crate::opset::Opset;
 use crate::types::{TensorType, ValueType};
 
@@ -21,7 +22,7 @@ pub static DECL: OpDecl = OpDecl {
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer,
-    evaluate: Evaluate::Computes(pending),
+    evaluate: Evaluate::Moves(evaluate),
 };
 
 /// Element types of indices; ios17 added the short ones.
@@ -41,4 +42,25 @@ fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {
         return Err(InferError::operand("indices", format!("the shape of {x} but for axis {axis}"), indices));
     }
     Ok(vec![TensorType { dtype: x.dtype, shape: indices.shape.clone() }.into()])
+}
+
+fn evaluate(call: &mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError> {
+    let (x, indices) = (call.tensor("x")?, call.tensor("indices")?);
+    let axis = call.axis_or("axis", 0, x.rank())?;
+    let others = x.shape().iter().zip(indices.shape()).enumerate();
+    let fits =
+        x.rank() == indices.rank() && others.filter(|(at, _)| *at != axis).all(|(_, (size, given))| size == given);
+    if !fits {
+        let expected = format!("the shape of {} but for axis {axis}", x.ty());
+        return Err(InferError::operand("indices", expected, indices.ty()).into());
+    }
+    let [_, length, inner] = along_axis(x.shape(), axis);
+    let [_, taken, _] = along_axis(indices.shape(), axis);
+    let places = places(call, length)?;
+    let elements = places.iter().enumerate().map(|(index, place)| {
+        let (outer, column) = (index / (taken * inner), index % inner);
+        let start = (outer * length + place) * inner + column;
+        (0, start..start + 1)
+    });
+    Ok(vec![Tensor::from_runs(std::slice::from_ref(x), indices.shape(), elements)?])
 }

@@ -2,10 +2,11 @@
 
 use half::f16;
 
-use super::decl::{Effect, FLOATS, INT32, InferError, OpContext, OpDecl, Parameter, Results, pending};
+use super::decl::{Effect, FLOATS, INT32, InferError, OpContext, OpDecl, Parameter, Results};
+use super::reduce::{axes_last, axes_or_all, reordered, single};
 use super::shape::{compatible_shapes, distinct_axes, known_ints};
 use crate::builder::{BuildError, FunctionBuilder, Var};
-use crate::evaluate::Evaluate;
+use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor};
 use crate::opset::Opset;
 use crate::types::{TensorType, ValueType};
 use crate::value::Value;
@@ -25,17 +26,19 @@ pub static DECL: OpDecl = OpDecl {
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer,
-    evaluate: Evaluate::Computes(pending),
+    evaluate: Evaluate::Computes(evaluate),
 };
 
 /// # Shapes
-/// `gamma` and `beta` have the lengths of `x` at `axes`, which are all axes by default; the result is like `x`.
+/// `gamma` and `beta` have the lengths of `x` at `axes`, in the order of `x`; absent `axes` are all axes. The result is
+/// like `x`.
 fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {
     let x = ctx.tensor("x")?;
-    let axes = match known_ints(ctx, "axes")? {
+    let mut axes = match known_ints(ctx, "axes")? {
         Some(axes) => distinct_axes("axes", &axes, x.rank())?,
         None => (0..x.rank()).collect(),
     };
+    axes.sort_unstable();
     let normalized: Vec<_> = axes.iter().filter_map(|axis| x.shape.get(*axis).copied()).collect();
     for parameter in ["gamma", "beta"] {
         if ctx.optional(parameter).is_none() {
@@ -51,6 +54,77 @@ fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {
         return Err(InferError::operand("epsilon", "a scalar", ctx.tensor("epsilon")?));
     }
     Ok(vec![x.clone().into()])
+}
+
+fn evaluate(call: &mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError> {
+    let mut x = call.take("x")?;
+    let axes = axes_or_all(call, x.rank())?;
+    let shape = x.shape().to_vec();
+    let factors = |parameter: &str| call.optional(parameter).map(|_| call.floats(parameter)).transpose();
+    let (gamma, beta) = (factors("gamma")?, factors("beta")?);
+    let affine =
+        Affine { gamma: gamma.as_deref(), beta: beta.as_deref(), epsilon: f64::from(call.float_or("epsilon", 1e-5)?) };
+    let length: usize = axes.iter().map(|axis| shape[*axis]).product();
+    let values = x.floats_mut()?;
+    if values.is_empty() {
+        return Ok(vec![x]);
+    }
+    match (axes.first(), axes.last()) {
+        // Axes side by side need not be moved.
+        (Some(first), Some(last)) if last - first + 1 == axes.len() => {
+            let inner = shape[last + 1..].iter().product();
+            values.chunks_exact_mut(length * inner).for_each(|block| affine.normalize(block, inner));
+        }
+        _ => {
+            let order = axes_last(shape.len(), &axes);
+            let mut moved = reordered(values, &shape, &order).into_owned();
+            moved.chunks_exact_mut(length).for_each(|block| affine.normalize(block, 1));
+            let moved_shape: Vec<usize> = order.iter().map(|axis| shape[*axis]).collect();
+            let mut back: Vec<usize> = (0..order.len()).collect();
+            back.sort_unstable_by_key(|axis| order[*axis]);
+            values.copy_from_slice(&reordered(&moved, &moved_shape, &back));
+        }
+    }
+    Ok(vec![x])
+}
+
+/// What follows the division by the deviation.
+struct Affine<'a> {
+    gamma: Option<&'a [f32]>,
+    beta: Option<&'a [f32]>,
+    epsilon: f64,
+}
+
+impl Affine<'_> {
+    /// Normalizes each column of `block`, whose rows are `width` long.
+    #[expect(clippy::cast_precision_loss, reason = "counts of elements are far below 2^53")]
+    fn normalize(&self, block: &mut [f32], width: usize) {
+        let length = (block.len() / width) as f64;
+        let mut means = vec![0.0; width];
+        add_columns(&mut means, block, |value, _| value);
+        means.iter_mut().for_each(|mean| *mean /= length);
+        let mut scales = vec![0.0; width];
+        add_columns(&mut scales, block, |value, column| (value - means[column]).powi(2));
+        scales.iter_mut().for_each(|scale| *scale = 1.0 / (*scale / length + self.epsilon).sqrt());
+        for (index, row) in block.chunks_exact_mut(width).enumerate() {
+            let at = |factors: Option<&[f32]>, absent| {
+                factors.map_or(absent, |factors| factors.get(index).copied().map_or(absent, f64::from))
+            };
+            let (gamma, beta) = (at(self.gamma, 1.0), at(self.beta, 0.0));
+            for ((value, mean), scale) in row.iter_mut().zip(&means).zip(&scales) {
+                *value = single((f64::from(*value) - mean) * scale * gamma + beta);
+            }
+        }
+    }
+}
+
+/// Adds to each of `sums` what `function` gives for each element of its column.
+fn add_columns(sums: &mut [f64], block: &[f32], function: impl Fn(f64, usize) -> f64) {
+    for row in block.chunks_exact(sums.len()) {
+        for (column, (sum, value)) in sums.iter_mut().zip(row).enumerate() {
+            *sum += function(f64::from(*value), column);
+        }
+    }
 }
 
 impl FunctionBuilder {

@@ -1,7 +1,9 @@
 //! `less_equal`: elementwise comparison.
 
-use super::decl::{Effect, OpDecl, Results, pending};
-use super::elementwise::{NUMBER_X_Y, compare_x_y};
+use std::cmp::Ordering;
+
+use super::decl::{Effect, OpDecl, Results};
+use super::elementwise::{NUMBER_X_Y, compare_x_y, order_x_y};
 use crate::evaluate::Evaluate;
 use crate::opset::Opset;
 
@@ -14,5 +16,5 @@ pub static DECL: OpDecl = OpDecl {
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer: compare_x_y,
-    evaluate: Evaluate::Computes(pending),
+    evaluate: Evaluate::Moves(|call| order_x_y(call, |order| matches!(order, Some(Ordering::Less | Ordering::Equal)))),
 };

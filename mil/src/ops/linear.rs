@@ -1,8 +1,10 @@
 //! `linear`: a dense layer.
 
-use super::decl::{Effect, InferError, NUMBERS, OpContext, OpDecl, Parameter, Results, pending};
+use std::borrow::Cow;
+
+use super::decl::{Effect, InferError, NUMBERS, OpContext, OpDecl, Parameter, Results};
 use super::shape::compatible;
-use crate::evaluate::Evaluate;
+use crate::evaluate::{Call, Evaluate, EvaluateError, Matrix, Tensor, check_size, project, strided_copy};
 use crate::opset::Opset;
 use crate::types::{TensorType, ValueType};
 
@@ -19,7 +21,7 @@ pub static DECL: OpDecl = OpDecl {
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer,
-    evaluate: Evaluate::Computes(pending),
+    evaluate: Evaluate::Computes(evaluate),
 };
 
 /// # Shapes
@@ -45,6 +47,52 @@ fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {
     let mut shape = outer.to_vec();
     shape.push(out);
     Ok(vec![TensorType { dtype: x.dtype, shape }.into()])
+}
+
+fn evaluate(call: &mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError> {
+    let x = call.tensor("x")?;
+    let weight = call.tensor("weight")?;
+    let &[out, inner] = weight.shape() else {
+        return Err(InferError::operand("weight", "a tensor of rank 2", weight.ty()).into());
+    };
+    let Some((_, outer)) = x.shape().split_last().filter(|(last, _)| **last == inner) else {
+        return Err(InferError::operand("x", format!("{inner} input channels"), x.ty()).into());
+    };
+    let rows: usize = outer.iter().product();
+    let shape: Vec<usize> = outer.iter().copied().chain([out]).collect();
+    check_size(&shape)?;
+    if x.dtype().is_integer() {
+        return Ok(vec![Tensor::integers(x.dtype(), &shape, integers(call, [rows, inner, out])?)?]);
+    }
+    let bias = match call.optional("bias") {
+        Some(_) => call.floats("bias")?,
+        None => Cow::default(),
+    };
+    let values = call.floats("x")?;
+    let mut columns = vec![0.0; out * rows];
+    let vectors = Matrix::row_major(&values, [rows, inner]).transposed();
+    project(weight, 0, vectors, &bias, &mut columns, call.numerics())?;
+    let mut output = Vec::with_capacity(columns.len());
+    let strides = [1, isize::try_from(rows).unwrap_or(isize::MAX)];
+    strided_copy(&columns, 0, &[rows, out], &strides, &mut output);
+    Ok(vec![Tensor::floats(x.dtype(), &shape, output)?])
+}
+
+/// The layer on integers, which wrap around.
+fn integers(call: &Call<'_>, [rows, inner, out]: [usize; 3]) -> Result<Vec<i32>, EvaluateError> {
+    let (x, weight) = (call.integers("x")?, call.integers("weight")?);
+    let bias = call.optional_integers("bias")?.unwrap_or_default();
+    let mut output = Vec::with_capacity(rows * out);
+    for row in 0..rows {
+        for column in 0..out {
+            let x = x.iter().skip(row * inner).take(inner);
+            let weight = weight.iter().skip(column * inner);
+            let products = x.zip(weight).map(|(x, weight)| x.wrapping_mul(*weight));
+            let sum = products.fold(0_i32, i32::wrapping_add);
+            output.push(sum.wrapping_add(bias.get(column).copied().unwrap_or(0)));
+        }
+    }
+    Ok(output)
 }
 
 #[cfg(test)]

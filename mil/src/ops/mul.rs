@@ -1,7 +1,7 @@
 //! `mul`: elementwise product.
 
-use super::decl::{Effect, OpDecl, Results, pending};
-use super::elementwise::{NUMBER_X_Y, broadcast_x_y};
+use super::decl::{Effect, OpDecl, Results};
+use super::elementwise::{NUMBER_X_Y, broadcast_x_y, map_x_y};
 use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::evaluate::Evaluate;
 use crate::opset::Opset;
@@ -15,7 +15,7 @@ pub static DECL: OpDecl = OpDecl {
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer: broadcast_x_y,
-    evaluate: Evaluate::Computes(pending),
+    evaluate: Evaluate::Computes(|call| map_x_y(call, |x, y| x * y, i32::wrapping_mul)),
 };
 
 impl FunctionBuilder {

@@ -1,10 +1,10 @@
 //! `quantize`: rounding to 8-bit integers.
 
-use super::decl::{Effect, FLOATS, INT32, InferError, OpContext, OpDecl, Parameter, Results, STRING, pending};
-use super::quantization::{BYTES, scale_of};
+use super::decl::{Effect, FLOATS, INT32, InferError, OpContext, OpDecl, Parameter, Results, STRING};
+use super::quantization::{BYTES, per_index, scale_of, vector_along};
 use super::shape::known_string_or;
 use crate::dtype::DataType;
-use crate::evaluate::Evaluate;
+use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor};
 use crate::opset::Opset;
 use crate::types::{TensorType, ValueType};
 
@@ -23,19 +23,45 @@ pub static DECL: OpDecl = OpDecl {
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer,
-    evaluate: Evaluate::Computes(pending),
+    evaluate: Evaluate::Moves(evaluate),
 };
 
 fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {
     let input = ctx.tensor("input")?;
     scale_of(ctx, input)?;
     ctx.required("output_dtype")?;
-    let dtype = match known_string_or(ctx, "output_dtype", "")? {
-        "int8" => DataType::Int8,
-        "uint8" => DataType::UInt8,
-        other => return Err(InferError::operand("output_dtype", "`int8` or `uint8`", format!("`{other}`"))),
-    };
+    let dtype = output_dtype(known_string_or(ctx, "output_dtype", "")?)?;
     Ok(vec![TensorType { dtype, shape: input.shape.clone() }.into()])
+}
+
+fn output_dtype(name: &str) -> Result<DataType, InferError> {
+    match name {
+        "int8" => Ok(DataType::Int8),
+        "uint8" => Ok(DataType::UInt8),
+        other => Err(InferError::operand("output_dtype", "`int8` or `uint8`", format!("`{other}`"))),
+    }
+}
+
+fn evaluate(call: &mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError> {
+    let dtype = output_dtype(call.string_or("output_dtype", "")?)?;
+    let input = call.tensor("input")?;
+    let scale = call.tensor("scale")?;
+    let axis = if scale.rank() == 0 { 0 } else { call.axis_or("axis", 0, input.rank())? };
+    let vectors = [scale, call.optional("zero_point").unwrap_or(scale)];
+    let (blocks, count) = vector_along(input, axis, vectors)?;
+    let scale = per_index(call, "scale", count)?;
+    let zero_point = per_index(call, "zero_point", count)?;
+    let (lowest, highest) = if dtype == DataType::Int8 { (-128.0, 127.0) } else { (0.0, 255.0) };
+    let values = call.floats("input")?;
+    let mut output = Vec::with_capacity(values.len());
+    blocks.for_each_run(0, values.len(), |block, first, length| {
+        let scale = scale.get(block).copied().unwrap_or(f32::NAN);
+        let zero_point = zero_point.get(block).copied().unwrap_or(0.0);
+        let quantized = |value: &f32| ((value / scale).round_ties_even() + zero_point).clamp(lowest, highest);
+        #[expect(clippy::cast_possible_truncation, reason = "clamped to 8 bits; what is not a number becomes 0")]
+        output.extend(values.iter().skip(first).take(length).map(|value| quantized(value) as i32));
+    });
+    Ok(vec![Tensor::integers(dtype, input.shape(), output)?])
 }
 
 #[cfg(test)]

@@ -1,8 +1,12 @@
-//! What the `reduce_*` ops share: parameters and type inference.
+//! What the ops that reduce or normalize over axes share: parameters, type inference and evaluation.
+
+use std::borrow::Cow;
+use std::cmp::Ordering;
 
 use super::decl::{BOOL, INT32, InferError, NUMBERS, OpContext, Parameter, STRING};
 use super::shape::{axis_or, distinct_axes, known_bool_or, known_ints, known_string_or};
 use crate::dtype::DataType;
+use crate::evaluate::{Call, EvaluateError, Tensor, row_major, strided_copy};
 use crate::types::{Dimension, TensorType, ValueType};
 
 /// Parameters of an op that reduces over several axes.
@@ -57,6 +61,146 @@ fn reduced(x: &TensorType, axes: &[usize], keep_dims: bool) -> Vec<Dimension> {
         (true, false) => None,
     };
     x.shape.iter().zip(gone).filter_map(kept).collect()
+}
+
+/// `floats` or `integers` of each group of elements of `x` that `axes` bring together. They give nothing where nothing is
+/// left of no elements.
+pub fn over_axes(
+    call: &mut Call<'_>,
+    floats: impl Fn(&[f32]) -> Option<f32>,
+    integers: impl Fn(&[i32]) -> Option<i32>,
+) -> Result<Vec<Tensor>, EvaluateError> {
+    let x = call.tensor("x")?;
+    let axes = axes_or_all(call, x.rank())?;
+    let shape = reduced_shape(x.shape(), &axes, call.bool_or("keep_dims", false)?);
+    let reduced = if x.dtype().is_float() {
+        Tensor::floats(x.dtype(), &shape, reduce_lanes(&x.as_floats()?, x.shape(), &axes, floats)?)?
+    } else {
+        Tensor::integers(x.dtype(), &shape, reduce_lanes(&x.as_integers()?, x.shape(), &axes, integers)?)?
+    };
+    Ok(vec![reduced])
+}
+
+/// Where, along an axis of `x`, the first element is that compares as `wanted` to all others; what is not a number comes
+/// before everything.
+pub fn index_along_axis(call: &mut Call<'_>, wanted: Ordering) -> Result<Vec<Tensor>, EvaluateError> {
+    let x = call.tensor("x")?;
+    let axis = call.axis_or("axis", -1, x.rank())?;
+    let dtype = match call.string_or("output_dtype", "int32")? {
+        "uint16" => DataType::UInt16,
+        _ => DataType::Int32,
+    };
+    let shape = reduced_shape(x.shape(), &[axis], call.bool_or("keep_dims", false)?);
+    let indices = if x.dtype().is_float() {
+        reduce_lanes(&x.as_floats()?, x.shape(), &[axis], |lane| position(lane, wanted))?
+    } else {
+        reduce_lanes(&x.as_integers()?, x.shape(), &[axis], |lane| position(lane, wanted))?
+    };
+    Ok(vec![Tensor::integers(dtype, &shape, index_elements(dtype, &indices)?)?])
+}
+
+/// Indices as elements of type `dtype`, which is int32 or uint16.
+pub fn index_elements(dtype: DataType, indices: &[usize]) -> Result<Vec<i32>, InferError> {
+    let largest = if dtype == DataType::UInt16 { i32::from(u16::MAX) } else { i32::MAX };
+    let element = |index: &usize| {
+        let fits = i32::try_from(*index).ok().filter(|index| *index <= largest);
+        fits.ok_or_else(|| InferError::Mismatch(format!("index {index} is too large for {dtype}")))
+    };
+    indices.iter().map(element).collect()
+}
+
+fn position<T: PartialOrd>(lane: &[T], wanted: Ordering) -> Option<usize> {
+    let mut found: Option<(usize, &T)> = None;
+    for (index, value) in lane.iter().enumerate() {
+        if found.is_none_or(|(_, best)| best == best && value.partial_cmp(best).is_none_or(|order| order == wanted)) {
+            found = Some((index, value));
+        }
+    }
+    found.map(|(index, _)| index)
+}
+
+/// The constant `axes` as sorted indices; all axes where they are absent.
+pub fn axes_or_all(call: &Call<'_>, rank: usize) -> Result<Vec<usize>, EvaluateError> {
+    let Some(axes) = call.optional_integers("axes")? else { return Ok((0..rank).collect()) };
+    let axes: Vec<i64> = axes.iter().map(|axis| i64::from(*axis)).collect();
+    let mut axes = distinct_axes("axes", &axes, rank)?;
+    axes.sort_unstable();
+    Ok(axes)
+}
+
+/// The order of axes in which `axes` come last.
+pub fn axes_last(rank: usize, axes: &[usize]) -> Vec<usize> {
+    (0..rank).filter(|axis| !axes.contains(axis)).chain(axes.iter().copied()).collect()
+}
+
+/// The elements with their axes in another order.
+pub fn reordered<'a, T: Clone>(values: &'a [T], shape: &[usize], order: &[usize]) -> Cow<'a, [T]> {
+    if order.is_sorted() {
+        return Cow::Borrowed(values);
+    }
+    let strides = row_major(shape);
+    let size = |axis: &usize| shape.get(*axis).copied().unwrap_or(1);
+    let stride = |axis: &usize| strides.get(*axis).and_then(|stride| isize::try_from(*stride).ok()).unwrap_or(0);
+    let mut output = Vec::new();
+    let sizes: Vec<usize> = order.iter().map(size).collect();
+    strided_copy(values, 0, &sizes, &order.iter().map(stride).collect::<Vec<_>>(), &mut output);
+    Cow::Owned(output)
+}
+
+/// `function` of each group of elements that `axes` bring together.
+fn reduce_lanes<T: Clone, R>(
+    values: &[T],
+    shape: &[usize],
+    axes: &[usize],
+    function: impl Fn(&[T]) -> Option<R>,
+) -> Result<Vec<R>, EvaluateError> {
+    let length = axes.iter().filter_map(|axis| shape.get(*axis)).product();
+    let reduced: Option<Vec<R>> = if length == 0 {
+        let count = reduced_shape(shape, axes, false).iter().product();
+        (0..count).map(|_: usize| function(&[])).collect()
+    } else {
+        reordered(values, shape, &axes_last(shape.len(), axes)).chunks_exact(length).map(function).collect()
+    };
+    Ok(reduced.ok_or_else(|| InferError::operand("x", "elements to reduce", "none"))?)
+}
+
+fn reduced_shape(shape: &[usize], axes: &[usize], keep_dims: bool) -> Vec<usize> {
+    let kept = |(axis, size): (usize, &usize)| match (axes.contains(&axis), keep_dims) {
+        (false, _) => Some(*size),
+        (true, true) => Some(1),
+        (true, false) => None,
+    };
+    shape.iter().enumerate().filter_map(kept).collect()
+}
+
+/// The sum of `function` of each value, in fp64.
+pub fn sum(values: &[f32], function: impl Fn(f32) -> f64) -> f64 {
+    // Several sums at a time, because one would wait for itself.
+    let (blocks, rest) = values.as_chunks::<8>();
+    let mut sums = [0.0; 8];
+    for block in blocks {
+        for (sum, value) in sums.iter_mut().zip(block) {
+            *sum += function(*value);
+        }
+    }
+    sums.iter().sum::<f64>() + rest.iter().map(|value| function(*value)).sum::<f64>()
+}
+
+/// The square, which fp64 holds exactly.
+pub fn square(value: f32) -> f64 {
+    f64::from(value) * f64::from(value)
+}
+
+/// The nearest f32.
+#[expect(clippy::cast_possible_truncation, reason = "results are f32")]
+pub fn single(value: f64) -> f32 {
+    value as f32
+}
+
+/// The integer next to `value` in the direction of zero.
+#[expect(clippy::cast_possible_truncation, reason = "integer results drop the fraction")]
+pub fn truncated(value: f64) -> i32 {
+    value as i32
 }
 
 #[cfg(test)]

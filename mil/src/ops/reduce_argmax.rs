@@ -1,7 +1,9 @@
 //! `reduce_argmax`: the index of the largest element along an axis.
 
-use super::decl::{Effect, OpDecl, Results, pending};
-use super::reduce::{INDEX_ALONG_AXIS, infer_index_along_axis};
+use std::cmp::Ordering;
+
+use super::decl::{Effect, OpDecl, Results};
+use super::reduce::{INDEX_ALONG_AXIS, index_along_axis, infer_index_along_axis};
 use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::evaluate::Evaluate;
 use crate::opset::Opset;
@@ -16,7 +18,7 @@ pub static DECL: OpDecl = OpDecl {
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer: infer_index_along_axis,
-    evaluate: Evaluate::Computes(pending),
+    evaluate: Evaluate::Moves(|call| index_along_axis(call, Ordering::Greater)),
 };
 
 impl FunctionBuilder {

@@ -1,7 +1,9 @@
 //! `reduce_argmin`: the index of the smallest element along an axis.
 
-use super::decl::{Effect, OpDecl, Results, pending};
-use super::reduce::{INDEX_ALONG_AXIS, infer_index_along_axis};
+use std::cmp::Ordering;
+
+use super::decl::{Effect, OpDecl, Results};
+use super::reduce::{INDEX_ALONG_AXIS, index_along_axis, infer_index_along_axis};
 use crate::evaluate::Evaluate;
 use crate::opset::Opset;
 
@@ -14,5 +16,5 @@ pub static DECL: OpDecl = OpDecl {
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer: infer_index_along_axis,
-    evaluate: Evaluate::Computes(pending),
+    evaluate: Evaluate::Moves(|call| index_along_axis(call, Ordering::Less)),
 };

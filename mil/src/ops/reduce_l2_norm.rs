@@ -1,7 +1,7 @@
 //! `reduce_l2_norm`: the Euclidean norm over some axes.
 
-use super::decl::{Effect, OpDecl, Results, pending};
-use super::reduce::{OVER_AXES, infer_over_axes};
+use super::decl::{Effect, OpDecl, Results};
+use super::reduce::{OVER_AXES, infer_over_axes, over_axes, single, square, sum, truncated};
 use crate::evaluate::Evaluate;
 use crate::opset::Opset;
 
@@ -14,5 +14,11 @@ pub static DECL: OpDecl = OpDecl {
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer: infer_over_axes,
-    evaluate: Evaluate::Computes(pending),
+    evaluate: Evaluate::Computes(|call| {
+        over_axes(
+            call,
+            |lane| Some(single(sum(lane, square).sqrt())),
+            |lane| Some(truncated(lane.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt())),
+        )
+    }),
 };

@@ -1,7 +1,7 @@
 //! `reduce_log_sum_exp`: the logarithm of a sum of exponentials over some axes.
 
-use super::decl::{Effect, OpDecl, Results, pending};
-use super::reduce::{OVER_AXES, infer_over_axes};
+use super::decl::{Effect, OpDecl, Results};
+use super::reduce::{OVER_AXES, infer_over_axes, over_axes, single, truncated};
 use crate::evaluate::Evaluate;
 use crate::opset::Opset;
 
@@ -14,5 +14,20 @@ pub static DECL: OpDecl = OpDecl {
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer: infer_over_axes,
-    evaluate: Evaluate::Computes(pending),
+    evaluate: Evaluate::Computes(|call| {
+        over_axes(
+            call,
+            |lane| Some(single(log_sum_exp(lane.iter().map(|x| f64::from(*x))))),
+            |lane| (!lane.is_empty()).then(|| truncated(log_sum_exp(lane.iter().map(|x| f64::from(*x))))),
+        )
+    }),
 };
+
+fn log_sum_exp(lane: impl Iterator<Item = f64> + Clone) -> f64 {
+    let largest = lane.clone().fold(f64::NEG_INFINITY, f64::max);
+    if largest.is_infinite() {
+        // The difference to an infinite number is none; a NaN among the elements still has to show.
+        return lane.fold(largest, |sum, x| if x.is_nan() { x } else { sum });
+    }
+    largest + lane.map(|x| (x - largest).exp()).sum::<f64>().ln()
+}

@@ -1,7 +1,8 @@
 //! `reduce_max`: the largest element over some axes.
 
-use super::decl::{Effect, OpDecl, Results, pending};
-use super::reduce::{OVER_AXES, infer_over_axes};
+use super::decl::{Effect, OpDecl, Results};
+use super::elementwise::larger;
+use super::reduce::{OVER_AXES, infer_over_axes, over_axes};
 use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::evaluate::Evaluate;
 use crate::opset::Opset;
@@ -16,7 +17,9 @@ pub static DECL: OpDecl = OpDecl {
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer: infer_over_axes,
-    evaluate: Evaluate::Computes(pending),
+    evaluate: Evaluate::Computes(|call| {
+        over_axes(call, |lane| lane.iter().copied().reduce(larger), |lane| lane.iter().copied().max())
+    }),
 };
 
 impl FunctionBuilder {

@@ -1,7 +1,7 @@
 //! `reduce_mean`: the mean over some axes.
 
-use super::decl::{Effect, OpDecl, Results, pending};
-use super::reduce::{OVER_AXES, infer_over_axes};
+use super::decl::{Effect, OpDecl, Results};
+use super::reduce::{OVER_AXES, infer_over_axes, over_axes, single, sum, truncated};
 use crate::evaluate::Evaluate;
 use crate::opset::Opset;
 
@@ -14,5 +14,17 @@ pub static DECL: OpDecl = OpDecl {
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer: infer_over_axes,
-    evaluate: Evaluate::Computes(pending),
+    evaluate: Evaluate::Computes(|call| over_axes(call, mean, mean_of_integers)),
 };
+
+#[expect(clippy::cast_precision_loss, reason = "counts of elements are far below 2^53")]
+fn mean(lane: &[f32]) -> Option<f32> {
+    Some(single(sum(lane, f64::from) / lane.len() as f64))
+}
+
+/// Core ML's integers drop the fraction.
+#[expect(clippy::cast_precision_loss, reason = "counts of elements are far below 2^53")]
+fn mean_of_integers(lane: &[i32]) -> Option<i32> {
+    let sum: f64 = lane.iter().map(|x| f64::from(*x)).sum();
+    (!lane.is_empty()).then(|| truncated(sum / lane.len() as f64))
+}

@@ -1,7 +1,7 @@
 //! `reduce_sum`: the sum over some axes.
 
-use super::decl::{Effect, OpDecl, Results, pending};
-use super::reduce::{OVER_AXES, infer_over_axes};
+use super::decl::{Effect, OpDecl, Results};
+use super::reduce::{OVER_AXES, infer_over_axes, over_axes, single, sum};
 use crate::evaluate::Evaluate;
 use crate::opset::Opset;
 
@@ -14,5 +14,11 @@ pub static DECL: OpDecl = OpDecl {
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer: infer_over_axes,
-    evaluate: Evaluate::Computes(pending),
+    evaluate: Evaluate::Computes(|call| {
+        over_axes(
+            call,
+            |lane| Some(single(sum(lane, f64::from))),
+            |lane| Some(lane.iter().fold(0, |sum, x| sum.wrapping_add(*x))),
+        )
+    }),
 };

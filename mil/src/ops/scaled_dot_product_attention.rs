@@ -1,9 +1,13 @@
 //! `scaled_dot_product_attention`: attention in one op.
 
-use super::decl::{Domain, Effect, FLOATS, InferError, OpContext, OpDecl, Parameter, Results, pending};
+use std::borrow::Cow;
+
+use super::decl::{Domain, Effect, FLOATS, InferError, OpContext, OpDecl, Parameter, Results};
 use super::shape::{broadcast_shapes, compatible, compatible_shapes, same_dtype};
 use crate::dtype::DataType;
-use crate::evaluate::Evaluate;
+use crate::evaluate::{
+    Call, Evaluate, EvaluateError, Matrix, Tensor, broadcast_shape, check_size, multiply, row_major, strided_copy,
+};
 use crate::opset::Opset;
 use crate::types::{TensorType, ValueType};
 
@@ -21,7 +25,7 @@ pub static DECL: OpDecl = OpDecl {
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer,
-    evaluate: Evaluate::Computes(pending),
+    evaluate: Evaluate::Computes(evaluate),
 };
 
 /// # Shapes
@@ -57,6 +61,95 @@ fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {
     let mut shape = query.shape.clone();
     shape[rank - 1] = value.shape[rank - 1];
     Ok(vec![TensorType { dtype: query.dtype, shape }.into()])
+}
+
+/// A query that every key is masked from gives what is not a number, as a softmax of negative infinities does.
+fn evaluate(call: &mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError> {
+    let (query, key, value) = (call.tensor("query")?, call.tensor("key")?, call.tensor("value")?);
+    let [(batch, queries, head), (key_batch, keys, key_head), (value_batch, values, width)] =
+        [matrices("query", query)?, matrices("key", key)?, matrices("value", value)?];
+    if batch != key_batch || batch != value_batch || head != key_head || keys != values {
+        let found = format!("{}, {} and {} do not fit each other", query.ty(), key.ty(), value.ty());
+        return Err(InferError::Mismatch(found).into());
+    }
+    let axes = |last: [usize; 2]| batch.iter().copied().chain(last).collect::<Vec<_>>();
+    let shape = axes([queries, width]);
+    let batches = check_size(batch)?;
+    check_size(&axes([queries, keys]))?;
+    let mask = additive_mask(call, &axes([queries, keys]))?;
+    let mut output = vec![0.0; check_size(&shape)?];
+    let mut scores = vec![0.0; queries * keys];
+    let scale = root(head).recip();
+    let (query_values, key_values, value_values) = (call.floats("query")?, call.floats("key")?, call.floats("value")?);
+    for index in 0..batches {
+        let query = part(&query_values, index, [queries, head]);
+        let key = part(&key_values, index, [keys, head]);
+        let value = part(&value_values, index, [keys, width]);
+        multiply(query, key.transposed(), &mut scores, call.numerics())?;
+        let mut masks = mask.iter().skip(index * queries * keys);
+        for score in &mut scores {
+            *score = *score * scale + masks.next().copied().unwrap_or(0.0);
+        }
+        scores.chunks_exact_mut(keys.max(1)).for_each(softmax);
+        let output = output.get_mut(index * queries * width..(index + 1) * queries * width).unwrap_or_default();
+        let scores = Matrix::row_major(&scores, [queries, keys]);
+        multiply(scores, value, output, call.numerics())?;
+    }
+    Ok(vec![Tensor::floats(query.dtype(), &shape, output)?])
+}
+
+/// The matrix `index` of several.
+fn part(elements: &[f32], index: usize, shape: [usize; 2]) -> Matrix<'_> {
+    let count = shape[0] * shape[1];
+    Matrix::row_major(elements.get(index * count..(index + 1) * count).unwrap_or_default(), shape)
+}
+
+/// The leading axes, rows and columns.
+fn matrices<'a>(parameter: &str, tensor: &'a Tensor) -> Result<(&'a [usize], usize, usize), InferError> {
+    match tensor.shape() {
+        [batch @ .., rows, columns] => Ok((batch, *rows, *columns)),
+        _ => Err(InferError::operand(parameter, "a tensor of rank 3 or more", tensor.ty())),
+    }
+}
+
+/// What is added to the scores of `shape`; nothing where there is no mask.
+fn additive_mask(call: &Call<'_>, shape: &[usize]) -> Result<Vec<f32>, EvaluateError> {
+    let Some(mask) = call.optional("attn_mask") else { return Ok(Vec::new()) };
+    if broadcast_shape(mask.shape(), shape)? != shape {
+        let expected = format!("a shape that broadcasts to {shape:?}");
+        return Err(InferError::operand("attn_mask", expected, mask.ty()).into());
+    }
+    let mut strides = vec![0; shape.len()];
+    let own = row_major(mask.shape());
+    for ((stride, own), size) in strides.iter_mut().rev().zip(own.iter().rev()).zip(mask.shape().iter().rev()) {
+        *stride = if *size == 1 { 0 } else { isize::try_from(*own).unwrap_or(isize::MAX) };
+    }
+    let values = if mask.dtype() == DataType::Bool {
+        let seen = call.bools("attn_mask")?.iter();
+        Cow::Owned(seen.map(|seen| if *seen { 0.0 } else { f32::NEG_INFINITY }).collect())
+    } else {
+        call.floats("attn_mask")?
+    };
+    let mut output = Vec::new();
+    strided_copy(&values, 0, shape, &strides, &mut output);
+    Ok(output)
+}
+
+fn softmax(scores: &mut [f32]) {
+    let largest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let mut sum = 0.0;
+    for score in scores.iter_mut() {
+        *score = (*score - largest).exp();
+        sum += *score;
+    }
+    for score in scores {
+        *score /= sum;
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "sizes of heads are small")]
+fn root(size: usize) -> f32 {
+    (size as f32).sqrt()
 }
 
 #[cfg(test)]

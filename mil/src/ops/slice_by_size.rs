@@ -1,8 +1,8 @@
 //! `slice_by_size`: a part of a tensor by its sizes.
 
-use super::decl::{Effect, InferError, OpContext, OpDecl, POSITIONS, Parameter, Results, pending};
+use super::decl::{Effect, InferError, OpContext, OpDecl, POSITIONS, Parameter, Results};
 use super::shape::{ELEMENTS, known, one_per_axis};
-use crate::evaluate::Evaluate;
+use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor, row_major};
 use crate::opset::Opset;
 use crate::types::{Dimension, TensorType, ValueType};
 
@@ -19,7 +19,7 @@ pub static DECL: OpDecl = OpDecl {
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer,
-    evaluate: Evaluate::Computes(pending),
+    evaluate: Evaluate::Moves(evaluate),
 };
 
 fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {
@@ -64,6 +64,30 @@ fn slice_length(axis: usize, length: Dimension, size: i64, begin: Option<u64>) -
         return Err(mismatch());
     }
     Ok(Dimension::Fixed(size))
+}
+
+fn evaluate(call: &mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError> {
+    let x = call.tensor("x")?;
+    let (begins, sizes) = (call.integers("begin")?, call.integers("size")?);
+    for (parameter, given) in [("begin", &begins), ("size", &sizes)] {
+        if given.len() != x.rank() {
+            return Err(InferError::operand(parameter, format!("{} elements", x.rank()), given.len()).into());
+        }
+    }
+    let mut start = 0;
+    let mut shape = Vec::with_capacity(x.rank());
+    let strides = row_major(x.shape());
+    let axes = x.shape().iter().zip(&strides).zip(begins.iter().zip(sizes.iter()));
+    for (axis, ((length, stride), (begin, size))) in axes.enumerate() {
+        let dimension = Dimension::Fixed(*length as u64);
+        let outside = || InferError::Mismatch(format!("{begin} is outside of axis {axis} of {length}"));
+        let begin = from_start(i64::from(*begin), dimension).ok_or_else(outside)?;
+        let count = slice_length(axis, dimension, i64::from(*size), Some(begin))?;
+        shape.push(count.fixed().and_then(|count| usize::try_from(count).ok()).ok_or_else(outside)?);
+        start += usize::try_from(begin).map_err(|_| outside())? * stride;
+    }
+    let strides: Vec<isize> = strides.into_iter().map(|stride| isize::try_from(stride).unwrap_or(isize::MAX)).collect();
+    Ok(vec![x.strided(start, &shape, &strides)?])
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! `square`: elementwise square.
 
-use super::decl::{Effect, OpDecl, Results, pending};
-use super::elementwise::{NUMBER_X, like_x};
+use super::decl::{Effect, OpDecl, Results};
+use super::elementwise::{NUMBER_X, like_x, map_x};
 use crate::evaluate::Evaluate;
 use crate::opset::Opset;
 
@@ -14,5 +14,5 @@ pub static DECL: OpDecl = OpDecl {
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer: like_x,
-    evaluate: Evaluate::Computes(pending),
+    evaluate: Evaluate::Computes(|call| map_x(call, |x| x * x, |x| x.wrapping_mul(x))),
 };

@@ -1,9 +1,8 @@
 //! `stack`: tensors along a new axis.
 
-use super::decl::normalize_axis;
-use super::decl::{Domain, Effect, INT32, InferError, OpContext, OpDecl, Parameter, Results, pending};
+use super::decl::{Domain, Effect, INT32, InferError, OpContext, OpDecl, Parameter, Results, normalize_axis};
 use super::shape::known_int_or;
-use crate::evaluate::Evaluate;
+use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor, along_axis};
 use crate::opset::Opset;
 use crate::types::{Dimension, TensorType, ValueType};
 
@@ -16,7 +15,7 @@ pub static DECL: OpDecl = OpDecl {
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer,
-    evaluate: Evaluate::Computes(pending),
+    evaluate: Evaluate::Moves(evaluate),
 };
 
 fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {
@@ -30,6 +29,21 @@ fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {
     let mut shape = first.shape.clone();
     shape.insert(axis, Dimension::Fixed(values.len() as u64));
     Ok(vec![TensorType { dtype: first.dtype, shape }.into()])
+}
+
+fn evaluate(call: &mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError> {
+    let values = call.operands("values");
+    let first = call.tensor("values")?;
+    let axis = call.axis_or("axis", 0, first.rank() + 1)?;
+    let unlike = |value: &&Tensor| value.shape() != first.shape() || value.dtype() != first.dtype();
+    if let Some(other) = values.iter().find(unlike) {
+        return Err(InferError::operand("values", format!("tensors like the first, {}", first.ty()), other.ty()).into());
+    }
+    let mut shape = first.shape().to_vec();
+    shape.insert(axis, values.len());
+    let [outer, _, inner] = along_axis(&shape, axis);
+    let rows = (0..outer).flat_map(|row| (0..values.len()).map(move |value| (value, row * inner..(row + 1) * inner)));
+    Ok(vec![Tensor::from_runs(values, &shape, rows)?])
 }
 
 #[cfg(test)]

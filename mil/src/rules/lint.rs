@@ -29,14 +29,14 @@ pub fn lint(subject: Subject<'_>, conditions: &Conditions) -> Vec<Finding> {
             }
             Check::Function(check) => {
                 for view in &views {
-                    let mut sink = Sink::new(rule, Some((view.name, view.function)));
+                    let mut sink = Sink::new(rule, Some(view));
                     check(view, &mut sink);
                     found.extend(sink.finish());
                 }
             }
             Check::Operation(check) => {
                 for view in &views {
-                    let mut sink = Sink::new(rule, Some((view.name, view.function)));
+                    let mut sink = Sink::new(rule, Some(view));
                     for (index, operation) in view.operations().iter().enumerate() {
                         check(&Site { view, index, operation }, &mut sink);
                     }
@@ -45,9 +45,11 @@ pub fn lint(subject: Subject<'_>, conditions: &Conditions) -> Vec<Finding> {
             }
             Check::Verifier(topic) => {
                 for finding in verified.iter().filter(|finding| finding.topic == topic) {
-                    let name = finding.location.function.as_deref();
-                    let function = name.and_then(|name| subject.program.functions.get_key_value(name));
-                    let mut sink = Sink::new(rule, function.map(|(name, function)| (name.as_str(), function)));
+                    let name = finding.location.function.as_deref().unwrap_or_default();
+                    // Views are in the order of the names.
+                    let view =
+                        views.binary_search_by(|view| view.name.cmp(name)).ok().and_then(|index| views.get(index));
+                    let mut sink = Sink::new(rule, view);
                     sink.verified(finding);
                     found.extend(sink.finish());
                 }

@@ -104,9 +104,15 @@ pub fn project(
     let fits = rows * columns == output.len()
         && start.checked_add(rows * inner).is_some_and(|end| end <= weight.count())
         && (bias.is_empty() || bias.len() == rows);
-    if !fits || inner == 0 {
+    if !fits {
         let found = format!("a weight of {} elements and {} outputs for x {:?}", weight.count(), output.len(), x.shape);
         return Err(InferError::Mismatch(found).into());
+    }
+    if inner == 0 {
+        for (row, output) in output.chunks_exact_mut(columns).enumerate() {
+            output.fill(bias.get(row).copied().unwrap_or(0.0));
+        }
+        return Ok(());
     }
     if columns < MIN_GEMM_COLUMNS || numerics == Numerics::Fp16(Accumulator::Saturating) {
         project_vectors(weight, start, x, bias, output, numerics)

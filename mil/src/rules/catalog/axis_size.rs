@@ -27,21 +27,17 @@ const LONG: u64 = 65_536;
 
 fn check(view: &FunctionView<'_>, sink: &mut Sink<'_>) {
     // One finding for each length: the operations that pass a tensor on would all repeat it.
-    let mut found: BTreeMap<u64, (usize, usize)> = BTreeMap::new();
+    let mut found: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
     for (index, operation) in view.computing() {
         let types = operation.outputs.iter().filter_map(|output| output.ty.as_tensor());
-        for size in types.filter_map(|ty| too_long(ty, view.conditions.chip)) {
-            found.entry(size).or_insert((index, 0)).1 += 1;
+        if let Some(size) = types.filter_map(|ty| too_long(ty, view.conditions.chip)).max() {
+            found.entry(size).or_default().push(index);
         }
     }
-    for (size, (first, count)) in found {
-        let limit = view.conditions.chip.facts().max_head_rows;
-        let more = if count > 1 {
-            format!("; so are the results of {} operations after it", count - 1)
-        } else {
-            String::new()
-        };
-        sink.operation(first, format!("the result is {size} long along an axis that takes {limit} at most{more}"));
+    let limit = view.conditions.chip.facts().max_head_rows;
+    for (size, indices) in found {
+        let message = format!("the result is {size} long along an axis that takes {limit} at most");
+        sink.first_of(indices.into_iter(), &message);
     }
 }
 

@@ -22,9 +22,6 @@ const FIVE: usize = 5;
 
 fn check(view: &FunctionView<'_>, sink: &mut Sink<'_>) {
     let wide = |output: &crate::program::NamedValueType| output.ty.as_tensor().is_some_and(|ty| ty.rank() == FIVE);
-    let mut found = view.computing().filter(|(_, operation)| operation.outputs.iter().any(wide));
-    if let Some((first, _)) = found.next() {
-        let others = found.count();
-        sink.operation(first, format!("the result has {FIVE} axes, as have those of {others} operations after it"));
-    }
+    let found = view.computing().filter(|(_, operation)| operation.outputs.iter().any(wide));
+    sink.first_of(found.map(|(index, _)| index), &format!("the result has {FIVE} axes"));
 }

@@ -25,15 +25,8 @@ fn check(view: &FunctionView<'_>, sink: &mut Sink<'_>) {
             sink.input(index, format!("the parameter is {}, expected fp16", ty.dtype));
         }
     }
-    let mut found = view.computing().filter_map(|(index, operation)| {
-        let mut types = operation.outputs.iter().filter_map(|output| output.ty.as_tensor());
-        types.find(wide).map(|ty| (index, ty.dtype))
+    let found = view.computing().filter(|(_, operation)| {
+        operation.outputs.iter().filter_map(|output| output.ty.as_tensor()).any(|ty| wide(&ty))
     });
-    if let Some((first, dtype)) = found.next() {
-        let others = found.count();
-        sink.operation(
-            first,
-            format!("the result is {dtype}, expected fp16; so are those of {others} operations after it"),
-        );
-    }
+    sink.first_of(found.map(|(index, _)| index), "the result is wider than fp16");
 }

@@ -18,7 +18,7 @@ pub(super) static RULE: Rule = Rule {
 };
 
 /// The most bytes of a constant inside the program.
-const MOST: u64 = 64 << 10;
+const MOST: u64 = 1 << 10;
 
 fn check(site: &Site<'_>, sink: &mut Sink<'_>) {
     let inline =

@@ -23,14 +23,8 @@ pub(super) static RULE: Rule = Rule {
 
 fn check(view: &FunctionView<'_>, sink: &mut Sink<'_>) {
     let on_cpu = |dtype: DataType| dtype == DataType::Bool || dtype.is_integer() && dtype.bits() > 8;
-    let mut found = view.computing().filter(|(_, operation)| {
+    let found = view.computing().filter(|(_, operation)| {
         operation.outputs.iter().filter_map(|output| output.ty.as_tensor()).any(|ty| on_cpu(ty.dtype))
     });
-    if let Some((first, _)) = found.next() {
-        let count = found.count() + 1;
-        sink.operation(
-            first,
-            format!("{count} operations of the function compute integers or booleans, this is the first"),
-        );
-    }
+    sink.first_of(found.map(|(index, _)| index), "integers or booleans are computed");
 }

@@ -22,16 +22,10 @@ pub(super) static RULE: Rule = Rule {
 };
 
 fn check(view: &FunctionView<'_>, sink: &mut Sink<'_>) {
-    let mut found = view.operations().iter().enumerate().filter(|(index, operation)| {
+    let found = view.operations().iter().enumerate().filter(|(index, operation)| {
         let site = Site { view, index: *index, operation };
         let groups = if site.is("constexpr_lut_to_dense") { weight::palette_groups(&site) } else { None };
         groups.and_then(|groups| groups.first().copied()).is_some_and(|groups| groups > 1)
     });
-    if let Some((first, _)) = found.next() {
-        let count = found.count() + 1;
-        sink.operation(
-            first,
-            format!("{count} weights of the function have a palette per group of output channels, this is the first"),
-        );
-    }
+    sink.first_of(found.map(|(index, _)| index), "the weight has a palette per group of output channels");
 }

@@ -20,15 +20,9 @@ pub(super) static RULE: Rule = Rule {
 };
 
 fn check(view: &FunctionView<'_>, sink: &mut Sink<'_>) {
-    let mut found = view.computing().filter(|(_, operation)| {
+    let found = view.computing().filter(|(_, operation)| {
         let indices = operation.inputs.get("indices").and_then(view::name);
         operation.op == "gather" && indices.is_some_and(|indices| !view.is_constant(indices))
     });
-    if let Some((first, _)) = found.next() {
-        let count = found.count() + 1;
-        sink.operation(
-            first,
-            format!("{count} gathers of the function take computed indices and may run on the CPU, this is the first"),
-        );
-    }
+    sink.first_of(found.map(|(index, _)| index), "the indices are computed, and the gather may run on the CPU");
 }

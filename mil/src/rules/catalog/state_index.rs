@@ -17,12 +17,9 @@ pub(super) static RULE: Rule = Rule {
 };
 
 fn check(view: &FunctionView<'_>, sink: &mut Sink<'_>) {
-    let mut found = view.computing().filter(|(_, operation)| {
+    let found = view.computing().filter(|(_, operation)| {
         let begin = operation.inputs.get("begin").and_then(view::name);
         operation.op == "slice_update" && begin.is_some_and(|name| !view.is_constant(name))
     });
-    if let Some((first, _)) = found.next() {
-        let count = found.count() + 1;
-        sink.operation(first, format!("{count} writes of the function are at a computed place, this is the first"));
-    }
+    sink.first_of(found.map(|(index, _)| index), "the state is written at a computed place");
 }

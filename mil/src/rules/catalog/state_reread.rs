@@ -1,6 +1,6 @@
 //! Values from before a write.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ops::special;
 use crate::rules::rule::{Check, Rule, Scope, Severity};
@@ -21,6 +21,7 @@ pub(super) static RULE: Rule = Rule {
 
 fn check(view: &FunctionView<'_>, sink: &mut Sink<'_>) {
     let mut writes: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    let mut seen = BTreeSet::new();
     for (index, operation) in view.operations().iter().enumerate() {
         if operation.op != special::WRITE_STATE {
             continue;
@@ -28,7 +29,7 @@ fn check(view: &FunctionView<'_>, sink: &mut Sink<'_>) {
         if let Some(state) = operation.inputs.get("input").and_then(view::name) {
             writes.entry(state).or_default().push(index);
         }
-        let written = operation.inputs.get("data").and_then(view::name);
+        let written = operation.inputs.get("data").and_then(view::name).filter(|name| seen.insert(*name));
         for user in written.map(|name| view.users(name)).unwrap_or_default() {
             if *user != index {
                 sink.operation(*user, "takes what is written to a state instead of what is read from it afterwards");
@@ -40,7 +41,8 @@ fn check(view: &FunctionView<'_>, sink: &mut Sink<'_>) {
         let Some(writes) = state.and_then(|state| writes.get(state)) else { continue };
         let next = writes.get(writes.partition_point(|write| *write < index)).copied().unwrap_or(usize::MAX);
         let read = operation.outputs.first().map(|output| output.name.as_str()).unwrap_or_default();
-        if let Some(user) = view.users(read).iter().find(|user| **user > next) {
+        let users = view.users(read);
+        if let Some(user) = users.get(users.partition_point(|user| *user <= next)) {
             sink.operation(*user, format!("takes `{read}`, which was read before the state was written"));
         }
     }

@@ -20,18 +20,13 @@ pub(super) static RULE: Rule = Rule {
 const SMALLEST: f64 = 6.103_515_625e-5;
 
 fn check(view: &FunctionView<'_>, sink: &mut Sink<'_>) {
-    let mut found = view.computing().filter(|(_, operation)| {
+    let found = view.computing().filter(|(_, operation)| {
         let values = operation.referenced_names().filter_map(|name| view.constant(name));
         let mut scalars = values.filter(|value| value.tensor_type().is_some_and(|ty| ty.element_count() == Some(1)));
         scalars.any(|value| {
             value.as_floats().is_some_and(|floats| floats.iter().any(|float| *float != 0.0 && float.abs() < SMALLEST))
         })
     });
-    if let Some((first, _)) = found.next() {
-        let others = found.count();
-        sink.operation(
-            first,
-            format!("a constant is below {SMALLEST:.1e} and may be taken for 0, as in {others} operations after it"),
-        );
-    }
+    let message = format!("a constant is below {SMALLEST:.1e} and may be taken for 0");
+    sink.first_of(found.map(|(index, _)| index), &message);
 }

@@ -23,14 +23,8 @@ fn check(view: &FunctionView<'_>, sink: &mut Sink<'_>) {
     }
     let unknown =
         |ty: &crate::TensorType| ty.element_count().is_none() && ty.shape.iter().any(|axis| axis.fixed().is_none());
-    let mut found = view
+    let found = view
         .computing()
         .filter(|(_, operation)| operation.outputs.iter().filter_map(|output| output.ty.as_tensor()).any(unknown));
-    if let Some((first, _)) = found.next() {
-        let others = found.count();
-        sink.operation(
-            first,
-            format!("the shape of the result depends on data, as do those of {others} operations after it"),
-        );
-    }
+    sink.first_of(found.map(|(index, _)| index), "the shape of the result depends on data");
 }

@@ -20,13 +20,10 @@ fn check(view: &FunctionView<'_>, sink: &mut Sink<'_>) {
     if view.states().next().is_none() {
         return;
     }
-    let mut found = view.computing().filter(|(_, operation)| {
+    let found = view.computing().filter(|(_, operation)| {
         let slices = operation.op == "slice_by_index" || operation.op == "slice_by_size";
         let begin = view::constant(view, operation, "begin").and_then(crate::Value::as_ints).unwrap_or_default();
         slices && begin.last().is_some_and(|begin| *begin != 0)
     });
-    if let Some((first, _)) = found.next() {
-        let count = found.count() + 1;
-        sink.operation(first, format!("{count} slices of the function start inside the last axis, this is the first"));
-    }
+    sink.first_of(found.map(|(index, _)| index), "the slice starts inside the last axis");
 }

@@ -1,0 +1,136 @@
+//! The tensors of a checkpoint.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::Path;
+
+use candle_core::{DType, Tensor};
+use candle_nn::VarBuilder;
+use fs_err as fs;
+use serde_json::Value;
+
+use super::config::OracleConfig;
+use super::{DEVICE, OracleError};
+
+const INDEX: &str = "model.safetensors.index.json";
+const SINGLE: &str = "model.safetensors";
+
+/// The tensors of a checkpoint, as they are stored.
+pub struct Checkpoint {
+    tensors: HashMap<String, Tensor>,
+}
+
+impl Checkpoint {
+    /// Reads `model.safetensors`, or the files that its index names.
+    ///
+    /// # Errors
+    /// A file is missing or malformed.
+    pub fn open(directory: &Path) -> Result<Self, OracleError> {
+        let index = directory.join(INDEX);
+        let files: BTreeSet<String> = if index.exists() {
+            let text = fs::read_to_string(&index).map_err(|source| OracleError::Io { path: index.clone(), source })?;
+            let json: Value =
+                serde_json::from_str(&text).map_err(|source| OracleError::Json { path: index.clone(), source })?;
+            let names = json.get("weight_map").and_then(Value::as_object).into_iter().flat_map(|map| map.values());
+            names.filter_map(Value::as_str).map(str::to_owned).collect()
+        } else {
+            BTreeSet::from([SINGLE.to_owned()])
+        };
+        let mut tensors = HashMap::new();
+        for name in files {
+            if Path::new(&name).file_name().and_then(|name| name.to_str()) != Some(&name) {
+                return Err(OracleError::Config {
+                    key: INDEX.to_owned(),
+                    expected: "names of files beside it".to_owned(),
+                    found: name,
+                });
+            }
+            let path = directory.join(&name);
+            let bytes = fs::read(&path).map_err(|source| OracleError::Io { path, source })?;
+            tensors.extend(candle_core::safetensors::load_buffer(&bytes, &DEVICE)?);
+        }
+        Ok(Self { tensors })
+    }
+
+    /// Tensors that are in memory.
+    pub fn from_tensors(tensors: BTreeMap<String, Tensor>) -> Self {
+        Self { tensors: tensors.into_iter().collect() }
+    }
+
+    /// Names of all tensors, sorted.
+    pub fn names(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = self.tensors.keys().map(String::as_str).collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// The shape of a tensor, if there is one of this name.
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.tensors.get(name).map(Tensor::dims)
+    }
+
+    /// The elements of a tensor in fp32, row-major.
+    ///
+    /// # Errors
+    /// There is none of this name, or its elements are no floats.
+    pub fn floats(&self, name: &str) -> Result<Vec<f32>, OracleError> {
+        Ok(self.tensor(name)?.flatten_all()?.to_vec1()?)
+    }
+
+    /// A tensor in fp32.
+    pub(super) fn tensor(&self, name: &str) -> Result<Tensor, OracleError> {
+        let missing =
+            || OracleError::Tensor { name: name.to_owned(), expected: Vec::new(), found: "missing".to_owned() };
+        Ok(self.tensors.get(name).ok_or_else(missing)?.to_dtype(DType::F32)?)
+    }
+
+    pub(super) fn optional(&self, name: &str) -> Result<Option<Tensor>, OracleError> {
+        if self.tensors.contains_key(name) { self.tensor(name).map(Some) } else { Ok(None) }
+    }
+
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.tensors.contains_key(name)
+    }
+
+    pub(super) fn variables(&self) -> VarBuilder<'static> {
+        VarBuilder::from_tensors(self.tensors.clone(), DType::F32, &DEVICE)
+    }
+
+    /// Requires every tensor that the configuration asks for.
+    pub(super) fn check(&self, config: &OracleConfig) -> Result<(), OracleError> {
+        let (hidden, inner) = (config.hidden_size, config.intermediate_size);
+        let queries = config.num_attention_heads * config.head_dim;
+        let keys = config.num_key_value_heads * config.head_dim;
+        self.require("model.embed_tokens.weight", &[config.vocab_size, hidden])?;
+        self.require("model.norm.weight", &[hidden])?;
+        if !config.tie_word_embeddings {
+            self.require("lm_head.weight", &[config.vocab_size, hidden])?;
+        }
+        for layer in 0..config.num_hidden_layers {
+            let require =
+                |name: &str, shape: &[usize]| self.require(&format!("model.layers.{layer}.{name}.weight"), shape);
+            require("input_layernorm", &[hidden])?;
+            require("post_attention_layernorm", &[hidden])?;
+            require("self_attn.q_proj", &[queries, hidden])?;
+            require("self_attn.k_proj", &[keys, hidden])?;
+            require("self_attn.v_proj", &[keys, hidden])?;
+            require("self_attn.o_proj", &[hidden, queries])?;
+            require("mlp.gate_proj", &[inner, hidden])?;
+            require("mlp.up_proj", &[inner, hidden])?;
+            require("mlp.down_proj", &[hidden, inner])?;
+            if config.model_type == "qwen3" {
+                require("self_attn.q_norm", &[config.head_dim])?;
+                require("self_attn.k_norm", &[config.head_dim])?;
+            }
+        }
+        Ok(())
+    }
+
+    fn require(&self, name: &str, expected: &[usize]) -> Result<(), OracleError> {
+        let found = self.shape(name);
+        if found == Some(expected) {
+            return Ok(());
+        }
+        let found = found.map_or_else(|| "missing".to_owned(), |shape| format!("{shape:?}"));
+        Err(OracleError::Tensor { name: name.to_owned(), expected: expected.to_vec(), found })
+    }
+}

@@ -1,0 +1,228 @@
+//! `config.json` as the forward passes need it.
+
+use std::path::Path;
+
+use fs_err as fs;
+use serde_json::Value;
+
+use super::OracleError;
+
+/// The configuration of a decoder.
+#[derive(Clone, Debug, PartialEq)]
+#[expect(missing_docs, reason = "the keys of `config.json`")]
+pub struct OracleConfig {
+    pub model_type: String,
+    pub hidden_size: usize,
+    pub intermediate_size: usize,
+    pub num_hidden_layers: usize,
+    pub num_attention_heads: usize,
+    pub num_key_value_heads: usize,
+    pub head_dim: usize,
+    pub vocab_size: usize,
+    pub max_position_embeddings: usize,
+    pub rms_norm_eps: f64,
+    pub tie_word_embeddings: bool,
+    pub rope_theta: f64,
+    pub rope_scaling: RopeScaling,
+    /// Tokens that each layer sees, the current one included; `None` sees all.
+    pub windows: Vec<Option<usize>>,
+}
+
+/// How RoPE is stretched.
+#[derive(Clone, Debug, PartialEq)]
+#[expect(missing_docs, reason = "the keys of `rope_scaling`")]
+pub enum RopeScaling {
+    None,
+    Linear {
+        factor: f64,
+    },
+    Llama3 {
+        factor: f64,
+        low_freq_factor: f64,
+        high_freq_factor: f64,
+        original_max_position_embeddings: f64,
+    },
+    Yarn {
+        factor: f64,
+        beta_fast: f64,
+        beta_slow: f64,
+        original_max_position_embeddings: f64,
+        attention_factor: f64,
+        truncate: bool,
+    },
+}
+
+/// Most heads, layers, channels or tokens that any of the numbers may say.
+const LARGEST: u64 = 1 << 24;
+
+impl OracleConfig {
+    /// Reads a `config.json`.
+    ///
+    /// # Errors
+    /// The file cannot be read, or says something that is not understood.
+    pub fn read(path: &Path) -> Result<Self, OracleError> {
+        let text = fs::read_to_string(path).map_err(|source| OracleError::Io { path: path.to_owned(), source })?;
+        let json = serde_json::from_str(&text).map_err(|source| OracleError::Json { path: path.to_owned(), source })?;
+        Self::from_json(&json)
+    }
+
+    /// Takes what `config.json` says.
+    ///
+    /// # Errors
+    /// A key is missing, or says something that is not understood.
+    pub fn from_json(json: &Value) -> Result<Self, OracleError> {
+        let keys = Keys { json };
+        let model_type = keys.text("model_type")?;
+        if !["llama", "mistral", "qwen2", "qwen3"].contains(&model_type.as_str()) {
+            return Err(refused("model_type", "llama, mistral, qwen2 or qwen3", model_type));
+        }
+        if let Some(activation) = json.get("hidden_act").filter(|activation| *activation != "silu") {
+            return Err(refused("hidden_act", "silu", activation.to_string()));
+        }
+        let hidden_size = keys.size("hidden_size")?;
+        let num_attention_heads = keys.size("num_attention_heads")?;
+        let num_hidden_layers = keys.size("num_hidden_layers")?;
+        // Qwen3 has heads of 128 channels where the file does not say.
+        let default_head_dim = if model_type == "qwen3" { 128 } else { hidden_size / num_attention_heads };
+        let num_key_value_heads = keys.optional_size("num_key_value_heads")?.unwrap_or(num_attention_heads);
+        if !num_attention_heads.is_multiple_of(num_key_value_heads) {
+            let expected = format!("a divisor of {num_attention_heads}");
+            return Err(refused("num_key_value_heads", &expected, num_key_value_heads.to_string()));
+        }
+        let rope =
+            ["rope_parameters", "rope_scaling"].into_iter().find(|key| json.get(*key).is_some_and(Value::is_object));
+        let rope_keys = rope.and_then(|key| json.get(key)).map(|json| Keys { json });
+        let theta = match &rope_keys {
+            Some(rope) if rope.json.get("rope_theta").is_some() => rope.number("rope_theta")?,
+            _ => keys.optional_number("rope_theta")?.unwrap_or(10_000.0),
+        };
+        let max_position_embeddings = keys.size("max_position_embeddings")?;
+        let rope_scaling = match rope_keys {
+            Some(rope) => scaling(&rope, max_position_embeddings)?,
+            None => RopeScaling::None,
+        };
+        Ok(Self {
+            windows: windows(&keys, &model_type, num_hidden_layers)?,
+            model_type,
+            hidden_size,
+            intermediate_size: keys.size("intermediate_size")?,
+            num_hidden_layers,
+            num_attention_heads,
+            num_key_value_heads,
+            head_dim: keys.optional_size("head_dim")?.unwrap_or(default_head_dim),
+            vocab_size: keys.size("vocab_size")?,
+            max_position_embeddings,
+            rms_norm_eps: keys.number("rms_norm_eps")?,
+            tie_word_embeddings: json.get("tie_word_embeddings").and_then(Value::as_bool).unwrap_or(false),
+            rope_theta: theta,
+            rope_scaling,
+        })
+    }
+}
+
+fn scaling(rope: &Keys<'_>, max_position_embeddings: usize) -> Result<RopeScaling, OracleError> {
+    let kind =
+        rope.json.get("rope_type").or_else(|| rope.json.get("type")).and_then(Value::as_str).unwrap_or("default");
+    #[expect(clippy::cast_precision_loss, reason = "at most 2^24")]
+    let default_original = max_position_embeddings as f64;
+    let original = rope.optional_number("original_max_position_embeddings")?.unwrap_or(default_original);
+    match kind {
+        // Within the trained length, which is all that is computed, dynamic scaling changes nothing.
+        "default" | "dynamic" => Ok(RopeScaling::None),
+        "linear" => Ok(RopeScaling::Linear { factor: rope.number("factor")? }),
+        "llama3" => Ok(RopeScaling::Llama3 {
+            factor: rope.number("factor")?,
+            low_freq_factor: rope.number("low_freq_factor")?,
+            high_freq_factor: rope.number("high_freq_factor")?,
+            original_max_position_embeddings: original,
+        }),
+        "yarn" => {
+            let factor = rope.number("factor")?;
+            let magnitude = |scale: f64| if factor <= 1.0 { 1.0 } else { 0.1 * scale * factor.ln() + 1.0 };
+            let attention_factor = match rope.optional_number("attention_factor")? {
+                Some(given) => given,
+                None => match (rope.optional_number("mscale")?, rope.optional_number("mscale_all_dim")?) {
+                    (Some(scale), Some(all)) if scale != 0.0 && all != 0.0 => magnitude(scale) / magnitude(all),
+                    _ => magnitude(1.0),
+                },
+            };
+            Ok(RopeScaling::Yarn {
+                factor,
+                beta_fast: rope.optional_number("beta_fast")?.unwrap_or(32.0),
+                beta_slow: rope.optional_number("beta_slow")?.unwrap_or(1.0),
+                original_max_position_embeddings: original,
+                attention_factor,
+                truncate: rope.json.get("truncate").and_then(Value::as_bool).unwrap_or(true),
+            })
+        }
+        other => Err(refused("rope_type", "default, linear, dynamic, llama3 or yarn", other.to_owned())),
+    }
+}
+
+/// Which layers see how many tokens.
+fn windows(keys: &Keys<'_>, model_type: &str, layers: usize) -> Result<Vec<Option<usize>>, OracleError> {
+    let window = keys.optional_size("sliding_window")?;
+    if let Some(kinds) = keys.json.get("layer_types").and_then(Value::as_array) {
+        let slides = |layer: usize| kinds.get(layer).and_then(Value::as_str) == Some("sliding_attention");
+        return Ok((0..layers).map(|layer| window.filter(|_| slides(layer))).collect());
+    }
+    let first = match model_type {
+        "mistral" => 0,
+        "qwen2" | "qwen3" if keys.json.get("use_sliding_window").and_then(Value::as_bool) == Some(true) => keys
+            .json
+            .get("max_window_layers")
+            .and_then(Value::as_u64)
+            .and_then(|layer| usize::try_from(layer).ok())
+            .unwrap_or(28),
+        _ => layers,
+    };
+    Ok((0..layers).map(|layer| window.filter(|_| layer >= first)).collect())
+}
+
+struct Keys<'a> {
+    json: &'a Value,
+}
+
+impl Keys<'_> {
+    fn get(&self, key: &str) -> Option<&Value> {
+        self.json.get(key).filter(|value| !value.is_null())
+    }
+
+    fn found(&self, key: &str) -> String {
+        self.get(key).map_or_else(|| "missing".to_owned(), Value::to_string)
+    }
+
+    fn text(&self, key: &str) -> Result<String, OracleError> {
+        let text = self.get(key).and_then(Value::as_str);
+        text.map(str::to_owned).ok_or_else(|| refused(key, "text", self.found(key)))
+    }
+
+    fn optional_size(&self, key: &str) -> Result<Option<usize>, OracleError> {
+        if self.get(key).is_none() {
+            return Ok(None);
+        }
+        let size = self.get(key).and_then(Value::as_u64).filter(|size| (1..=LARGEST).contains(size));
+        let size = size.and_then(|size| usize::try_from(size).ok());
+        size.map(Some).ok_or_else(|| refused(key, &format!("1 to {LARGEST}"), self.found(key)))
+    }
+
+    fn size(&self, key: &str) -> Result<usize, OracleError> {
+        self.optional_size(key)?.ok_or_else(|| refused(key, "a number", self.found(key)))
+    }
+
+    fn optional_number(&self, key: &str) -> Result<Option<f64>, OracleError> {
+        if self.get(key).is_none() {
+            return Ok(None);
+        }
+        let number = self.get(key).and_then(Value::as_f64);
+        number.map(Some).ok_or_else(|| refused(key, "a number", self.found(key)))
+    }
+
+    fn number(&self, key: &str) -> Result<f64, OracleError> {
+        self.optional_number(key)?.ok_or_else(|| refused(key, "a number", self.found(key)))
+    }
+}
+
+fn refused(key: &str, expected: &str, found: String) -> OracleError {
+    OracleError::Config { key: key.to_owned(), expected: expected.to_owned(), found }
+}
