@@ -39,7 +39,9 @@ def over_axes(function: Callable, empty: bool = True, low: float = -4.0):
         if keep_dims is not None:
             operands["keep_dims"] = flag(keep_dims)
         reduced = tuple(range(x.values.ndim)) if chosen is None else chosen
-        computed = function(x.torch, reduced, bool(keep_dims)) if reduced else function(x.torch[..., None], (-1,), False)
+        # PyTorch takes no axes for all axes.
+        values, reduced = (x.torch, reduced) if reduced else (x.torch[..., None], (-1,))
+        computed = function(values, reduced, bool(keep_dims))
         computed = torch.trunc(computed).to(torch.int32) if x.dtype == "int32" else computed
         return case(name, operands, result(x.dtype, computed), tolerance=TRANSCENDENTAL)
 
@@ -221,7 +223,14 @@ def axis_shape(x: torch.Tensor, along: int) -> list[int]:
 
 @vectors("topk", source="PyTorch, NumPy")
 def topk():
-    def of(name: str, x: Tensor, k: int | None = None, chosen: int | None = None, ascending: bool | None = None, **more):
+    def of(
+        name: str,
+        x: Tensor,
+        k: int | None = None,
+        chosen: int | None = None,
+        ascending: bool | None = None,
+        **more: Tensor,
+    ):
         operands = {"x": x}
         if k is not None:
             operands["k"] = axis(k)
