@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+pub mod bench;
 pub mod completions;
 pub mod convert;
 pub mod eval;
@@ -28,6 +29,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Inspect(arguments) => inspect::run(&arguments, console),
         Command::Verify(arguments) => verify::run(&arguments, console),
         Command::Eval(arguments) => eval::run(&arguments, console),
+        Command::Bench(arguments) => bench::run(&arguments, console),
         Command::Completions(arguments) => completions::run(&arguments, console),
     };
     match result {
