@@ -147,7 +147,7 @@ fn evaluates(dice: &mut Dice, decl: &'static OpDecl) -> bool {
     let (mut inputs, mut variables, mut constants) = (BTreeMap::new(), Vec::new(), Vec::new());
     let mut group = BTreeMap::new();
     for parameter in decl.parameters {
-        if parameter.presence != Presence::Required && dice.roll(2) == 0 {
+        if parameter.presence != Presence::Required && dice.roll(3) > 0 {
             continue;
         }
         match given(dice, parameter, &base, &mut group) {
