@@ -77,6 +77,10 @@ impl Function for SumFunction {
         Ok(vec![0.0; CONTEXT])
     }
 
+    fn read_state(&self, _state: &Vec<f32>) -> Result<Tensors, BackendError> {
+        Ok(Tensors::new())
+    }
+
     fn predict(&self, inputs: &Tensors, state: &mut Vec<f32>) -> Result<Tensors, BackendError> {
         let floats = |values: Vec<f32>| Tensor::floats(DataType::Float32, &[1, values.len(), 1], values).unwrap();
         let (name, output) = match self.role {

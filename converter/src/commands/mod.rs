@@ -7,6 +7,7 @@ pub mod eval;
 pub mod inspect;
 pub mod model_arguments;
 pub mod plan;
+pub mod run;
 pub mod token_arguments;
 pub mod verify;
 
@@ -20,6 +21,7 @@ pub fn run(cli: Cli) -> ExitCode {
     let quiet = match &cli.command {
         Command::Convert(arguments) => arguments.quiet,
         Command::Verify(arguments) => arguments.quiet,
+        Command::Run(arguments) => arguments.quiet,
         _ => false,
     };
     let console = Console { quiet };
@@ -29,6 +31,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Inspect(arguments) => inspect::run(&arguments, console),
         Command::Verify(arguments) => verify::run(&arguments, console),
         Command::Eval(arguments) => eval::run(&arguments, console),
+        Command::Run(arguments) => run::run(&arguments, console),
         Command::Bench(arguments) => bench::run(&arguments, console),
         Command::Completions(arguments) => completions::run(&arguments, console),
     };

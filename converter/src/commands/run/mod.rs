@@ -141,7 +141,7 @@ fn run_model(arguments: &Arguments, console: Console) -> Result<(), RunError> {
         return Err(RunError::NoTemplate { option });
     }
     let turns = match &arguments.messages {
-        Some(path) => Turns { messages: texts::read_list(path)?, ..Turns::default() },
+        Some(path) => Turns::of(texts::read_list(path)?),
         None => Turns::new(arguments.system.as_deref()),
     };
     if arguments.show_prompt {

@@ -46,6 +46,11 @@ impl Turns {
         Self { messages: system.map(|text| message("system", text)).into_iter().collect(), transcript: String::new() }
     }
 
+    /// A conversation that goes on.
+    pub(super) fn of(messages: Vec<Value>) -> Self {
+        Self { messages, transcript: String::new() }
+    }
+
     /// The conversation with something that the user says.
     pub(super) fn with_user(mut self, text: &str) -> Self {
         self.messages.push(message("user", text));
