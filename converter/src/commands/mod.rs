@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+pub mod bench;
 pub mod completions;
 pub mod convert;
 pub mod eval;
@@ -9,6 +10,7 @@ pub mod model_arguments;
 pub mod plan;
 mod plan_report;
 pub mod rules;
+pub mod run;
 pub mod token_arguments;
 pub mod verify;
 
@@ -22,6 +24,7 @@ pub fn run(cli: Cli) -> ExitCode {
     let quiet = match &cli.command {
         Command::Convert(arguments) => arguments.quiet,
         Command::Verify(arguments) => arguments.quiet,
+        Command::Run(arguments) => arguments.quiet,
         _ => false,
     };
     let console = Console { quiet };
@@ -33,6 +36,8 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Eval(arguments) => eval::run(&arguments, console),
         Command::Lint(arguments) => lint::run(&arguments, console),
         Command::Rules(arguments) => rules::run(&arguments, console),
+        Command::Run(arguments) => run::run(&arguments, console),
+        Command::Bench(arguments) => bench::run(&arguments, console),
         Command::Completions(arguments) => completions::run(&arguments, console),
     };
     match result {
