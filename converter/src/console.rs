@@ -32,6 +32,13 @@ impl Console {
         }
     }
 
+    /// Writes what a person is to answer, and stays on the line.
+    pub fn ask(self, text: &str) {
+        let mut stderr = io::stderr().lock();
+        let _ = stderr.write_all(text.as_bytes());
+        let _ = stderr.flush();
+    }
+
     /// Writes a warning.
     pub fn warning(self, text: &str) {
         self.status(&format!("warning: {text}"));

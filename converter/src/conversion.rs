@@ -103,24 +103,84 @@ pub(crate) fn source_bytes(plan: &ConversionPlan) -> u64 {
     plan.files.iter().map(|file| emit::source_bytes(&file.weights)).sum()
 }
 
-/// Writes everything below `output`.
-pub(crate) fn write(plan: &ConversionPlan, context: &Context<'_>, output: &Path) -> Result<Written, ConversionError> {
-    let packages: Vec<PathBuf> =
-        plan.files.iter().map(|file| output.join(format!("{}.mlpackage", file.stem))).collect();
-    let mut weights = Vec::with_capacity(packages.len());
-    for (file, package) in plan.files.iter().zip(&packages) {
-        write_model(plan, file, package)?;
-        weights.push((package.join(WEIGHTS_PATH), &file.weights));
+/// The packages of one context length.
+struct Set<'a> {
+    plan: &'a ConversionPlan,
+    directory: PathBuf,
+    /// In the order of the plan's files.
+    packages: Vec<PathBuf>,
+}
+
+impl<'a> Set<'a> {
+    fn new(plan: &'a ConversionPlan, directory: PathBuf) -> Self {
+        let package = |file: &FilePlan| directory.join(format!("{}.mlpackage", file.stem));
+        Self { plan, packages: plan.files.iter().map(package).collect(), directory }
     }
+
+    /// Writes everything of all packages but their weights.
+    fn write_models(&self) -> Result<(), ConversionError> {
+        self.plan.files.iter().zip(&self.packages).try_for_each(|(file, package)| write_model(self.plan, file, package))
+    }
+
+    /// Writes what stands beside the packages.
+    fn write_companions(
+        &self,
+        checkpoint: &Path,
+        checksums: &BTreeMap<PathBuf, String>,
+    ) -> Result<(), ConversionError> {
+        publish::copy_companions(checkpoint, &self.directory)?;
+        metadata::write(self.plan, checkpoint, &self.directory)?;
+        Ok(publish::write_checksums(&self.directory, checksums)?)
+    }
+}
+
+/// Writes the packages of every context length: into `output` itself where there is one, else each into a directory of
+/// its own, the weight files of all but the first being hard links to those of the first.
+pub(crate) fn write(
+    plans: &[&ConversionPlan],
+    context: &Context<'_>,
+    output: &Path,
+) -> Result<Written, ConversionError> {
+    let directory = |plan: &ConversionPlan| match plans {
+        [_] => output.to_owned(),
+        _ => output.join(plan.set_name()),
+    };
+    let sets: Vec<Set<'_>> = plans.iter().map(|plan| Set::new(plan, directory(plan))).collect();
+    for set in &sets {
+        set.write_models()?;
+    }
+    let Some((first, others)) = sets.split_first() else { return Ok(Written { quantized: Vec::new() }) };
+    let (quantized, mut checksums) = write_weights(first, context)?;
+    for other in others {
+        for (from, to) in first.packages.iter().zip(&other.packages) {
+            let weights = to.join(WEIGHTS_PATH);
+            link(&from.join(WEIGHTS_PATH), &weights)?;
+            read_back(to)?;
+            if let Some(checksum) = checksums.get(&from.join(WEIGHTS_PATH)).cloned() {
+                checksums.insert(weights, checksum);
+            }
+        }
+    }
+    context.progress.set_message("checksums");
+    for set in &sets {
+        set.write_companions(context.checkpoint.directory(), &checksums)?;
+    }
+    if context.interrupt.is_set() { Err(ConversionError::Interrupted) } else { Ok(Written { quantized }) }
+}
+
+/// Fills the weight files of a set, reads its packages back, and gives the checksums of the weight files.
+fn write_weights(
+    set: &Set<'_>,
+    context: &Context<'_>,
+) -> Result<(Vec<QuantizedWeight>, BTreeMap<PathBuf, String>), ConversionError> {
+    let paths = set.packages.iter().map(|package| package.join(WEIGHTS_PATH));
+    let weights: Vec<_> = paths.zip(set.plan.files.iter().map(|file| &file.weights)).collect();
     let (complete, completed) = mpsc::channel();
     let (outcome, checksums) = std::thread::scope(|scope| {
         // Waiting for the disk and reading back go on beside the encoding of the next file.
         let finisher = scope.spawn(|| {
-            completed
-                .into_iter()
-                .filter_map(|file: usize| packages.get(file))
-                .map(|path| finish_package(path))
-                .collect()
+            let packages = completed.into_iter().filter_map(|file: usize| set.packages.get(file));
+            packages.map(|path| finish_package(path)).collect()
         });
         let outcome = emit::write(context, &weights, |file| {
             // The other side is gone only where it failed, which shows when it is joined.
@@ -131,12 +191,10 @@ pub(crate) fn write(plan: &ConversionPlan, context: &Context<'_>, output: &Path)
             finisher.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         (outcome, checksums)
     });
-    let Outcome::Complete(quantized) = outcome? else { return Err(ConversionError::Interrupted) };
-    context.progress.set_message("checksums");
-    publish::copy_companions(context.checkpoint.directory(), output)?;
-    metadata::write(plan, context.checkpoint.directory(), output)?;
-    publish::write_checksums(output, &checksums?)?;
-    if context.interrupt.is_set() { Err(ConversionError::Interrupted) } else { Ok(Written { quantized }) }
+    match outcome? {
+        Outcome::Complete(quantized) => Ok((quantized, checksums?)),
+        Outcome::Interrupted => Err(ConversionError::Interrupted),
+    }
 }
 
 /// Writes everything of a package but its weights.
@@ -151,16 +209,33 @@ fn write_model(plan: &ConversionPlan, file: &FilePlan, package: &Path) -> Result
     Ok(())
 }
 
-/// Brings the weights of a package to the disk, opens it as any reader would, and gives the checksum of its weights.
-///
-/// Every blob that the program names must be there with its type and size, and the program must be valid.
+/// Brings the weights of a package to the disk, reads the package back, and gives the checksum of its weights.
 fn finish_package(package: &Path) -> Result<(PathBuf, String), ConversionError> {
     let weights = package.join(WEIGHTS_PATH);
     fs::File::open(&weights)?.sync_all()?;
+    read_back(package)?;
+    let checksum = publish::checksum(&weights)?;
+    Ok((weights, checksum))
+}
+
+/// Opens a package as any reader would: every blob that the program names must be there with its type and size, and the
+/// program must be valid.
+fn read_back(package: &Path) -> Result<(), ConversionError> {
     let report = PackageReport::open(package)?;
     if !report.problems.is_empty() {
         return Err(ConversionError::Invalid { path: package.to_owned(), problems: report.problems });
     }
-    let checksum = publish::checksum(&weights)?;
-    Ok((weights, checksum))
+    Ok(())
+}
+
+/// Gives a file a second name, or a copy where the file system has no hard links.
+fn link(from: &Path, to: &Path) -> Result<(), ConversionError> {
+    // An earlier attempt may have linked it: a copy onto itself would be empty.
+    if fs::symlink_metadata(to).is_ok() {
+        fs::remove_file(to)?;
+    }
+    if fs::hard_link(from, to).is_err() {
+        fs::copy(from, to)?;
+    }
+    Ok(())
 }

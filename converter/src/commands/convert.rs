@@ -9,7 +9,8 @@ use clap::Args;
 use serde::Serialize;
 
 use super::model_arguments::{ModelArguments, Prepared};
-use super::plan::{self, PlanReport};
+use super::plan;
+use super::plan_report::PlanReport;
 use crate::console::{Console, Failure};
 use crate::conversion::{self, ConversionError, Written};
 use crate::emit::Context;
@@ -89,28 +90,29 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<ExitCode, Failure>
         return Ok(ExitCode::SUCCESS);
     }
     let prepared = arguments.model.prepare(console)?;
+    let plans: Vec<_> = prepared.plans.iter().collect();
     console.status(&format!(
         "Converting a {} model of {} layers to {} packages, {} of weights",
-        prepared.plan.decoder.model_type,
-        prepared.plan.decoder.num_hidden_layers,
-        prepared.plan.files.len(),
-        ByteSize(prepared.plan.total_bytes())
+        prepared.plans.longest.decoder.model_type,
+        prepared.plans.longest.decoder.num_hidden_layers,
+        plans.iter().map(|plan| plan.files.len()).sum::<usize>(),
+        ByteSize(prepared.plans.longest.total_bytes())
     ));
-    let identity = Identity::new(&prepared.checkpoint, &prepared.plan).map_err(StagingError::from)?;
+    let identity = Identity::new(&prepared.checkpoint, &plans).map_err(StagingError::from)?;
     let unfinished = if arguments.resume { Unfinished::Resume } else { Unfinished::Discard };
     let staging = Staging::open(&arguments.output, arguments.force, unfinished, &identity)?;
     let interrupt = Interrupt::on_signal().unwrap_or_else(|error| {
         console.warning(&format!("an interrupt will be taken for a kill: {error}"));
         Interrupt::default()
     });
-    let progress = console.byte_progress(conversion::source_bytes(&prepared.plan));
+    let progress = console.byte_progress(conversion::source_bytes(&prepared.plans.longest));
     let context = Context {
         checkpoint: &prepared.checkpoint,
         progress: &progress,
         journal: staging.journal(),
         interrupt: &interrupt,
     };
-    let result = conversion::write(&prepared.plan, &context, &staging.path());
+    let result = conversion::write(&plans, &context, &staging.path());
     progress.finish_and_clear();
     match result {
         Ok(written) => {
@@ -137,10 +139,12 @@ fn report(
     console: Console,
 ) -> Result<(), Failure> {
     let seconds = started.elapsed().as_secs_f64();
-    let source = conversion::source_bytes(&prepared.plan);
+    let source = conversion::source_bytes(&prepared.plans.longest);
     #[expect(clippy::cast_precision_loss, reason = "for people")]
     let rate = source as f64 / 1e6 / seconds;
-    console.status(plan::table(&prepared.plan).trim_end());
+    for plan in prepared.plans.iter() {
+        console.status(plan::table(plan).trim_end());
+    }
     for (reason, count) in prepared.weights.skipped_by_reason() {
         console.status(&format!("skipped {count} tensors: {reason}"));
     }
@@ -164,7 +168,7 @@ fn report(
     });
     let report = Report {
         output: &arguments.output,
-        plan: PlanReport::new(&prepared.plan),
+        plan: PlanReport::new(&prepared.plans.longest, &prepared.plans.others),
         source_bytes: source,
         seconds,
         quantized: quantized.collect(),

@@ -1,11 +1,16 @@
 //! The commands, one file each.
 
+pub mod bench;
 pub mod completions;
 pub mod convert;
 pub mod eval;
 pub mod inspect;
+pub mod lint;
 pub mod model_arguments;
 pub mod plan;
+mod plan_report;
+pub mod rules;
+pub mod run;
 pub mod token_arguments;
 pub mod verify;
 
@@ -19,6 +24,7 @@ pub fn run(cli: Cli) -> ExitCode {
     let quiet = match &cli.command {
         Command::Convert(arguments) => arguments.quiet,
         Command::Verify(arguments) => arguments.quiet,
+        Command::Run(arguments) => arguments.quiet,
         _ => false,
     };
     let console = Console { quiet };
@@ -29,6 +35,10 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Inspect(arguments) => inspect::run(&arguments, console).map(done),
         Command::Verify(arguments) => verify::run(&arguments, console).map(done),
         Command::Eval(arguments) => eval::run(&arguments, console).map(done),
+        Command::Lint(arguments) => lint::run(&arguments, console).map(done),
+        Command::Rules(arguments) => rules::run(&arguments, console).map(done),
+        Command::Run(arguments) => run::run(&arguments, console).map(done),
+        Command::Bench(arguments) => bench::run(&arguments, console).map(done),
         Command::Completions(arguments) => completions::run(&arguments, console).map(done),
     };
     match result {

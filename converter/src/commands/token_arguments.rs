@@ -3,12 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use anec_mil::evaluate::{Accumulator, Numerics};
+use anec_runtime::tokenizer::{SpecialTokens, TextTokenizer};
 use anec_runtime::verify::TokenWindows;
 use clap::{Args, ValueEnum};
 use fs_err as fs;
 use serde_json::Value;
 
 use crate::console::Failure;
+use crate::error::render;
 
 /// Which tokens, and how they are computed.
 #[derive(Debug, Args)]
@@ -110,6 +112,12 @@ fn shipped_text(directory: &Path) -> Result<TokenWindows, Failure> {
     encode(anec_runtime::verify::TEXT, anec_runtime::verify::TEXT_NAME.to_owned(), directory)
 }
 
-fn encode(_text: &str, _source: String, _directory: &Path) -> Result<TokenWindows, Failure> {
-    Err(Failure { message: "pending".to_owned(), hint: None })
+fn encode(text: &str, source: String, directory: &Path) -> Result<TokenWindows, Failure> {
+    let tokens = TextTokenizer::open(directory)
+        .and_then(|tokenizer| tokenizer.encode(text, SpecialTokens::Add))
+        .map_err(|error| Failure {
+            message: render(&error),
+            hint: Some("put the checkpoint's tokenizer.json there, or give token ids with --tokens".to_owned()),
+        })?;
+    Ok(TokenWindows { source, windows: vec![tokens] })
 }

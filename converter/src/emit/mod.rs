@@ -18,6 +18,7 @@ use std::sync::{Mutex, PoisonError};
 
 use anec_mil::blob::BlobError;
 use anec_quantize::{ErrorStats, Histogram, Palette, QuantizeError};
+use half::f16;
 use indicatif::ProgressBar;
 use rayon::prelude::*;
 
@@ -312,8 +313,10 @@ impl<C: Fn(usize) + Sync> Emission<'_, C> {
     /// Reads the weights of a block; the system may have the memory of its pages back.
     fn read(&self, section: &Section<'_>, block: usize, scratch: &mut Scratch) -> Result<(), CheckpointError> {
         let (tensor, rows) = (&section.source.tensor, row_range(section, block));
+        let count = rows.len();
         let result = self.context.checkpoint.rows_f16(tensor, rows.clone(), &mut scratch.weights);
         self.context.checkpoint.release_rows(tensor, rows);
+        keep_columns(section.source, count, &mut scratch.weights);
         result
     }
 
@@ -346,6 +349,20 @@ impl<C: Fn(usize) + Sync> Emission<'_, C> {
     }
 }
 
+/// Cuts `count` whole rows to the columns that are taken.
+fn keep_columns(rows: &Rows, count: usize, weights: &mut Vec<f16>) {
+    let (first, columns) = (to_usize(rows.first_column), to_usize(rows.columns));
+    let length = weights.len() / count.max(1);
+    if columns >= length {
+        return;
+    }
+    for row in 0..count {
+        let start = row * length + first;
+        weights.copy_within(start..start + columns, row * columns);
+    }
+    weights.truncate(count * columns);
+}
+
 fn quantize_error(section: &Section<'_>, source: QuantizeError) -> EmitError {
     EmitError::Quantize { tensor: section.source.tensor.clone(), source }
 }
@@ -353,4 +370,17 @@ fn quantize_error(section: &Section<'_>, source: QuantizeError) -> EmitError {
 fn row_range(section: &Section<'_>, block: usize) -> Range<usize> {
     let rows = section.block(block);
     to_usize(rows.start)..to_usize(rows.end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_cut_to_their_columns() {
+        let rows = Rows { tensor: "w".to_owned(), rows: 0..2, first_column: 1, columns: 2 };
+        let mut weights: Vec<f16> = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0].map(f16::from_f32).to_vec();
+        keep_columns(&rows, 2, &mut weights);
+        assert_eq!(weights, [1.0, 2.0, 5.0, 6.0].map(f16::from_f32));
+    }
 }

@@ -27,8 +27,8 @@ pub(crate) struct Identity {
 
 impl Identity {
     /// The identity of a conversion by this program.
-    pub(crate) fn new(checkpoint: &Checkpoint, plan: &ConversionPlan) -> io::Result<Self> {
-        Ok(Self { program: program(), checkpoint: checkpoint_digest(checkpoint)?, plan: plan_digest(plan) })
+    pub(crate) fn new(checkpoint: &Checkpoint, plans: &[&ConversionPlan]) -> io::Result<Self> {
+        Ok(Self { program: program(), checkpoint: checkpoint_digest(checkpoint)?, plan: plan_digest(plans) })
     }
 
     /// What of another identity differs.
@@ -66,9 +66,13 @@ fn checkpoint_digest(checkpoint: &Checkpoint) -> io::Result<String> {
     Ok(hex(hasher.finalize()))
 }
 
-fn plan_digest(plan: &ConversionPlan) -> String {
+fn plan_digest(plans: &[&ConversionPlan]) -> String {
     let mut hasher = Sha256::new();
-    for file in &plan.files {
+    for plan in plans {
+        add(&mut hasher, &plan.set_name());
+    }
+    // The others have the weights of the first.
+    for file in plans.first().iter().flat_map(|plan| &plan.files) {
         add(&mut hasher, &(&file.stem, file.weights.layout()));
         for job in file.weights.jobs() {
             match job {

@@ -29,6 +29,9 @@ const JOURNAL: &str = "journal";
 const OUTPUT: &str = "output";
 const REPLACED: &str = "replaced";
 
+/// The file name extension of packages.
+const PACKAGE: &str = "mlpackage";
+
 /// Why an output cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum StagingError {
@@ -146,7 +149,7 @@ impl Staging {
             if let Some(difference) = found.difference(identity) {
                 return Err(StagingError::Different { path: staging.work.clone(), difference });
             }
-            staging.remove_all_but_packages()?;
+            remove_all_but_packages(&staging.path())?;
         } else {
             remove_if_there(&staging.path())?;
             staging.journal.restart(identity)?;
@@ -193,18 +196,6 @@ impl Staging {
         sync_directory(parent(&self.output))?;
         Ok(remove_work_directory(&self.work)?)
     }
-
-    /// All but weights is cheap and written anew.
-    fn remove_all_but_packages(&self) -> io::Result<()> {
-        let Ok(entries) = fs::read_dir(self.path()) else { return Ok(()) };
-        for entry in entries {
-            let entry = entry?;
-            if !entry.file_type()?.is_dir() {
-                fs::remove_file(entry.path())?;
-            }
-        }
-        Ok(())
-    }
 }
 
 impl Drop for Staging {
@@ -216,6 +207,21 @@ impl Drop for Staging {
     }
 }
 
+/// All but weights is cheap and written anew.
+fn remove_all_but_packages(directory: &Path) -> io::Result<()> {
+    let Ok(entries) = fs::read_dir(directory) else { return Ok(()) };
+    for entry in entries {
+        let entry = entry?;
+        let path = entry.path();
+        if !entry.file_type()?.is_dir() {
+            fs::remove_file(path)?;
+        } else if path.extension().is_none_or(|extension| extension != PACKAGE) {
+            remove_all_but_packages(&path)?;
+        }
+    }
+    Ok(())
+}
+
 fn check_output(output: &Path, force: bool) -> Result<(), StagingError> {
     if fs::symlink_metadata(output).is_err() {
         return Ok(());
@@ -223,10 +229,14 @@ fn check_output(output: &Path, force: bool) -> Result<(), StagingError> {
     if !force {
         return Err(StagingError::Exists { path: output.to_owned() });
     }
-    if fs::metadata(output.join("meta.yaml")).is_err() {
-        return Err(StagingError::Foreign { path: output.to_owned() });
-    }
-    Ok(())
+    if is_converted(output) { Ok(()) } else { Err(StagingError::Foreign { path: output.to_owned() }) }
+}
+
+/// Whether there is a converted model, or one for each of several context lengths.
+fn is_converted(output: &Path) -> bool {
+    let has_metadata = |directory: &Path| fs::metadata(directory.join("meta.yaml")).is_ok();
+    let mut entries = fs::read_dir(output).into_iter().flatten().flatten();
+    has_metadata(output) || entries.any(|entry| has_metadata(&entry.path()))
 }
 
 /// Ends or undoes a publication that was cut short.

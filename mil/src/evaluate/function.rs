@@ -208,13 +208,12 @@ impl EvaluableFunction {
                 *slot = None;
             }
         }
-        let mut call = Call {
-            opset: self.opset,
-            numerics: self.numerics,
-            results: &operation.results,
-            operands,
-            state: operation.state.as_ref().map(|(name, take)| StateOperand { name, state, take: *take }),
-        };
+        let state = operation.state.as_ref().and_then(|(name, take)| {
+            let (_, ty) = self.states.iter().find(|(known, _)| known == name)?;
+            Some(StateOperand { name, state, ty, take: *take })
+        });
+        let mut call =
+            Call { opset: self.opset, numerics: self.numerics, results: &operation.results, operands, state };
         let results = (operation.evaluate)(&mut call)?;
         if results.len() != operation.results.len() {
             return Err(EvaluateError::Type {

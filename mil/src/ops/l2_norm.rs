@@ -32,8 +32,10 @@ fn evaluate(call: &mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError> {
     let length: usize = x.shape().iter().rev().take(3).product();
     if length != 0 {
         for block in x.floats_mut()?.chunks_exact_mut(length) {
-            let norm = (sum(block, square) + epsilon).sqrt();
-            block.iter_mut().for_each(|value| *value = single(f64::from(*value) / norm));
+            let norm = (sum(&*block, square) + epsilon).sqrt();
+            for value in block {
+                *value = single(f64::from(*value) / norm);
+            }
         }
     }
     Ok(vec![x])

@@ -110,13 +110,21 @@ pub fn index_elements(dtype: DataType, indices: &[usize]) -> Result<Vec<i32>, In
 }
 
 fn position<T: PartialOrd>(lane: &[T], wanted: Ordering) -> Option<usize> {
-    let mut found: Option<(usize, &T)> = None;
-    for (index, value) in lane.iter().enumerate() {
-        if found.is_none_or(|(_, best)| best == best && value.partial_cmp(best).is_none_or(|order| order == wanted)) {
-            found = Some((index, value));
+    let (mut found, mut best) = (0, lane.first()?);
+    for (index, value) in lane.iter().enumerate().skip(1) {
+        if is_nan(best) {
+            break;
+        }
+        if value.partial_cmp(best).is_none_or(|order| order == wanted) {
+            (found, best) = (index, value);
         }
     }
-    found.map(|(index, _)| index)
+    Some(found)
+}
+
+/// Whether a value is not equal to itself.
+pub fn is_nan<T: PartialOrd>(value: &T) -> bool {
+    value.partial_cmp(value).is_none()
 }
 
 /// The constant `axes` as sorted indices; all axes where they are absent.

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 
 use super::decl::{BOOL, Effect, INT32, InferError, OpContext, OpDecl, POSITIONS, Parameter, Results, STRING};
-use super::reduce::index_elements;
+use super::reduce::{index_elements, is_nan};
 use super::shape::{ELEMENTS, axis_or, known_bool_or, known_int_or, known_string_or};
 use crate::dtype::DataType;
 use crate::evaluate::{Call, Elements, Evaluate, EvaluateError, Tensor, along_axis};
@@ -105,35 +105,28 @@ fn first_of_each_lane<T: Copy + PartialOrd>(
     k: usize,
     ascending: bool,
 ) -> (Vec<T>, Vec<usize>) {
-    let mut sorted: Vec<Vec<usize>> = Vec::with_capacity(outer * inner);
+    let mut places = vec![0; outer * k * inner];
+    let mut indices = vec![0; outer * k * inner];
     for outer in 0..outer {
         for column in 0..inner {
-            let value = |index: usize| values[(outer * length + index) * inner + column];
-            let mut indices: Vec<usize> = (0..length).collect();
-            indices.sort_by(|a, b| {
-                let order = compare(&value(*a), &value(*b));
+            let place = |index: usize| (outer * length + index) * inner + column;
+            let mut sorted: Vec<usize> = (0..length).collect();
+            sorted.sort_by(|a, b| {
+                let order = compare(&values[place(*a)], &values[place(*b)]);
                 if ascending { order } else { order.reverse() }
             });
-            indices.truncate(k);
-            sorted.push(indices);
-        }
-    }
-    let mut taken = (Vec::with_capacity(outer * k * inner), Vec::with_capacity(outer * k * inner));
-    for outer in 0..outer {
-        for rank in 0..k {
-            for column in 0..inner {
-                let index = sorted[outer * inner + column][rank];
-                taken.0.push(values[(outer * length + index) * inner + column]);
-                taken.1.push(index);
+            for (rank, index) in sorted.into_iter().take(k).enumerate() {
+                let target = (outer * k + rank) * inner + column;
+                places[target] = place(index);
+                indices[target] = index;
             }
         }
     }
-    taken
+    (places.into_iter().map(|place| values[place]).collect(), indices)
 }
 
 /// The order in which what is not a number is largest.
 fn compare<T: PartialOrd>(a: &T, b: &T) -> Ordering {
-    let is_nan = |value: &T| value.partial_cmp(value).is_none();
     a.partial_cmp(b).unwrap_or_else(|| is_nan(a).cmp(&is_nan(b)))
 }
 

@@ -39,7 +39,9 @@ def over_axes(function: Callable, empty: bool = True, low: float = -4.0):
         if keep_dims is not None:
             operands["keep_dims"] = flag(keep_dims)
         reduced = tuple(range(x.values.ndim)) if chosen is None else chosen
-        computed = function(x.torch, reduced, bool(keep_dims)) if reduced else function(x.torch[..., None], (-1,), False)
+        # PyTorch takes no axes for all axes.
+        values, reduced = (x.torch, reduced) if reduced else (x.torch[..., None], (-1,))
+        computed = function(values, reduced, bool(keep_dims))
         computed = torch.trunc(computed).to(torch.int32) if x.dtype == "int32" else computed
         return case(name, operands, result(x.dtype, computed), tolerance=TRANSCENDENTAL)
 
@@ -85,7 +87,8 @@ def index_along_axis(function: Callable, numpy: Callable):
         along = -1 if chosen is None else chosen
         # Of equal elements, NumPy gives the first; PyTorch promises none.
         computed = numpy(x.torch.numpy(), axis=along, keepdims=bool(keep_dims))
-        taken = torch.take_along_dim(x.torch, torch.from_numpy(np.atleast_1d(numpy(x.values, axis=along, keepdims=True))), along)
+        place = torch.from_numpy(np.atleast_1d(numpy(x.values, axis=along, keepdims=True)))
+        taken = torch.take_along_dim(x.torch, place, along)
         wanted = function(x.torch, dim=along, keepdim=True)
         assert torch.equal(torch.nan_to_num(taken), torch.nan_to_num(wanted)), name
         return case(name, operands, result(dtype or "int32", computed))
@@ -220,7 +223,14 @@ def axis_shape(x: torch.Tensor, along: int) -> list[int]:
 
 @vectors("topk", source="PyTorch, NumPy")
 def topk():
-    def of(name: str, x: Tensor, k: int | None = None, chosen: int | None = None, ascending: bool | None = None, **more):
+    def of(
+        name: str,
+        x: Tensor,
+        k: int | None = None,
+        chosen: int | None = None,
+        ascending: bool | None = None,
+        **more: Tensor,
+    ):
         operands = {"x": x}
         if k is not None:
             operands["k"] = axis(k)
@@ -264,7 +274,8 @@ def topk():
     )
     yield refused("more than there are", {"x": x, "k": axis(4)}, "parameter `k`: expected 1 to 3")
     yield refused("none", {"x": x, "k": axis(0)}, "parameter `k`: expected 1 to 3")
-    yield refused("an input that is more than there are", {"x": x, "k": int32(4)}, "parameter `k`: expected 1 to 3, got 4")
+    more = {"x": x, "k": int32(4)}
+    yield refused("an input that is more than there are", more, "parameter `k`: expected 1 to 3, got 4")
     yield refused("no such axis", {"x": x, "axis": axis(3)}, "parameter `axis`")
     wrong = {"x": x, "output_indices_dtype": text("int64")}
     yield refused("an index is int32 or uint16", wrong, "parameter `output_indices_dtype`")
