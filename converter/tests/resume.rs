@@ -58,7 +58,11 @@ fn kill(output: &Path, more: &[&str], moment: Duration) {
 
 #[test]
 fn a_killed_conversion_is_gone_on_with_to_the_same_bytes() {
-    for options in [&["--lut", "4"][..], &["--lut", "8", "--group-size", "tensor", "--threads", "1"]] {
+    for options in [
+        &["--lut", "4"][..],
+        &["--lut", "8", "--group-size", "tensor", "--threads", "1"],
+        &["--lut", "4", "--context-length", "64,128", "--channel-scale", "--int8-embeddings", "--lm-head", "int8"],
+    ] {
         let parent = tempfile::tempdir().unwrap();
         let expected = parent.path().join("expected");
         succeeds(&convert(&expected, options));

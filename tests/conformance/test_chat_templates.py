@@ -239,7 +239,7 @@ TOOLS = [
         "type": "function",
         "function": {
             "name": "weather",
-            "description": "The <weather> & \"wind\" of a place: größer > 3 °C 🌦",
+            "description": 'The <weather> & "wind" of a place: größer > 3 °C 🌦',
             "parameters": {
                 "type": "object",
                 "properties": {"place": {"type": "string", "enum": ["Köln", "O'Hare"]}, "days": {"type": "integer"}},
@@ -248,11 +248,14 @@ TOOLS = [
             "return": {"type": "number"},
         },
     },
-    {"type": "function", "function": {"name": "now", "description": "", "parameters": {"type": "object", "properties": {}}}},
+    {
+        "type": "function",
+        "function": {"name": "now", "description": "", "parameters": {"type": "object", "properties": {}}},
+    },
 ]
 
 TURNS = [
-    {"role": "user", "content": " Hello <there> & \"you\"\n"},
+    {"role": "user", "content": ' Hello <there> & "you"\n'},
     {"role": "assistant", "content": "<think>\nhm\n</think>\n\nHello! 👋"},
     {"role": "user", "content": "Ça va?  \n"},
 ]
@@ -266,7 +269,10 @@ TOOL_TURNS = [
             {
                 "type": "function",
                 "id": "abcdefghi",
-                "function": {"name": "weather", "arguments": {"place": "Köln", "days": 3, "exact": 1e-5, "deep": [None, True, 2.0]}},
+                "function": {
+                    "name": "weather",
+                    "arguments": {"place": "Köln", "days": 3, "exact": 1e-5, "deep": [None, True, 2.0]},
+                },
             }
         ],
     },
@@ -276,8 +282,12 @@ TOOL_TURNS = [
 MIXED_TURNS = [
     {"role": "user", "content": "one"},
     {"role": "skip", "content": "no"},
-    {"role": "assistant", "content": [{"type": "text", "text": "two"}, {"type": "x", "image": 1}], "extra": {"b": 1.5, "a": [None, True]}},
-    {"role": "user", "content": "thrée", "extra": {"q\"'": "it's \"x\" \n"}},
+    {
+        "role": "assistant",
+        "content": [{"type": "text", "text": "two"}, {"type": "x", "image": 1}],
+        "extra": {"b": 1.5, "a": [None, True]},
+    },
+    {"role": "user", "content": "thrée", "extra": {"q\"'": 'it\'s "x" \n'}},
     {"role": "end", "content": "no"},
 ]
 

@@ -104,7 +104,14 @@ def test_context_lengths_share_weights_and_agree(anec, presets, preset, kv):
 
 def test_rotary_tables_that_depend_on_the_length_are_not_shared(anec, presets, tmp_path):
     outcome = anec.run(
-        "convert", presets("tiny-llama-dynamic"), "-o", tmp_path / "out", "--context-length", "32,64", "--batch-size", 16
+        "convert",
+        presets("tiny-llama-dynamic"),
+        "-o",
+        tmp_path / "out",
+        "--context-length",
+        "32,64",
+        "--batch-size",
+        16,
     )
     assert outcome.code == 1
     assert "one length at a time" in outcome.stderr
