@@ -135,7 +135,7 @@ def test_the_text_that_ships_is_used_where_none_is_given(anec, small_checkpoint,
 
 def test_another_checkpoint_is_refused(anec, small_checkpoint, presets, tmp_path):
     directory = anec.convert(small_checkpoint, "--chunks", 2, "--context-length", CONTEXT_LENGTH)
-    outcome = verify(anec, directory, presets("llama-2"), tmp_path)
+    outcome = verify(anec, directory, presets("tiny-llama"), tmp_path)
     assert outcome.code == 1
     assert "hint" in outcome.stderr
 
