@@ -86,19 +86,47 @@ pub(crate) fn source_bytes(plan: &ConversionPlan) -> u64 {
     plan.files.iter().map(|file| emit::source_bytes(&file.weights)).sum()
 }
 
-/// Writes everything below `output`.
-pub(crate) fn write(
+/// Writes the packages of every context length: into `output` itself where there is one, else each into a directory of
+/// its own, the weight files of all but the first being hard links to those of the first.
+pub(crate) fn write_all(
+    plans: &[&ConversionPlan],
+    checkpoint: &Checkpoint,
+    output: &Path,
+    progress: &ProgressBar,
+) -> Result<Written, ConversionError> {
+    if let [plan] = plans {
+        return write(plan, checkpoint, output, None, progress);
+    }
+    let mut quantized = Vec::new();
+    let mut first: Option<PathBuf> = None;
+    for plan in plans {
+        let directory = output.join(plan.set_name());
+        fs::create_dir(&directory)?;
+        quantized.extend(write(plan, checkpoint, &directory, first.as_deref(), progress)?.quantized);
+        first.get_or_insert(directory);
+    }
+    Ok(Written { quantized })
+}
+
+/// Writes everything of one plan below `output`, with the weight files of `shared` where it is given.
+fn write(
     plan: &ConversionPlan,
     checkpoint: &Checkpoint,
     output: &Path,
+    shared: Option<&Path>,
     progress: &ProgressBar,
 ) -> Result<Written, ConversionError> {
     let emitter = Emitter::new(checkpoint, progress);
     let mut quantized = Vec::new();
     for file in &plan.files {
         progress.set_message(file.stem.clone());
-        let package = output.join(format!("{}.mlpackage", file.stem));
-        quantized.extend(write_package(plan, file, &emitter, &package)?);
+        let name = format!("{}.mlpackage", file.stem);
+        let package = output.join(&name);
+        let weights = write_model(plan, file, &package)?;
+        match shared {
+            None => quantized.extend(write_weights(file, &emitter, &weights)?),
+            Some(shared) => link(&shared.join(&name).join(WEIGHTS_PATH), &weights)?,
+        }
         read_back(&package)?;
     }
     progress.set_message("checksums");
@@ -108,13 +136,8 @@ pub(crate) fn write(
     Ok(Written { quantized })
 }
 
-fn write_package(
-    plan: &ConversionPlan,
-    file: &FilePlan,
-    emitter: &Emitter<'_>,
-    package: &Path,
-) -> Result<Vec<QuantizedWeight>, ConversionError> {
-    const BUFFER_BYTES: usize = 1 << 20;
+/// Writes all of a package but its weights, and gives the place for those.
+fn write_model(plan: &ConversionPlan, file: &FilePlan, package: &Path) -> Result<PathBuf, ConversionError> {
     let weights = package.join(WEIGHTS_PATH);
     if let Some(directory) = weights.parent() {
         fs::create_dir_all(directory)?;
@@ -123,8 +146,21 @@ fn write_package(
     let model = package_model::model(plan, file).map_err(failed)?;
     fs::write(package.join(MODEL_PATH), encode_model(&model).map_err(failed)?)?;
     fs::write(package.join(MANIFEST_PATH), Manifest::for_package(Weights::Present).to_json())?;
-    let output = BufWriter::with_capacity(BUFFER_BYTES, fs::File::create(weights)?);
+    Ok(weights)
+}
+
+fn write_weights(file: &FilePlan, emitter: &Emitter<'_>, path: &Path) -> Result<Vec<QuantizedWeight>, ConversionError> {
+    const BUFFER_BYTES: usize = 1 << 20;
+    let output = BufWriter::with_capacity(BUFFER_BYTES, fs::File::create(path)?);
     Ok(emitter.write(&file.weights, output)?)
+}
+
+/// Gives a file a second name, or a copy where the file system has no hard links.
+fn link(from: &Path, to: &Path) -> Result<(), ConversionError> {
+    if fs::hard_link(from, to).is_err() {
+        fs::copy(from, to)?;
+    }
+    Ok(())
 }
 
 /// Opens a package as any reader would: every blob that the program names must be there with its type and size, and the

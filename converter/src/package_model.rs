@@ -8,7 +8,7 @@ use anec_mil::package::{
 };
 
 use crate::graphs::{OPSET, chunk};
-use crate::options::{Options, Runtime};
+use crate::options::{Functions, Options, Runtime};
 use crate::planner::{ConversionPlan, FilePlan, FileRole};
 
 /// Who wrote the package.
@@ -33,7 +33,7 @@ pub(crate) fn model(plan: &ConversionPlan, file: &FilePlan) -> Result<Model, Mod
 /// Token ids come one at a time, or in batches of the prompt.
 fn flexible_inputs(options: &Options, role: &FileRole) -> FlexibleInputs {
     let mut flexible = FlexibleInputs::new();
-    if *role == FileRole::Embeddings && options.batch_size > 1 {
+    if *role == FileRole::Embeddings && options.batch_size > 1 && options.functions == Functions::InferPrefill {
         let shapes = vec![vec![1, 1], vec![1, u64::from(options.batch_size)]];
         flexible.insert("input_ids".to_owned(), ShapeFlexibility::Enumerated(shapes));
     }
