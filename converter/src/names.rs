@@ -16,6 +16,7 @@ pub(crate) struct Names {
 impl Names {
     /// The names for a conversion.
     pub(crate) fn new(plan: &DecoderPlan, options: &Options) -> Self {
+        let suffix = |compression: Option<Compression>| suffix(compression, options.runtime);
         Self {
             runtime: options.runtime,
             prefix: prefix(&plan.model_type).to_owned(),
@@ -56,12 +57,12 @@ impl Names {
     }
 }
 
-/// Bits only, never the group size.
-fn suffix(compression: Option<Compression>) -> String {
-    match compression {
-        None => String::new(),
-        Some(Compression::Palette(palette)) => format!("_lut{}", palette.bits),
-        Some(Compression::Int8) => "_int8".to_owned(),
+/// Bits only, never the group size. ANEMLL's clients make names from the bits of palettes and know of nothing else.
+fn suffix(compression: Option<Compression>, runtime: Runtime) -> String {
+    match (compression, runtime) {
+        (Some(Compression::Palette(palette)), _) => format!("_lut{}", palette.bits),
+        (Some(Compression::Int8), Runtime::Default) => "_int8".to_owned(),
+        (None, _) | (Some(Compression::Int8), Runtime::Anemll) => String::new(),
     }
 }
 

@@ -34,7 +34,8 @@ pub fn stored_weights(
     for (index, part) in directory.parts().iter().enumerate() {
         progress(Progress::Weights(index + 1, directory.parts().len()));
         let model = backend.open(part).map_err(SessionError::from)?;
-        let encodings = encodings(model.program());
+        let encodings: BTreeMap<&str, DataType> =
+            encodings(model.program()).map(|(name, _, dtype)| (name, dtype)).collect();
         let scales = row_scales(model.program());
         let mut constants = BTreeMap::new();
         for name in model.function_names() {
@@ -54,13 +55,25 @@ pub fn stored_weights(
     Ok((weights, tables))
 }
 
-/// The narrowest element type that each constant is stored in.
-fn encodings(program: &Program) -> BTreeMap<String, String> {
-    let mut encodings = BTreeMap::new();
-    for operation in program.functions.values().flat_map(|function| &function.block.operations) {
-        let Some(result) = operation.outputs.first().filter(|_| special::yields_constant(&operation.op)) else {
-            continue;
-        };
+/// Bits of the narrowest index or integer that weights are stored as; 0 where none is.
+///
+/// # Errors
+/// A model cannot be read.
+pub fn stored_bits(directory: &ModelDirectory) -> Result<u32, VerifyError> {
+    let backend = ReferenceBackend::default();
+    let mut narrowest: Option<u32> = None;
+    for part in directory.parts() {
+        let model = backend.open(part).map_err(SessionError::from)?;
+        let compressed = encodings(model.program()).filter(|(_, op, dtype)| *op != special::CONST && !dtype.is_float());
+        narrowest = narrowest.into_iter().chain(compressed.map(|(_, _, dtype)| dtype.bits())).min();
+    }
+    Ok(narrowest.unwrap_or(0))
+}
+
+/// The name of each constant, its op, and the narrowest element type that it is stored in.
+fn encodings(program: &Program) -> impl Iterator<Item = (&str, &str, DataType)> {
+    let operations = program.functions.values().flat_map(|function| &function.block.operations);
+    operations.filter(|operation| special::yields_constant(&operation.op)).filter_map(|operation| {
         let inputs = operation.inputs.values().flat_map(|argument| &argument.0);
         let in_place = inputs.filter_map(|binding| match binding {
             Binding::Value(value) => Some(value),
@@ -68,39 +81,9 @@ fn encodings(program: &Program) -> BTreeMap<String, String> {
         });
         let values = operation.attributes.values().chain(in_place);
         let types = values.filter_map(|value| value.tensor_type()).filter(|ty| ty.rank() > 0);
-        if let Some(narrowest) = types.min_by_key(|ty| ty.dtype.bits()) {
-            encodings.insert(result.name.clone(), narrowest.dtype.to_string());
-        }
-    }
-    encodings
-}
-
-/// Of weights of convolutions whose result is multiplied by something, what that is, by the names of both.
-fn row_scales(program: &Program) -> BTreeMap<&str, &str> {
-    fn input<'a>(operation: &'a Operation, parameter: &str) -> Option<&'a str> {
-        match operation.inputs.get(parameter)?.0.first()? {
-            Binding::Name(name) => Some(name),
-            Binding::Value(_) => None,
-        }
-    }
-    let mut scales = BTreeMap::new();
-    for function in program.functions.values() {
-        let mut weights = BTreeMap::new();
-        for operation in &function.block.operations {
-            let inputs = |a: &str, b: &str| input(operation, a).zip(input(operation, b));
-            match (operation.op.as_str(), operation.outputs.first()) {
-                ("conv", Some(result)) => {
-                    weights.extend(input(operation, "weight").map(|weight| (result.name.as_str(), weight)));
-                }
-                ("mul", _) => {
-                    let pair = inputs("x", "y").into_iter().flat_map(|(x, y)| [(x, y), (y, x)]);
-                    scales.extend(pair.filter_map(|(product, scale)| Some((*weights.get(product)?, scale))));
-                }
-                _ => {}
-            }
-        }
-    }
-    scales
+        let narrowest = types.min_by_key(|ty| ty.dtype.bits())?;
+        Some((operation.outputs.first()?.name.as_str(), operation.op.as_str(), narrowest.dtype))
+    })
 }
 
 /// What became of activations, from what an engine recorded by model and function.
