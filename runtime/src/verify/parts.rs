@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anec_mil::evaluate::Statistics;
 use anec_mil::ops::special;
-use anec_mil::{Binding, Operation, Program};
+use anec_mil::{Binding, DataType, Operation, Program};
 use anec_schemas::report::{Activation, Activations, PartSize, TableQuality, WeightQuality};
 use fs_err as fs;
 
@@ -34,8 +34,7 @@ pub fn stored_weights(
     for (index, part) in directory.parts().iter().enumerate() {
         progress(Progress::Weights(index + 1, directory.parts().len()));
         let model = backend.open(part).map_err(SessionError::from)?;
-        let encodings: BTreeMap<&str, DataType> =
-            encodings(model.program()).map(|(name, _, dtype)| (name, dtype)).collect();
+        let encodings = encodings(model.program());
         let scales = row_scales(model.program());
         let mut constants = BTreeMap::new();
         for name in model.function_names() {
@@ -64,26 +63,61 @@ pub fn stored_bits(directory: &ModelDirectory) -> Result<u32, VerifyError> {
     let mut narrowest: Option<u32> = None;
     for part in directory.parts() {
         let model = backend.open(part).map_err(SessionError::from)?;
-        let compressed = encodings(model.program()).filter(|(_, op, dtype)| *op != special::CONST && !dtype.is_float());
-        narrowest = narrowest.into_iter().chain(compressed.map(|(_, _, dtype)| dtype.bits())).min();
+        let operations = model.program().functions.values().flat_map(|function| &function.block.operations);
+        let compressed = operations.filter(|operation| operation.op.starts_with(special::CONSTEXPR_PREFIX));
+        let dtypes = compressed.filter_map(stored_dtype).filter(|dtype| !dtype.is_float());
+        narrowest = narrowest.into_iter().chain(dtypes.map(DataType::bits)).min();
     }
     Ok(narrowest.unwrap_or(0))
 }
 
-/// The name of each constant, its op, and the narrowest element type that it is stored in.
-fn encodings(program: &Program) -> impl Iterator<Item = (&str, &str, DataType)> {
+/// The narrowest element type that each constant is stored in.
+fn encodings(program: &Program) -> BTreeMap<String, String> {
     let operations = program.functions.values().flat_map(|function| &function.block.operations);
-    operations.filter(|operation| special::yields_constant(&operation.op)).filter_map(|operation| {
-        let inputs = operation.inputs.values().flat_map(|argument| &argument.0);
-        let in_place = inputs.filter_map(|binding| match binding {
-            Binding::Value(value) => Some(value),
-            Binding::Name(_) => None,
-        });
-        let values = operation.attributes.values().chain(in_place);
-        let types = values.filter_map(|value| value.tensor_type()).filter(|ty| ty.rank() > 0);
-        let narrowest = types.min_by_key(|ty| ty.dtype.bits())?;
-        Some((operation.outputs.first()?.name.as_str(), operation.op.as_str(), narrowest.dtype))
-    })
+    let constants = operations.filter(|operation| special::yields_constant(&operation.op));
+    let encoding =
+        |operation: &Operation| Some((operation.outputs.first()?.name.clone(), stored_dtype(operation)?.to_string()));
+    constants.filter_map(encoding).collect()
+}
+
+/// The narrowest element type among the tensors that an operation holds.
+fn stored_dtype(operation: &Operation) -> Option<DataType> {
+    let inputs = operation.inputs.values().flat_map(|argument| &argument.0);
+    let in_place = inputs.filter_map(|binding| match binding {
+        Binding::Value(value) => Some(value),
+        Binding::Name(_) => None,
+    });
+    let values = operation.attributes.values().chain(in_place);
+    let types = values.filter_map(|value| value.tensor_type()).filter(|ty| ty.rank() > 0);
+    types.map(|ty| ty.dtype).min_by_key(|dtype| dtype.bits())
+}
+
+/// Of weights of convolutions whose result is multiplied by something, what that is, by the names of both.
+fn row_scales(program: &Program) -> BTreeMap<&str, &str> {
+    fn input<'a>(operation: &'a Operation, parameter: &str) -> Option<&'a str> {
+        match operation.inputs.get(parameter)?.0.first()? {
+            Binding::Name(name) => Some(name),
+            Binding::Value(_) => None,
+        }
+    }
+    let mut scales = BTreeMap::new();
+    for function in program.functions.values() {
+        let mut weights = BTreeMap::new();
+        for operation in &function.block.operations {
+            let inputs = |a: &str, b: &str| input(operation, a).zip(input(operation, b));
+            match (operation.op.as_str(), operation.outputs.first()) {
+                ("conv", Some(result)) => {
+                    weights.extend(input(operation, "weight").map(|weight| (result.name.as_str(), weight)));
+                }
+                ("mul", _) => {
+                    let pair = inputs("x", "y").into_iter().flat_map(|(x, y)| [(x, y), (y, x)]);
+                    scales.extend(pair.filter_map(|(product, scale)| Some((*weights.get(product)?, scale))));
+                }
+                _ => {}
+            }
+        }
+    }
+    scales
 }
 
 /// What became of activations, from what an engine recorded by model and function.

@@ -30,7 +30,8 @@ pub struct Thresholds {
     pub table_error: Option<f64>,
 }
 
-/// Defaults by bits of an index or integer: bits, mean divergence, share of equal best tokens, increase of perplexity, decibels.
+/// Defaults by bits of an index or integer: bits, mean divergence, share of equal best tokens, increase of perplexity,
+/// decibels.
 ///
 /// They leave several times the room that the project's fixtures need, whose weights lose more than those of large models,
 /// and less than any fault that was planted.

@@ -104,11 +104,6 @@ fn matrix(constant: &Tensor) -> Option<[usize; 2]> {
     }
 }
 
-fn scaled_rows(stored: &[f32], columns: usize, scale: &[f32]) -> Vec<f32> {
-    let rows = stored.chunks_exact(columns).zip(scale);
-    rows.flat_map(|(row, scale)| row.iter().map(move |weight| weight * scale)).collect()
-}
-
 /// The tensor that a constant was made of, and the number of its layer.
 fn find(constant: &str, checkpoint: &Checkpoint) -> Option<(String, Option<u64>)> {
     let names = checkpoint.names();
