@@ -37,7 +37,8 @@ TAGS = """\
         {{- ('<turn results>' if before != 'tool') ~ '\\n[' ~ turn.content ~ ']' }}
         {{- '</turn>\\n' if loop.last or loop.nextitem.role != 'tool' }}
     {%- else %}
-        {{- '<turn ' ~ turn.role ~ '>\\n' ~ (text if loop.revindex > messages|length - seen.question else turn.content) }}
+        {%- set earlier = loop.revindex > messages|length - seen.question %}
+        {{- '<turn ' ~ turn.role ~ '>\\n' ~ (text if earlier else turn.content) }}
         {%- for call in turn.tool_calls or [] %}
             {%- if call.function is defined %}{% set call = call.function %}{% endif %}
             {{- '\\n{"call": "' + call.name + '", "with": ' + call.arguments|tojson + '}' }}
