@@ -1,4 +1,4 @@
-"""What the planner may decide: splits, functions, cache writes and context lengths do not change what a model computes."""
+"""What the planner decides about splits, functions, cache writes and contexts does not change what a model computes."""
 
 import pytest
 import torch
