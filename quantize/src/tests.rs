@@ -24,7 +24,7 @@ fn noise(weights: &[f16], bits: u8, method: Method) -> f64 {
 
 #[test]
 fn fast_stays_near_the_optimum_in_groups_of_rows() {
-    for (count, bits, most) in [(8 * 896, 4, 1.005), (8 * 896, 6, 1.01), (8 * 4096, 6, 1.005), (1 << 17, 4, 1.005)] {
+    for (count, bits, most) in [(8 * 896, 4, 1.005), (8 * 896, 6, 1.005), (8 * 4096, 6, 1.005), (1 << 17, 4, 1.005)] {
         let weights = gaussian(count, 7);
         let ratio = noise(&weights, bits, Method::Fast) / noise(&weights, bits, Method::Exact);
         assert!(ratio <= most, "{count} weights at {bits} bits: {ratio}");

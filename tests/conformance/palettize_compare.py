@@ -4,8 +4,8 @@
     .venv/bin/python tests/conformance/palettize_compare.py [--quick] [--binary EXAMPLE]
 
 Each measurement is a process of its own with one thread. Time is processor time of the palettization alone; that of the
-library includes packing. Memory is how far the peak of the process rises above what it held before, weights included. Errors are
-computed here for both, in float64, from the weights that the stored palettes stand for.
+library includes packing. Memory is how far the peak of the process rises above what it held before, weights included.
+Errors are computed here for both, in float64, from the weights that the stored palettes stand for.
 
 Columns, where "x" is a ratio: how many times less time and memory the library takes, its squared error over that of
 coremltools, and over that of `exact` (the optimum). "worst group" is the largest ratio of a group's error to that of
