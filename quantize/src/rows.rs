@@ -3,7 +3,7 @@
 //! A weight is stored as `palette entry * scale of its row`. Rows are divided by their root mean square, which makes rows
 //! of unequal magnitude alike; then they share a palette at little loss. An error in a normalized row counts times the
 //! square of its scale, so rows enter the histogram of the palette with that weight. After assignment the scale is chosen
-//! anew, to fit the entries that were taken best.
+//! anew, to fit the entries that were taken best, and the row is assigned with that scale.
 
 use half::f16;
 
@@ -12,6 +12,9 @@ use crate::{Assigner, ErrorStats, Histogram, Method, Palette, QuantizeError, che
 
 /// The least scale: smaller fp16 numbers are subnormal, and hardware may take those for zero.
 const LEAST_SCALE: f16 = f16::MIN_POSITIVE;
+
+/// How often a scale is chosen and its row assigned anew; each time the error falls, and the second time hardly.
+const ROUNDS: usize = 2;
 
 /// Rows divided by a scale of their own.
 ///
@@ -88,8 +91,7 @@ impl NormalizedRows {
         };
         for row in weights.chunks_exact(columns) {
             let scale = root_mean_square(row);
-            let divisor = widen(scale);
-            rows.weights.extend(row.iter().map(|weight| f16::from_f32(widen(*weight) / divisor)));
+            normalize(row, scale, &mut rows.weights);
             rows.scales.push(scale);
         }
         Ok(rows)
@@ -116,25 +118,36 @@ impl NormalizedRows {
         Ok(())
     }
 
-    /// Assigns normalized weights to the nearest entries, chooses the scales that fit them best, and measures the error
-    /// against the weights that these rows were made from.
+    /// Assigns weights to the nearest entries, chooses the scale of each row that fits its entries best, assigns anew with
+    /// that scale, and measures the error against the weights that these rows were made from.
     pub fn assign(&self, weights: &[f16], assigner: &Assigner<'_>) -> AssignedRows {
         let entries: Vec<f32> = assigner.palette().entries().iter().map(|entry| widen(*entry)).collect();
         let stored = |index: &u8| entries.get(usize::from(*index)).copied().unwrap_or_default();
         let mut indices = vec![0; self.weights.len()];
         assigner.assign(&self.weights, &mut indices);
-        let mut scales = Vec::with_capacity(self.scales.len());
+        let mut scales = self.scales.clone();
         let mut stats = ErrorStats::default();
-        let rows = weights.chunks_exact(self.columns).zip(indices.chunks_exact(self.columns)).zip(&self.scales);
-        for ((row, indices), scale) in rows {
-            let scale = best_scale(row, indices.iter().map(stored), *scale);
-            let factor = widen(scale);
+        let mut normalized = Vec::with_capacity(self.columns);
+        let rows = weights.chunks_exact(self.columns).zip(indices.chunks_exact_mut(self.columns));
+        for ((row, indices), scale) in rows.zip(&mut scales) {
+            for _ in 0..ROUNDS {
+                *scale = best_scale(row, indices.iter().map(stored), *scale);
+                normalized.clear();
+                normalize(row, *scale, &mut normalized);
+                assigner.assign(&normalized, indices);
+            }
+            let factor = widen(*scale);
             let pairs = row.iter().map(|weight| widen(*weight)).zip(indices.iter().map(|index| stored(index) * factor));
             stats.merge(&ErrorStats::of_pairs(pairs));
-            scales.push(scale);
         }
         AssignedRows { indices, scales, stats }
     }
+}
+
+/// Appends the weights of a row, divided by its scale.
+fn normalize(row: &[f16], scale: f16, normalized: &mut Vec<f16>) {
+    let divisor = widen(scale);
+    normalized.extend(row.iter().map(|weight| f16::from_f32(widen(*weight) / divisor)));
 }
 
 /// Rounded to fp16; 1 for a row of zeros.

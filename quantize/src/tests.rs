@@ -95,6 +95,23 @@ fn few_values() -> impl Strategy<Value = Vec<f16>> {
         .prop_map(|(values, picks)| picks.iter().map(|pick| values[pick.index(values.len())]).collect())
 }
 
+#[test]
+fn weights_of_scaled_rows_get_the_nearest_of_their_scaled_entries() {
+    let columns = 256;
+    let weights = gaussian(16 * columns, 11);
+    let scaled = palettize_scaled_rows(&weights, columns, 4, Method::Fast).expect("whole rows");
+    let entries = scaled.palette.entries();
+    let rows = weights.chunks(columns).zip(scaled.rows.indices.chunks(columns)).zip(&scaled.rows.scales);
+    for ((row, indices), scale) in rows {
+        for (weight, index) in row.iter().zip(indices) {
+            let error = |entry: &f16| (weight.to_f64() - entry.to_f64() * scale.to_f64()).abs();
+            let nearest = entries.iter().map(error).fold(f64::INFINITY, f64::min);
+            // Quotients are rounded to fp16.
+            assert!(error(&entries[usize::from(*index)]) <= nearest + weight.to_f64().abs() / 1000.0, "{weight}");
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn repeated_values_of_all_magnitudes_have_a_palette(weights in few_values(), bits in 1_u8..=6) {
