@@ -10,7 +10,7 @@ import kill
     [
         ["--lut", "4", "--chunks", "2"],
         ["--lut", "6", "--group-size", "tensor", "--lut-embeddings", "8"],
-        ["--lut", "4", "--channel-scale", "--lm-head", "int8", "--context-length", "32,64"],
+        ["--lut", "4", "--channel-scale", "--lm-head", "int8", "--context-length", "32,64", "--batch-size", "16"],
     ],
     ids=["groups", "tensor", "scales, int8, two contexts"],
 )
