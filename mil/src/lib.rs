@@ -5,6 +5,7 @@
 
 pub mod blob;
 pub mod builder;
+pub mod compiled;
 pub mod dtype;
 pub mod evaluate;
 pub mod ops;

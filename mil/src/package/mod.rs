@@ -9,6 +9,10 @@ mod model;
 mod path;
 mod reader;
 
+pub(crate) use description::check_functions;
+pub(crate) use model::other_kind;
+pub(crate) use reader::{open_weights, read_limited};
+
 pub use feature::{ArrayDefault, FeatureDescription, FeatureType, MultiArray, ShapeFlexibility, SizeRange};
 pub use model::{
     FlexibleInputs, FunctionDescription, MAIN_FUNCTION, Metadata, Model, ModelDescription, ModelError, decode_model,

@@ -9,6 +9,7 @@ use super::model::{Model, ModelError, decode_model};
 use super::path::{PathError, checked_relative_path};
 use super::{DATA_DIRECTORY, MANIFEST_PATH};
 use crate::blob::{BlobError, BlobFile};
+use crate::compiled::CompiledError;
 
 /// The files of a package, by path within it.
 ///
@@ -68,6 +69,9 @@ pub enum PackageError {
     /// A name that could lead out of the package.
     #[error("The package names a file outside of itself")]
     Path(#[from] PathError),
+    /// A part of a compiled model is not usable.
+    #[error(transparent)]
+    Compiled(#[from] CompiledError),
     /// The model is not usable.
     #[error(transparent)]
     Model(#[from] ModelError),
@@ -134,9 +138,7 @@ impl<F: PackageFiles> Package<F> {
     /// # Errors
     /// The name leads out of the package.
     pub fn weight_path(&self, name: &str) -> Result<String, PackageError> {
-        let relative = checked_relative_path(name.strip_prefix(MODEL_DIRECTORY_PREFIX).unwrap_or(name))?;
-        let directory = self.model_path.rsplit_once('/').map_or("", |(directory, _)| directory);
-        Ok(format!("{directory}/{relative}"))
+        weight_path(&self.model_path, name)
     }
 
     /// The weight file that a program calls `name`.
@@ -144,13 +146,32 @@ impl<F: PackageFiles> Package<F> {
     /// # Errors
     /// The name leads out of the package, or the file is missing or not a weight file.
     pub fn weights(&self, name: &str) -> Result<BlobFile<F::File>, PackageError> {
-        let path = self.weight_path(name)?;
-        let file = self.files.open(&path).map_err(|source| PackageError::Io { path: path.clone(), source })?;
-        BlobFile::new(file).map_err(|source| PackageError::Blob { path, source })
+        open_weights(&self.files, &self.model_path, name)
     }
 }
 
-fn read_limited<F: PackageFiles>(files: &F, path: &str, limit: u64) -> Result<Vec<u8>, PackageError> {
+/// Path of the weight file that the program at `model_path` calls `name`.
+fn weight_path(model_path: &str, name: &str) -> Result<String, PackageError> {
+    let relative = checked_relative_path(name.strip_prefix(MODEL_DIRECTORY_PREFIX).unwrap_or(name))?;
+    Ok(match model_path.rsplit_once('/') {
+        Some((directory, _)) => format!("{directory}/{relative}"),
+        None => relative.to_owned(),
+    })
+}
+
+/// The weight file that the program at `model_path` calls `name`.
+pub(crate) fn open_weights<F: PackageFiles>(
+    files: &F,
+    model_path: &str,
+    name: &str,
+) -> Result<BlobFile<F::File>, PackageError> {
+    let path = weight_path(model_path, name)?;
+    let file = files.open(&path).map_err(|source| PackageError::Io { path: path.clone(), source })?;
+    BlobFile::new(file).map_err(|source| PackageError::Blob { path, source })
+}
+
+/// Reads a whole file that must not have more than `limit` bytes.
+pub(crate) fn read_limited<F: PackageFiles>(files: &F, path: &str, limit: u64) -> Result<Vec<u8>, PackageError> {
     let mut bytes = Vec::new();
     let read = files.open(path).and_then(|file| file.take(limit + 1).read_to_end(&mut bytes));
     let length = read.map_err(|source| PackageError::Io { path: path.to_owned(), source })?;
