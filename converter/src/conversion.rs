@@ -4,7 +4,7 @@ use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
 
 use anec_mil::package::{MANIFEST_PATH, MODEL_PATH, ModelError, WEIGHTS_PATH, encode_model};
-use anec_runtime::{InspectError, PackageReport};
+use anec_runtime::{OpenError, PackageReport};
 use anec_schemas::Manifest;
 use anec_schemas::manifest::Weights;
 use fs_err as fs;
@@ -51,7 +51,7 @@ pub enum ConversionError {
     },
     /// A package that cannot be read back.
     #[error("Cannot read back what was written")]
-    ReadBack(#[from] InspectError),
+    ReadBack(#[from] OpenError),
     /// A package that reads back wrong.
     #[error("Cannot verify `{}`: {}", .path.display(), .problems.join("; "))]
     Invalid {

@@ -10,5 +10,5 @@ mod package_report;
 pub mod session;
 
 pub use directory::{DirectoryError, ModelDirectory, ModelPart, PartRole};
-pub use fs_package::FsPackage;
-pub use package_report::{EncodingReport, FunctionReport, InspectError, PackageReport};
+pub use fs_package::{FsPackage, OpenError, open_model};
+pub use package_report::{EncodingReport, FunctionReport, PackageReport};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{CompiledError, CoreMlData, DATA_PATH, PROGRAM_PATH, flexible, interface, writer};
 use crate::blob::BlobFile;
-use crate::package::{Model, PackageError, PackageFiles, check_functions, open_weights, read_limited};
+use crate::package::{Model, PackageError, PackageFiles, check_functions, open_weights, read_limited, weight_path};
 use crate::program::Program;
 use crate::text;
 
@@ -60,6 +60,14 @@ impl<F: PackageFiles> CompiledModel<F> {
     pub fn model(&self) -> Result<Model, PackageError> {
         let parsed = text::parse(&self.program_text()?).map_err(CompiledError::Parse)?;
         Ok(decompile(&self.data, parsed.program)?)
+    }
+
+    /// Path within the compiled model of the weight file that a program calls `name`.
+    ///
+    /// # Errors
+    /// The name leads out of the model.
+    pub fn weight_path(&self, name: &str) -> Result<String, PackageError> {
+        weight_path(PROGRAM_PATH, name)
     }
 
     /// The weight file that a program calls `name`.

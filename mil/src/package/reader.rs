@@ -9,7 +9,7 @@ use super::model::{Model, ModelError, decode_model};
 use super::path::{PathError, checked_relative_path};
 use super::{DATA_DIRECTORY, MANIFEST_PATH};
 use crate::blob::{BlobError, BlobFile};
-use crate::compiled::CompiledError;
+use crate::compiled::{CompiledError, DATA_PATH};
 
 /// The files of a package, by path within it.
 ///
@@ -33,7 +33,7 @@ const MODEL_DIRECTORY_PREFIX: &str = "@model_path/";
 const MAX_MANIFEST_BYTES: u64 = 1 << 20;
 
 /// Largest model message that is read, in bytes: what protobuf can hold.
-const MAX_MODEL_BYTES: u64 = 1 << 31;
+pub(super) const MAX_MODEL_BYTES: u64 = 1 << 31;
 
 /// An open package.
 #[derive(Debug)]
@@ -69,6 +69,9 @@ pub enum PackageError {
     /// A name that could lead out of the package.
     #[error("The package names a file outside of itself")]
     Path(#[from] PathError),
+    /// Neither a package nor a compiled model.
+    #[error("There is neither `{MANIFEST_PATH}` of a package nor `{DATA_PATH}` of a compiled model")]
+    NoModel,
     /// A part of a compiled model is not usable.
     #[error(transparent)]
     Compiled(#[from] CompiledError),
@@ -151,7 +154,7 @@ impl<F: PackageFiles> Package<F> {
 }
 
 /// Path of the weight file that the program at `model_path` calls `name`.
-fn weight_path(model_path: &str, name: &str) -> Result<String, PackageError> {
+pub(crate) fn weight_path(model_path: &str, name: &str) -> Result<String, PackageError> {
     let relative = checked_relative_path(name.strip_prefix(MODEL_DIRECTORY_PREFIX).unwrap_or(name))?;
     Ok(match model_path.rsplit_once('/') {
         Some((directory, _)) => format!("{directory}/{relative}"),
