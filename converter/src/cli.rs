@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{completions, convert, inspect, plan};
+use crate::commands::{compile, completions, convert, inspect, plan};
 
 /// Converts Llama, Qwen and Mistral checkpoints into Core ML packages for Apple's Neural Engine. Needs no Mac.
 #[derive(Debug, Parser)]
@@ -20,7 +20,9 @@ pub enum Command {
     Convert(convert::Arguments),
     /// Show what a conversion would write, and stop.
     Plan(plan::Arguments),
-    /// Show what a package or a converted directory holds.
+    /// Compile a package into the form that apps load, without a Mac.
+    Compile(compile::Arguments),
+    /// Show what a model or a converted directory holds.
     Inspect(inspect::Arguments),
     /// Print a completion script for a shell.
     Completions(completions::Arguments),

@@ -3,6 +3,7 @@
 use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
 
+use anec_mil::compiled::{self, CompileOptions};
 use anec_mil::package::{MANIFEST_PATH, MODEL_PATH, ModelError, WEIGHTS_PATH, encode_model};
 use anec_runtime::{OpenError, PackageReport};
 use anec_schemas::Manifest;
@@ -11,6 +12,7 @@ use fs_err as fs;
 use indicatif::ProgressBar;
 
 use crate::checkpoint::Checkpoint;
+use crate::compiled_model::{self, CompileError};
 use crate::emit::{self, EmitError, Emitter, QuantizedWeight};
 use crate::error::Hint;
 use crate::metadata;
@@ -49,6 +51,9 @@ pub enum ConversionError {
         #[source]
         source: ModelError,
     },
+    /// A compiled model.
+    #[error(transparent)]
+    Compile(#[from] CompileError),
     /// A package that cannot be read back.
     #[error("Cannot read back what was written")]
     ReadBack(#[from] OpenError),
@@ -70,6 +75,7 @@ impl Hint for ConversionError {
         match self {
             Self::Emit(error) => error.hint(),
             Self::Publish(error) => error.hint(),
+            Self::Compile(error) => error.hint(),
             Self::Model { .. } => {
                 Some("this is a bug in anec; please report it with the model's config.json".to_owned())
             }
@@ -97,9 +103,7 @@ pub(crate) fn write(
     let mut quantized = Vec::new();
     for file in &plan.files {
         progress.set_message(file.stem.clone());
-        let package = output.join(format!("{}.mlpackage", file.stem));
-        quantized.extend(write_package(plan, file, &emitter, &package)?);
-        read_back(&package)?;
+        quantized.extend(write_model(plan, file, &emitter, output)?);
     }
     progress.set_message("checksums");
     publish::copy_companions(checkpoint.directory(), output)?;
@@ -108,31 +112,58 @@ pub(crate) fn write(
     Ok(Written { quantized })
 }
 
-fn write_package(
+/// Writes one model in every form that is asked for. Programs are compiled, and so verified, before anything is written.
+fn write_model(
     plan: &ConversionPlan,
     file: &FilePlan,
     emitter: &Emitter<'_>,
-    package: &Path,
+    output: &Path,
 ) -> Result<Vec<QuantizedWeight>, ConversionError> {
-    const BUFFER_BYTES: usize = 1 << 20;
-    let weights = package.join(WEIGHTS_PATH);
-    if let Some(directory) = weights.parent() {
-        fs::create_dir_all(directory)?;
-    }
     let failed = |source| ConversionError::Model { stem: file.stem.clone(), source };
     let model = package_model::model(plan, file).map_err(failed)?;
-    fs::write(package.join(MODEL_PATH), encode_model(&model).map_err(failed)?)?;
-    fs::write(package.join(MANIFEST_PATH), Manifest::for_package(Weights::Present).to_json())?;
-    let output = BufWriter::with_capacity(BUFFER_BYTES, fs::File::create(weights)?);
+    let message = encode_model(&model).map_err(failed)?;
+    let options = CompileOptions::package(&file.stem, &message);
+    let compiled = compiled::compile(&model, &options)
+        .map_err(|source| CompileError::Compile { name: file.stem.clone(), source })?;
+    let mut weights: Option<PathBuf> = None;
+    let mut quantized = Vec::new();
+    if plan.options.emit.packages() {
+        let package = output.join(format!("{}.mlpackage", file.stem));
+        let path = package.join(WEIGHTS_PATH);
+        quantized = write_weights(file, emitter, &path)?;
+        fs::write(package.join(MODEL_PATH), message)?;
+        fs::write(package.join(MANIFEST_PATH), Manifest::for_package(Weights::Present).to_json())?;
+        read_back(&package)?;
+        weights = Some(path);
+    }
+    if plan.options.emit.compiled() {
+        let directory = output.join(format!("{}.mlmodelc", file.stem));
+        let path = directory.join(compiled::WEIGHTS_PATH);
+        match &weights {
+            Some(shared) => compiled_model::link_or_copy(shared, &path)?,
+            None => quantized = write_weights(file, emitter, &path)?,
+        }
+        compiled_model::write(&directory, &compiled, &model)?;
+        read_back(&directory)?;
+    }
+    Ok(quantized)
+}
+
+fn write_weights(file: &FilePlan, emitter: &Emitter<'_>, path: &Path) -> Result<Vec<QuantizedWeight>, ConversionError> {
+    const BUFFER_BYTES: usize = 1 << 20;
+    if let Some(directory) = path.parent() {
+        fs::create_dir_all(directory)?;
+    }
+    let output = BufWriter::with_capacity(BUFFER_BYTES, fs::File::create(path)?);
     Ok(emitter.write(&file.weights, output)?)
 }
 
-/// Opens a package as any reader would: every blob that the program names must be there with its type and size, and the
+/// Opens a model as any reader would: every blob that the program names must be there with its type and size, and the
 /// program must be valid.
-fn read_back(package: &Path) -> Result<(), ConversionError> {
-    let report = PackageReport::open(package)?;
+fn read_back(path: &Path) -> Result<(), ConversionError> {
+    let report = PackageReport::open(path)?;
     if report.problems.is_empty() {
         return Ok(());
     }
-    Err(ConversionError::Invalid { path: package.to_owned(), problems: report.problems })
+    Err(ConversionError::Invalid { path: path.to_owned(), problems: report.problems })
 }

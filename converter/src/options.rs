@@ -188,6 +188,29 @@ pub enum Runtime {
     Anemll,
 }
 
+/// Which forms of each model are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Emit {
+    /// Packages, which Core ML's tools and Python open.
+    Mlpackage,
+    /// Compiled models, which apps load.
+    Mlmodelc,
+    /// Both, with one weight file between them.
+    Both,
+}
+
+impl Emit {
+    /// Whether packages are written.
+    pub fn packages(self) -> bool {
+        self != Self::Mlmodelc
+    }
+
+    /// Whether compiled models are written.
+    pub fn compiled(self) -> bool {
+        self != Self::Mlpackage
+    }
+}
+
 /// Everything that shapes a conversion.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -213,6 +236,8 @@ pub struct Options {
     pub size_limit: Option<ByteSize>,
     /// Whose client.
     pub runtime: Runtime,
+    /// Which forms.
+    pub emit: Emit,
 }
 
 impl Options {

@@ -87,7 +87,7 @@ fn refuses(model: &Path, arguments: &[&str], words: &[&str]) {
 }
 
 #[test]
-fn a_conversion_writes_packages_metadata_tokenizer_and_checksums() {
+fn a_conversion_writes_both_forms_metadata_tokenizer_and_checksums() {
     let parent = tempfile::tempdir().unwrap();
     let output = parent.path().join("out");
     let model = checkpoint();
@@ -97,11 +97,15 @@ fn a_conversion_writes_packages_metadata_tokenizer_and_checksums() {
     assert_eq!(stdout(&result), "", "data goes to stdout, and there is none");
     let expected = [
         "SHA256SUMS",
+        "combined_lut6_chunk_01of02.mlmodelc",
         "combined_lut6_chunk_01of02.mlpackage",
+        "combined_lut6_chunk_02of02.mlmodelc",
         "combined_lut6_chunk_02of02.mlpackage",
         "config.json",
+        "embeddings.mlmodelc",
         "embeddings.mlpackage",
         "generation_config.json",
+        "lm_head_lut6.mlmodelc",
         "lm_head_lut6.mlpackage",
         "meta.json",
         "meta.yaml",

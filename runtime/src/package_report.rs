@@ -27,6 +27,8 @@ pub struct PackageReport {
     pub encodings: BTreeMap<String, EncodingReport>,
     /// Bytes of the blobs that the program refers to.
     pub weight_bytes: u64,
+    /// Names of the weight files that the program refers to.
+    pub weight_files: BTreeSet<String>,
     /// What the verifier and the weight file say against it.
     pub problems: Vec<String>,
     /// The program.
@@ -87,6 +89,7 @@ impl PackageReport {
                 .map(|(name, function)| (name.clone(), function_report(function)))
                 .collect(),
             encodings: encodings(&program),
+            weight_files: blobs.0.keys().map(|reference| reference.file_name.clone()).collect(),
             weight_bytes: blobs.0.values().map(|value| value_bytes(value)).sum(),
             problems,
             program,

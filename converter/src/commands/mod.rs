@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+pub mod compile;
 pub mod completions;
 pub mod convert;
 pub mod inspect;
@@ -13,11 +14,16 @@ use crate::console::{Console, Failure};
 
 /// Runs a command; failures are printed and become exit code 1.
 pub fn run(cli: Cli) -> ExitCode {
-    let quiet = matches!(&cli.command, Command::Convert(arguments) if arguments.quiet);
+    let quiet = match &cli.command {
+        Command::Convert(arguments) => arguments.quiet,
+        Command::Compile(arguments) => arguments.quiet,
+        _ => false,
+    };
     let console = Console { quiet };
     let result = match cli.command {
         Command::Convert(arguments) => convert::run(&arguments, console),
         Command::Plan(arguments) => plan::run(&arguments, console),
+        Command::Compile(arguments) => compile::run(&arguments, console),
         Command::Inspect(arguments) => inspect::run(&arguments, console),
         Command::Completions(arguments) => completions::run(&arguments, console),
     };

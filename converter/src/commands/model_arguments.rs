@@ -9,7 +9,7 @@ use crate::arch::{self, ArchChoice};
 use crate::checkpoint::Checkpoint;
 use crate::console::{Console, Failure};
 use crate::decoder_plan::WeightMap;
-use crate::options::{ByteSize, Count, GroupSize, LutBits, Options, Palette, Runtime, Target};
+use crate::options::{ByteSize, Count, Emit, GroupSize, LutBits, Options, Palette, Runtime, Target};
 use crate::planner::ConversionPlan;
 
 /// Which model, and how to convert it.
@@ -77,6 +77,10 @@ pub struct ModelArguments {
     #[arg(long, value_enum, default_value_t = Runtime::Default)]
     pub runtime: Runtime,
 
+    /// Forms to write: packages, compiled models, or both with one weight file between them.
+    #[arg(long, value_enum, default_value_t = Emit::Both)]
+    pub emit: Emit,
+
     /// Ignore a key of config.json that anec does not know; repeat for more.
     #[arg(long, value_name = "KEY")]
     pub ignore_config_key: Vec<String>,
@@ -116,6 +120,7 @@ impl ModelArguments {
             target: self.target,
             size_limit: self.size_limit,
             runtime: self.runtime,
+            emit: self.emit,
         }
     }
 }

@@ -10,6 +10,9 @@ use crate::decoder_plan::{DecoderPlan, Part};
 use crate::options::Palette;
 use crate::weight_file::{Rows, StoredWeight, WeightFile};
 
+/// Name of the token ids.
+pub(crate) const INPUT: &str = "input_ids";
+
 /// Builds the function.
 pub(crate) fn function(
     plan: &DecoderPlan,
@@ -20,7 +23,7 @@ pub(crate) fn function(
     let mut ops = FunctionBuilder::new(OPSET);
     let tokens = if batch_size == 1 { Dimension::Fixed(1) } else { Dimension::Unknown };
     let ids_type = TensorType { dtype: DataType::Int32, shape: vec![Dimension::Fixed(1), tokens] };
-    let input_ids = ops.input("input_ids", ids_type);
+    let input_ids = ops.input(INPUT, ids_type);
     let (vocab_size, hidden_size) = (plan.vocab_size as u64, plan.hidden_size as u64);
     let rows = Rows { tensor: plan.tensor(Part::EmbedTokens).name, rows: 0..vocab_size, columns: hidden_size };
     let table = match weights.weight(&rows, &[vocab_size, hidden_size], palette)? {
