@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{compile, completions, convert, inspect, plan};
+use crate::commands::{compile, completions, convert, diff, inspect, plan};
 
 /// Converts Llama, Qwen and Mistral checkpoints into Core ML packages for Apple's Neural Engine. Needs no Mac.
 #[derive(Debug, Parser)]
@@ -24,6 +24,8 @@ pub enum Command {
     Compile(compile::Arguments),
     /// Show what a model or a converted directory holds.
     Inspect(inspect::Arguments),
+    /// Compare two models by meaning; exit code 1 if they differ.
+    Diff(diff::Arguments),
     /// Print a completion script for a shell.
     Completions(completions::Arguments),
 }

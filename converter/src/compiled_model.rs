@@ -54,7 +54,7 @@ pub(crate) fn write(directory: &Path, files: &CompiledFiles, model: &Model) -> R
         }
         fs::write(path, bytes)?;
     }
-    let failed = |source| OpenError::Model { path: directory.to_owned(), source };
+    let failed = |source| OpenError::model(directory, source);
     let again = open_model(directory)?.model().map_err(failed)?;
     if again == *model { Ok(()) } else { Err(CompileError::Differs { path: directory.to_owned() }) }
 }

@@ -55,8 +55,15 @@ pub enum OpenError {
         path: PathBuf,
         /// Why.
         #[source]
-        source: PackageError,
+        source: Box<PackageError>,
     },
+}
+
+impl OpenError {
+    /// That the model at `path` is not usable.
+    pub fn model(path: &Path, source: PackageError) -> Self {
+        Self::Model { path: path.to_owned(), source: Box::new(source) }
+    }
 }
 
 /// Opens the model at `path` in whichever form it is: a package or a compiled model where it is a directory, a model
@@ -66,7 +73,7 @@ pub enum OpenError {
 /// There is nothing, or no model.
 pub fn open_model(path: &Path) -> Result<StoredModel<FsPackage>, OpenError> {
     let io_failed = |source| OpenError::Io { path: path.to_owned(), source };
-    let failed = |source| OpenError::Model { path: path.to_owned(), source };
+    let failed = |source| OpenError::model(path, source);
     let real = fs::canonicalize(path).map_err(io_failed)?;
     match (real.is_file(), real.parent(), real.file_name().and_then(|name| name.to_str())) {
         (true, Some(parent), Some(name)) => {

@@ -70,7 +70,7 @@ impl PackageReport {
     /// [`problems`](Self::problems).
     pub fn open(path: &Path) -> Result<Self, OpenError> {
         let stored = open_model(path)?;
-        let model = stored.model().map_err(|source| OpenError::Model { path: path.to_owned(), source })?;
+        let model = stored.model().map_err(|source| OpenError::model(path, source))?;
         let program = model.program;
         let mut problems: Vec<String> = Vec::new();
         if let Err(errors) = verify::verify(&program) {

@@ -1,7 +1,6 @@
 //! `anec compile`.
 
 use std::collections::BTreeSet;
-use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use anec_mil::compiled::{self, CompileOptions, DATA_PATH};
@@ -48,7 +47,7 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
     };
     Staging::check_marked(&output, arguments.force, DATA_PATH)?;
     let stored = open_model(path)?;
-    let failed = |source| OpenError::Model { path: path.clone(), source };
+    let failed = |source| OpenError::model(path, source);
     let Some(message) = stored.message_bytes().map_err(failed)? else {
         return Err(refused("it is compiled already", "give the .mlpackage that it was made from"));
     };
@@ -87,7 +86,7 @@ fn copy_weights(
     let compiled = open_model(output)?;
     // The files of a message are beside it, those of a package below it.
     let root = if path.is_file() { path.parent().unwrap_or(Path::new("")) } else { path };
-    let failed = |source| OpenError::Model { path: path.to_owned(), source };
+    let failed = |source| OpenError::model(path, source);
     for name in names {
         let from = root.join(stored.weight_path(name).map_err(failed)?);
         let to = output.join(compiled.weight_path(name).map_err(failed)?);
@@ -100,5 +99,5 @@ fn copy_weights(
 }
 
 fn stem(path: &Path) -> String {
-    path.file_stem().map(OsStr::to_string_lossy).map_or_else(|| "model".to_owned(), |stem| stem.into_owned())
+    path.file_stem().map_or_else(|| "model".to_owned(), |stem| stem.to_string_lossy().into_owned())
 }

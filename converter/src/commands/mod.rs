@@ -3,6 +3,7 @@
 pub mod compile;
 pub mod completions;
 pub mod convert;
+pub mod diff;
 pub mod inspect;
 pub mod model_arguments;
 pub mod plan;
@@ -24,6 +25,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Convert(arguments) => convert::run(&arguments, console),
         Command::Plan(arguments) => plan::run(&arguments, console),
         Command::Compile(arguments) => compile::run(&arguments, console),
+        Command::Diff(arguments) => diff::run(&arguments, console),
         Command::Inspect(arguments) => inspect::run(&arguments, console),
         Command::Completions(arguments) => completions::run(&arguments, console),
     };

@@ -45,11 +45,11 @@ fn check_function(description: &FunctionDescription, function: &Function) -> Res
             _ => false,
         };
         if !fits {
-            return Err(differs(&input.name, input.ty.to_string(), describe(feature)));
+            return Err(differs(&input.name, input.ty.to_string(), feature.to_string()));
         }
     }
     if let Some((name, feature)) = described.first_key_value() {
-        return Err(differs(name, ABSENT.to_owned(), describe(feature)));
+        return Err(differs(name, ABSENT.to_owned(), feature.to_string()));
     }
     check_outputs(description, function, differs)
 }
@@ -72,11 +72,11 @@ fn check_outputs(
         };
         let tensor = types.get(output.as_str()).and_then(|ty| ty.as_tensor());
         if tensor.is_none_or(|tensor| tensor.dtype != feature.array().dtype) {
-            return Err(differs(output, ty, describe(feature)));
+            return Err(differs(output, ty, feature.to_string()));
         }
     }
     match described.first_key_value() {
-        Some((name, feature)) => Err(differs(name, ABSENT.to_owned(), describe(feature))),
+        Some((name, feature)) => Err(differs(name, ABSENT.to_owned(), feature.to_string())),
         None => Ok(()),
     }
 }
@@ -98,14 +98,4 @@ fn input_fits(tensor: &TensorType, array: &MultiArray) -> bool {
         }
     };
     tensor.dtype == array.dtype && default && others
-}
-
-fn describe(feature: &FeatureDescription) -> String {
-    let array = feature.array();
-    let kind = match feature.ty {
-        FeatureType::MultiArray(_) => "an array",
-        FeatureType::State(_) => "a state",
-    };
-    let flexible = if array.flexibility.is_some() { " with other shapes" } else { "" };
-    format!("{kind} of {} {:?}{flexible}", array.dtype, array.shape)
 }
