@@ -3,8 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use anec_mil::compiled::{CompiledError, CompiledFiles};
-use anec_mil::package::Model;
+use anec_mil::compiled::{self, CompiledError, CompiledFiles};
+use anec_mil::package::{Model, encode_model};
 use anec_runtime::{OpenError, open_model};
 use fs_err as fs;
 
@@ -56,7 +56,12 @@ pub(crate) fn write(directory: &Path, files: &CompiledFiles, model: &Model) -> R
     }
     let failed = |source| OpenError::model(directory, source);
     let again = open_model(directory)?.model().map_err(failed)?;
-    if again == *model { Ok(()) } else { Err(CompileError::Differs { path: directory.to_owned() }) }
+    // By bytes, for which a nan equals itself.
+    let bytes = |model: &Model| encode_model(model).map_err(|source| failed(source.into()));
+    if bytes(&again)? == bytes(&compiled::normalized(model.clone()))? {
+        return Ok(());
+    }
+    Err(CompileError::Differs { path: directory.to_owned() })
 }
 
 /// Makes `to` the same file as `from`, or a copy of it where the file system cannot.

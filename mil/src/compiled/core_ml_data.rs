@@ -74,9 +74,7 @@ impl CoreMlData {
         let encoded = archive.bytes("the description")?;
         check_fields(encoded, &wire::MODELDESCRIPTION).map_err(ModelError::Fields)?;
         let message = pb::ModelDescription::decode(encoded).map_err(ModelError::Malformed)?;
-        let mut description = ModelDescription::from_proto(message)?;
-        // Compiled models always have metadata; what says nothing is as good as none.
-        description.metadata = description.metadata.filter(|metadata| *metadata != Metadata::default());
+        let description = ModelDescription::from_proto(message)?;
         for _ in 0..description.functions.len().max(1) {
             let position = archive.position();
             let kind = archive.uint64("the kind of a function")?;

@@ -29,7 +29,7 @@ mod writer;
 pub use analytics::Analytics;
 pub use core_ml_data::{CoreMlData, MAX_SPECIFICATION_VERSION};
 pub use flexible::has_known_form;
-pub use reader::CompiledModel;
+pub use reader::{CompiledModel, normalized};
 pub use writer::{COMPILER_KEYS, CompileOptions, CompiledFiles, compile};
 
 use crate::package::ModelError;

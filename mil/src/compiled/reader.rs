@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use super::{CompiledError, CoreMlData, DATA_PATH, PROGRAM_PATH, flexible, interface, writer};
 use crate::blob::BlobFile;
-use crate::package::{Model, PackageError, PackageFiles, check_functions, open_weights, read_limited, weight_path};
+use crate::package::{
+    Metadata, Model, PackageError, PackageFiles, check_functions, open_weights, read_limited, weight_path,
+};
 use crate::program::Program;
 use crate::text;
 
@@ -85,17 +87,28 @@ fn decompile(data: &CoreMlData, program: Program) -> Result<Model, CompiledError
     let mut model =
         Model { specification_version: data.specification_version, description: data.description.clone(), program };
     interface::check(&model)?;
-    writer::remove_compiler(&mut model.program);
     for (name, function) in &mut model.program.functions {
         let Some(description) = model.description.function(name) else { continue };
         if !flexible::is_attribute(description, function.attributes.get(flexible::FLEXIBLE_SHAPES)) {
             return Err(CompiledError::FlexibleShapes { function: name.clone() });
         }
         function.attributes.remove(flexible::FLEXIBLE_SHAPES);
+    }
+    Ok(normalized(model))
+}
+
+/// The model as it is read back from its compiled form, where parameters and the build information are sorted by name:
+/// the parameters in the order of the description, states last, and the build information without what compilers add.
+pub fn normalized(mut model: Model) -> Model {
+    writer::normalize_build_info(&mut model.program);
+    for (name, function) in &mut model.program.functions {
+        let Some(description) = model.description.function(name) else { continue };
         let features = description.inputs.iter().chain(&description.states);
         let order: BTreeMap<&str, usize> =
             features.enumerate().map(|(position, feature)| (feature.name.as_str(), position)).collect();
         function.inputs.sort_by_key(|input| order.get(input.name.as_str()).copied());
     }
-    Ok(model)
+    // Compiled models always have metadata; what says nothing is as good as none.
+    model.description.metadata = model.description.metadata.filter(|metadata| *metadata != Metadata::default());
+    model
 }

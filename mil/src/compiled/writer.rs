@@ -115,10 +115,15 @@ pub(super) fn compiled_program(model: &Model, compiler: &BTreeMap<String, String
 
 /// Adds entries to the build information; all entries are sorted.
 fn add_build_info(program: &mut Program, compiler: &BTreeMap<String, String>) {
-    let string = || ValueType::Tensor(TensorType::scalar(DataType::String));
     let mut entries = build_info(program);
     entries.extend(compiler.clone());
+    set_build_info(program, entries);
+}
+
+fn set_build_info(program: &mut Program, entries: BTreeMap<String, String>) {
+    let string = || ValueType::Tensor(TensorType::scalar(DataType::String));
     if entries.is_empty() {
+        program.attributes.remove(BUILD_INFO);
         return;
     }
     let entries = entries.into_iter().map(|(key, value)| (Value::string(key), Value::string(value))).collect();
@@ -126,15 +131,12 @@ fn add_build_info(program: &mut Program, compiler: &BTreeMap<String, String>) {
     program.attributes.insert(BUILD_INFO.to_owned(), Value { ty, data: ValueData::Dictionary(entries) });
 }
 
-/// Takes away what compilers add to the build information, and the build information if nothing else is in it.
-pub(super) fn remove_compiler(program: &mut Program) {
-    let Some(Value { data: ValueData::Dictionary(entries), .. }) = program.attributes.get_mut(BUILD_INFO) else {
-        return;
-    };
-    entries.retain(|(key, _)| !key.as_str().is_some_and(|key| COMPILER_KEYS.contains(&key)));
-    if entries.is_empty() {
-        program.attributes.remove(BUILD_INFO);
-    }
+/// Takes away what compilers add to the build information, and the build information if nothing else is in it. What is
+/// left is sorted.
+pub(super) fn normalize_build_info(program: &mut Program) {
+    let mut entries = build_info(program);
+    entries.retain(|key, _| !COMPILER_KEYS.contains(&key.as_str()));
+    set_build_info(program, entries);
 }
 
 /// The entries of the build information that are text.
