@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{compile, completions, convert, diff, inspect, plan};
+use crate::commands::{bench, compile, completions, convert, diff, eval, inspect, plan, run, verify};
 
 /// Converts Llama, Qwen and Mistral checkpoints into Core ML packages for Apple's Neural Engine. Needs no Mac.
 #[derive(Debug, Parser)]
@@ -26,6 +26,14 @@ pub enum Command {
     Inspect(inspect::Arguments),
     /// Compare two models by meaning; exit code 1 if they differ.
     Diff(diff::Arguments),
+    /// Compare a converted directory with its checkpoint, and write a report.
+    Verify(verify::Arguments),
+    /// Compute the perplexity of a converted directory.
+    Eval(eval::Arguments),
+    /// Generate text with a converted directory.
+    Run(run::Arguments),
+    /// Measure loading, prefill and decoding of a converted directory.
+    Bench(bench::Arguments),
     /// Print a completion script for a shell.
     Completions(completions::Arguments),
 }

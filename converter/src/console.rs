@@ -32,6 +32,13 @@ impl Console {
         }
     }
 
+    /// Writes what a person is to answer, and stays on the line.
+    pub fn ask(self, text: &str) {
+        let mut stderr = io::stderr().lock();
+        let _ = stderr.write_all(text.as_bytes());
+        let _ = stderr.flush();
+    }
+
     /// Writes a warning.
     pub fn warning(self, text: &str) {
         self.status(&format!("warning: {text}"));
@@ -55,6 +62,18 @@ impl Console {
         let template = "{msg:32!} [{bar:32}] {bytes}/{total_bytes} {bytes_per_sec}, {eta} left";
         let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
         let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr()).with_style(style);
+        bar.enable_steady_tick(Duration::from_millis(200));
+        bar
+    }
+
+    /// A progress bar over things that are counted; hidden when quiet or where stderr is no terminal.
+    pub fn count_progress(self) -> ProgressBar {
+        if self.quiet || !io::stderr().is_terminal() {
+            return ProgressBar::hidden();
+        }
+        let template = "{msg:24!} [{bar:32}] {pos}/{len} {per_sec}, {eta} left";
+        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        let bar = ProgressBar::with_draw_target(Some(1), ProgressDrawTarget::stderr()).with_style(style);
         bar.enable_steady_tick(Duration::from_millis(200));
         bar
     }

@@ -101,7 +101,7 @@ fn check(path: &Path) -> bool {
             assert_eq!(files.analytics, expected, "{place}");
         }
     }
-    let parse = |text: &str| normalized(serde_json::from_str(text).expect("JSON"), source.is_some());
+    let parse = |text: &str| comparable(serde_json::from_str(text).expect("JSON"), source.is_some());
     let expected = fs::read_to_string(path.join(METADATA_PATH)).expect("readable");
     assert_eq!(parse(&files.metadata), parse(&expected), "{place}");
     source.is_some()
@@ -120,7 +120,7 @@ fn compiler(program: &str) -> BTreeMap<String, String> {
 
 /// Objects without order, and ops without the prefix that says who changed them. A sample whose source is not there has
 /// been renamed, so the name of its class says nothing.
-fn normalized(json: Json, with_name: bool) -> Json {
+fn comparable(json: Json, with_name: bool) -> Json {
     match json {
         Json::Object(object) => {
             let mut sorted: BTreeMap<String, Json> = BTreeMap::new();
@@ -131,13 +131,13 @@ fn normalized(json: Json, with_name: bool) -> Json {
                         let plain = |key: String| key.split_once('.').map_or(key.clone(), |(_, op)| op.to_owned());
                         counts.into_iter().map(|(key, count)| (plain(key).to_lowercase(), count)).collect()
                     }
-                    (_, value) => normalized(value, with_name),
+                    (_, value) => comparable(value, with_name),
                 };
                 sorted.insert(key, value);
             }
             sorted.into_iter().collect()
         }
-        Json::Array(values) => values.into_iter().map(|value| normalized(value, with_name)).collect(),
+        Json::Array(values) => values.into_iter().map(|value| comparable(value, with_name)).collect(),
         other => other,
     }
 }

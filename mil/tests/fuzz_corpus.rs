@@ -1,5 +1,6 @@
 //! Replays the corpus of the fuzz targets: inputs that the readers were once wrong about, and some that are valid.
 
+#[expect(unreachable_pub, reason = "the file is a module of the fuzz targets, which use it as a library")]
 #[path = "../../fuzz/src/checks.rs"]
 mod checks;
 

@@ -1,14 +1,22 @@
-//! Opens converted model directories.
+//! Opens converted model directories and generates text with them.
 //!
-//! A directory is found by its `meta.yaml`, whose names are checked before they become paths. Nothing is written.
+//! A directory is found by its `meta.yaml`, whose names are checked before they become paths. Nothing is written or printed,
+//! and the clock is the caller's.
 
 pub mod backend;
+pub mod chat;
+mod companion;
 mod directory;
 mod fs_package;
+pub mod generate;
 pub mod oracle;
 mod package_report;
+pub mod sampling;
 pub mod session;
+pub mod tokenizer;
+pub mod verify;
 
+pub use companion::CompanionError;
 pub use directory::{DirectoryError, ModelDirectory, ModelPart, PartRole};
 pub use fs_package::{FsPackage, OpenError, open_model};
 pub use package_report::{EncodingReport, FunctionReport, PackageReport};

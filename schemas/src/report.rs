@@ -33,6 +33,8 @@ pub struct Report {
     pub activations: Activations,
     /// Stored weights against those of the checkpoint, in program order.
     pub weights: Vec<WeightQuality>,
+    /// RoPE tables against the configuration of the checkpoint.
+    pub tables: Vec<TableQuality>,
     /// Size of every model, in the order in which a token passes them.
     pub parts: Vec<PartSize>,
     /// Every requirement, and whether it holds.
@@ -53,9 +55,9 @@ pub struct ReportedModel {
     /// Tokens that a prefill step takes.
     pub batch_size: u64,
     /// Palette bits of the decoder layers; 0 where they are not palettized.
-    pub lut_ffn: u8,
+    pub lut_ffn: u32,
     /// Palette bits of the LM head; 0 where it is not palettized.
-    pub lut_lmhead: u8,
+    pub lut_lmhead: u32,
     /// The engine and its numerics, such as `reference f32`.
     pub backend: String,
 }
@@ -163,6 +165,21 @@ pub struct WeightQuality {
     /// Signal-to-noise ratio in decibels; absent where nothing was lost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snr_db: Option<f64>,
+    /// Largest absolute error of an element.
+    pub error_max: f64,
+    /// Elements to which another value of their row's palette is clearly nearer; 0 where there is no palette.
+    pub misassigned: u64,
+}
+
+/// A table of sines or cosines against what the configuration asks for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TableQuality {
+    /// The model.
+    pub part: String,
+    /// The constant.
+    pub name: String,
+    /// Positions.
+    pub rows: u64,
     /// Largest absolute error of an element.
     pub error_max: f64,
 }

@@ -1,12 +1,17 @@
 //! The commands, one file each.
 
+pub mod bench;
 pub mod compile;
 pub mod completions;
 pub mod convert;
 pub mod diff;
+pub mod eval;
 pub mod inspect;
 pub mod model_arguments;
 pub mod plan;
+pub mod run;
+pub mod token_arguments;
+pub mod verify;
 
 use std::process::ExitCode;
 
@@ -18,6 +23,8 @@ pub fn run(cli: Cli) -> ExitCode {
     let quiet = match &cli.command {
         Command::Convert(arguments) => arguments.quiet,
         Command::Compile(arguments) => arguments.quiet,
+        Command::Verify(arguments) => arguments.quiet,
+        Command::Run(arguments) => arguments.quiet,
         _ => false,
     };
     let console = Console { quiet };
@@ -27,6 +34,10 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Compile(arguments) => compile::run(&arguments, console),
         Command::Diff(arguments) => diff::run(&arguments, console),
         Command::Inspect(arguments) => inspect::run(&arguments, console),
+        Command::Verify(arguments) => verify::run(&arguments, console),
+        Command::Eval(arguments) => eval::run(&arguments, console),
+        Command::Run(arguments) => run::run(&arguments, console),
+        Command::Bench(arguments) => bench::run(&arguments, console),
         Command::Completions(arguments) => completions::run(&arguments, console),
     };
     match result {

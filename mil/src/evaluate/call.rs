@@ -9,6 +9,7 @@ use super::tensor::Tensor;
 use crate::ops::decl::{InferError, normalize_axis};
 use crate::opset::Opset;
 use crate::program::NamedValueType;
+use crate::types::TensorType;
 
 /// An operation about to be evaluated.
 ///
@@ -26,6 +27,7 @@ pub struct Call<'a> {
 pub(super) struct StateOperand<'a> {
     pub(super) name: &'a str,
     pub(super) state: &'a mut State,
+    pub(super) ty: &'a TensorType,
     /// Whether the next access to the state is a write, so that a read may take the tensor away.
     pub(super) take: bool,
 }
@@ -122,6 +124,15 @@ impl Call<'_> {
         }
     }
 
+    /// The only float of the operand of `parameter`.
+    ///
+    /// # Errors
+    /// It is not given or is not one float.
+    pub fn float(&self, parameter: &str) -> Result<f32, EvaluateError> {
+        self.tensor(parameter)?;
+        self.float_or(parameter, 0.0)
+    }
+
     /// The only boolean of the operand of `parameter`, or `default` where it is absent.
     ///
     /// # Errors
@@ -177,9 +188,13 @@ impl Call<'_> {
     /// Puts a tensor into the state operand.
     ///
     /// # Errors
-    /// There is none.
+    /// There is none, or it is for tensors of another type.
     pub fn write_state(&mut self, tensor: Tensor) -> Result<(), EvaluateError> {
         let operand = self.state.as_mut().ok_or_else(|| InferError::Missing("input".to_owned()))?;
+        if tensor.ty() != *operand.ty {
+            let (expected, found) = (operand.ty.to_string(), tensor.ty().to_string());
+            return Err(EvaluateError::Type { name: operand.name.to_owned(), expected, found });
+        }
         operand.state.tensors.insert(operand.name.to_owned(), tensor);
         Ok(())
     }

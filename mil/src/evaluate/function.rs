@@ -45,6 +45,7 @@ pub struct EvaluableFunction {
     outputs: Vec<(NamedValueType, Source)>,
     operations: Vec<PreparedOperation>,
     slots: usize,
+    constants: BTreeMap<String, Tensor>,
 }
 
 #[derive(Debug)]
@@ -82,6 +83,11 @@ impl EvaluableFunction {
             known: program.functions.keys().cloned().collect::<Vec<_>>().join(", "),
         })?;
         Preparation::new(function, weights, numerics)?.finish(&function.block)
+    }
+
+    /// The constants that operations read, by name, in no particular order but always the same.
+    pub fn constants(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+        self.constants.iter().map(|(name, tensor)| (name.as_str(), tensor))
     }
 
     /// The tensors that a run needs, in order.
@@ -202,13 +208,12 @@ impl EvaluableFunction {
                 *slot = None;
             }
         }
-        let mut call = Call {
-            opset: self.opset,
-            numerics: self.numerics,
-            results: &operation.results,
-            operands,
-            state: operation.state.as_ref().map(|(name, take)| StateOperand { name, state, take: *take }),
-        };
+        let state = operation.state.as_ref().and_then(|(name, take)| {
+            let (_, ty) = self.states.iter().find(|(known, _)| known == name)?;
+            Some(StateOperand { name, state, ty, take: *take })
+        });
+        let mut call =
+            Call { opset: self.opset, numerics: self.numerics, results: &operation.results, operands, state };
         let results = (operation.evaluate)(&mut call)?;
         if results.len() != operation.results.len() {
             return Err(EvaluateError::Type {
@@ -222,7 +227,7 @@ impl EvaluableFunction {
             check_type(declared, &tensor)?;
             if operation.computes {
                 if let Some(statistics) = statistics.as_deref_mut() {
-                    statistics.record(&operation.step, &tensor, self.numerics);
+                    statistics.record(&operation.step, &tensor);
                 }
                 if self.numerics != Numerics::F32 {
                     tensor.round();
@@ -292,7 +297,12 @@ impl<'a> Preparation<'a> {
         }
         self.mark_last_uses(&outputs);
         self.mark_state_reads();
+        let constant = |(name, source)| match source {
+            Source::Constant(tensor) => Some((name, tensor)),
+            Source::Slot(_) => None,
+        };
         Ok(EvaluableFunction {
+            constants: self.names.into_iter().filter_map(constant).collect(),
             opset: self.opset,
             numerics: self.numerics,
             inputs: self.inputs,

@@ -19,7 +19,7 @@ pub use call::Call;
 pub use error::EvaluateError;
 pub use function::{EvaluableFunction, State, WeightSource};
 pub use kernel::blocks::{Blocks, Dequantized};
-pub use kernel::broadcast::{broadcast_shape, for_each_pair, map_pairs};
+pub use kernel::broadcast::{broadcast_shape, for_each_pair, map_pairs, stretched};
 pub use kernel::product::{Matrix, multiply, project};
 pub use kernel::strided::{along_axis, row_major, strided_copy};
 pub use numerics::{Accumulator, Numerics, OpStatistics, Statistics, Step};

@@ -46,7 +46,7 @@ pub struct Step {
 /// What has been seen of one result.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct OpStatistics {
-    /// Finite values that became infinite by rounding to fp16.
+    /// Finite values that fp16 cannot hold: those that became infinite by rounding, or would have.
     pub overflows: u64,
     /// Values that are not a number.
     pub nans: u64,
@@ -62,7 +62,7 @@ pub struct Statistics {
 }
 
 impl Statistics {
-    /// Finite values that became infinite by rounding, in all results.
+    /// Finite values that fp16 cannot hold, in all results.
     pub fn overflows(&self) -> u64 {
         self.steps.values().map(|step| step.overflows).sum()
     }
@@ -79,15 +79,15 @@ impl Statistics {
     }
 
     /// Adds what was seen of `tensor`, which is not rounded yet.
-    pub(super) fn record(&mut self, step: &Step, tensor: &Tensor, numerics: Numerics) {
+    pub(super) fn record(&mut self, step: &Step, tensor: &Tensor) {
         let Elements::Floats(values) = tensor.elements() else { return };
-        let rounds = numerics != Numerics::F32 && tensor.dtype() == DataType::Float16;
+        let half = tensor.dtype() == DataType::Float16;
         let mut seen = OpStatistics::default();
         for value in values.iter() {
             let magnitude = value.abs();
             if magnitude < f32::INFINITY {
                 seen.largest = seen.largest.max(magnitude);
-                seen.overflows += u64::from(rounds && magnitude >= HALF_OVERFLOW);
+                seen.overflows += u64::from(half && magnitude >= HALF_OVERFLOW);
             } else if value.is_nan() {
                 seen.nans += 1;
             }
@@ -133,7 +133,7 @@ mod tests {
         let tensor = Tensor::floats(DataType::Float16, &[5], values).expect("5 elements");
         let step = Step { index: 0, op: "add".to_owned(), result: "x".to_owned() };
         let mut statistics = Statistics::default();
-        statistics.record(&step, &tensor, Numerics::Fp16(Accumulator::F32));
+        statistics.record(&step, &tensor);
         assert_eq!(statistics.steps[&step], OpStatistics { overflows: 2, nans: 1, largest: 1e9 });
         assert_eq!(statistics.largest(), Some((&step, 1e9)));
     }

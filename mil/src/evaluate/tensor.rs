@@ -407,3 +407,17 @@ fn check_count(shape: &[usize], found: usize) -> Result<(), TensorError> {
     }
     Err(TensorError::Count { shape: shape.to_vec(), found })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_axis_does_not_hide_others_that_are_too_large() {
+        assert_eq!(check_size(&[0, 3]), Ok(0));
+        assert_eq!(check_size(&[2, 3]), Ok(6));
+        for shape in [[0, 1 << 40, 1 << 40], [1 << 40, 1 << 40, 0], [1 << 40, 1, 1]] {
+            assert!(matches!(check_size(&shape), Err(TensorError::TooLarge { .. })), "{shape:?}");
+        }
+    }
+}

@@ -1,8 +1,8 @@
 //! `clip`: elementwise clamp.
 
-use super::decl::{Effect, FLOATS, OpDecl, Parameter, Results, pending};
-use super::elementwise::like_x;
-use crate::evaluate::Evaluate;
+use super::decl::{Effect, FLOATS, OpDecl, Parameter, Results};
+use super::elementwise::{larger, like_x, map_floats, smaller};
+use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor};
 use crate::opset::Opset;
 
 /// The declaration.
@@ -18,5 +18,10 @@ pub static DECL: OpDecl = OpDecl {
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer: like_x,
-    evaluate: Evaluate::Computes(pending),
+    evaluate: Evaluate::Computes(evaluate),
 };
+
+fn evaluate(call: &mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError> {
+    let (alpha, beta) = (call.float("alpha")?, call.float("beta")?);
+    map_floats(call, |x| smaller(larger(x, alpha), beta))
+}

@@ -67,12 +67,13 @@ fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {
 }
 
 fn evaluate(call: &mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError> {
-    let values = call.operands("values");
-    let first = call.tensor("values")?;
+    let as_vector = |value: &Tensor| if value.rank() == 0 { value.clone().reshaped(&[1]) } else { Ok(value.clone()) };
+    let values: Vec<Tensor> = call.operands("values").iter().map(as_vector).collect::<Result<_, _>>()?;
+    let first = values.first().ok_or_else(|| InferError::Missing("values".to_owned()))?;
     let axis = call.axis_or("axis", 0, first.rank())?;
     let mut shape = first.shape().to_vec();
     let mut joined = 0_usize;
-    for value in values {
+    for value in &values {
         let others = |shape: &[usize]| {
             shape.iter().enumerate().all(|(at, size)| at == axis || value.shape().get(at) == Some(size))
         };
@@ -84,8 +85,8 @@ fn evaluate(call: &mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError> {
     if let Some(length) = shape.get_mut(axis) {
         *length = joined;
     }
-    let runs = runs(values, axis, call.bool_or("interleave", false)?);
-    Ok(vec![Tensor::from_runs(values, &shape, runs.into_iter())?])
+    let runs = runs(&values, axis, call.bool_or("interleave", false)?);
+    Ok(vec![Tensor::from_runs(&values, &shape, runs.into_iter())?])
 }
 
 /// Which elements of which value follow each other along `axis`: all of each value in turn, or one index of each where

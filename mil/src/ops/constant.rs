@@ -1,9 +1,9 @@
 //! `const`: a value that stands in the program or in its weight file. Its builder method is
 //! [`FunctionBuilder::constant`](crate::FunctionBuilder::constant).
 
-use super::decl::{Domain, Effect, InferError, OpContext, OpDecl, Parameter, Results, pending};
+use super::decl::{Domain, Effect, InferError, OpContext, OpDecl, Parameter, Results};
 use super::special;
-use crate::evaluate::Evaluate;
+use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor};
 use crate::opset::Opset;
 use crate::types::ValueType;
 use crate::value::{TensorData, Value};
@@ -17,7 +17,7 @@ pub static DECL: OpDecl = OpDecl {
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer,
-    evaluate: Evaluate::Computes(pending),
+    evaluate: Evaluate::Moves(evaluate),
 };
 
 fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {
@@ -45,6 +45,10 @@ fn check_element_count(value: &Value) -> Result<(), InferError> {
         return Ok(());
     }
     Err(InferError::operand("val", format!("data for {tensor}"), format!("{found} {unit}")))
+}
+
+fn evaluate(call: &mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError> {
+    Ok(vec![call.take("val")?])
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::dtype::DataType;
-use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor};
+use crate::evaluate::Evaluate;
 use crate::opset::Opset;
 use crate::program::{Argument, Binding, Operation};
 use crate::types::{TensorType, ValueType};
@@ -27,11 +27,6 @@ pub struct OpDecl {
     pub infer: fn(&OpContext<'_>) -> Result<Vec<ValueType>, InferError>,
     /// What it computes.
     pub evaluate: Evaluate,
-}
-
-/// Stands for the evaluation of an op that has none yet.
-pub(super) fn pending(_: &mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError> {
-    Err(EvaluateError::Unsupported("this op".to_owned()))
 }
 
 /// How many results an op has.

@@ -1,8 +1,11 @@
 //! `gelu`: Gaussian error linear unit.
 
-use super::decl::{Effect, FLOATS, InferError, OpContext, OpDecl, Parameter, Results, STRING, pending};
+use std::f32::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
+
+use super::decl::{Effect, FLOATS, InferError, OpContext, OpDecl, Parameter, Results, STRING};
+use super::elementwise::map_floats;
 use super::shape::known_string_or;
-use crate::evaluate::Evaluate;
+use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor};
 use crate::opset::Opset;
 use crate::types::ValueType;
 
@@ -15,7 +18,7 @@ pub static DECL: OpDecl = OpDecl {
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer,
-    evaluate: Evaluate::Computes(pending),
+    evaluate: Evaluate::Computes(evaluate),
 };
 
 fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {
@@ -26,4 +29,15 @@ fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {
         return Err(InferError::operand("mode", MODES.join(", "), format!("`{mode}`")));
     }
     Ok(vec![x.clone().into()])
+}
+
+fn evaluate(call: &mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError> {
+    match call.string_or("mode", "EXACT")? {
+        "TANH_APPROXIMATION" => map_floats(call, |x| {
+            let inner = FRAC_2_SQRT_PI * FRAC_1_SQRT_2 * (x + 0.044_715 * x * x * x);
+            0.5 * x * (1.0 + inner.tanh())
+        }),
+        "SIGMOID_APPROXIMATION" => map_floats(call, |x| x / (1.0 + (-1.702 * x).exp())),
+        _ => map_floats(call, |x| 0.5 * x * libm::erfcf(-x * FRAC_1_SQRT_2)),
+    }
 }

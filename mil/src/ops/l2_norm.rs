@@ -1,7 +1,8 @@
 //! `l2_norm`: normalization by the Euclidean norm.
 
-use super::decl::{Effect, FLOATS, InferError, OpContext, OpDecl, Parameter, Results, pending};
-use crate::evaluate::Evaluate;
+use super::decl::{Effect, FLOATS, InferError, OpContext, OpDecl, Parameter, Results};
+use super::reduce::{single, square, sum};
+use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor};
 use crate::opset::Opset;
 use crate::types::ValueType;
 
@@ -14,7 +15,7 @@ pub static DECL: OpDecl = OpDecl {
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer,
-    evaluate: Evaluate::Computes(pending),
+    evaluate: Evaluate::Computes(evaluate),
 };
 
 fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {
@@ -23,4 +24,19 @@ fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {
         return Err(InferError::operand("x", "a tensor of rank 3 or more", x));
     }
     Ok(vec![x.clone().into()])
+}
+
+fn evaluate(call: &mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError> {
+    let epsilon = f64::from(call.float_or("epsilon", 1e-6)?);
+    let mut x = call.take("x")?;
+    let length: usize = x.shape().iter().rev().take(3).product();
+    if length != 0 {
+        for block in x.floats_mut()?.chunks_exact_mut(length) {
+            let norm = (sum(&*block, square) + epsilon).sqrt();
+            for value in block {
+                *value = single(f64::from(*value) / norm);
+            }
+        }
+    }
+    Ok(vec![x])
 }

@@ -102,10 +102,14 @@ impl Affine<'_> {
         let length = (block.len() / width) as f64;
         let mut means = vec![0.0; width];
         add_columns(&mut means, block, |value, _| value);
-        means.iter_mut().for_each(|mean| *mean /= length);
+        for mean in &mut means {
+            *mean /= length;
+        }
         let mut scales = vec![0.0; width];
         add_columns(&mut scales, block, |value, column| (value - means[column]).powi(2));
-        scales.iter_mut().for_each(|scale| *scale = 1.0 / (*scale / length + self.epsilon).sqrt());
+        for scale in &mut scales {
+            *scale = 1.0 / (*scale / length + self.epsilon).sqrt();
+        }
         for (index, row) in block.chunks_exact_mut(width).enumerate() {
             let at = |factors: Option<&[f32]>, absent| {
                 factors.map_or(absent, |factors| factors.get(index).copied().map_or(absent, f64::from))

@@ -82,6 +82,8 @@ pub mod sub;
 pub mod tanh;
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod testing_evaluation;
 pub mod tile;
 pub mod topk;
 pub mod transpose;

@@ -1,8 +1,8 @@
 //! `real_div`: elementwise division.
 
-use super::decl::{Effect, OpDecl, Results, pending};
-use super::elementwise::{NUMBER_X_Y, broadcast_x_y};
-use crate::evaluate::Evaluate;
+use super::decl::{Effect, InferError, OpDecl, Results};
+use super::elementwise::{NUMBER_X_Y, broadcast_x_y, map_x_y};
+use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor};
 use crate::opset::Opset;
 
 /// The declaration.
@@ -14,5 +14,12 @@ pub static DECL: OpDecl = OpDecl {
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer: broadcast_x_y,
-    evaluate: Evaluate::Computes(pending),
+    evaluate: Evaluate::Computes(evaluate),
 };
+
+fn evaluate(call: &mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError> {
+    if call.tensor("y")?.dtype().is_integer() && call.integers("y")?.contains(&0) {
+        return Err(InferError::operand("y", "integers other than 0", 0).into());
+    }
+    map_x_y(call, |x, y| x / y, i32::wrapping_div)
+}

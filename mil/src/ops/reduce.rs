@@ -110,13 +110,21 @@ pub fn index_elements(dtype: DataType, indices: &[usize]) -> Result<Vec<i32>, In
 }
 
 fn position<T: PartialOrd>(lane: &[T], wanted: Ordering) -> Option<usize> {
-    let mut found: Option<(usize, &T)> = None;
-    for (index, value) in lane.iter().enumerate() {
-        if found.is_none_or(|(_, best)| best == best && value.partial_cmp(best).is_none_or(|order| order == wanted)) {
-            found = Some((index, value));
+    let (mut found, mut best) = (0, lane.first()?);
+    for (index, value) in lane.iter().enumerate().skip(1) {
+        if is_nan(best) {
+            break;
+        }
+        if value.partial_cmp(best).is_none_or(|order| order == wanted) {
+            (found, best) = (index, value);
         }
     }
-    found.map(|(index, _)| index)
+    Some(found)
+}
+
+/// Whether a value is not equal to itself.
+pub fn is_nan<T: PartialOrd>(value: &T) -> bool {
+    value.partial_cmp(value).is_none()
 }
 
 /// The constant `axes` as sorted indices; all axes where they are absent.
@@ -156,9 +164,8 @@ fn reduce_lanes<T: Clone, R>(
 ) -> Result<Vec<R>, EvaluateError> {
     let length = axes.iter().filter_map(|axis| shape.get(*axis)).product();
     let reduced: Option<Vec<R>> = if length == 0 {
-        // Only the empty axes are known to fit into memory.
-        let count = Tensor::zeros(DataType::Bool, &reduced_shape(shape, axes, false))?.count();
-        (0..count).map(|_| function(&[])).collect()
+        let count = reduced_shape(shape, axes, false).iter().product();
+        (0..count).map(|_: usize| function(&[])).collect()
     } else {
         reordered(values, shape, &axes_last(shape.len(), axes)).chunks_exact(length).map(function).collect()
     };

@@ -14,12 +14,12 @@ pub static DECL: OpDecl = OpDecl {
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer: infer_over_axes,
-    evaluate: Evaluate::Computes(|call| over_axes(call, mean, mean_of_integers)),
+    evaluate: Evaluate::Computes(|call| over_axes(call, |lane| Some(mean(lane)), mean_of_integers)),
 };
 
 #[expect(clippy::cast_precision_loss, reason = "counts of elements are far below 2^53")]
-fn mean(lane: &[f32]) -> Option<f32> {
-    Some(single(sum(lane, f64::from) / lane.len() as f64))
+fn mean(lane: &[f32]) -> f32 {
+    single(sum(lane, f64::from) / lane.len() as f64)
 }
 
 /// Core ML's integers drop the fraction.

@@ -1,8 +1,8 @@
 //! `rsqrt`: elementwise reciprocal square root.
 
-use super::decl::{Effect, FLOATS, OpDecl, Parameter, Results, pending};
-use super::elementwise::like_x;
-use crate::evaluate::Evaluate;
+use super::decl::{Effect, FLOATS, OpDecl, Parameter, Results};
+use super::elementwise::{like_x, map_floats};
+use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor};
 use crate::opset::Opset;
 
 /// The declaration.
@@ -14,5 +14,10 @@ pub static DECL: OpDecl = OpDecl {
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer: like_x,
-    evaluate: Evaluate::Computes(pending),
+    evaluate: Evaluate::Computes(evaluate),
 };
+
+fn evaluate(call: &mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError> {
+    let epsilon = call.float_or("epsilon", 1e-12)?;
+    map_floats(call, |x| 1.0 / (x + epsilon).sqrt())
+}

@@ -1,10 +1,10 @@
 //! `select`: elements of one tensor or another, by a condition.
 
-use super::decl::{BOOL, Domain, Effect, InferError, OpContext, OpDecl, Parameter, Results, pending};
+use super::decl::{BOOL, Domain, Effect, InferError, OpContext, OpDecl, Parameter, Results};
 use super::shape::{broadcast, same_dtype};
 use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::dtype::DataType;
-use crate::evaluate::Evaluate;
+use crate::evaluate::{Call, Elements, Evaluate, EvaluateError, Tensor, broadcast_shape, stretched};
 use crate::opset::Opset;
 use crate::types::{TensorType, ValueType};
 
@@ -23,7 +23,7 @@ pub static DECL: OpDecl = OpDecl {
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer,
-    evaluate: Evaluate::Computes(pending),
+    evaluate: Evaluate::Moves(evaluate),
 };
 
 /// # Shapes
@@ -38,6 +38,31 @@ fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {
     same_dtype("b", a, b)?;
     let choices = TensorType { dtype: a.dtype, shape: broadcast(a, b)? };
     Ok(vec![TensorType { dtype: a.dtype, shape: broadcast(cond, &choices)? }.into()])
+}
+
+fn evaluate(call: &mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError> {
+    let (cond, a, b) = (call.tensor("cond")?, call.tensor("a")?, call.tensor("b")?);
+    let shape = broadcast_shape(cond.shape(), &broadcast_shape(a.shape(), b.shape())?)?;
+    let cond = stretched(call.bools("cond")?, cond.shape(), &shape);
+    let result = match a.elements() {
+        Elements::Bools(a_values) => Tensor::bools(&shape, chosen(&cond, (a_values, a), (b.as_bools()?, b), &shape))?,
+        _ if a.dtype().is_float() => {
+            let values = chosen(&cond, (&a.as_floats()?, a), (&b.as_floats()?, b), &shape);
+            Tensor::floats(a.dtype(), &shape, values)?
+        }
+        _ => {
+            let values = chosen(&cond, (&a.as_integers()?, a), (&b.as_integers()?, b), &shape);
+            Tensor::integers(a.dtype(), &shape, values)?
+        }
+    };
+    Ok(vec![result])
+}
+
+/// The elements of `a` where `cond` holds and of `b` elsewhere, both stretched to `shape`.
+fn chosen<T: Copy>(cond: &[bool], a: (&[T], &Tensor), b: (&[T], &Tensor), shape: &[usize]) -> Vec<T> {
+    let a = stretched(a.0, a.1.shape(), shape);
+    let b = stretched(b.0, b.1.shape(), shape);
+    cond.iter().zip(a.iter().zip(b.iter())).map(|(cond, (a, b))| if *cond { *a } else { *b }).collect()
 }
 
 impl FunctionBuilder {

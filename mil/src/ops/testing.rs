@@ -1,13 +1,16 @@
 //! Runs the type inference of one op on operands that a test spells out.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::decl::{InferError, OpContext, OpDecl, Operand, Scope};
+use crate::blob::BlobError;
 use crate::dtype::DataType;
+use crate::evaluate::WeightSource;
 use crate::opset::Opset;
 use crate::program::{Argument, Binding, Operation};
 use crate::types::{Dimension, TensorType, ValueType};
-use crate::value::Value;
+use crate::value::{BlobReference, Value};
 
 /// A tensor type; a negative length is unknown.
 pub(crate) fn tensor(dtype: DataType, shape: &[i64]) -> ValueType {
@@ -23,6 +26,15 @@ pub(crate) fn fp16(shape: &[i64]) -> ValueType {
 /// An int32 tensor type; a negative length is unknown.
 pub(crate) fn int32(shape: &[i64]) -> ValueType {
     tensor(DataType::Int32, shape)
+}
+
+/// Weights of a program whose constants all stand in it.
+pub(crate) struct NoWeights;
+
+impl WeightSource for NoWeights {
+    fn blob(&self, reference: &BlobReference, _: &TensorType) -> Result<Arc<Vec<u8>>, BlobError> {
+        panic!("{reference:?} is not in the program")
+    }
 }
 
 /// Operands of one call of an op.
@@ -94,7 +106,7 @@ mod robustness {
 
     use super::*;
     use crate::ops::OPS;
-    use crate::value::{BlobReference, TensorData, ValueData};
+    use crate::value::{TensorData, ValueData};
 
     fn dimension() -> impl Strategy<Value = Dimension> {
         prop_oneof![

@@ -1,9 +1,12 @@
 //! `topk`: the largest or smallest elements along an axis.
 
-use super::decl::{BOOL, Effect, INT32, InferError, OpContext, OpDecl, POSITIONS, Parameter, Results, STRING, pending};
+use std::cmp::Ordering;
+
+use super::decl::{BOOL, Effect, INT32, InferError, OpContext, OpDecl, POSITIONS, Parameter, Results, STRING};
+use super::reduce::{index_elements, is_nan};
 use super::shape::{ELEMENTS, axis_or, known_bool_or, known_int_or, known_string_or};
 use crate::dtype::DataType;
-use crate::evaluate::Evaluate;
+use crate::evaluate::{Call, Elements, Evaluate, EvaluateError, Tensor, along_axis};
 use crate::opset::Opset;
 use crate::types::{Dimension, TensorType, ValueType};
 
@@ -24,7 +27,7 @@ pub static DECL: OpDecl = OpDecl {
     results: Results::Several,
     effect: Effect::Pure,
     infer,
-    evaluate: Evaluate::Computes(pending),
+    evaluate: Evaluate::Moves(evaluate),
 };
 
 /// # Shapes
@@ -58,6 +61,73 @@ fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {
     };
     let indices = TensorType { dtype, shape: values.shape.clone() };
     Ok(vec![values.into(), indices.into()])
+}
+
+/// Sorted whatever `sort` says, which is one of the orders it allows. The first of equal elements comes first, and what is
+/// not a number is larger than infinity.
+fn evaluate(call: &mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError> {
+    let x = call.tensor("x")?;
+    let axis = call.axis_or("axis", -1, x.rank())?;
+    let mut shape = x.shape().to_vec();
+    let lanes = along_axis(&shape, axis);
+    let k = call.int_or("k", 1)?;
+    let found = usize::try_from(k).ok().filter(|k| (1..=lanes[1]).contains(k));
+    let k = found.ok_or_else(|| InferError::operand("k", format!("1 to {}", lanes[1]), k))?;
+    let ascending = call.bool_or("ascending", false)?;
+    shape[axis] = k;
+    let (values, indices) = match x.elements() {
+        Elements::Bools(values) => {
+            let (values, indices) = first_of_each_lane(values, lanes, k, ascending);
+            (Tensor::bools(&shape, values)?, indices)
+        }
+        _ if x.dtype().is_float() => {
+            let (values, indices) = first_of_each_lane(&x.as_floats()?, lanes, k, ascending);
+            (Tensor::floats(x.dtype(), &shape, values)?, indices)
+        }
+        _ => {
+            let (values, indices) = first_of_each_lane(&x.as_integers()?, lanes, k, ascending);
+            (Tensor::integers(x.dtype(), &shape, values)?, indices)
+        }
+    };
+    if !call.bool_or("return_indices", true)? {
+        return Ok(vec![values]);
+    }
+    let dtype = match call.string_or("output_indices_dtype", "int32")? {
+        "uint16" => DataType::UInt16,
+        _ => DataType::Int32,
+    };
+    Ok(vec![values, Tensor::integers(dtype, &shape, index_elements(dtype, &indices)?)?])
+}
+
+fn first_of_each_lane<T: Copy + PartialOrd>(
+    values: &[T],
+    [outer, length, inner]: [usize; 3],
+    k: usize,
+    ascending: bool,
+) -> (Vec<T>, Vec<usize>) {
+    let mut places = vec![0; outer * k * inner];
+    let mut indices = vec![0; outer * k * inner];
+    for outer in 0..outer {
+        for column in 0..inner {
+            let place = |index: usize| (outer * length + index) * inner + column;
+            let mut sorted: Vec<usize> = (0..length).collect();
+            sorted.sort_by(|a, b| {
+                let order = compare(&values[place(*a)], &values[place(*b)]);
+                if ascending { order } else { order.reverse() }
+            });
+            for (rank, index) in sorted.into_iter().take(k).enumerate() {
+                let target = (outer * k + rank) * inner + column;
+                places[target] = place(index);
+                indices[target] = index;
+            }
+        }
+    }
+    (places.into_iter().map(|place| values[place]).collect(), indices)
+}
+
+/// The order in which what is not a number is largest.
+fn compare<T: PartialOrd>(a: &T, b: &T) -> Ordering {
+    a.partial_cmp(b).unwrap_or_else(|| is_nan(a).cmp(&is_nan(b)))
 }
 
 #[cfg(test)]

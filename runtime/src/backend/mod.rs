@@ -59,6 +59,12 @@ pub trait Function {
     /// The engine cannot make it.
     fn new_state(&self) -> Result<Self::State, BackendError>;
 
+    /// The tensors that a state holds, to be looked at.
+    ///
+    /// # Errors
+    /// The engine cannot read them.
+    fn read_state(&self, state: &Self::State) -> Result<Tensors, BackendError>;
+
     /// Predicts. `state` is changed; after an error it must not be used again.
     ///
     /// # Errors

@@ -21,6 +21,7 @@ pub use checkpoint::Checkpoint;
 pub use config::{OracleConfig, RopeScaling};
 use library::LibraryModel;
 use plain::PlainModel;
+pub(crate) use rope::rotation_table;
 
 /// The device that everything is computed on.
 pub(crate) const DEVICE: Device = Device::Cpu;

@@ -6,7 +6,7 @@ use candle_nn::ops::{rms_norm, silu, softmax_last_dim};
 use super::checkpoint::Checkpoint;
 use super::config::OracleConfig;
 use super::library::head;
-use super::rope::frequencies;
+use super::rope::rotation_table;
 use super::{DEVICE, OracleError};
 
 /// All weights of a decoder in fp32.
@@ -101,17 +101,11 @@ impl PlainModel {
         rms_norm(&x.contiguous()?, weight, self.config.rms_norm_eps as f32)
     }
 
-    /// Cosines and sines `[tokens, head_dim]`, each frequency in both halves.
-    #[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "computed in f64, kept in f32")]
+    /// Cosines and sines `[tokens, head_dim]`.
     fn rotation(&self, tokens: usize) -> Result<(Tensor, Tensor), Error> {
-        let (frequencies, factor) = frequencies(&self.config);
-        let table = |function: fn(f64) -> f64| {
-            let values = (0..tokens).flat_map(|position| {
-                let row =
-                    frequencies.iter().map(move |frequency| (function(position as f64 * frequency) * factor) as f32);
-                row.clone().chain(row)
-            });
-            Tensor::from_iter(values, &DEVICE)?.reshape((tokens, self.config.head_dim))
+        let width = self.config.head_dim;
+        let table = |function| {
+            Tensor::from_vec(rotation_table(&self.config, tokens, width, function), (tokens, width), &DEVICE)
         };
         Ok((table(f64::cos)?, table(f64::sin)?))
     }

@@ -4,9 +4,21 @@ use std::f64::consts::TAU;
 
 use super::config::{OracleConfig, RopeScaling};
 
+/// A table `[rows, width]` of `function`, a sine or cosine, as models read it: row by position, each frequency once or, where
+/// `width` is `head_dim`, in both halves.
+#[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "computed in f64, kept in f32")]
+pub(crate) fn rotation_table(config: &OracleConfig, rows: usize, width: usize, function: fn(f64) -> f64) -> Vec<f32> {
+    let (frequencies, factor) = frequencies(config);
+    let row = |position: usize| {
+        let values = frequencies.iter().map(move |frequency| (function(position as f64 * frequency) * factor) as f32);
+        values.cycle().take(width)
+    };
+    (0..rows).flat_map(row).collect()
+}
+
 /// Inverse frequencies `[head_dim / 2]`, and the factor that sines and cosines are multiplied by.
 #[expect(clippy::cast_precision_loss, reason = "head_dim is small")]
-pub(super) fn frequencies(config: &OracleConfig) -> (Vec<f64>, f64) {
+fn frequencies(config: &OracleConfig) -> (Vec<f64>, f64) {
     let width = config.head_dim as f64;
     let base: Vec<f64> =
         (0..config.head_dim / 2).map(|pair| config.rope_theta.powf(-2.0 * pair as f64 / width)).collect();

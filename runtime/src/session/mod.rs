@@ -13,6 +13,7 @@ use crate::directory::{ModelDirectory, PartRole};
 
 use head::Head;
 pub use head::HeadOutput;
+pub(crate) use head::argmax;
 
 type FunctionOf<B> = <<B as Backend>::Model as Model>::Function;
 
@@ -181,9 +182,15 @@ impl<B: Backend> Session<B> {
         self.layout.is_argmax()
     }
 
-    /// The state, to be looked at.
-    pub fn state(&self) -> &StateOf<B> {
-        &self.state
+    /// The tensors of the state, to be looked at.
+    ///
+    /// # Errors
+    /// The engine cannot read them.
+    pub fn read_state(&self) -> Result<Tensors, SessionError> {
+        match self.chunks.first() {
+            Some(chunk) => Ok(chunk.infer.read_state(&self.state)?),
+            None => Ok(Tensors::new()),
+        }
     }
 
     /// Forgets everything.

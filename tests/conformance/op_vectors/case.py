@@ -55,17 +55,10 @@ class Tensor:
 
 
 def element(dtype: str, value):
-<<<<<<< HEAD
-    """A number as JSON has it; floats have the digits that tell them from other fp32, infinities and the like are text."""
+    """A number as JSON has it: the digits that tell it from other fp32; infinities and the like are text."""
     if dtype not in ("fp16", "fp32"):
         return value
     return float(str(np.float32(value))) if math.isfinite(value) else str(value)
-=======
-    """A number as JSON has it; infinities and the like become text."""
-    if dtype not in ("fp16", "fp32"):
-        return value
-    return value if math.isfinite(value) else str(value)
->>>>>>> opsb
 
 
 def tensor(dtype: str, values) -> Tensor:

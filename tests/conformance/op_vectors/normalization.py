@@ -100,3 +100,27 @@ def layer_norm():
     short = {"x": x, "axes": axes(-1), "gamma": constant(fp32([1.0]))}
     yield refused("gamma of another length", short, "parameter `gamma`")
     yield refused("x is missing", {"axes": axes(0)}, "parameter `x` is missing")
+
+
+@vectors("l2_norm")
+def l2_norm():
+    def of(name: str, x: Tensor, epsilon: float | None = 1e-6):
+        operands = {"x": x}
+        used = 1e-6
+        if epsilon is not None:
+            operands["epsilon"] = constant(tensor(x.dtype, epsilon))
+            used = float(operands["epsilon"].values)
+        norm = torch.sqrt(x.float.square().sum((-3, -2, -1), keepdim=True) + used)
+        return case(name, operands, result(x.dtype, x.float / norm), tolerance=TRANSCENDENTAL)
+
+    yield of("three axes", fp32(spread(2, 3, 4)))
+    yield of("each of a batch", fp32(spread(2, 2, 3, 2)))
+    yield of("a batch of two axes", fp32(spread(2, 2, 1, 3, 2)))
+    yield of("fp16", fp16(spread(1, 8, 1, 1)), epsilon=1e-3)
+    yield of("epsilon by default", fp32(spread(1, 2, 2, low=-0.03125, high=0.03125)), epsilon=None)
+    yield of("zeros", fp32(np.zeros((1, 2, 2))))
+    yield of("squares that fp32 cannot hold", fp32(1e25 * spread(1, 2, 2)))
+    yield of("infinities and no numbers", fp32([[[[float("inf"), 1.0]]], [[[float("nan"), 1.0]]], [[[3.0, 4.0]]]]))
+    yield of("no elements", fp32(spread(0, 2, 3)))
+    yield refused("two axes", {"x": fp32(spread(2, 3))}, "parameter `x`: expected a tensor of rank 3 or more")
+    yield refused("x is missing", {}, "parameter `x` is missing")

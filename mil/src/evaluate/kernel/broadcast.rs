@@ -1,5 +1,8 @@
 //! Elementwise functions of two tensors that stretch axes of length 1.
 
+use std::borrow::Cow;
+
+use super::strided::strided_copy;
 use crate::ops::decl::InferError;
 
 /// The shape of an elementwise result: axes are aligned at the end, and an axis of length 1 stretches.
@@ -42,6 +45,18 @@ pub fn map_pairs<A: Copy, B>(
         }
     });
     output
+}
+
+/// The elements of a tensor of shape `from`, stretched to `shape`.
+pub fn stretched<'a, T: Copy>(values: &'a [T], from: &[usize], shape: &[usize]) -> Cow<'a, [T]> {
+    if from == shape {
+        return Cow::Borrowed(values);
+    }
+    let strides: Vec<isize> =
+        strides(shape.len(), from).iter().map(|stride| isize::try_from(*stride).unwrap_or(0)).collect();
+    let mut output = Vec::new();
+    strided_copy(values, 0, shape, &strides, &mut output);
+    Cow::Owned(output)
 }
 
 /// Calls `visit(x_start, x_step, y_start, y_step, count)` for each run of elements of `shape`, in row-major order. Within

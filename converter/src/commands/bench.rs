@@ -1,0 +1,133 @@
+//! `anec bench`.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anec_runtime::ModelDirectory;
+use anec_runtime::backend::{ReferenceBackend, ReferenceOptions};
+use anec_runtime::session::{Session, SessionError};
+use anec_runtime::verify::VerifyError;
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::token_arguments::NumericsName;
+use crate::console::{Console, Failure};
+
+/// Arguments of `anec bench`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  anec bench out
+  anec bench out --decode 64 --repeat 5 --json
+
+The reference engine shows what a model computes, not how fast a device is.")]
+pub struct Arguments {
+    /// A converted directory.
+    path: PathBuf,
+
+    /// Tokens to decode in each repetition.
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..))]
+    decode: u32,
+
+    /// Repetitions.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    repeat: u32,
+
+    /// How the reference engine computes.
+    #[arg(long, value_enum, default_value_t)]
+    numerics: NumericsName,
+
+    /// Print one line of JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Seconds of each repetition.
+struct Times(Vec<f64>);
+
+impl Times {
+    /// Minimum, median and maximum.
+    fn spread(&self) -> [f64; 3] {
+        let mut sorted = self.0.clone();
+        sorted.sort_by(f64::total_cmp);
+        let at = |index: usize| sorted.get(index).copied().unwrap_or(f64::NAN);
+        [at(0), at(sorted.len() / 2), at(sorted.len().saturating_sub(1))]
+    }
+
+    fn json(&self, tokens: f64) -> Value {
+        let [fastest, median, slowest] = self.spread();
+        json!({
+            "tokens": tokens,
+            "seconds": { "min": fastest, "median": median, "max": slowest },
+            "tokens_per_second": tokens / median,
+        })
+    }
+
+    fn line(&self, what: &str, tokens: f64) -> String {
+        let [fastest, median, slowest] = self.spread();
+        format!(
+            "{what:<8} {:>9.1} tokens/s  ({tokens} tokens in {median:.3} s, {fastest:.3} to {slowest:.3})\n",
+            tokens / median
+        )
+    }
+}
+
+/// Measures loading, prefill and decoding.
+pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
+    let directory = ModelDirectory::open(&arguments.path)?;
+    let numerics = arguments.numerics.into();
+    let backend = ReferenceBackend::new(ReferenceOptions { numerics, statistics: false });
+    let start = Instant::now();
+    let mut session = Session::open(&directory, &backend).map_err(VerifyError::from)?;
+    let load = start.elapsed();
+    let (mut prefill, mut decode) = (Times(Vec::new()), Times(Vec::new()));
+    let batch = if session.has_prefill() { session.batch_size() } else { 0 };
+    let room = session.context_length().saturating_sub(batch);
+    let steps = (arguments.decode as usize).min(room);
+    for _ in 0..arguments.repeat {
+        let (a, b) = repetition(&mut session, batch, steps).map_err(VerifyError::from)?;
+        prefill.0.push(a.as_secs_f64());
+        decode.0.push(b.as_secs_f64());
+    }
+    #[expect(clippy::cast_precision_loss, reason = "counts of tokens")]
+    let (batch, steps) = (batch as f64, steps as f64);
+    let text = if arguments.json {
+        let line = json!({
+            "model": directory.meta().model_info.name,
+            "backend": "reference",
+            "threads": rayon::current_num_threads(),
+            "load_seconds": load.as_secs_f64(),
+            "prefill": (batch > 0.0).then(|| prefill.json(batch)),
+            "decode": decode.json(steps),
+        });
+        format!("{line}\n")
+    } else {
+        let mut text = format!("load     {:>9.3} s\n", load.as_secs_f64());
+        if batch > 0.0 {
+            text += &prefill.line("prefill", batch);
+        }
+        text + &decode.line("decode", steps)
+    };
+    console.data(&text).map_err(|error| Failure { message: error.to_string(), hint: None })
+}
+
+/// One prompt of a batch, then so many tokens, each the best after the last.
+fn repetition(
+    session: &mut Session<ReferenceBackend>,
+    batch: usize,
+    steps: usize,
+) -> Result<(Duration, Duration), SessionError> {
+    session.reset()?;
+    let start = Instant::now();
+    if batch > 0 {
+        let tokens: Vec<u32> = (0..batch).filter_map(|token| u32::try_from(token).ok()).collect();
+        session.prefill(&tokens, 0)?;
+    }
+    let prefill = start.elapsed();
+    let start = Instant::now();
+    let mut token = 0;
+    for position in batch..batch + steps {
+        token = session.infer(token, position)?.best();
+    }
+    Ok((prefill, start.elapsed()))
+}

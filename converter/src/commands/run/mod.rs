@@ -1,0 +1,207 @@
+//! `anec run`.
+
+mod answer;
+mod chat;
+mod error;
+mod options;
+mod texts;
+
+use std::path::PathBuf;
+
+use anec_runtime::ModelDirectory;
+use anec_runtime::backend::{ReferenceBackend, ReferenceOptions};
+use anec_runtime::generate::{Finish, GenerationConfig, Generator, Limits};
+use anec_runtime::sampling::Sampler;
+use anec_runtime::session::Session;
+use anec_runtime::tokenizer::TextTokenizer;
+use clap::{ArgGroup, Args};
+use serde_json::Value;
+
+use super::token_arguments::NumericsName;
+use crate::console::{Console, Failure};
+
+use answer::{Answer, Writer};
+use error::RunError;
+use options::SamplingArguments;
+use texts::{Texts, Turns};
+
+/// Arguments of `anec run`.
+#[derive(Debug, Args)]
+#[command(
+    group = ArgGroup::new("input").required(true).args(["prompt", "messages", "chat"]),
+    after_help = "\
+Examples:
+  anec run out --prompt \"Why is the sky blue?\" --max-tokens 200
+  anec run out --prompt \"Once upon a time\" --raw --temperature 0.8 --seed 7
+  anec run out --chat --system \"You answer in one sentence.\"
+  anec run out --messages conversation.json --tools tools.json --show-prompt
+  echo \"Hello\" | anec run out --chat --json
+
+The text goes to stdout, everything else to stderr. The same seed gives the same text.
+In a chat, /reset forgets the conversation and /exit ends it."
+)]
+pub struct Arguments {
+    /// A converted directory.
+    path: PathBuf,
+
+    /// Answer or continue this text. A model with a chat template gets it as a message of the user.
+    #[arg(short, long, value_name = "TEXT")]
+    prompt: Option<String>,
+
+    /// Answer the conversation in this JSON file: a list of messages as transformers takes them.
+    #[arg(long, value_name = "FILE")]
+    messages: Option<PathBuf>,
+
+    /// Keep a conversation: every line of stdin is a message.
+    #[arg(long, conflicts_with_all = ["raw", "show_prompt"])]
+    chat: bool,
+
+    /// What the model is told before the conversation.
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["raw", "messages"])]
+    system: Option<String>,
+
+    /// Tools that the chat template describes to the model: a JSON list of function schemas.
+    #[arg(long, value_name = "FILE", conflicts_with = "raw")]
+    tools: Option<PathBuf>,
+
+    /// Variable of the chat template, such as `enable_thinking=false`; the value is JSON or text.
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = texts::parse_variable, conflicts_with = "raw")]
+    variables: Vec<(String, Value)>,
+
+    /// Continue --prompt as it is, without the chat template.
+    #[arg(long, conflicts_with = "messages")]
+    raw: bool,
+
+    /// Print what the model would be given, and stop.
+    #[arg(long)]
+    show_prompt: bool,
+
+    /// Stop after this many tokens [default: when the context is full].
+    #[arg(long, value_name = "N")]
+    max_tokens: Option<usize>,
+
+    /// Stop where this text appears; can be given more than once.
+    #[arg(long = "stop", value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    stops: Vec<String>,
+
+    #[command(flatten)]
+    sampling: SamplingArguments,
+
+    /// How the reference engine computes: in f32, or with every result rounded to fp16.
+    #[arg(long, value_enum, default_value_t)]
+    numerics: NumericsName,
+
+    /// Print one JSON object for each answer, in a line, instead of the text as it comes.
+    #[arg(long)]
+    json: bool,
+
+    /// Print only the text and errors.
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}
+
+impl Arguments {
+    /// An option that is given and means nothing without a chat template.
+    fn option_of_templates(&self) -> Option<&'static str> {
+        let options = [
+            ("--messages", self.messages.is_some()),
+            ("--system", self.system.is_some()),
+            ("--tools", self.tools.is_some()),
+            ("--set", !self.variables.is_empty()),
+        ];
+        options.iter().find(|(_, given)| *given).map(|(option, _)| *option)
+    }
+}
+
+/// What a model is run with.
+struct Run<'a> {
+    generator: Generator<ReferenceBackend>,
+    sampler: Sampler,
+    limits: Limits,
+    stops: &'a [String],
+    texts: &'a Texts,
+    tokenizer: TextTokenizer,
+    json: bool,
+    console: Console,
+}
+
+/// Generates text.
+pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
+    Ok(run_model(arguments, console)?)
+}
+
+fn run_model(arguments: &Arguments, console: Console) -> Result<(), RunError> {
+    let mut texts = Texts::open(&arguments.path, &arguments.variables, arguments.tools.as_deref())?;
+    if arguments.raw {
+        texts.template = None;
+    }
+    if texts.template.is_none()
+        && let Some(option) = arguments.option_of_templates()
+    {
+        return Err(RunError::NoTemplate { option });
+    }
+    let turns = match &arguments.messages {
+        Some(path) => Turns::of(texts::read_list(path)?),
+        None => Turns::new(arguments.system.as_deref()),
+    };
+    if arguments.show_prompt {
+        let turns = arguments.prompt.iter().fold(turns, |turns, prompt| turns.with_user(prompt));
+        return console.data(&texts.render(&turns)?).map_err(RunError::Output);
+    }
+    if texts.template.is_none() && !arguments.raw {
+        console.status("note: the model has no chat template; the text is continued as it is");
+    }
+    let mut run = open(arguments, &texts, console)?;
+    if arguments.chat {
+        return chat::run(&mut run, turns);
+    }
+    let turns = arguments.prompt.iter().fold(turns, |turns, prompt| turns.with_user(prompt));
+    run.answer(&turns).map(drop)
+}
+
+fn open<'a>(arguments: &'a Arguments, texts: &'a Texts, console: Console) -> Result<Run<'a>, RunError> {
+    let directory = ModelDirectory::open(&arguments.path)?;
+    let parameters = &directory.meta().model_info.parameters;
+    let generation = GenerationConfig::open(&arguments.path)?;
+    let sampling = arguments.sampling.resolve(parameters, &generation, console)?;
+    let sampler = Sampler::new(sampling)?;
+    let numerics = arguments.numerics.into();
+    let backend = ReferenceBackend::new(ReferenceOptions { numerics, statistics: false });
+    let tokenizer = TextTokenizer::open(&arguments.path)?;
+    let mut stop_tokens = generation.stop_tokens(&texts.config, &tokenizer);
+    // Special tokens have no text that could be found.
+    let special = arguments.stops.iter().filter(|stop| tokenizer.is_special(stop));
+    stop_tokens.extend(special.filter_map(|stop| tokenizer.token(stop)));
+    let generator = Generator::new(Session::open(&directory, &backend)?);
+    Ok(Run {
+        generator,
+        sampler,
+        limits: Limits { stop_tokens, max_tokens: arguments.max_tokens },
+        stops: &arguments.stops,
+        texts,
+        tokenizer,
+        json: arguments.json,
+        console,
+    })
+}
+
+impl Run<'_> {
+    /// Answers, writes the answer, and reports how it went.
+    fn answer(&mut self, turns: &Turns) -> Result<Answer, RunError> {
+        let writer = if self.json { Writer::Nothing } else { Writer::Console(self.console) };
+        let prompt = self.texts.encode(turns, &self.tokenizer)?;
+        let answer = answer::generate(self, &prompt, writer)?;
+        if self.json {
+            self.console.data(&format!("{}\n", answer.to_json())).map_err(RunError::Output)?;
+        } else if !answer.text.ends_with('\n') {
+            self.console.data("\n").map_err(RunError::Output)?;
+        }
+        if answer.finish == Some(Finish::ContextFull) {
+            let context_length = self.generator.session().context_length();
+            self.console
+                .status(&format!("note: the answer ends because the context of {context_length} tokens is full"));
+        }
+        self.console.status(&answer.speed());
+        Ok(answer)
+    }
+}

@@ -1,0 +1,123 @@
+//! The options of commands that run a model over tokens.
+
+use std::path::{Path, PathBuf};
+
+use anec_mil::evaluate::{Accumulator, Numerics};
+use anec_runtime::tokenizer::{SpecialTokens, TextTokenizer};
+use anec_runtime::verify::TokenWindows;
+use clap::{Args, ValueEnum};
+use fs_err as fs;
+use serde_json::Value;
+
+use crate::console::Failure;
+use crate::error::render;
+
+/// Which tokens, and how they are computed.
+#[derive(Debug, Args)]
+pub struct TokenArguments {
+    /// Text file to run over; cut into windows of --window tokens.
+    #[arg(long, value_name = "FILE", conflicts_with = "tokens")]
+    pub text: Option<PathBuf>,
+
+    /// JSON file of token ids: one list, a list of lists, or an object with such `windows`.
+    #[arg(long, value_name = "FILE")]
+    pub tokens: Option<PathBuf>,
+
+    /// Tokens of a window; the model's context at most, which is the default.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..))]
+    pub window: Option<u32>,
+
+    /// Stop after this many tokens in all.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..))]
+    pub limit: Option<u32>,
+
+    /// How the reference engine computes: in f32, or with every result rounded to fp16.
+    #[arg(long, value_enum, default_value_t)]
+    pub numerics: NumericsName,
+}
+
+/// How the reference engine computes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum NumericsName {
+    /// Nothing is rounded: is the graph right?
+    #[default]
+    F32,
+    /// Every result is rounded to fp16: will it survive on a device?
+    Fp16,
+    /// As fp16, and sums of products saturate at 32768. Slow.
+    Fp16Saturating,
+}
+
+impl From<NumericsName> for Numerics {
+    fn from(name: NumericsName) -> Self {
+        match name {
+            NumericsName::F32 => Self::F32,
+            NumericsName::Fp16 => Self::Fp16(Accumulator::F32),
+            NumericsName::Fp16Saturating => Self::Fp16(Accumulator::Saturating),
+        }
+    }
+}
+
+impl TokenArguments {
+    /// The tokens: of the files given, else of the text that ships, by the tokenizer in `directory`.
+    pub fn windows(&self, directory: &Path, context_length: u64) -> Result<TokenWindows, Failure> {
+        let mut tokens = match (&self.tokens, &self.text) {
+            (Some(path), _) => token_file(path)?,
+            (None, Some(path)) => text_file(path, directory)?,
+            (None, None) => shipped_text(directory)?,
+        };
+        let window = self.window.map_or(context_length, u64::from).min(context_length).max(1);
+        let window = usize::try_from(window).unwrap_or(usize::MAX);
+        // The windows of a token file are taken as they are; a text is one.
+        tokens.windows = tokens.windows.iter().flat_map(|tokens| tokens.chunks(window).map(<[u32]>::to_vec)).collect();
+        let mut left = self.limit.map_or(usize::MAX, |limit| limit as usize);
+        for window in &mut tokens.windows {
+            window.truncate(left);
+            left -= window.len();
+        }
+        tokens.windows.retain(|window| window.len() > 1);
+        if tokens.windows.is_empty() {
+            return Err(Failure { message: format!("{}: fewer than two tokens", tokens.source), hint: None });
+        }
+        Ok(tokens)
+    }
+}
+
+fn token_file(path: &Path) -> Result<TokenWindows, Failure> {
+    let expected = "expected a list of token ids, a list of such lists, or an object with such `windows`";
+    let failed = |message: String| Failure { message, hint: Some(expected.to_owned()) };
+    let text = fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
+    let json: Value =
+        serde_json::from_str(&text).map_err(|error| failed(format!("{} is malformed: {error}", path.display())))?;
+    let list = json.get("windows").unwrap_or(&json);
+    let window = |value: &Value| -> Option<Vec<u32>> {
+        value.as_array()?.iter().map(|id| id.as_u64().and_then(|id| u32::try_from(id).ok())).collect()
+    };
+    let windows = window(list).map(|tokens| vec![tokens]);
+    let windows = windows.or_else(|| list.as_array()?.iter().map(window).collect());
+    let windows = windows.ok_or_else(|| failed(format!("{} does not hold token ids", path.display())))?;
+    Ok(TokenWindows { source: file_name(path), windows })
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
+}
+
+fn text_file(path: &Path, directory: &Path) -> Result<TokenWindows, Failure> {
+    let text = fs::read_to_string(path).map_err(|error| Failure { message: error.to_string(), hint: None })?;
+    encode(&text, file_name(path), directory)
+}
+
+fn shipped_text(directory: &Path) -> Result<TokenWindows, Failure> {
+    encode(anec_runtime::verify::TEXT, anec_runtime::verify::TEXT_NAME.to_owned(), directory)
+}
+
+fn encode(text: &str, source: String, directory: &Path) -> Result<TokenWindows, Failure> {
+    let tokens = TextTokenizer::open(directory)
+        .and_then(|tokenizer| tokenizer.encode(text, SpecialTokens::Add))
+        .map_err(|error| Failure {
+            message: render(&error),
+            hint: Some("put the checkpoint's tokenizer.json there, or give token ids with --tokens".to_owned()),
+        })?;
+    Ok(TokenWindows { source, windows: vec![tokens] })
+}

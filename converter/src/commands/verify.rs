@@ -1,0 +1,236 @@
+//! `anec verify`.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use anec_runtime::ModelDirectory;
+use anec_runtime::oracle::{Checkpoint, Implementation, Oracle, OracleConfig, OracleError};
+use anec_runtime::verify::{Progress, Thresholds, VerifyError, VerifyOptions, report_page, verify};
+use anec_schemas::report::{Bound, Check, REPORT_HTML, REPORT_JSON, Report};
+use clap::Args;
+use fs_err as fs;
+use indicatif::ProgressBar;
+
+use super::token_arguments::TokenArguments;
+use crate::console::{Console, Failure};
+use crate::error::Hint;
+
+/// Arguments of `anec verify`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  anec verify out --against ~/models/Qwen2.5-0.5B-Instruct
+  anec verify out --against checkpoint --text book.txt --limit 512 --numerics fp16
+  anec verify out --against checkpoint --report out-report --max-kl 0.05 --min-snr 18
+
+Memory: about six bytes a parameter of the checkpoint, and the packages.
+Exit code 1 where a requirement does not hold; each is printed with its limit.")]
+pub struct Arguments {
+    /// A converted directory.
+    path: PathBuf,
+
+    /// The checkpoint directory that it was converted from.
+    #[arg(long, value_name = "CHECKPOINT")]
+    against: PathBuf,
+
+    #[command(flatten)]
+    tokens: TokenArguments,
+
+    /// Directory for report.json and report.html; made where it is missing.
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    report: PathBuf,
+
+    /// Compute the checkpoint by the plain forward pass, also where candle-transformers implements it.
+    #[arg(long)]
+    plain_reference: bool,
+
+    #[command(flatten)]
+    limits: Limits,
+
+    /// Print the report as JSON on stdout.
+    #[arg(long)]
+    json: bool,
+
+    /// Print nothing but errors and data.
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+}
+
+/// Requirements. The defaults depend on the palette bits; a report names them.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Requirements (defaults by palette bits)")]
+struct Limits {
+    /// Mean KL divergence from the checkpoint, in nats.
+    #[arg(long, value_name = "NATS")]
+    max_kl: Option<f64>,
+    /// Share of positions with the same most likely token.
+    #[arg(long, value_name = "SHARE")]
+    min_top1: Option<f64>,
+    /// Largest difference of a logit.
+    #[arg(long, value_name = "LOGIT")]
+    max_logit_error: Option<f64>,
+    /// Share by which the perplexity may exceed the checkpoint's.
+    #[arg(long, value_name = "SHARE")]
+    max_perplexity_increase: Option<f64>,
+    /// Signal-to-noise ratio of the worst weight, in decibels.
+    #[arg(long, value_name = "DB")]
+    min_snr: Option<f64>,
+    /// Values that fp16 cannot hold.
+    #[arg(long, value_name = "N")]
+    max_overflows: Option<f64>,
+}
+
+impl Limits {
+    fn apply(&self, thresholds: &mut Thresholds) {
+        let set = |limit: &mut Option<f64>, given: Option<f64>| {
+            if given.is_some() {
+                *limit = given;
+            }
+        };
+        set(&mut thresholds.kl_mean, self.max_kl);
+        set(&mut thresholds.top1, self.min_top1);
+        set(&mut thresholds.logit_error_max, self.max_logit_error);
+        set(&mut thresholds.perplexity_increase, self.max_perplexity_increase);
+        set(&mut thresholds.snr_db, self.min_snr);
+        set(&mut thresholds.overflows, self.max_overflows);
+    }
+}
+
+impl Hint for OracleError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Io { .. } | Self::Json { .. } => {
+                Some("--against takes the checkpoint directory, with config.json and *.safetensors".to_owned())
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Hint for VerifyError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Directory(error) => error.hint(),
+            Self::Oracle(error) => error.hint(),
+            Self::Session(anec_runtime::session::SessionError::ArgmaxOnly) => {
+                Some("convert once more without --argmax to verify; the layers are the same".to_owned())
+            }
+            Self::Vocabulary { .. } => Some("is this the checkpoint that was converted?".to_owned()),
+            Self::Session(_) | Self::NoTokens => None,
+        }
+    }
+}
+
+/// Verifies, writes the report, and fails where a requirement does not hold.
+pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
+    let directory = ModelDirectory::open(&arguments.path)?;
+    let parameters = &directory.meta().model_info.parameters;
+    let tokens = arguments.tokens.windows(&arguments.path, parameters.context_length)?;
+    console.status(&format!("Reading {}", arguments.against.display()));
+    let config = OracleConfig::read(&arguments.against.join("config.json"))?;
+    let checkpoint = Checkpoint::open(&arguments.against)?;
+    let implementation = if arguments.plain_reference { Implementation::Plain } else { Implementation::Automatic };
+    let mut oracle = Oracle::new(config, &checkpoint, implementation)?;
+    let numerics = arguments.tokens.numerics.into();
+    let bits = parameters.lut_ffn.0.into_iter().chain(parameters.lut_lmhead.0).min().unwrap_or(0);
+    let mut thresholds = Thresholds::for_bits(bits, numerics);
+    arguments.limits.apply(&mut thresholds);
+    let options = VerifyOptions { numerics, thresholds, generator: format!("anec {}", env!("CARGO_PKG_VERSION")) };
+    let bar = console.count_progress();
+    let report = verify(&directory, &checkpoint, &mut oracle, &tokens, &options, &mut |progress| show(&bar, progress))?;
+    bar.finish_and_clear();
+    let written = write(&arguments.report, &report)?;
+    if arguments.json {
+        let text = report.to_json().map_err(|error| failed(error.to_string()))?;
+        console.data(&text).map_err(|error| failed(error.to_string()))?;
+    } else {
+        console.data(&describe(&report)).map_err(|error| failed(error.to_string()))?;
+    }
+    console.status(&format!("Report: {}", written.display()));
+    if report.passed {
+        return Ok(());
+    }
+    let names: Vec<&str> =
+        report.checks.iter().filter(|check| !check.passed).map(|check| check.name.as_str()).collect();
+    Err(failed(format!("{} of {} checks failed: {}", names.len(), report.checks.len(), names.join(", "))))
+}
+
+fn failed(message: String) -> Failure {
+    Failure { message, hint: None }
+}
+
+fn show(bar: &ProgressBar, progress: Progress) {
+    match progress {
+        Progress::Reference(tokens) => bar.set_message(format!("Checkpoint, {tokens} tokens")),
+        Progress::Compared(done, all) => {
+            bar.set_length(all as u64);
+            bar.set_position(done as u64);
+            bar.set_message("Comparing logits");
+        }
+        Progress::Weights(part, parts) => {
+            bar.set_length(parts as u64);
+            bar.set_position(part as u64);
+            bar.set_message("Comparing weights");
+        }
+    }
+}
+
+/// Writes both files of the report, whole or not at all, and gives the path of the page.
+fn write(directory: &Path, report: &Report) -> Result<PathBuf, Failure> {
+    let write = |name: &str, text: &str| -> std::io::Result<PathBuf> {
+        let (path, partial) = (directory.join(name), directory.join(format!(".{name}.partial")));
+        fs::write(&partial, text)?;
+        fs::rename(&partial, &path)?;
+        Ok(path)
+    };
+    let json = report.to_json().map_err(|error| failed(error.to_string()))?;
+    let page = report_page(report).map_err(|error| failed(error.to_string()))?;
+    let written =
+        fs::create_dir_all(directory).and_then(|()| write(REPORT_JSON, &json)).and_then(|_| write(REPORT_HTML, &page));
+    written.map_err(|error| failed(error.to_string()))
+}
+
+fn describe(report: &Report) -> String {
+    let mut text = String::new();
+    let (model, decode) = (&report.model, &report.decode);
+    // Writing to a string cannot fail.
+    let _ = writeln!(text, "{} ({}, {})", model.name, model.architecture, model.backend);
+    let _ = writeln!(
+        text,
+        "  against {} over {} tokens of {}",
+        report.reference.implementation, decode.positions, report.tokens.source
+    );
+    let _ = writeln!(
+        text,
+        "  KL mean {:.2e}, max {:.2e}; same best token {:.1} %; logits off by {:.2e} at most, {:.2e} on average",
+        decode.kl_mean,
+        decode.kl_max,
+        100.0 * decode.top1,
+        decode.logit_error_max,
+        decode.logit_error_mean
+    );
+    if let Some((reference, found)) = decode.perplexity_reference.zip(decode.perplexity_model) {
+        let _ = writeln!(text, "  perplexity {found:.4}, checkpoint {reference:.4}");
+    }
+    if let Some(largest) = report.activations.largest.first() {
+        let _ = writeln!(
+            text,
+            "  largest activation {:.1} in `{}` of {} / {}; {} overflows",
+            largest.magnitude, largest.name, largest.part, largest.function, report.activations.overflows
+        );
+    }
+    let _ = writeln!(text);
+    for check in &report.checks {
+        let _ = writeln!(text, "  {}", line(check));
+    }
+    text
+}
+
+fn line(check: &Check) -> String {
+    let verdict = if check.passed { "ok    " } else { "FAILED" };
+    let bound = match check.bound {
+        Bound::AtMost => "at most",
+        Bound::AtLeast => "at least",
+    };
+    format!("{verdict}  {:<28} {:>10.3e}, {bound} {:.3e}  {}", check.name, check.found, check.limit, check.meaning)
+}

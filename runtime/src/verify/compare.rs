@@ -1,0 +1,143 @@
+//! Runs a model and the checkpoint over the same tokens.
+
+use anec_schemas::report::{Agreement, PrefillAgreement};
+
+use super::metrics::{Comparison, finite, negative_log_likelihood};
+use super::{Progress, TokenWindows, VerifyError};
+use crate::backend::{Backend, Tensors};
+use crate::oracle::Oracle;
+use crate::session::Session;
+
+/// What a comparison of logits found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Compared {
+    /// Tokens of each window that were computed.
+    pub windows: Vec<u64>,
+    /// Token by token.
+    pub decode: Agreement,
+    /// After batches; `None` where the model has no prefill or no window is long enough.
+    pub prefill: Option<PrefillAgreement>,
+}
+
+/// Compares logits over all windows, which are cut to what the model and the checkpoint can take.
+///
+/// # Errors
+/// There is nothing to compare, or either side fails.
+pub fn compare<B: Backend>(
+    session: &mut Session<B>,
+    oracle: &mut Oracle,
+    tokens: &TokenWindows,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Compared, VerifyError> {
+    let limit = session.context_length().min(oracle.config().max_position_embeddings);
+    let windows: Vec<&[u32]> =
+        tokens.windows.iter().map(|window| &window[..window.len().min(limit)]).filter(|w| !w.is_empty()).collect();
+    if windows.is_empty() {
+        return Err(VerifyError::NoTokens);
+    }
+    let all = windows.iter().map(|window| window.len()).sum();
+    let mut done = 0;
+    let (mut decode, mut after_prefill) = (Comparison::default(), Comparison::default());
+    let mut prefill: Option<PrefillAgreement> = None;
+    for window in &windows {
+        progress(Progress::Reference(window.len()));
+        let reference = oracle.logits(window)?;
+        decode.begin_window();
+        session.reset()?;
+        let mut decoded = Vec::with_capacity(window.len());
+        for (position, (token, reference)) in window.iter().zip(&reference).enumerate() {
+            let logits = session.infer(*token, position)?.into_logits()?;
+            if logits.len() != reference.len() {
+                return Err(VerifyError::Vocabulary { expected: reference.len(), found: logits.len() });
+            }
+            decode.add(reference, &logits, window.get(position + 1).copied());
+            decoded.push(logits);
+            done += 1;
+            progress(Progress::Compared(done, all));
+        }
+        let batched = session.batch_size() * (window.len().saturating_sub(1) / session.batch_size());
+        if session.has_prefill() && batched > 0 {
+            let decoded_state = session.read_state()?;
+            let found = prefill.get_or_insert_default();
+            after_prefill.begin_window();
+            session.reset()?;
+            for (index, batch) in window[..batched].chunks(session.batch_size()).enumerate() {
+                session.prefill(batch, index * session.batch_size())?;
+            }
+            for position in batched..window.len() {
+                let logits = session.infer(window[position], position)?.into_logits()?;
+                after_prefill.add(&reference[position], &logits, window.get(position + 1).copied());
+                found.logit_difference = found.logit_difference.max(largest_difference(&decoded[position], &logits));
+            }
+            let (difference, largest) = state_difference(&decoded_state, &session.read_state()?);
+            found.state_difference = finite(found.state_difference.max(difference));
+            found.state_largest = found.state_largest.max(largest);
+        }
+    }
+    if let Some(prefill) = &mut prefill {
+        prefill.agreement = after_prefill.finish();
+    }
+    let windows = windows.iter().map(|window| window.len() as u64).collect();
+    Ok(Compared { windows, decode: decode.finish(), prefill })
+}
+
+/// A perplexity, and what it was computed from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PerplexityResult {
+    /// `exp` of the mean negative log-likelihood.
+    pub perplexity: f64,
+    /// Tokens that were scored: all but the first of each window.
+    pub tokens: usize,
+}
+
+/// The perplexity of a model alone, over windows that are cut to its context.
+///
+/// # Errors
+/// There is nothing to score, or the model fails.
+pub fn perplexity<B: Backend>(
+    session: &mut Session<B>,
+    tokens: &TokenWindows,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<PerplexityResult, VerifyError> {
+    let limit = session.context_length();
+    let windows: Vec<&[u32]> = tokens.windows.iter().map(|window| &window[..window.len().min(limit)]).collect();
+    let all = windows.iter().map(|window| window.len().saturating_sub(1)).sum();
+    let (mut sum, mut scored) = (0.0, 0);
+    for window in windows {
+        session.reset()?;
+        for (position, pair) in window.windows(2).enumerate() {
+            let logits = session.infer(pair[0], position)?.into_logits()?;
+            sum += negative_log_likelihood(&logits, pair[1]);
+            scored += 1;
+            progress(Progress::Compared(scored, all));
+        }
+    }
+    if scored == 0 {
+        return Err(VerifyError::NoTokens);
+    }
+    #[expect(clippy::cast_precision_loss, reason = "a count of tokens")]
+    let perplexity = (sum / scored as f64).exp();
+    Ok(PerplexityResult { perplexity, tokens: scored })
+}
+
+fn largest_difference(a: &[f32], b: &[f32]) -> f64 {
+    let difference = |(a, b): (&f32, &f32)| if a == b { 0.0 } else { f64::from((a - b).abs()) };
+    let largest =
+        a.iter().zip(b).map(difference).fold(0.0, |a: f64, b| if b.is_nan() { f64::INFINITY } else { a.max(b) });
+    if a.len() == b.len() { finite(largest) } else { f64::MAX }
+}
+
+/// The largest difference between two states, and their largest magnitude.
+fn state_difference(a: &Tensors, b: &Tensors) -> (f64, f64) {
+    let (mut difference, mut largest) = (0.0_f64, 0.0_f64);
+    for (name, a) in a {
+        match (a.as_floats(), b.get(name).map(|b| b.as_floats())) {
+            (Ok(a), Some(Ok(b))) => {
+                difference = difference.max(largest_difference(&a, &b));
+                largest = a.iter().fold(largest, |largest, value| largest.max(f64::from(value.abs())));
+            }
+            _ => difference = f64::MAX,
+        }
+    }
+    (difference, largest)
+}

@@ -1,0 +1,154 @@
+//! Proves that a converted directory computes what its checkpoint computes.
+//!
+//! Logits are compared position by position with an independent forward pass of the checkpoint ([`crate::oracle`]), token by
+//! token and after prefill; stored weights and RoPE tables are compared with what the checkpoint says. Everything is read
+//! back from disk. [`Thresholds`] turn the figures into checks.
+
+mod compare;
+mod metrics;
+mod page;
+mod parts;
+mod thresholds;
+mod weights;
+
+use anec_schemas::LutBits;
+use anec_schemas::report::{Agreement, REPORT_VERSION, Report, ReportedModel, ReportedReference, ReportedTokens};
+
+use crate::backend::{ReferenceBackend, ReferenceOptions};
+use crate::directory::{DirectoryError, ModelDirectory};
+use crate::oracle::{Checkpoint, Oracle, OracleError};
+use crate::session::{Session, SessionError};
+
+pub use compare::{Compared, PerplexityResult, compare, perplexity};
+pub use page::report_page;
+pub use parts::{activations, part_sizes, stored_weights};
+pub use thresholds::Thresholds;
+
+/// The text that is run over where none is given: Lincoln's address at Gettysburg, 1863, and the preamble and first
+/// paragraphs of the Declaration of Independence, 1776, both in the public domain.
+pub const TEXT: &str = include_str!("text.txt");
+
+/// The name of [`TEXT`] in reports.
+pub const TEXT_NAME: &str = "the text that ships with anec";
+
+/// A verification that could not be done.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// The directory is not usable.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// The model cannot be driven.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// The checkpoint cannot be computed.
+    #[error(transparent)]
+    Oracle(#[from] OracleError),
+    /// The two have vocabularies of different sizes.
+    #[error("the model has logits for {found} tokens, the checkpoint for {expected}")]
+    Vocabulary {
+        /// Of the checkpoint.
+        expected: usize,
+        /// Of the model.
+        found: usize,
+    },
+    /// There is nothing to compare.
+    #[error("there are no tokens to compare")]
+    NoTokens,
+}
+
+/// Tokens to compare, in independent windows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TokenWindows {
+    /// Where they come from, for the report.
+    pub source: String,
+    /// Each starts at position 0.
+    pub windows: Vec<Vec<u32>>,
+}
+
+/// What is done at the moment, for people who wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// The forward pass of the checkpoint runs over so many tokens.
+    Reference(usize),
+    /// So many tokens of all have been compared.
+    Compared(usize, usize),
+    /// The stored weights of a model are compared.
+    Weights(usize, usize),
+}
+
+/// How to verify.
+#[derive(Clone, Debug)]
+pub struct VerifyOptions {
+    /// How the reference engine computes.
+    pub numerics: anec_mil::evaluate::Numerics,
+    /// Requirements.
+    pub thresholds: Thresholds,
+    /// Name and version of the program that verifies.
+    pub generator: String,
+}
+
+/// Verifies a directory with the reference engine.
+///
+/// # Errors
+/// The directory or the checkpoint is not usable. A requirement that does not hold is no error: see [`Report::passed`].
+pub fn verify(
+    directory: &ModelDirectory,
+    checkpoint: &Checkpoint,
+    oracle: &mut Oracle,
+    tokens: &TokenWindows,
+    options: &VerifyOptions,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Report, VerifyError> {
+    let backend = ReferenceBackend::new(ReferenceOptions { numerics: options.numerics, statistics: true });
+    let mut session = Session::open(directory, &backend)?;
+    let compared = compare(&mut session, oracle, tokens, progress)?;
+    drop(session);
+    let (weights, tables) = stored_weights(directory, checkpoint, oracle.config(), progress)?;
+    let info = &directory.meta().model_info;
+    let bits = |bits: &LutBits| bits.0.unwrap_or(0);
+    let mut report = Report {
+        version: REPORT_VERSION,
+        generator: options.generator.clone(),
+        model: ReportedModel {
+            name: info.name.clone(),
+            architecture: info.architecture.clone(),
+            context_length: info.parameters.context_length,
+            batch_size: info.parameters.batch_size,
+            lut_ffn: bits(&info.parameters.lut_ffn),
+            lut_lmhead: bits(&info.parameters.lut_lmhead),
+            backend: format!("reference {}", numerics_name(options.numerics)),
+        },
+        reference: ReportedReference {
+            model_type: oracle.config().model_type.clone(),
+            implementation: oracle.implementation(),
+        },
+        tokens: ReportedTokens { source: tokens.source.clone(), windows: compared.windows.clone() },
+        decode: compared.decode,
+        prefill: compared.prefill,
+        activations: activations(&backend.statistics()),
+        weights,
+        tables,
+        parts: part_sizes(directory)?,
+        checks: Vec::new(),
+        passed: false,
+    };
+    report.checks = options.thresholds.check(&report);
+    report.passed = report.checks.iter().all(|check| check.passed);
+    Ok(report)
+}
+
+/// The name of numerics in reports and options.
+pub fn numerics_name(numerics: anec_mil::evaluate::Numerics) -> &'static str {
+    use anec_mil::evaluate::{Accumulator, Numerics};
+    match numerics {
+        Numerics::F32 => "f32",
+        Numerics::Fp16(Accumulator::F32) => "fp16",
+        Numerics::Fp16(Accumulator::Saturating) => "fp16-saturating",
+    }
+}
+
+/// The share by which the model's perplexity exceeds that of the reference; `None` where nothing was scored.
+pub(crate) fn perplexity_increase(agreement: &Agreement) -> Option<f64> {
+    let (reference, model) = agreement.perplexity_reference.zip(agreement.perplexity_model)?;
+    Some(model / reference - 1.0)
+}

@@ -1,0 +1,117 @@
+//! What the models of a directory hold: sizes, weights, and what their activations became.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anec_mil::evaluate::Statistics;
+use anec_mil::ops::special;
+use anec_mil::{Binding, Program};
+use anec_schemas::report::{Activation, Activations, PartSize, TableQuality, WeightQuality};
+use fs_err as fs;
+
+use super::weights::{table_quality, weight_quality};
+use super::{Progress, VerifyError};
+use crate::backend::{Backend, Model, ReferenceBackend};
+use crate::directory::{DirectoryError, ModelDirectory};
+use crate::oracle::{Checkpoint, OracleConfig};
+use crate::session::SessionError;
+
+/// Operations that are listed with their largest magnitudes.
+const LISTED: usize = 20;
+
+/// The quality of every stored weight and RoPE table, by layer and name.
+///
+/// # Errors
+/// A model cannot be read.
+pub fn stored_weights(
+    directory: &ModelDirectory,
+    checkpoint: &Checkpoint,
+    config: &OracleConfig,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<(Vec<WeightQuality>, Vec<TableQuality>), VerifyError> {
+    let backend = ReferenceBackend::default();
+    let (mut weights, mut tables) = (Vec::new(), Vec::new());
+    for (index, part) in directory.parts().iter().enumerate() {
+        progress(Progress::Weights(index + 1, directory.parts().len()));
+        let model = backend.open(part).map_err(SessionError::from)?;
+        let encodings = encodings(model.program());
+        let mut constants = BTreeMap::new();
+        for name in model.function_names() {
+            let function = model.load(&name).map_err(SessionError::from)?;
+            for (name, constant) in function.constants() {
+                constants.entry(name.to_owned()).or_insert_with(|| constant.clone());
+            }
+        }
+        for (name, constant) in constants {
+            let encoding = encodings.get(&name).map_or("", String::as_str);
+            weights.extend(weight_quality(&part.stem, &name, &constant, encoding, checkpoint)?);
+            tables.extend(table_quality(&part.stem, &name, &constant, config));
+        }
+    }
+    weights.sort_by(|a, b| (a.layer, &a.part, &a.name).cmp(&(b.layer, &b.part, &b.name)));
+    Ok((weights, tables))
+}
+
+/// The narrowest element type that each constant is stored in.
+fn encodings(program: &Program) -> BTreeMap<String, String> {
+    let mut encodings = BTreeMap::new();
+    for operation in program.functions.values().flat_map(|function| &function.block.operations) {
+        let Some(result) = operation.outputs.first().filter(|_| special::yields_constant(&operation.op)) else {
+            continue;
+        };
+        let inputs = operation.inputs.values().flat_map(|argument| &argument.0);
+        let in_place = inputs.filter_map(|binding| match binding {
+            Binding::Value(value) => Some(value),
+            Binding::Name(_) => None,
+        });
+        let values = operation.attributes.values().chain(in_place);
+        let types = values.filter_map(|value| value.tensor_type()).filter(|ty| ty.rank() > 0);
+        if let Some(narrowest) = types.min_by_key(|ty| ty.dtype.bits()) {
+            encodings.insert(result.name.clone(), narrowest.dtype.to_string());
+        }
+    }
+    encodings
+}
+
+/// What became of activations, from what an engine recorded by model and function.
+pub fn activations(seen: &BTreeMap<(String, String), Statistics>) -> Activations {
+    let mut activations = Activations::default();
+    for ((part, function), statistics) in seen {
+        activations.overflows += statistics.overflows();
+        activations.nans += statistics.nans();
+        activations.largest.extend(statistics.steps.iter().map(|(step, seen)| Activation {
+            part: part.clone(),
+            function: function.clone(),
+            op: step.op.clone(),
+            name: step.result.clone(),
+            magnitude: f64::from(seen.largest),
+            overflows: seen.overflows,
+        }));
+    }
+    activations.largest.sort_by(|a, b| b.magnitude.total_cmp(&a.magnitude));
+    activations.largest.truncate(LISTED);
+    activations
+}
+
+/// Bytes of every model.
+///
+/// # Errors
+/// A file cannot be looked at.
+pub fn part_sizes(directory: &ModelDirectory) -> Result<Vec<PartSize>, DirectoryError> {
+    let size = |part: &crate::ModelPart| {
+        let path = part.any_path().unwrap_or(directory.root());
+        let bytes = bytes_below(path).map_err(|source| DirectoryError::Io { path: path.to_owned(), source })?;
+        Ok(PartSize { part: part.stem.clone(), role: part.role.to_string(), bytes })
+    };
+    directory.parts().iter().map(size).collect()
+}
+
+fn bytes_below(path: &Path) -> std::io::Result<u64> {
+    let mut bytes = 0;
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        let kind = entry.file_type()?;
+        bytes += if kind.is_dir() { bytes_below(&entry.path())? } else { entry.metadata()?.len() };
+    }
+    Ok(bytes)
+}

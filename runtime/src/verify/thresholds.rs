@@ -1,0 +1,133 @@
+//! Which figures pass.
+
+use anec_mil::evaluate::Numerics;
+use anec_schemas::report::{Check, Report};
+
+use super::perplexity_increase;
+
+/// Limits on what a verification finds. `None` asks for nothing.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Thresholds {
+    /// Mean divergence, in nats.
+    pub kl_mean: Option<f64>,
+    /// Share of positions with the same most likely token.
+    pub top1: Option<f64>,
+    /// Largest difference of a logit.
+    pub logit_error_max: Option<f64>,
+    /// Share by which the perplexity may exceed that of the checkpoint.
+    pub perplexity_increase: Option<f64>,
+    /// Largest difference of a logit between prefill and decoding.
+    pub prefill_logit_difference: Option<f64>,
+    /// Largest difference of a state between prefill and decoding, as a share of its largest magnitude.
+    pub prefill_state_difference: Option<f64>,
+    /// Finite values that fp16 cannot hold.
+    pub overflows: Option<f64>,
+    /// Signal-to-noise ratio of the worst weight, in decibels.
+    pub snr_db: Option<f64>,
+    /// Share of palettized elements to which another entry is clearly nearer.
+    pub misassigned: Option<f64>,
+    /// Largest error of a RoPE table.
+    pub table_error: Option<f64>,
+}
+
+/// Defaults by palette bits: bits, mean divergence, share of equal best tokens, increase of perplexity, decibels.
+///
+/// They leave several times the room that the project's fixtures need, whose weights lose more than those of large models,
+/// and less than any fault that was planted.
+const BY_BITS: [(u32, f64, f64, f64, f64); 7] = [
+    (0, 1e-3, 0.97, 0.005, 60.0),
+    (8, 2e-3, 0.97, 0.01, 35.0),
+    (6, 1e-2, 0.92, 0.02, 24.0),
+    (4, 0.15, 0.75, 0.25, 14.0),
+    (3, 0.6, 0.5, 1.0, 9.0),
+    (2, 3.0, 0.1, 10.0, 4.0),
+    (1, 6.0, 0.0, 1e3, 1.0),
+];
+
+impl Thresholds {
+    /// Defaults for palettes of so many bits, 0 for none.
+    pub fn for_bits(bits: u32, numerics: Numerics) -> Self {
+        let row = BY_BITS.iter().find(|row| row.0 == bits).unwrap_or(&BY_BITS[1]);
+        let (_, kl_mean, top1, perplexity_increase, snr_db) = *row;
+        let exact = numerics == Numerics::F32;
+        Self {
+            kl_mean: Some(kl_mean),
+            top1: Some(top1),
+            logit_error_max: (bits == 0 && exact).then_some(0.1),
+            perplexity_increase: Some(perplexity_increase),
+            prefill_logit_difference: Some(if exact { 1e-2 } else { 0.25 }),
+            // One step of fp16 at the largest magnitude.
+            prefill_state_difference: Some(1.0 / 1024.0),
+            overflows: Some(0.0),
+            snr_db: Some(snr_db),
+            misassigned: Some(1e-3),
+            table_error: Some(1e-3),
+        }
+    }
+
+    /// Checks a report.
+    pub fn check(&self, report: &Report) -> Vec<Check> {
+        let mut checks = Checks::default();
+        let decode = &report.decode;
+        checks.at_most("decode.kl_mean", "mean KL divergence of decoding, nats", Some(decode.kl_mean), self.kl_mean);
+        checks.at_least("decode.top1", "positions with the same most likely token", Some(decode.top1), self.top1);
+        let error = Some(decode.logit_error_max);
+        checks.at_most("decode.logit_error_max", "largest difference of a logit", error, self.logit_error_max);
+        let increase = perplexity_increase(decode);
+        checks.at_most(
+            "decode.perplexity_increase",
+            "perplexity above the checkpoint's",
+            increase,
+            self.perplexity_increase,
+        );
+        if let Some(prefill) = &report.prefill {
+            let agreement = &prefill.agreement;
+            checks.at_most(
+                "prefill.kl_mean",
+                "mean KL divergence after prefill, nats",
+                Some(agreement.kl_mean),
+                self.kl_mean,
+            );
+            let (difference, limit) = (Some(prefill.logit_difference), self.prefill_logit_difference);
+            checks.at_most("prefill.logit_difference", "logits after prefill against decoding", difference, limit);
+            let share = prefill.state_difference / prefill.state_largest.max(f64::MIN_POSITIVE);
+            let share = if prefill.state_difference == 0.0 { 0.0 } else { share };
+            let limit = self.prefill_state_difference;
+            checks.at_most(
+                "prefill.state_difference",
+                "KV cache after prefill against decoding, share",
+                Some(share),
+                limit,
+            );
+        }
+        #[expect(clippy::cast_precision_loss, reason = "counts")]
+        let overflows = (report.activations.overflows + report.activations.nans) as f64;
+        checks.at_most("activations.overflows", "values that fp16 cannot hold", Some(overflows), self.overflows);
+        let worst = report.weights.iter().filter_map(|weight| weight.snr_db).min_by(f64::total_cmp);
+        checks.at_least("weights.snr_db", "worst weight, dB", worst, self.snr_db);
+        let misassigned = report.weights.iter().filter(|weight| weight.encoding.starts_with("uint")).map(|weight| {
+            let count: u64 = weight.shape.iter().product();
+            #[expect(clippy::cast_precision_loss, reason = "counts")]
+            let share = weight.misassigned as f64 / count.max(1) as f64;
+            share
+        });
+        let (worst, limit) = (misassigned.max_by(f64::total_cmp), self.misassigned);
+        checks.at_most("weights.misassigned", "elements that are not stored as the nearest entry, share", worst, limit);
+        let worst = report.tables.iter().map(|table| table.error_max).max_by(f64::total_cmp);
+        checks.at_most("tables.error_max", "largest error of a RoPE table", worst, self.table_error);
+        checks.0
+    }
+}
+
+#[derive(Default)]
+struct Checks(Vec<Check>);
+
+impl Checks {
+    fn at_most(&mut self, name: &str, meaning: &str, found: Option<f64>, limit: Option<f64>) {
+        self.0.extend(found.zip(limit).map(|(found, limit)| Check::at_most(name, meaning, found, limit)));
+    }
+
+    fn at_least(&mut self, name: &str, meaning: &str, found: Option<f64>, limit: Option<f64>) {
+        self.0.extend(found.zip(limit).map(|(found, limit)| Check::at_least(name, meaning, found, limit)));
+    }
+}
