@@ -94,6 +94,11 @@ fn check(path: &Path) -> bool {
     let expected_data = fs::read(path.join(DATA_PATH)).expect("readable");
     let ordered = CoreMlData::from_bytes(&expected_data).expect("valid").to_bytes().expect("was read");
     assert_eq!((files.data.len(), &files.data), (expected_data.len(), &ordered), "{place}");
+    let user_defined = model.description.metadata.as_ref().map_or(0, |metadata| metadata.user_defined.len());
+    assert!(
+        user_defined > 1 || files.data == expected_data,
+        "{place}: nothing in `{DATA_PATH}` can be in another order"
+    );
 
     if let Ok(expected) = fs::read(path.join(ANALYTICS_PATH)) {
         assert_eq!(Analytics::from_bytes(&expected).expect("valid").to_bytes(), expected, "{place}");

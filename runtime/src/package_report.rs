@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anec_mil::blob::{BlobError, BlobFile};
 use anec_mil::package::StoredModel;
-use anec_mil::{Argument, Binding, BlobReference, Function, Operation, Program, TensorType, Value, ValueType, verify};
+use anec_mil::{BlobReference, Function, Operation, Program, TensorType, Value, ValueType, verify};
 use serde::Serialize;
 
 use crate::{FsPackage, OpenError, open_model};
@@ -122,17 +122,6 @@ fn function_report(function: &Function) -> FunctionReport {
     }
 }
 
-/// Every value of an operation, arguments and attributes alike, with the name it has there.
-fn values(operation: &Operation) -> impl Iterator<Item = (&str, &Value)> {
-    let inline = operation.inputs.iter().flat_map(|(name, Argument(bindings))| {
-        bindings.iter().filter_map(move |binding| match binding {
-            Binding::Value(value) => Some((name.as_str(), value)),
-            Binding::Name(_) => None,
-        })
-    });
-    inline.chain(operation.attributes.iter().map(|(name, value)| (name.as_str(), value)))
-}
-
 fn operations(program: &Program) -> impl Iterator<Item = &Operation> {
     program.functions.values().flat_map(|function| &function.block.operations)
 }
@@ -148,7 +137,7 @@ struct Blobs<'a>(BTreeMap<&'a BlobReference, &'a Value>);
 
 impl<'a> Blobs<'a> {
     fn of(program: &'a Program) -> Self {
-        let values = operations(program).flat_map(values);
+        let values = operations(program).flat_map(Operation::values);
         Self(values.filter_map(|(_, value)| Some((value.as_blob()?, value))).collect())
     }
 
@@ -200,7 +189,7 @@ fn encodings(program: &Program) -> BTreeMap<String, EncodingReport> {
     let mut encodings: BTreeMap<String, EncodingReport> = BTreeMap::new();
     for operation in operations(program) {
         let blobs: Vec<&Value> =
-            values(operation).map(|(_, value)| value).filter(|value| value.as_blob().is_some()).collect();
+            operation.values().map(|(_, value)| value).filter(|value| value.as_blob().is_some()).collect();
         let elements = |value: &&Value| value.tensor_type().and_then(TensorType::element_count).unwrap_or(0);
         let Some(main) = blobs.iter().max_by_key(|value| elements(value)) else { continue };
         if !main.as_blob().is_some_and(|reference| seen.insert(reference)) {

@@ -16,6 +16,7 @@
 
 mod analytics;
 mod archive;
+mod constant;
 mod core_ml_data;
 mod flexible;
 mod histogram;
@@ -82,6 +83,14 @@ pub enum CompiledError {
         function: String,
         /// The input.
         feature: String,
+        /// What is not known.
+        problem: &'static str,
+    },
+    /// A constant without a known text.
+    #[error("{place} has {problem}")]
+    Constant {
+        /// The constant.
+        place: String,
         /// What is not known.
         problem: &'static str,
     },

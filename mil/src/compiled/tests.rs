@@ -1,6 +1,8 @@
 use std::collections::BTreeMap;
 use std::io::{self, Cursor};
 
+use half::f16;
+
 use super::*;
 use crate::builder::FunctionBuilder;
 use crate::dtype::DataType;
@@ -9,8 +11,9 @@ use crate::package::{
     FlexibleInputs, FunctionDescription, Model, ModelDescription, PackageError, PackageFiles, ShapeFlexibility,
     SizeRange,
 };
-use crate::program::Program;
+use crate::program::{NamedValueType, Operation, Program};
 use crate::types::{Dimension, TensorType};
+use crate::value::Value;
 
 #[derive(Default)]
 struct Memory(BTreeMap<String, Vec<u8>>);
@@ -84,6 +87,38 @@ fn shapes_without_a_known_form_are_not_compiled() {
         let error = compiled(&model(Some(flexibility))).expect_err(expected);
         assert!(error.to_string().contains(expected), "{error}");
     }
+}
+
+/// A model that begins with this constant.
+fn with_constant(value: Value) -> Model {
+    let mut model = model(None);
+    let operation = Operation {
+        op: "const".to_owned(),
+        inputs: BTreeMap::new(),
+        outputs: vec![NamedValueType::new("c", value.ty.clone())],
+        attributes: [("name".to_owned(), Value::string("c")), ("val".to_owned(), value)].into(),
+        blocks: Vec::new(),
+    };
+    let function = model.program.functions.get_mut("main").expect("the only function");
+    function.block.operations.insert(0, operation);
+    model
+}
+
+#[test]
+fn constants_without_a_known_text_are_not_compiled() {
+    for (constant, expected) in [
+        (Value::string("a \"quote\""), "quote"),
+        (Value::string("a\nline"), "control character"),
+        (Value::fp32(f32::from_bits(f32::NAN.to_bits() | 1)), "nan"),
+        (Value::fp16(f16::from_bits(f16::NAN.to_bits() | 1)), "nan"),
+    ] {
+        let error = compiled(&with_constant(constant)).expect_err(expected);
+        assert!(matches!(error, CompiledError::Constant { .. }), "{error:?}");
+        assert!(error.to_string().starts_with("`val` of `c` in `main` has"), "{error}");
+        assert!(error.to_string().contains(expected), "{error}");
+    }
+    let files = compiled(&with_constant(Value::fp32(f32::NAN))).expect("compilable");
+    assert!(files.program.contains("val = fp32(nan)"), "{}", files.program);
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    ANALYTICS_PATH, Analytics, CompiledError, CoreMlData, DATA_PATH, METADATA_PATH, PROGRAM_PATH, flexible, interface,
-    metadata,
+    ANALYTICS_PATH, Analytics, CompiledError, CoreMlData, DATA_PATH, METADATA_PATH, PROGRAM_PATH, constant, flexible,
+    interface, metadata,
 };
 use crate::dtype::DataType;
 use crate::package::Model;
@@ -80,6 +80,7 @@ pub fn compile(model: &Model, options: &CompileOptions<'_>) -> Result<CompiledFi
     let warnings = report.warnings.clone();
     report.into_result()?;
     interface::check(model)?;
+    constant::check(&model.program)?;
     for function in &model.description.functions {
         if let Some(input) = function.inputs.iter().find(|input| input.optional) {
             let problem = "is optional, which has no known compiled form";
