@@ -1,5 +1,7 @@
-"""Programs for the compiler, as coremltools writes them: between them every element type, palette width and op that anec
-converts to, states, several functions, and floats that are hard to write.
+"""Programs for the compiler, as coremltools writes them.
+
+Between them they have every element type, palette width and op that anec converts to, states, several functions, and
+floats that are hard to write.
 """
 
 from __future__ import annotations
@@ -157,7 +159,9 @@ def states(path: Path) -> None:
 def converter_ops(path: Path) -> None:
     """Every op that a converted decoder has, beside those of the other programs."""
 
-    @mb.program(input_specs=[mb.TensorSpec((1, 4, 8), types.fp16), mb.TensorSpec((4,), types.int32)], opset_version=IOS18)
+    @mb.program(
+        input_specs=[mb.TensorSpec((1, 4, 8), types.fp16), mb.TensorSpec((4,), types.int32)], opset_version=IOS18
+    )
     def program(x, positions):
         channels = mb.expand_dims(x=mb.transpose(x=x, perm=[0, 2, 1], name="transposed"), axes=[2], name="channels")
         negated = mb.mul(x=channels, y=np.float16(-1), name="negated")

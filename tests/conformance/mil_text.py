@@ -30,7 +30,7 @@ OPSETS = {"CoreML5": "ios15", "CoreML6": "ios16", "CoreML7": "ios17", "CoreML8":
 
 
 def program_text(model: Model_pb2.Model, build_info: Mapping[str, str]) -> str:
-    """The text of a model whose inputs have one shape each; `build_info` is what the compiler adds to that of the model."""
+    """The text of a model whose inputs have one shape each; the compiler adds `build_info` to that of the model."""
     return Printer(model.specificationVersion >= FIRST_VERSION_WITH_SCALARS).program(model.mlProgram, build_info)
 
 
@@ -47,7 +47,11 @@ class Printer:
             info |= {scalar_text(entry.key): scalar_text(entry.value) for entry in entries}
         pairs = ", ".join(f'{{"{key}", "{info[key]}"}}' for key in sorted(info))
         string = self.scalar_type("string")
-        lines = [f"program({'1.3' if self.has_scalars else '1.0'})", f"[buildInfo = dict<{string}, {string}>({{{pairs}}})]", "{"]
+        lines = [
+            f"program({'1.3' if self.has_scalars else '1.0'})",
+            f"[buildInfo = dict<{string}, {string}>({{{pairs}}})]",
+            "{",
+        ]
         for name in sorted(program.functions):
             lines += self.function(name, program.functions[name])
         return "\n".join([*lines, "}"])
@@ -63,7 +67,9 @@ class Printer:
     def operation(self, operation: MIL_pb2.Operation) -> str:
         results = ", ".join(map(self.named, operation.outputs))
         arguments = ", ".join(f"{name} = {self.argument(operation.inputs[name])}" for name in sorted(operation.inputs))
-        attributes = ", ".join(f"{name} = {self.value(operation.attributes[name])}" for name in sorted(operation.attributes))
+        attributes = ", ".join(
+            f"{name} = {self.value(operation.attributes[name])}" for name in sorted(operation.attributes)
+        )
         left = f"{results} = " if results else ""
         return f"{left}{operation.type}({arguments})" + (f"[{attributes}]" if attributes else "")
 
