@@ -24,6 +24,8 @@ use crate::publish::{self, PublishError};
 pub struct Written {
     /// Palettized weights, in file order.
     pub quantized: Vec<QuantizedWeight>,
+    /// What the Neural Engine may refuse, by model.
+    pub warnings: Vec<String>,
 }
 
 impl Written {
@@ -100,16 +102,16 @@ pub(crate) fn write(
     progress: &ProgressBar,
 ) -> Result<Written, ConversionError> {
     let emitter = Emitter::new(checkpoint, progress);
-    let mut quantized = Vec::new();
+    let mut written = Written { quantized: Vec::new(), warnings: Vec::new() };
     for file in &plan.files {
         progress.set_message(file.stem.clone());
-        quantized.extend(write_model(plan, file, &emitter, output)?);
+        write_model(plan, file, &emitter, output, &mut written)?;
     }
     progress.set_message("checksums");
     publish::copy_companions(checkpoint.directory(), output)?;
     metadata::write(plan, checkpoint.directory(), output)?;
     publish::write_checksums(output)?;
-    Ok(Written { quantized })
+    Ok(written)
 }
 
 /// Writes one model in every form that is asked for. Programs are compiled, and so verified, before anything is written.
@@ -118,19 +120,20 @@ fn write_model(
     file: &FilePlan,
     emitter: &Emitter<'_>,
     output: &Path,
-) -> Result<Vec<QuantizedWeight>, ConversionError> {
+    written: &mut Written,
+) -> Result<(), ConversionError> {
     let failed = |source| ConversionError::Model { stem: file.stem.clone(), source };
     let model = package_model::model(plan, file).map_err(failed)?;
     let message = encode_model(&model).map_err(failed)?;
     let options = CompileOptions::package(&file.stem, &message);
     let compiled = compiled::compile(&model, &options)
         .map_err(|source| CompileError::Compile { name: file.stem.clone(), source })?;
+    written.warnings.extend(compiled.warnings.iter().map(|warning| format!("{}: {warning}", file.stem)));
     let mut weights: Option<PathBuf> = None;
-    let mut quantized = Vec::new();
     if plan.options.emit.packages() {
         let package = output.join(format!("{}.mlpackage", file.stem));
         let path = package.join(WEIGHTS_PATH);
-        quantized = write_weights(file, emitter, &path)?;
+        written.quantized.extend(write_weights(file, emitter, &path)?);
         fs::write(package.join(MODEL_PATH), message)?;
         fs::write(package.join(MANIFEST_PATH), Manifest::for_package(Weights::Present).to_json())?;
         read_back(&package)?;
@@ -141,12 +144,15 @@ fn write_model(
         let path = directory.join(compiled::WEIGHTS_PATH);
         match &weights {
             Some(shared) => compiled_model::link_or_copy(shared, &path)?,
-            None => quantized = write_weights(file, emitter, &path)?,
+            None => written.quantized.extend(write_weights(file, emitter, &path)?),
         }
         compiled_model::write(&directory, &compiled, &model)?;
-        read_back(&directory)?;
+        // It reads back as the model; weights that it shares with the package were read back with that.
+        if weights.is_none() {
+            read_back(&directory)?;
+        }
     }
-    Ok(quantized)
+    Ok(())
 }
 
 fn write_weights(file: &FilePlan, emitter: &Emitter<'_>, path: &Path) -> Result<Vec<QuantizedWeight>, ConversionError> {

@@ -47,7 +47,7 @@ pub struct Package<F> {
 #[derive(Debug, thiserror::Error)]
 pub enum PackageError {
     /// A file cannot be read.
-    #[error("Cannot read `{path}` of the package")]
+    #[error("Cannot read `{path}` of the model")]
     Io {
         /// Path within the package.
         path: String,
@@ -56,7 +56,7 @@ pub enum PackageError {
         source: io::Error,
     },
     /// A file is larger than such a file can be.
-    #[error("`{path}` of the package has more than {limit} bytes")]
+    #[error("`{path}` of the model has more than {limit} bytes")]
     TooLarge {
         /// Path within the package.
         path: String,
@@ -79,7 +79,7 @@ pub enum PackageError {
     #[error(transparent)]
     Model(#[from] ModelError),
     /// A weight file is not usable.
-    #[error("Cannot use `{path}` of the package")]
+    #[error("Cannot use `{path}` of the model")]
     Blob {
         /// Path within the package.
         path: String,
