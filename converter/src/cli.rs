@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{bench, compile, completions, convert, diff, eval, inspect, plan, run, verify};
+use crate::commands::{bench, compile, completions, convert, diff, eval, inspect, lint, plan, rules, run, verify};
 
 /// Converts Llama, Qwen and Mistral checkpoints into Core ML packages for Apple's Neural Engine. Needs no Mac.
 #[derive(Debug, Parser)]
@@ -30,6 +30,10 @@ pub enum Command {
     Verify(verify::Arguments),
     /// Compute the perplexity of a converted directory.
     Eval(eval::Arguments),
+    /// Tell why a program will not load, leaves the Neural Engine, or is slow on it.
+    Lint(lint::Arguments),
+    /// Print the rules that `lint` checks.
+    Rules(rules::Arguments),
     /// Generate text with a converted directory.
     Run(run::Arguments),
     /// Measure loading, prefill and decoding of a converted directory.

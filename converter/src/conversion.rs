@@ -94,74 +94,111 @@ pub(crate) fn source_bytes(plan: &ConversionPlan) -> u64 {
     plan.files.iter().map(|file| emit::source_bytes(&file.weights)).sum()
 }
 
-/// Writes everything below `output`.
-pub(crate) fn write(
-    plan: &ConversionPlan,
+/// Writes the models of every context length: into `output` itself where there is one, else each into a directory of its
+/// own, the weight files of all but the first being hard links to those of the first.
+pub(crate) fn write_all(
+    plans: &[&ConversionPlan],
     checkpoint: &Checkpoint,
     output: &Path,
     progress: &ProgressBar,
 ) -> Result<Written, ConversionError> {
     let emitter = Emitter::new(checkpoint, progress);
     let mut written = Written { quantized: Vec::new(), warnings: Vec::new() };
-    for file in &plan.files {
-        progress.set_message(file.stem.clone());
-        write_model(plan, file, &emitter, output, &mut written)?;
+    if let [plan] = plans {
+        let writer = Writer { plan, emitter: &emitter, output, shared: None };
+        writer.write(checkpoint, progress, &mut written)?;
+        return Ok(written);
     }
-    progress.set_message("checksums");
-    publish::copy_companions(checkpoint.directory(), output)?;
-    metadata::write(plan, checkpoint.directory(), output)?;
-    publish::write_checksums(output)?;
+    let mut first: Option<PathBuf> = None;
+    for plan in plans {
+        let directory = output.join(plan.set_name());
+        fs::create_dir(&directory)?;
+        let writer = Writer { plan, emitter: &emitter, output: &directory, shared: first.as_deref() };
+        writer.write(checkpoint, progress, &mut written)?;
+        first.get_or_insert(directory);
+    }
     Ok(written)
 }
 
-/// Writes one model in every form that is asked for. Programs are compiled, and so verified, before anything is written.
-fn write_model(
-    plan: &ConversionPlan,
-    file: &FilePlan,
-    emitter: &Emitter<'_>,
-    output: &Path,
-    written: &mut Written,
-) -> Result<(), ConversionError> {
-    let failed = |source| ConversionError::Model { stem: file.stem.clone(), source };
-    let model = package_model::model(plan, file).map_err(failed)?;
-    let message = encode_model(&model).map_err(failed)?;
-    let options = CompileOptions::package(&file.stem, &message);
-    let compiled = compiled::compile(&model, &options)
-        .map_err(|source| CompileError::Compile { name: file.stem.clone(), source })?;
-    written.warnings.extend(compiled.warnings.iter().map(|warning| format!("{}: {warning}", file.stem)));
-    let mut weights: Option<PathBuf> = None;
-    if plan.options.emit.packages() {
-        let package = output.join(format!("{}.mlpackage", file.stem));
-        let path = package.join(WEIGHTS_PATH);
-        written.quantized.extend(write_weights(file, emitter, &path)?);
-        fs::write(package.join(MODEL_PATH), message)?;
-        fs::write(package.join(MANIFEST_PATH), Manifest::for_package(Weights::Present).to_json())?;
-        read_back(&package)?;
-        weights = Some(path);
-    }
-    if plan.options.emit.compiled() {
-        let directory = output.join(format!("{}.mlmodelc", file.stem));
-        let path = directory.join(compiled::WEIGHTS_PATH);
-        match &weights {
-            Some(shared) => compiled_model::link_or_copy(shared, &path)?,
-            None => written.quantized.extend(write_weights(file, emitter, &path)?),
-        }
-        compiled_model::write(&directory, &compiled, &model)?;
-        // It reads back as the model; weights that it shares with the package were read back with that.
-        if weights.is_none() {
-            read_back(&directory)?;
-        }
-    }
-    Ok(())
+/// Writes everything of one plan.
+struct Writer<'a> {
+    plan: &'a ConversionPlan,
+    emitter: &'a Emitter<'a>,
+    /// Where to.
+    output: &'a Path,
+    /// A directory whose weight files are the same, where there is one.
+    shared: Option<&'a Path>,
 }
 
-fn write_weights(file: &FilePlan, emitter: &Emitter<'_>, path: &Path) -> Result<Vec<QuantizedWeight>, ConversionError> {
-    const BUFFER_BYTES: usize = 1 << 20;
-    if let Some(directory) = path.parent() {
-        fs::create_dir_all(directory)?;
+impl Writer<'_> {
+    fn write(
+        &self,
+        checkpoint: &Checkpoint,
+        progress: &ProgressBar,
+        written: &mut Written,
+    ) -> Result<(), ConversionError> {
+        for file in &self.plan.files {
+            progress.set_message(file.stem.clone());
+            self.write_model(file, written)?;
+        }
+        progress.set_message("checksums");
+        publish::copy_companions(checkpoint.directory(), self.output)?;
+        metadata::write(self.plan, checkpoint.directory(), self.output)?;
+        publish::write_checksums(self.output)?;
+        Ok(())
     }
-    let output = BufWriter::with_capacity(BUFFER_BYTES, fs::File::create(path)?);
-    Ok(emitter.write(&file.weights, output)?)
+
+    /// Writes one model in every form that is asked for. Its program is compiled, and so verified, before anything is
+    /// written.
+    fn write_model(&self, file: &FilePlan, written: &mut Written) -> Result<(), ConversionError> {
+        let failed = |source| ConversionError::Model { stem: file.stem.clone(), source };
+        let model = package_model::model(self.plan, file).map_err(failed)?;
+        let message = encode_model(&model).map_err(failed)?;
+        let options = CompileOptions::package(&file.stem, &message);
+        let compiled = compiled::compile(&model, &options)
+            .map_err(|source| CompileError::Compile { name: file.stem.clone(), source })?;
+        written.warnings.extend(compiled.warnings.iter().map(|warning| format!("{}: {warning}", file.stem)));
+        let mut weights: Option<PathBuf> = None;
+        if self.plan.options.emit.packages() {
+            let name = format!("{}.mlpackage", file.stem);
+            let package = self.output.join(&name);
+            weights = Some(self.write_weights(file, &Path::new(&name).join(WEIGHTS_PATH), written)?);
+            fs::write(package.join(MODEL_PATH), message)?;
+            fs::write(package.join(MANIFEST_PATH), Manifest::for_package(Weights::Present).to_json())?;
+            read_back(&package)?;
+        }
+        if self.plan.options.emit.compiled() {
+            let name = format!("{}.mlmodelc", file.stem);
+            let directory = self.output.join(&name);
+            let path = Path::new(&name).join(compiled::WEIGHTS_PATH);
+            match &weights {
+                Some(packaged) => compiled_model::link_or_copy(packaged, &self.output.join(path))?,
+                None => drop(self.write_weights(file, &path, written)?),
+            }
+            compiled_model::write(&directory, &compiled, &model)?;
+            // It reads back as the model; weights that it shares with the package were read back with that.
+            if weights.is_none() {
+                read_back(&directory)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the weight file at a path below the output, or takes that of the other directory, and gives its place.
+    fn write_weights(&self, file: &FilePlan, path: &Path, written: &mut Written) -> Result<PathBuf, ConversionError> {
+        const BUFFER_BYTES: usize = 1 << 20;
+        let to = self.output.join(path);
+        if let Some(shared) = self.shared {
+            compiled_model::link_or_copy(&shared.join(path), &to)?;
+            return Ok(to);
+        }
+        if let Some(directory) = to.parent() {
+            fs::create_dir_all(directory)?;
+        }
+        let output = BufWriter::with_capacity(BUFFER_BYTES, fs::File::create(&to)?);
+        written.quantized.extend(self.emitter.write(&file.weights, output)?);
+        Ok(to)
+    }
 }
 
 /// Opens a model as any reader would: every blob that the program names must be there with its type and size, and the

@@ -207,6 +207,7 @@ impl<'a> Emitter<'a> {
                 .map(|block| {
                     let mut weights = Vec::new();
                     self.checkpoint.rows_f16(&rows.tensor, to_usize(block.start)..to_usize(block.end), &mut weights)?;
+                    keep_columns(rows, to_usize(block.end - block.start), &mut weights);
                     encode(block, &weights)
                 })
                 .collect();
@@ -217,6 +218,20 @@ impl<'a> Emitter<'a> {
         }
         Ok(())
     }
+}
+
+/// Cuts whole rows to the columns that `rows` takes.
+fn keep_columns(rows: &Rows, count: usize, weights: &mut Vec<f16>) {
+    let (first, columns) = (to_usize(rows.first_column), to_usize(rows.columns));
+    let row_length = weights.len() / count.max(1);
+    if columns == row_length {
+        return;
+    }
+    for row in 0..count {
+        let start = row * row_length + first;
+        weights.copy_within(start..start + columns, row * columns);
+    }
+    weights.truncate(count * columns);
 }
 
 /// Cuts rows into blocks of whole groups.
@@ -262,8 +277,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn rows_are_cut_to_their_columns() {
+        let rows = Rows { tensor: "w".to_owned(), rows: 0..2, first_column: 1, columns: 2 };
+        let mut weights: Vec<f16> = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0].map(f16::from_f32).to_vec();
+        keep_columns(&rows, 2, &mut weights);
+        assert_eq!(weights, [1.0, 2.0, 5.0, 6.0].map(f16::from_f32));
+    }
+
+    #[test]
     fn blocks_hold_whole_groups_and_end_on_bytes() {
-        let rows = Rows { tensor: "w".to_owned(), rows: 16..16 + 896, columns: 4864 };
+        let rows = Rows { tensor: "w".to_owned(), rows: 16..16 + 896, first_column: 0, columns: 4864 };
         let blocks = blocks(&rows, 8);
         assert_eq!(blocks.first().map(|block| block.start), Some(16));
         assert_eq!(blocks.last().map(|block| block.end), Some(912));

@@ -2,19 +2,17 @@
 //!
 //! Clients join the logits of the parts, or add offsets to the best token of each. Some assume parts of equal size, so
 //! the planner prefers a number of parts that divides the vocabulary; where there is none, every token still belongs to
-//! a part and `lm_head_chunk_sizes` in meta.yaml says how many each has.
+//! a part and `lm_head_chunk_sizes` in meta.yaml says how many each has. A part that is on the notch is split again
+//! along its input channels, which clients do not see.
 
 use std::ops::Range;
 
-use crate::decoder_plan::DecoderPlan;
-use crate::options::{Count, GroupSize, Options};
-use crate::planner::PlanError;
+use anec_mil::rules::Chip;
 
-/// The most rows that one part may have.
-///
-/// # Source
-/// Neural Engines before A16 and M4 take at most 16384 along an axis; wider heads leave it.
-const MAX_ROWS: u64 = 16_384;
+use crate::conv_split::MAX_KERNEL_BYTES;
+use crate::decoder_plan::DecoderPlan;
+use crate::options::{Count, GroupSize, Options, Runtime};
+use crate::planner::PlanError;
 
 /// The most parts that are tried for an even split.
 const MAX_PARTS: u64 = 64;
@@ -56,7 +54,7 @@ pub(crate) fn split(plan: &DecoderPlan, options: &Options) -> Result<HeadSplit, 
     let units = vocab_size / unit;
     let parts = match options.lm_head_splits {
         Count::Exactly(count) => u64::from(count.get()),
-        Count::Auto => even_parts(units, unit, default_parts(&plan.model_type)),
+        Count::Auto => even_parts(units, unit, default_parts(plan, options), max_rows(options)),
     };
     if parts > units {
         return Err(PlanError::Option {
@@ -69,20 +67,45 @@ pub(crate) fn split(plan: &DecoderPlan, options: &Options) -> Result<HeadSplit, 
     Ok(HeadSplit { sizes })
 }
 
+/// The most rows that one part may have on the chip.
+pub(crate) fn max_rows(options: &Options) -> u64 {
+    if options.target.is_neural_engine() { options.chip.facts().max_head_rows } else { u64::MAX }
+}
+
+/// Parts that ANEMLL's clients expect where nothing else is said, for chips that need as many, and the fewest that the
+/// others take.
+fn default_parts(plan: &DecoderPlan, options: &Options) -> u64 {
+    if options.runtime == Runtime::Anemll || needs_many_parts(options) {
+        return client_parts(&plan.model_type);
+    }
+    if !options.target.is_neural_engine() {
+        return 1;
+    }
+    let rows = plan.vocab_size as u64;
+    let bits = options.lm_head.map_or(16, |palette| u64::from(palette.bits));
+    let bytes = (rows.saturating_mul(plan.hidden_size as u64)).saturating_mul(bits).div_ceil(8);
+    rows.div_ceil(max_rows(options)).max(bytes.div_ceil(MAX_KERNEL_BYTES))
+}
+
+/// Whether the chip takes so few rows that most vocabularies need about as many parts as clients expect.
+pub(crate) fn needs_many_parts(options: &Options) -> bool {
+    max_rows(options) <= Chip::Generic.facts().max_head_rows
+}
+
 /// # Source
 /// ANEMLL splits heads in 16 for Qwen and in 8 for the others.
-fn default_parts(model_type: &str) -> u64 {
+fn client_parts(model_type: &str) -> u64 {
     if model_type.starts_with("qwen") { 16 } else { 8 }
 }
 
 /// The number of equal parts nearest to `default` from above, else from below; `default` where none is small enough.
-fn even_parts(units: u64, unit: u64, default: u64) -> u64 {
+fn even_parts(units: u64, unit: u64, default: u64, max_rows: u64) -> u64 {
     let default = default.min(units).max(1);
-    let fits = |parts: &u64| units.is_multiple_of(*parts) && units / parts * unit <= MAX_ROWS;
+    let fits = |parts: &u64| units.is_multiple_of(*parts) && units / parts * unit <= max_rows;
     (default..=MAX_PARTS.max(default))
         .find(fits)
         .or_else(|| (1..default).rev().find(fits))
-        .unwrap_or_else(|| default.max((units * unit).div_ceil(MAX_ROWS)).min(units))
+        .unwrap_or_else(|| default.max((units * unit).div_ceil(max_rows)).min(units))
 }
 
 #[cfg(test)]
@@ -94,19 +117,19 @@ mod tests {
         for (vocab_size, default, expected) in
             [(151_936_u64, 16, 16), (128_256, 8, 8), (32_000, 8, 8), (32_768, 8, 8), (131_072, 8, 8), (152_064, 16, 16)]
         {
-            assert_eq!(even_parts(vocab_size / 8, 8, default), expected, "{vocab_size}");
+            assert_eq!(even_parts(vocab_size / 8, 8, default, 16_384), expected, "{vocab_size}");
         }
     }
 
     #[test]
     fn a_vocabulary_that_the_default_does_not_divide_gets_another_even_split() {
-        assert_eq!(even_parts(2050, 1, 8), 10);
-        assert_eq!(even_parts(49_155, 1, 8), 15);
+        assert_eq!(even_parts(2050, 1, 8, 16_384), 10);
+        assert_eq!(even_parts(49_155, 1, 8, 16_384), 15);
     }
 
     #[test]
     fn a_prime_vocabulary_keeps_every_token() {
-        let parts = even_parts(32_003, 1, 8);
+        let parts = even_parts(32_003, 1, 8, 16_384);
         assert_eq!(parts, 8);
         let sizes: Vec<u64> = (0..parts).map(|part| 32_003 / parts + u64::from(part < 32_003 % parts)).collect();
         assert_eq!(sizes.iter().sum::<u64>(), 32_003);

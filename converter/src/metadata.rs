@@ -7,7 +7,7 @@ use anec_schemas::{LutBits, MetaYaml, ModelInfo, Parameters, RecommendedSampling
 use fs_err as fs;
 
 use crate::decoder_plan::AttentionKind;
-use crate::options::{GroupSize, Palette, Runtime};
+use crate::options::{Functions, GroupSize, KvWrite, Palette, Runtime};
 use crate::planner::ConversionPlan;
 use crate::publish::PublishError;
 
@@ -71,6 +71,10 @@ fn parameters(plan: &ConversionPlan, checkpoint: &Path) -> Parameters {
         // A window changes the graphs, not what a client feeds; clients that see the key would rotate the cache.
         sliding_window: None,
         prefill_dynamic_slice: true,
+        query_length: match options.functions {
+            Functions::InferPrefill => None,
+            Functions::Single => Some(u64::from(options.batch_size)),
+        },
         recommended_sampling: recommended_sampling(checkpoint),
     }
 }
@@ -132,11 +136,16 @@ fn conversion_parameters(plan: &ConversionPlan) -> Vec<(String, String)> {
         ("context_length", options.context_length.to_string()),
         ("batch_size", options.batch_size.to_string()),
         ("num_chunks", plan.chunk_count().to_string()),
+        ("functions", options.functions.to_string()),
+        ("chip", options.chip.to_string()),
         ("embeddings", group(options.embeddings)),
         ("ffn", group(options.ffn)),
         ("lm_head", group(options.lm_head)),
         ("vocab_size", plan.decoder.vocab_size.to_string()),
     ];
+    if options.kv_write == KvWrite::Mask {
+        entries.push(("kv", "mask".to_owned()));
+    }
     if !windows.is_empty() {
         entries.push(("sliding_window_of_layer", windows.join(" ")));
     }

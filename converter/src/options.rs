@@ -4,6 +4,8 @@ use std::fmt;
 use std::num::NonZeroU32;
 use std::str::FromStr;
 
+use anec_mil::rules::Chip;
+
 /// Palette index widths that Core ML can store.
 ///
 /// # Source
@@ -167,6 +169,8 @@ pub enum Target {
     Ios18,
     /// Mac: about 2 GB.
     Macos15,
+    /// Mac, on its GPU: nothing is split or limited for the Neural Engine's sake.
+    Macos15Gpu,
 }
 
 impl Target {
@@ -174,9 +178,64 @@ impl Target {
     pub fn size_limit(self) -> ByteSize {
         match self {
             Self::Ios18 => ByteSize(950_000_000),
-            Self::Macos15 => ByteSize(1_900_000_000),
+            Self::Macos15 | Self::Macos15Gpu => ByteSize(1_900_000_000),
         }
     }
+
+    /// Whether the packages are to run on the Neural Engine.
+    pub fn is_neural_engine(self) -> bool {
+        self != Self::Macos15Gpu
+    }
+}
+
+/// Which functions a chunk of decoder layers has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Functions {
+    /// `infer` for one token and `prefill` for a batch of the prompt, as ANEMLL's clients call them.
+    InferPrefill,
+    /// One function, `main`, over a fixed number of rows: for the prompt, for decoding, and for verifying drafts.
+    Single,
+}
+
+impl FromStr for Functions {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "infer,prefill" => Ok(Self::InferPrefill),
+            "single" => Ok(Self::Single),
+            _ => Err("expected `infer,prefill` or `single`".to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for Functions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::InferPrefill => "infer,prefill",
+            Self::Single => "single",
+        })
+    }
+}
+
+/// How new keys and values get into the cache.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum KvWrite {
+    /// `slice_update` at the current position: moves only what is new.
+    #[default]
+    Slice,
+    /// Arithmetic, `cache * keep + new`: no slice depends on the position, at the price of writing whole rows.
+    Mask,
+}
+
+/// Whether convolutions are split along their input channels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum ConvSplits {
+    /// Where the chip reads the whole weight slowly, or refuses its size.
+    #[default]
+    Auto,
+    /// Never.
+    None,
 }
 
 /// Whose client is to open the result: decides file names and metadata, never the graphs.
@@ -226,8 +285,16 @@ pub struct Options {
     pub lm_head_splits: Count,
     /// Tokens that the KV cache holds.
     pub context_length: u32,
-    /// Tokens that one prefill call takes.
+    /// Tokens that one prefill call takes, or every call of a single function.
     pub batch_size: u32,
+    /// Which functions the chunks have.
+    pub functions: Functions,
+    /// How the cache is written.
+    pub kv_write: KvWrite,
+    /// Whether convolutions are split.
+    pub conv_splits: ConvSplits,
+    /// The chip that the packages are for.
+    pub chip: Chip,
     /// Whether the head returns the best token of each part instead of logits.
     pub argmax: bool,
     /// Target system.
@@ -240,7 +307,39 @@ pub struct Options {
     pub emit: Emit,
 }
 
+impl Default for Options {
+    /// What `anec plan` takes where nothing is asked for.
+    fn default() -> Self {
+        Self {
+            ffn: None,
+            lm_head: None,
+            embeddings: None,
+            chunks: Count::Auto,
+            lm_head_splits: Count::Auto,
+            context_length: 512,
+            batch_size: 64,
+            functions: Functions::InferPrefill,
+            kv_write: KvWrite::Slice,
+            conv_splits: ConvSplits::Auto,
+            chip: Chip::Generic,
+            argmax: false,
+            target: Target::Ios18,
+            size_limit: None,
+            runtime: Runtime::Default,
+            emit: Emit::Both,
+        }
+    }
+}
+
 impl Options {
+    /// Tokens that a call takes of which each is a step of decoding.
+    pub fn decode_tokens(&self) -> u32 {
+        match self.functions {
+            Functions::InferPrefill => 1,
+            Functions::Single => self.batch_size,
+        }
+    }
+
     /// The largest weight file that is allowed.
     pub fn size_limit(&self) -> ByteSize {
         self.size_limit.unwrap_or_else(|| self.target.size_limit())

@@ -9,7 +9,7 @@ use anec_mil::package::{
 };
 
 use crate::graphs::{OPSET, chunk, embeddings};
-use crate::options::{Options, Runtime};
+use crate::options::{Functions, Options, Runtime};
 use crate::planner::{ConversionPlan, FilePlan, FileRole};
 
 /// Who wrote the package.
@@ -35,7 +35,7 @@ pub(crate) fn model(plan: &ConversionPlan, file: &FilePlan) -> Result<Model, Mod
 /// shapes, it takes those between them too.
 fn flexible_inputs(options: &Options, role: &FileRole) -> FlexibleInputs {
     let mut flexible = FlexibleInputs::new();
-    if *role == FileRole::Embeddings && options.batch_size > 1 {
+    if *role == FileRole::Embeddings && options.batch_size > 1 && options.functions == Functions::InferPrefill {
         let batch_size = u64::from(options.batch_size);
         let both = ShapeFlexibility::Enumerated(vec![vec![1, 1], vec![1, batch_size]]);
         let range = |upper| SizeRange { lower: 1, upper: Some(upper) };

@@ -13,7 +13,8 @@ use anec_mil::{BlobReference, DataType, TensorType, Value, WEIGHT_FILE};
 
 use crate::options::{GroupSize, Palette};
 
-/// Rows of a tensor of the checkpoint: output channels of a projection, tokens of an embedding.
+/// Rows of a tensor of the checkpoint, output channels of a projection or tokens of an embedding, whole or cut to some
+/// of their columns.
 #[expect(clippy::struct_field_names, reason = "rows of a tensor are its rows")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Rows {
@@ -21,7 +22,9 @@ pub(crate) struct Rows {
     pub(crate) tensor: String,
     /// Which rows.
     pub(crate) rows: Range<u64>,
-    /// Elements in a row.
+    /// The first column that is taken.
+    pub(crate) first_column: u64,
+    /// Columns that are taken.
     pub(crate) columns: u64,
 }
 
@@ -32,6 +35,12 @@ impl Rows {
 
     fn count(&self) -> u64 {
         self.rows.end - self.rows.start
+    }
+
+    /// The given columns of these rows, counted from the first of them.
+    pub(crate) fn with_columns(&self, columns: &Range<u64>) -> Self {
+        let (tensor, rows) = (self.tensor.clone(), self.rows.clone());
+        Self { tensor, rows, first_column: self.first_column + columns.start, columns: columns.end - columns.start }
     }
 }
 
@@ -82,6 +91,20 @@ pub(crate) enum StoredWeight {
     },
 }
 
+impl StoredWeight {
+    /// Bytes of its blobs.
+    fn bytes(&self) -> u64 {
+        let size = |value: &Value| {
+            let ty = value.ty.as_tensor();
+            ty.map_or(0, |ty| (ty.element_count().unwrap_or(0) * u64::from(ty.dtype.bits())).div_ceil(8))
+        };
+        match self {
+            Self::Plain(value) => size(value),
+            Self::Palettized { indices, lut } => size(indices) + size(lut),
+        }
+    }
+}
+
 /// A group size that cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("Cannot palettize `{tensor}`: group size {group_size} does not divide its {channels} output channels")]
@@ -104,18 +127,26 @@ impl crate::error::Hint for GroupSizeError {
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Key {
-    Rows { tensor: String, start: u64, end: u64, palette: Option<Palette> },
+    Rows { tensor: String, start: u64, end: u64, first_column: u64, columns: u64, palette: Option<Palette> },
     Generated(String),
 }
 
 impl Key {
     fn rows(rows: &Rows, palette: Option<Palette>) -> Self {
-        Self::Rows { tensor: rows.tensor.clone(), start: rows.rows.start, end: rows.rows.end, palette }
+        let (first_column, columns) = (rows.first_column, rows.columns);
+        Self::Rows {
+            tensor: rows.tensor.clone(),
+            start: rows.rows.start,
+            end: rows.rows.end,
+            first_column,
+            columns,
+            palette,
+        }
     }
 }
 
 /// The plan of one weight file.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct WeightFile {
     layout: BlobLayout,
     jobs: Vec<Job>,
@@ -147,7 +178,12 @@ impl WeightFile {
 
     /// A whole tensor of the checkpoint as fp16 in the given shape, such as the weight of a norm.
     pub(crate) fn vector(&mut self, tensor: &str, shape: &[u64]) -> Value {
-        let rows = Rows { tensor: tensor.to_owned(), rows: 0..shape.iter().product(), columns: 1 };
+        self.vector_rows(tensor, 0..shape.iter().product(), shape)
+    }
+
+    /// Elements of a vector of the checkpoint as fp16 in the given shape, such as the bias of some output channels.
+    pub(crate) fn vector_rows(&mut self, tensor: &str, rows: Range<u64>, shape: &[u64]) -> Value {
+        let rows = Rows { tensor: tensor.to_owned(), rows, first_column: 0, columns: 1 };
         let key = Key::rows(&rows, None);
         if let Some(StoredWeight::Plain(value)) = self.known.get(&key) {
             return value.clone();
@@ -173,6 +209,21 @@ impl WeightFile {
     /// Bytes of the finished file.
     pub(crate) fn size(&self) -> u64 {
         self.layout.total_size()
+    }
+
+    /// Bytes of the weights that come from the checkpoint.
+    pub(crate) fn checkpoint_bytes(&self) -> u64 {
+        let stored = self.known.iter().filter(|(key, _)| matches!(key, Key::Rows { .. }));
+        stored.map(|(_, weight)| weight.bytes()).sum()
+    }
+
+    /// Bytes of each table that does not come from the checkpoint.
+    pub(crate) fn table_bytes(&self) -> BTreeMap<String, u64> {
+        let named = |(key, weight): (&Key, &StoredWeight)| match key {
+            Key::Generated(name) => Some((name.clone(), weight.bytes())),
+            Key::Rows { .. } => None,
+        };
+        self.known.iter().filter_map(named).collect()
     }
 
     /// Where each blob goes, in file order.
@@ -240,7 +291,7 @@ mod tests {
     #[test]
     fn a_weight_asked_for_twice_is_stored_once() {
         let mut file = WeightFile::default();
-        let rows = Rows { tensor: "w".to_owned(), rows: 0..16, columns: 32 };
+        let rows = Rows { tensor: "w".to_owned(), rows: 0..16, first_column: 0, columns: 32 };
         let palette = Palette { bits: 4, group_size: GroupSize::Tensor };
         file.weight(&rows, &[16, 32, 1, 1], Some(palette)).expect("the whole tensor is one group");
         let size = file.size();

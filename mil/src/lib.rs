@@ -15,6 +15,7 @@ pub mod package;
 pub mod passes;
 pub mod program;
 pub mod proto;
+pub mod rules;
 pub mod text;
 pub mod types;
 pub mod value;

@@ -5,6 +5,9 @@
 //! - `// test: verify`: each finding of the verifier stands at the end of the line that it is about, as `// error: …` or
 //!   `// warning: …`. Findings about a function stand on its first line, those about a result on the line that returns it.
 //! - `// test: infer`: the declared types are those that inference gives; where it gives none, `// error: …` says why.
+//! - `// test: rules`, then `// rule: <name>`: what the rule finds, as `// warning: …` and so on. Of two files, the one
+//!   whose name ends in `_clean` trips nothing. `// chip: …`, `// os: …`, `// target: …` say for what it is linted,
+//!   `// weight bytes: …`, `// operations: …`, `// undescribed: …` what the package is like.
 //! - `// test: passes`, then `// pass: <name>`: the program before the pass, a line `// ---`, the program after it.
 //!
 //! With `ANEC_BLESS=1` the expectations are written anew.
@@ -15,8 +18,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anec_mil::ops::decl::{OpContext, Operand, Scope};
+use anec_mil::package::{FunctionDescription, ModelDescription};
+use anec_mil::rules::{self, Check, Conditions, Rule, Subject};
 use anec_mil::text::TextVersion;
-use anec_mil::verify::{Finding, Place};
+use anec_mil::verify::{Location, Place, Topic};
 use anec_mil::{Function, Program, Value, ValueType, ops, passes, text, verify};
 
 const SEPARATOR: &str = "// ---";
@@ -81,7 +86,7 @@ fn parts(file: &str) -> Parts {
         } else if line.starts_with("// ") {
             parts.header.push(line.to_owned());
         } else {
-            let end = [" // error: ", " // warning: "].iter().filter_map(|mark| line.find(mark)).min();
+            let end = [" // error: ", " // warning: ", " // note: "].iter().filter_map(|mark| line.find(mark)).min();
             parts.body.push(line.get(..end.unwrap_or(line.len())).expect("a found index").to_owned());
         }
     }
@@ -96,6 +101,21 @@ impl Parts {
     fn program(&self) -> Program {
         let source = self.body.join("\n");
         text::parse(&source).unwrap_or_else(|error| panic!("{error}\n{source}")).program
+    }
+
+    fn rule(&self) -> &'static Rule {
+        self.setting("rule").and_then(rules::find).expect("the rule exists")
+    }
+
+    /// The program, with its last operation repeated up to the number that is asked for.
+    fn program_to_lint(&self) -> Program {
+        let mut program = self.program();
+        if let Some(count) = self.setting("operations").map(|count| count.parse().expect("a number")) {
+            let function = program.functions.values_mut().next().expect("there is a function");
+            let last = function.block.operations.last().expect("there is an operation").clone();
+            function.block.operations.resize(count, last);
+        }
+        program
     }
 
     /// The file with `body` for its program.
@@ -141,12 +161,13 @@ fn lines_of(body: &[String]) -> Lines {
 }
 
 impl Lines {
-    fn find(&self, finding: &Finding) -> usize {
-        let Some(function) = &finding.location.function else { return 0 };
+    fn find(&self, location: &Location) -> usize {
+        let Some(function) = &location.function else { return 0 };
         let lines = &self.functions[function];
-        match finding.location.place {
+        match location.place {
             Place::Whole | Place::Input(_) => lines.first,
-            Place::Operation(index) => lines.operations[index],
+            // Operations that the test added stand at the last line.
+            Place::Operation(index) => *lines.operations.get(index).unwrap_or(&lines.last),
             Place::Output(_) => lines.last,
         }
     }
@@ -161,11 +182,71 @@ fn the_verifier_finds_what_the_files_say() {
         let lines = lines_of(&parts.body);
         let mut body = parts.body.clone();
         for finding in report.errors.iter().chain(&report.warnings) {
-            let line = &mut body[lines.find(finding)];
+            let line = &mut body[lines.find(&finding.location)];
             write!(line, " // {}: {}", finding.severity, finding.message).expect("writes to memory");
         }
         parts.joined(&body)
     });
+}
+
+#[test]
+fn rules_find_what_the_files_say() {
+    main_of("rules", |file| {
+        let parts = parts(file);
+        assert_eq!(parts.setting("test"), Some("rules"));
+        let rule = parts.rule();
+        let program = parts.program_to_lint();
+        let description = parts.setting("undescribed").map(|name| description_without(&program, name));
+        let conditions = Conditions {
+            chip: parts.setting("chip").map_or(rules::Chip::Generic, |chip| chip.parse().expect("a chip")),
+            target: parts.setting("target").map(|target| target.parse().expect("a system")),
+            os: parts.setting("os").map(|os| os.parse().expect("a version")),
+        };
+        let subject = Subject {
+            program: &program,
+            description: description.as_ref(),
+            weight_file_bytes: parts.setting("weight bytes").map(|bytes| bytes.parse().expect("a number")),
+            constants: None,
+        };
+        let lines = lines_of(&parts.body);
+        let mut body = parts.body.clone();
+        for finding in rules::lint(subject, &conditions).iter().filter(|finding| finding.rule.id == rule.id) {
+            let line = &mut body[lines.find(&finding.location)];
+            write!(line, " // {}: {}", finding.severity, finding.message).expect("writes to memory");
+        }
+        parts.joined(&body)
+    });
+}
+
+#[test]
+fn every_rule_has_a_program_that_breaks_it_and_one_that_does_not() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/filetests/rules");
+    for rule in rules::RULES {
+        let name = rule.id.replace('-', "_");
+        for (file, breaks) in [(format!("{name}.mil"), true), (format!("{name}_clean.mil"), false)] {
+            let text = fs::read_to_string(directory.join(&file)).unwrap_or_else(|error| panic!("{file}: {error}"));
+            let parts = parts(&text);
+            assert_eq!(parts.rule().id, rule.id, "{file}");
+            let found = text.contains(" // error: ") || text.contains(" // warning: ") || text.contains(" // note: ");
+            assert_eq!(found, breaks, "{file}");
+            let about_validity = matches!(rule.check, Check::Verifier(_)) || parts.setting("invalid").is_some();
+            if !breaks || !about_validity {
+                let errors = verify::report(&parts.program()).errors;
+                let other = errors.iter().find(|error| error.topic != Topic::UnknownOp);
+                assert!(about_validity || other.is_none(), "{file}: {}", other.expect("just found"));
+            }
+        }
+    }
+}
+
+/// A description of the program's functions that lacks one input.
+fn description_without(program: &Program, name: &str) -> ModelDescription {
+    let describe = |(function_name, function): (&String, &Function)| {
+        let mut description = FunctionDescription::of(function_name, function, &BTreeMap::new()).expect("describable");
+        description.inputs.retain(|input| input.name != name);
+        description
+    };
+    ModelDescription { functions: program.functions.iter().map(describe).collect(), ..ModelDescription::default() }
 }
 
 #[test]

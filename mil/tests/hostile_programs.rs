@@ -1,8 +1,9 @@
-//! Programs that nobody would write: the verifier and the passes take them without a panic.
+//! Programs that nobody would write: the verifier, the rules and the passes take them without a panic.
 
 use std::collections::BTreeMap;
 
 use anec_mil::program::{Argument, Binding, Block, Function, NamedValueType, Operation, Program};
+use anec_mil::rules::{self, Conditions, Subject};
 use anec_mil::{
     BlobReference, DataType, Dimension, Opset, TensorData, TensorType, Value, ValueData, ValueType, ops, passes, verify,
 };
@@ -121,10 +122,13 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_program_is_verified_and_rewritten_without_a_panic(mut program in program()) {
+    fn any_program_is_verified_linted_and_rewritten_without_a_panic(mut program in program()) {
         if let Err(errors) = verify::verify(&program) {
             errors.annotate(&program);
         }
+        let subject = Subject { program: &program, description: None, weight_file_bytes: Some(u64::MAX), constants: None };
+        let known = rules::lint(subject, &Conditions::GENERIC).iter().all(|finding| rules::find(finding.rule.id).is_some());
+        prop_assert!(known);
         let summary = passes::run_all(&mut program, false);
         prop_assert!(summary.is_ok());
     }

@@ -2,6 +2,9 @@
 
 Token ids go through the embeddings, then through every chunk with one shared state, then through the head. Full batches
 of a prompt go through `prefill`; what remains, and every new token, goes through `infer`.
+
+Chunks with one function take every token through it: its rows hold the tokens, then padding, which leaves in the state
+only what the mask hides. At the end of the context the rows end there, and start with tokens that are known.
 """
 
 from __future__ import annotations
@@ -28,12 +31,15 @@ class ClientModel:
         self._embeddings = self._packages[0].functions["main"]
         self._chunks = [package.functions for package in self._packages[1:-1]]
         self._head = self._packages[-1].functions["main"]
+        self._known: list[int] = []
         self.state: State = {}
         self.reset()
 
     def reset(self) -> None:
         """Forgets everything. One state serves all chunks and functions, made by the first chunk's `prefill`."""
-        self.state = self._chunks[0]["prefill"].new_state()
+        function = "main" if self.files.query_length else "prefill"
+        self.state = self._chunks[0][function].new_state()
+        self._known = []
 
     @property
     def overflows(self) -> int:
@@ -54,13 +60,18 @@ class ClientModel:
         self._decode("prefill", token_ids, position)
 
     def infer(self, token_id: int, position: int) -> dict[str, torch.Tensor]:
-        """Takes one token and gives the head's outputs."""
+        """Takes one token and gives the head's outputs, its only row where it has several."""
+        if self.files.query_length:
+            row, outputs = self._query([token_id], position)
+            return {name: value[:, row] if value.dim() == 3 else value[row] for name, value in outputs.items()}
         hidden_states = self._decode("infer", [token_id], position)
         return self._head({"hidden_states": hidden_states})
 
     def logits(self, token_id: int, position: int) -> torch.Tensor:
         """Takes one token and gives the logits of the next, the parts of the head joined in order."""
-        outputs = self.infer(token_id, position)
+        return self._joined(self.infer(token_id, position))
+
+    def _joined(self, outputs: dict[str, torch.Tensor]) -> torch.Tensor:
         parts = [outputs[f"logits{number}"] for number in range(1, self.files.split_lm_head + 1)]
         if len(parts) != len(outputs):
             raise ValueError(f"the head has {len(outputs)} outputs, split_lm_head is {len(parts)}")
@@ -75,10 +86,31 @@ class ClientModel:
     def feed(self, token_ids: list[int]) -> list[torch.Tensor]:
         """Feeds a prompt from the start as a client does; gives the logits of the tokens that went through `infer`."""
         self.reset()
+        if self.files.query_length:
+            return self._feed_single(token_ids, self.files.query_length)
         batched = (len(token_ids) - 1) // self.batch_size * self.batch_size
         for start in range(0, batched, self.batch_size):
             self.prefill(token_ids[start : start + self.batch_size], start)
         return [self.logits(token_ids[position], position) for position in range(batched, len(token_ids))]
+
+    def _feed_single(self, token_ids: list[int], rows: int) -> list[torch.Tensor]:
+        """Feeds a prompt in calls of `rows` tokens; gives the logits of every token of the last call."""
+        found: list[torch.Tensor] = []
+        for start in range(0, len(token_ids), rows):
+            tokens = token_ids[start : start + rows]
+            first, outputs = self._query(tokens, start)
+            each = range(first, first + len(tokens))
+            found = [self._joined({name: value[:, row] for name, value in outputs.items()}) for row in each]
+        return found
+
+    def _query(self, token_ids: list[int], position: int) -> tuple[int, dict[str, torch.Tensor]]:
+        """Calls the single function; gives the row of the first token, and the head's outputs."""
+        rows = self.files.query_length
+        start = min(position, self.context_length - rows)
+        self._known[position:] = token_ids
+        tokens = self._known[start : start + rows]
+        hidden_states = self._decode("main", tokens + [0] * (rows - len(tokens)), start)
+        return position - start, self._head({"hidden_states": hidden_states})
 
     def _decode(self, function: str, token_ids: list[int], position: int) -> torch.Tensor:
         count = len(token_ids)

@@ -36,6 +36,8 @@ class ModelFiles:
     argmax: bool
     lm_head_chunk_sizes: list[int]
     batched_prefill: bool
+    #: Rows of the one function of a chunk; None where it has `infer` and `prefill`.
+    query_length: int | None
 
     def packages(self) -> ModelFiles:
         """The packages of the same models; clients prefer compiled ones, the tests read packages."""
@@ -71,6 +73,7 @@ def model_files(directory: str | Path) -> ModelFiles:
         argmax=bool(found.get("argmax_in_model", False)),
         lm_head_chunk_sizes=sizes,
         batched_prefill=bool(found.get("update_mask_prefill") or found.get("prefill_dynamic_slice")),
+        query_length=found.get("query_length"),
     )
 
 

@@ -151,6 +151,7 @@ OPS = {
     "cast": cast,
     "concat": lambda values, axis, interleave=False: torch.cat(values, int(axis)),
     "conv": conv,
+    "equal": lambda x, y: x == y,
     "exp": lambda x: x.exp(),
     "expand_dims": expand_dims,
     "gather": gather,

@@ -86,6 +86,19 @@ PRESETS: dict[str, dict] = {
     "tiny-llama-fp16-tied": {**LLAMA, **TINY, "torch_dtype": "float16", "tie_word_embeddings": True},
     "tiny-llama-fp32": {**LLAMA, **TINY, "torch_dtype": "float32"},
     "tiny-llama-prime-vocabulary": {**LLAMA, **TINY, "vocab_size": 509},
+    # On the Neural Engine's slow read sizes: gate, up and down with 2 MiB per core, a head of one part with 1 MiB.
+    "notch-llama": {
+        **LLAMA,
+        **TINY,
+        "hidden_size": 1024,
+        "intermediate_size": 16384,
+        "num_hidden_layers": 1,
+        "head_dim": 16,
+        "vocab_size": 8192,
+        "tie_word_embeddings": True,
+    },
+    # More channels than Neural Engines before M4 take.
+    "wide-llama": {**LLAMA, **TINY, "intermediate_size": 16480, "mlp_bias": True},
     "tiny-llama-linear": {**LLAMA, **TINY, **rope_scaling("linear", 2.0)},
     "tiny-llama-dynamic": {**LLAMA, **TINY, "max_position_embeddings": 32, **rope_scaling("dynamic", 2.0)},
     "tiny-llama-yarn": {**LLAMA, **TINY, **rope_scaling("yarn", 4.0, original_max_position_embeddings=16)},

@@ -104,6 +104,27 @@ impl Checkpoint {
         Ok(Self { directory, config, shards, tensors })
     }
 
+    /// Reads only the config of a directory, or the config file that `path` is itself. No weights are needed.
+    ///
+    /// # Errors
+    /// There is no config, it is not a JSON object, or it is of a kind that cannot be converted.
+    pub fn read_config(path: &Path) -> Result<Map<String, Value>, CheckpointError> {
+        let is_json = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
+        let config = match (path.parent(), path.file_name().and_then(|name| name.to_str())) {
+            (Some(parent), Some(name)) if is_json && !path.is_dir() => {
+                let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+                Directory::open(parent)?.json_object(name)?
+            }
+            _ => {
+                let directory = Directory::open(path)?;
+                directory.check_kind()?;
+                directory.json_object(CONFIG_FILE)?
+            }
+        };
+        config::check_kind(&config)?;
+        Ok(config)
+    }
+
     /// The directory as it was given.
     pub fn directory(&self) -> &Path {
         self.directory.path()

@@ -8,7 +8,8 @@ use clap::Args;
 use serde::Serialize;
 
 use super::model_arguments::{ModelArguments, Prepared};
-use super::plan::{self, PlanReport};
+use super::plan;
+use super::plan_report::PlanReport;
 use crate::console::{Console, Failure};
 use crate::conversion::{self, Written};
 use crate::options::ByteSize;
@@ -77,19 +78,20 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
     }
     Staging::check(&arguments.output, arguments.force)?;
     let prepared = arguments.model.prepare(console)?;
+    let plans: Vec<_> = prepared.plans.iter().collect();
     console.status(&format!(
         "Converting a {} model of {} layers to {} packages, {} of weights",
-        prepared.plan.decoder.model_type,
-        prepared.plan.decoder.num_hidden_layers,
-        prepared.plan.files.len(),
-        ByteSize(prepared.plan.total_bytes())
+        prepared.plans.longest.decoder.model_type,
+        prepared.plans.longest.decoder.num_hidden_layers,
+        plans.iter().map(|plan| plan.files.len()).sum::<usize>(),
+        ByteSize(prepared.plans.longest.total_bytes())
     ));
     let staging = Staging::new(&arguments.output, arguments.force)?;
     if let Err(error) = staging.remove_on_interrupt() {
         console.warning(&format!("an interrupt will leave `{}` behind: {error}", staging.path().display()));
     }
-    let progress = console.byte_progress(conversion::source_bytes(&prepared.plan));
-    let written = conversion::write(&prepared.plan, &prepared.checkpoint, staging.path(), &progress)?;
+    let progress = console.byte_progress(conversion::source_bytes(&prepared.plans.longest));
+    let written = conversion::write_all(&plans, &prepared.checkpoint, staging.path(), &progress)?;
     progress.finish_and_clear();
     staging.publish()?;
     report(arguments, &prepared, &written, started, console)
@@ -103,10 +105,12 @@ fn report(
     console: Console,
 ) -> Result<(), Failure> {
     let seconds = started.elapsed().as_secs_f64();
-    let source = conversion::source_bytes(&prepared.plan);
+    let source = conversion::source_bytes(&prepared.plans.longest);
     #[expect(clippy::cast_precision_loss, reason = "for people")]
     let rate = source as f64 / 1e6 / seconds;
-    console.status(plan::table(&prepared.plan).trim_end());
+    for plan in prepared.plans.iter() {
+        console.status(plan::table(plan).trim_end());
+    }
     for (reason, count) in prepared.weights.skipped_by_reason() {
         console.status(&format!("skipped {count} tensors: {reason}"));
     }
@@ -133,7 +137,7 @@ fn report(
     });
     let report = Report {
         output: &arguments.output,
-        plan: PlanReport::new(&prepared.plan),
+        plan: PlanReport::new(&prepared.plans.longest, &prepared.plans.others),
         source_bytes: source,
         seconds,
         quantized: quantized.collect(),

@@ -7,8 +7,11 @@ pub mod convert;
 pub mod diff;
 pub mod eval;
 pub mod inspect;
+pub mod lint;
 pub mod model_arguments;
 pub mod plan;
+mod plan_report;
+pub mod rules;
 pub mod run;
 pub mod token_arguments;
 pub mod verify;
@@ -36,6 +39,8 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Inspect(arguments) => inspect::run(&arguments, console),
         Command::Verify(arguments) => verify::run(&arguments, console),
         Command::Eval(arguments) => eval::run(&arguments, console),
+        Command::Lint(arguments) => lint::run(&arguments, console),
+        Command::Rules(arguments) => rules::run(&arguments, console),
         Command::Run(arguments) => run::run(&arguments, console),
         Command::Bench(arguments) => bench::run(&arguments, console),
         Command::Completions(arguments) => completions::run(&arguments, console),

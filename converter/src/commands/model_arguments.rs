@@ -1,15 +1,19 @@
 //! The arguments that `convert` and `plan` share, and the way from them to a plan.
 
+use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
+use anec_mil::rules::Chip;
 use clap::Args;
 
 use crate::arch::{self, ArchChoice};
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::console::{Console, Failure};
-use crate::decoder_plan::WeightMap;
-use crate::options::{ByteSize, Count, Emit, GroupSize, LutBits, Options, Palette, Runtime, Target};
+use crate::decoder_plan::{DecoderPlan, WeightMap};
+use crate::options::{
+    ByteSize, ConvSplits, Count, Emit, Functions, GroupSize, KvWrite, LutBits, Options, Palette, Runtime, Target,
+};
 use crate::planner::ConversionPlan;
 
 /// Which model, and how to convert it.
@@ -57,15 +61,39 @@ pub struct ModelArguments {
     #[arg(long)]
     pub argmax: bool,
 
-    /// Tokens that the KV cache holds; fixed in the packages.
-    #[arg(long, value_name = "TOKENS", default_value = "512", value_parser = clap::value_parser!(u32).range(1..=131_072))]
-    pub context_length: u32,
+    /// Tokens that the KV cache holds; fixed in the packages. Several, such as 512,2048, make one set of packages each,
+    /// in directories of their own that share the weight files.
+    #[arg(long, value_name = "TOKENS", default_value = "512", value_delimiter = ',',
+          value_parser = clap::value_parser!(u32).range(1..=131_072))]
+    pub context_length: Vec<u32>,
 
     /// Tokens that one prefill call takes; fixed in the packages.
     #[arg(long, value_name = "TOKENS", default_value = "64")]
     pub batch_size: NonZeroU32,
 
-    /// System that the packages are for; sets the limit on the size of a weight file.
+    /// Functions of the chunks: `infer,prefill`, or `single` for one of --query-length rows that takes half the memory
+    /// on the device.
+    #[arg(long, value_name = "infer,prefill|single", default_value = "infer,prefill")]
+    pub functions: Functions,
+
+    /// Rows of a single function.
+    #[arg(long, value_name = "TOKENS", default_value = "16")]
+    pub query_length: NonZeroU32,
+
+    /// How the KV cache is written: `slice` moves only what is new, `mask` does without slices at a position.
+    #[arg(long, value_enum, default_value_t)]
+    pub kv: KvWrite,
+
+    /// Chip that the packages are for, such as m4-pro; `generic` is safe on all.
+    #[arg(long, value_name = "CHIP", default_value = "generic")]
+    pub chip: Chip,
+
+    /// Split convolutions along their input channels where the chip reads the whole weight slowly.
+    #[arg(long, value_enum, default_value_t)]
+    pub conv_splits: ConvSplits,
+
+    /// System that the packages are for; sets the limit on the size of a weight file. `macos15-gpu` is for the GPU of a
+    /// Mac and splits nothing.
     #[arg(long, value_enum, default_value_t = Target::Ios18)]
     pub target: Target,
 
@@ -86,24 +114,70 @@ pub struct ModelArguments {
     pub ignore_config_key: Vec<String>,
 }
 
-/// A checkpoint with the plan of its conversion.
+/// A checkpoint with the plans of its conversion.
 pub(crate) struct Prepared {
     pub(crate) checkpoint: Checkpoint,
     pub(crate) weights: WeightMap,
-    pub(crate) plan: ConversionPlan,
+    pub(crate) plans: Plans,
+}
+
+/// One plan for each context length, the longest first.
+pub(crate) struct Plans {
+    /// The plan of the longest context, whose weight files all share.
+    pub(crate) longest: ConversionPlan,
+    /// The plans of the others.
+    pub(crate) others: Vec<ConversionPlan>,
+}
+
+impl Plans {
+    /// All of them.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &ConversionPlan> {
+        std::iter::once(&self.longest).chain(&self.others)
+    }
 }
 
 impl ModelArguments {
     /// Opens the checkpoint, checks every tensor against the config, and plans the conversion.
     pub(crate) fn prepare(&self, console: Console) -> Result<Prepared, Failure> {
-        let checkpoint = Checkpoint::open(&self.model_dir)?;
+        self.prepare_from(Checkpoint::open(&self.model_dir)?, console)
+    }
+
+    fn prepare_from(&self, checkpoint: Checkpoint, console: Console) -> Result<Prepared, Failure> {
         let decoder = arch::plan(self.arch, checkpoint.config_json(), &self.ignore_config_key)?;
         let weights = WeightMap::new(&checkpoint, &decoder)?;
-        let plan = ConversionPlan::new(decoder, self.options())?;
-        for warning in &plan.warnings {
-            console.warning(warning);
+        let plans = self.plans(&decoder, console)?;
+        Ok(Prepared { checkpoint, weights, plans })
+    }
+
+    /// Plans the conversion from the config where there are no weights, and as [`Self::prepare`] does where there are.
+    pub(crate) fn prepare_plans(&self, console: Console) -> Result<Plans, Failure> {
+        let config = match Checkpoint::open(&self.model_dir) {
+            Ok(checkpoint) => return Ok(self.prepare_from(checkpoint, console)?.plans),
+            Err(CheckpointError::MissingWeights { found, .. }) if found.is_empty() => {
+                Checkpoint::read_config(&self.model_dir)?
+            }
+            Err(CheckpointError::NotADirectory { path }) if path.extension().is_some_and(|kind| kind == "json") => {
+                Checkpoint::read_config(&path)?
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let decoder = arch::plan(self.arch, &config, &self.ignore_config_key)?;
+        console.status("planned from the config alone: names and shapes of the weights are not checked");
+        self.plans(&decoder, console)
+    }
+
+    fn plans(&self, decoder: &DecoderPlan, console: Console) -> Result<Plans, Failure> {
+        let mut plans =
+            ConversionPlan::for_context_lengths(decoder, &self.options(), &self.context_length)?.into_iter();
+        let missing = || Failure { message: "Cannot plan without a context length".to_owned(), hint: None };
+        let plans = Plans { longest: plans.next().ok_or_else(missing)?, others: plans.collect() };
+        let mut said = BTreeSet::new();
+        for warning in plans.iter().flat_map(|plan| &plan.warnings) {
+            if said.insert(warning) {
+                console.warning(warning);
+            }
         }
-        Ok(Prepared { checkpoint, weights, plan })
+        Ok(plans)
     }
 
     fn options(&self) -> Options {
@@ -114,8 +188,15 @@ impl ModelArguments {
             embeddings: palette(self.lut_embeddings),
             chunks: self.chunks,
             lm_head_splits: self.lm_head_splits,
-            context_length: self.context_length,
-            batch_size: self.batch_size.get(),
+            context_length: self.context_length.iter().copied().max().unwrap_or(0),
+            batch_size: match self.functions {
+                Functions::InferPrefill => self.batch_size.get(),
+                Functions::Single => self.query_length.get(),
+            },
+            functions: self.functions,
+            kv_write: self.kv,
+            conv_splits: self.conv_splits,
+            chip: self.chip,
             argmax: self.argmax,
             target: self.target,
             size_limit: self.size_limit,

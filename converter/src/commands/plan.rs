@@ -3,18 +3,23 @@
 use std::fmt::Write as _;
 
 use clap::Args;
-use serde::Serialize;
 
 use super::model_arguments::ModelArguments;
+use super::plan_report::PlanReport;
 use crate::console::{Console, Failure};
+use crate::estimate::{self, Bounds, Cost};
 use crate::options::ByteSize;
-use crate::planner::{ConversionPlan, FilePlan, FileRole};
+use crate::planner::{ConversionPlan, FileRole};
 
 /// Arguments of `anec plan`.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  anec plan ./Qwen2.5-0.5B --lut 4\n  anec plan ./Llama-3.2-1B --lut 6 --chunks 2 --json"
-)]
+#[command(after_help = "\
+Needs only config.json: MODEL_DIR may be a directory without weights, or the file itself.
+
+Examples:
+  anec plan ./Qwen2.5-0.5B --lut 4
+  anec plan ./Llama-3.2-1B --lut 6 --chunks 2 --json
+  anec plan ./config.json --chip m4-pro --target macos15 --context-length 512,4096")]
 pub struct Arguments {
     #[command(flatten)]
     model: ModelArguments,
@@ -24,76 +29,77 @@ pub struct Arguments {
     json: bool,
 }
 
-/// The plan as data.
-#[derive(Serialize)]
-pub(crate) struct PlanReport<'a> {
-    model_type: &'a str,
-    num_hidden_layers: usize,
-    context_length: u32,
-    batch_size: u32,
-    files: Vec<FileReport<'a>>,
-    lm_head_sizes: &'a [u64],
-    total_bytes: u64,
-    warnings: &'a [String],
-}
-
-#[derive(Serialize)]
-struct FileReport<'a> {
-    name: &'a str,
-    role: &'static str,
-    functions: Vec<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    layers: Option<[usize; 2]>,
-    operations: usize,
-    weight_bytes: u64,
-}
-
-impl<'a> PlanReport<'a> {
-    pub(crate) fn new(plan: &'a ConversionPlan) -> Self {
-        Self {
-            model_type: &plan.decoder.model_type,
-            num_hidden_layers: plan.decoder.num_hidden_layers,
-            context_length: plan.options.context_length,
-            batch_size: plan.options.batch_size,
-            files: plan.files.iter().map(FileReport::new).collect(),
-            lm_head_sizes: &plan.head.sizes,
-            total_bytes: plan.total_bytes(),
-            warnings: &plan.warnings,
-        }
-    }
-}
-
-impl<'a> FileReport<'a> {
-    fn new(file: &'a FilePlan) -> Self {
-        let (role, layers) = match &file.role {
-            FileRole::Embeddings => ("embeddings", None),
-            FileRole::Chunk { layers, .. } => ("chunk", Some([layers.start, layers.end])),
-            FileRole::LmHead => ("lm_head", None),
-        };
-        Self {
-            name: &file.stem,
-            role,
-            functions: file.functions().collect(),
-            layers,
-            operations: file.operation_count(),
-            weight_bytes: file.weight_bytes,
-        }
-    }
-}
-
 /// Prints the plan.
 pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
-    let prepared = arguments.model.prepare(console)?;
+    let plans = arguments.model.prepare_plans(console)?;
     let text = if arguments.json {
-        let json = serde_json::to_string_pretty(&PlanReport::new(&prepared.plan));
+        let json = serde_json::to_string_pretty(&PlanReport::new(&plans.longest, &plans.others));
         json.map_err(|error| Failure { message: error.to_string(), hint: None })? + "\n"
     } else {
-        table(&prepared.plan)
+        plans.iter().map(explained).collect::<Vec<_>>().join("\n")
     };
     console.data(&text).map_err(|error| Failure { message: error.to_string(), hint: None })
 }
 
-/// The plan as a table for people.
+/// The plan for people: packages, decisions, memory, and bounds of the speed.
+pub fn explained(plan: &ConversionPlan) -> String {
+    let mut text = summary(plan);
+    if plan.options.target.is_neural_engine() {
+        text.push_str(&bounds_table(plan, &Cost::of(plan)));
+    }
+    text
+}
+
+/// The plan for people without the bounds: packages, decisions and memory.
+pub fn summary(plan: &ConversionPlan) -> String {
+    let mut text = table(plan);
+    text.push('\n');
+    for decision in &plan.decisions {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{:<10} {}", decision.topic.name(), decision.text);
+    }
+    let cost = Cost::of(plan);
+    let _ = writeln!(
+        text,
+        "{:<10} weights {}, KV cache {}; {} with every function loaded",
+        "memory",
+        ByteSize(cost.memory.weights),
+        ByteSize(cost.memory.state),
+        ByteSize(cost.memory.loaded)
+    );
+    let _ = writeln!(
+        text,
+        "{:<10} {} of weights and {} of KV cache",
+        "per token",
+        ByteSize(cost.weight_bytes_per_token),
+        ByteSize(cost.cache_bytes_per_token)
+    );
+    for hint in estimate::first_load_hints(plan) {
+        let _ = writeln!(text, "{:<10} {hint}", "loading");
+    }
+    text
+}
+
+/// Upper bounds of the speed on the chips that the plan is for.
+fn bounds_table(plan: &ConversionPlan, cost: &Cost) -> String {
+    let mut text = format!("\n{:<8}  {:>6}  {:>11}  {:>12}  bounded by\n", "chip", "GB/s", "decode t/s", "prompt t/s");
+    for bounds in estimate::chips(&plan.options).into_iter().filter_map(|chip| cost.bounds(chip)) {
+        let _ = writeln!(text, "{}", bounds_line(&bounds));
+    }
+    text.push_str("Upper bounds; devices reach less.\n");
+    text
+}
+
+fn bounds_line(bounds: &Bounds) -> String {
+    let measured = if bounds.chip.weight_bandwidth.is_some() { "measured weight reads" } else { "the memory's rate" };
+    let prompt = if bounds.prefill_is_compute_bound { "; prompt: arithmetic" } else { "" };
+    format!(
+        "{:<8}  {:>6.1}  {:>11.1}  {:>12.0}  {measured}{prompt}",
+        bounds.chip.name, bounds.bandwidth.value, bounds.decode, bounds.prefill
+    )
+}
+
+/// The packages as a table for people.
 pub(crate) fn table(plan: &ConversionPlan) -> String {
     let width = plan.files.iter().map(|file| file.stem.len()).max().unwrap_or(0).max("package".len());
     let mut text =

@@ -1,10 +1,15 @@
-//! A chunk of decoder layers with its two functions, `infer` and `prefill`.
+//! A chunk of decoder layers with its functions: `infer` and `prefill`, or one that does the work of both.
 //!
 //! # Shapes
-//! Inputs, with `tokens` = 1 in `infer` and `batch_size` in `prefill`: `hidden_states` fp16 `[1, tokens, hidden_size]`,
+//! Inputs, with `tokens` = 1 in `infer` and `batch_size` in the others: `hidden_states` fp16 `[1, tokens, hidden_size]`,
 //! `position_ids` int32 `[tokens]`, `causal_mask` fp16 `[1, 1, tokens, context_length]`, `current_pos` int32 `[1]`, and the
 //! state of [`kv_cache`](crate::layers::kv_cache). Output: `output_hidden_states` fp16 `[1, tokens, hidden_size]`, but
 //! `[1, 1, hidden_size]` for the last chunk's `prefill`, whose clients never read it.
+//!
+//! A call writes the cache from `current_pos` on, so `current_pos + tokens` must not exceed `context_length`. A client of
+//! the single function that has fewer tokens than rows puts them first: what the other rows leave in the cache lies behind
+//! the current position, where the mask hides it until it is overwritten. At the end of the context it calls with the
+//! last `tokens` positions and gives earlier tokens again.
 
 use std::ops::Range;
 
@@ -14,13 +19,42 @@ use super::{Graph, GraphError, ModelSettings, int};
 use crate::decoder_plan::{LayerWeight, Part};
 use crate::layers::attention::AttentionInputs;
 use crate::layers::kv_cache::STATE_NAME;
+use crate::options::Functions;
 use crate::weight_file::WeightFile;
 
-/// The function that takes one token.
+/// A function of a chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ChunkFunction {
+    /// Takes one token.
+    Infer,
+    /// Takes a batch of tokens of the prompt.
+    Prefill,
+    /// Takes a batch of tokens, and every one is decoded.
+    Single,
+}
+
+impl ChunkFunction {
+    /// The functions that a chunk has.
+    pub(crate) fn all(functions: Functions) -> &'static [Self] {
+        match functions {
+            Functions::InferPrefill => &[Self::Infer, Self::Prefill],
+            Functions::Single => &[Self::Single],
+        }
+    }
+
+    /// Its name in the package.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Infer => INFER,
+            Self::Prefill => "prefill",
+            Self::Single => "main",
+        }
+    }
+}
+
+/// The function that takes one token, which is the default of a package.
 pub(crate) const INFER: &str = "infer";
-/// The function that takes a batch of tokens of the prompt.
-pub(crate) const PREFILL: &str = "prefill";
-/// The result of both.
+/// The result of each.
 pub(crate) const OUTPUT: &str = "output_hidden_states";
 
 /// Builds one function over `layers`.
@@ -28,10 +62,10 @@ pub(crate) fn function(
     settings: &ModelSettings<'_>,
     weights: &mut WeightFile,
     layers: Range<usize>,
-    name: &str,
+    function: ChunkFunction,
 ) -> Result<Function, GraphError> {
-    let prefill = name == PREFILL;
-    let tokens = if prefill { settings.batch_size } else { 1 };
+    let prefill = function == ChunkFunction::Prefill;
+    let tokens = if function == ChunkFunction::Infer { 1 } else { settings.batch_size };
     let plan = settings.plan;
     let mut graph = Graph::new(weights, settings, tokens);
     let fp16 = |shape: &[u64]| TensorType::fixed(DataType::Float16, shape);
@@ -84,7 +118,7 @@ impl Graph<'_> {
         Ok(self.ops.add(&format!("{prefix}_after_mlp"), &x, &mlp)?)
     }
 
-    /// The output of the model's last chunk: normalized in `infer`; in `prefill` the first token, as it is.
+    /// The output of the model's last chunk: normalized, but in `prefill` the first token, as it is.
     fn last_output(&mut self, x: &Var, prefill: bool) -> Result<Var, GraphError> {
         if !prefill {
             let norm = self.plan().tensor(Part::Norm).name;

@@ -1,13 +1,13 @@
 //! The embeddings: token ids to hidden states.
 //!
 //! # Shapes
-//! `input_ids` int32 `[1, tokens]`, with `tokens` 1 or `batch_size`, to `hidden_states` fp16 `[1, tokens, hidden_size]`.
+//! `input_ids` int32 `[1, tokens]`, with `tokens` 1 or `batch_size`, or always that of a single function, to `hidden_states` fp16 `[1, tokens, hidden_size]`.
 
 use anec_mil::{DataType, Dimension, Function, FunctionBuilder, TensorType};
 
-use super::{GraphError, OPSET};
-use crate::decoder_plan::{DecoderPlan, Part};
-use crate::options::Palette;
+use super::{GraphError, ModelSettings, OPSET};
+use crate::decoder_plan::Part;
+use crate::options::{Functions, Palette};
 use crate::weight_file::{Rows, StoredWeight, WeightFile};
 
 /// Name of the token ids.
@@ -15,17 +15,25 @@ pub(crate) const INPUT: &str = "input_ids";
 
 /// Builds the function.
 pub(crate) fn function(
-    plan: &DecoderPlan,
-    batch_size: u64,
+    settings: &ModelSettings<'_>,
     palette: Option<Palette>,
     weights: &mut WeightFile,
 ) -> Result<Function, GraphError> {
+    let plan = settings.plan;
     let mut ops = FunctionBuilder::new(OPSET);
-    let tokens = if batch_size == 1 { Dimension::Fixed(1) } else { Dimension::Unknown };
+    let tokens = match settings.functions {
+        Functions::InferPrefill if settings.batch_size > 1 => Dimension::Unknown,
+        _ => Dimension::Fixed(settings.batch_size),
+    };
     let ids_type = TensorType { dtype: DataType::Int32, shape: vec![Dimension::Fixed(1), tokens] };
     let input_ids = ops.input(INPUT, ids_type);
     let (vocab_size, hidden_size) = (plan.vocab_size as u64, plan.hidden_size as u64);
-    let rows = Rows { tensor: plan.tensor(Part::EmbedTokens).name, rows: 0..vocab_size, columns: hidden_size };
+    let rows = Rows {
+        tensor: plan.tensor(Part::EmbedTokens).name,
+        rows: 0..vocab_size,
+        first_column: 0,
+        columns: hidden_size,
+    };
     let table = match weights.weight(&rows, &[vocab_size, hidden_size], palette)? {
         StoredWeight::Plain(value) => ops.constant("embed_tokens_weight", value),
         StoredWeight::Palettized { indices, lut } => {

@@ -7,12 +7,14 @@ pub(crate) mod chunk;
 pub(crate) mod embeddings;
 pub(crate) mod lm_head;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use anec_mil::{BuildError, FunctionBuilder, Opset};
+use anec_mil::{BuildError, FunctionBuilder, Opset, Var};
 
+use crate::conv_split::ConvSplitter;
 use crate::decoder_plan::DecoderPlan;
-use crate::options::Palette;
+use crate::options::{Functions, KvWrite, Palette};
 use crate::weight_file::{GroupSizeError, WeightFile};
 
 /// The operation set of every program.
@@ -40,10 +42,13 @@ impl crate::error::Hint for GraphError {
 
 /// Data that the graphs need and the checkpoint does not hold: computed once per conversion.
 pub(crate) struct Tables {
-    /// RoPE cosines, `[context_length, head_dim]` fp16.
+    /// RoPE cosines, `[positions, head_dim]` fp16.
     pub(crate) rope_cos: Arc<[u8]>,
-    /// RoPE sines, `[context_length, head_dim]` fp16.
+    /// RoPE sines, `[positions, head_dim]` fp16.
     pub(crate) rope_sin: Arc<[u8]>,
+    /// Positions in the tables: the longest context length of the conversion, so that the weight files of all context
+    /// lengths are the same.
+    pub(crate) positions: u64,
 }
 
 /// What every graph of a conversion shares.
@@ -52,8 +57,14 @@ pub(crate) struct ModelSettings<'a> {
     pub(crate) plan: &'a DecoderPlan,
     /// Tokens in the KV cache.
     pub(crate) context_length: u64,
-    /// Tokens of a prefill call.
+    /// Tokens of a prefill call, or of a call of the single function.
     pub(crate) batch_size: u64,
+    /// Functions of a chunk.
+    pub(crate) functions: Functions,
+    /// How the cache is written.
+    pub(crate) kv_write: KvWrite,
+    /// How convolutions are split.
+    pub(crate) splitter: ConvSplitter,
     /// Palette of the decoder layers.
     pub(crate) ffn: Option<Palette>,
     /// Tables.
@@ -70,11 +81,13 @@ pub(crate) struct Graph<'a> {
     pub(crate) settings: &'a ModelSettings<'a>,
     /// Tokens that one call of this function takes.
     pub(crate) tokens: u64,
+    /// Values that were cut along their channels for split convolutions, by name and number of parts.
+    pub(crate) channel_parts: BTreeMap<(String, usize), Vec<Var>>,
 }
 
 impl<'a> Graph<'a> {
     pub(crate) fn new(weights: &'a mut WeightFile, settings: &'a ModelSettings<'a>, tokens: u64) -> Self {
-        Self { ops: FunctionBuilder::new(OPSET), weights, settings, tokens }
+        Self { ops: FunctionBuilder::new(OPSET), weights, settings, tokens, channel_parts: BTreeMap::new() }
     }
 
     pub(crate) fn plan(&self) -> &'a DecoderPlan {

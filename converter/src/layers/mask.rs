@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use anec_mil::Var;
+use anec_mil::{SliceMasks, Var};
 use half::f16;
 
 use crate::decoder_plan::AttentionKind;
@@ -45,10 +45,14 @@ impl Graph<'_> {
             let mask = match self.window(kind) {
                 None => self.per_query_group("mask", causal_mask)?,
                 Some(window) => {
-                    let context_length = self.settings.context_length;
+                    let (context_length, longest) = (self.settings.context_length, self.settings.tables.positions);
                     let name = format!("window_{window}_band");
-                    let band =
-                        self.gather_rows(&name, context_length, || band_table(context_length, window), positions)?;
+                    let mut band = self.gather_rows(&name, longest, || band_table(longest, window), positions)?;
+                    if context_length < longest {
+                        let end = [1, 1, int(self.tokens), int(context_length)];
+                        let masks = SliceMasks::end(&[true, true, true, false]);
+                        band = self.ops.slice_by_index(&format!("{name}_head"), &band, &[0, 0, 0, 0], &end, &masks)?;
+                    }
                     let mask = self.ops.add(&format!("window_{window}_mask"), causal_mask, &band)?;
                     self.per_query_group(&format!("window_{window}_mask_group"), &mask)?
                 }

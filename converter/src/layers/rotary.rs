@@ -25,7 +25,7 @@ impl Graph<'_> {
         Ok(self.ops.cast("position_ids_uint16", position_ids, DataType::UInt16)?)
     }
 
-    /// Gathers the rows of a table by position: `table: [context_length, width]` gives `[1, 1, tokens, width]`.
+    /// Gathers the rows of a table by position: `table: [positions, width]` gives `[1, 1, tokens, width]`.
     pub(crate) fn gather_rows(
         &mut self,
         name: &str,
@@ -33,7 +33,7 @@ impl Graph<'_> {
         table: impl FnOnce() -> Arc<[u8]>,
         positions: &Var,
     ) -> Result<Var, GraphError> {
-        let ty = TensorType::fixed(DataType::Float16, &[1, self.settings.context_length, width]);
+        let ty = TensorType::fixed(DataType::Float16, &[1, self.settings.tables.positions, width]);
         let table = self.weights.generated(name, ty, table);
         let table = self.ops.constant(&format!("{name}_table"), table);
         let rows = self.ops.gather(&format!("{name}_rows"), &table, positions, 1)?;

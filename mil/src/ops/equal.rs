@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 
 use super::decl::{Effect, OpDecl, Results};
 use super::elementwise::{NUMBER_X_Y, compare_x_y, order_x_y};
+use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::evaluate::Evaluate;
 use crate::opset::Opset;
 
@@ -18,3 +19,10 @@ pub static DECL: OpDecl = OpDecl {
     infer: compare_x_y,
     evaluate: Evaluate::Moves(|call| order_x_y(call, |order| order == Some(Ordering::Equal))),
 };
+
+impl FunctionBuilder {
+    /// Tells where `x` equals `y`.
+    pub fn equal(&mut self, name: &str, x: &Var, y: &Var) -> Result<Var, BuildError> {
+        self.call(&DECL, name).operand("x", x).operand("y", y).single()
+    }
+}

@@ -20,6 +20,27 @@ impl fmt::Display for Severity {
     }
 }
 
+/// Which of the findings it is, where readers treat it apart from the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Topic {
+    /// None of those below.
+    Other,
+    /// An op that is not known here; Core ML may know it.
+    UnknownOp,
+    /// More axes than Core ML computes with.
+    Rank,
+    /// The type of a state.
+    StateType,
+    /// The number of states.
+    StateCount,
+    /// A result that is tied to what a state is written.
+    StateResult,
+    /// The states of one function against those of another.
+    StateSet,
+    /// A result that is returned twice.
+    DuplicateResult,
+}
+
 /// The part of a function that a finding is about; in program order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place {
@@ -62,6 +83,8 @@ impl fmt::Display for Location {
 pub struct Finding {
     /// How bad it is.
     pub severity: Severity,
+    /// Which finding it is.
+    pub topic: Topic,
     /// Where it is.
     pub location: Location,
     /// What is wrong.
@@ -138,25 +161,35 @@ impl<'a> Findings<'a> {
     }
 
     pub(super) fn error(&mut self, subject: Subject<'_>, message: impl Into<String>) {
-        self.add(Severity::Error, subject, message.into(), None);
+        self.add((Severity::Error, Topic::Other), subject, message.into(), None);
     }
 
     pub(super) fn error_with_hint(&mut self, subject: Subject<'_>, message: impl Into<String>, hint: Option<String>) {
-        self.add(Severity::Error, subject, message.into(), hint);
+        self.add((Severity::Error, Topic::Other), subject, message.into(), hint);
+    }
+
+    pub(super) fn error_about(&mut self, topic: Topic, subject: Subject<'_>, message: impl Into<String>) {
+        self.add((Severity::Error, topic), subject, message.into(), None);
     }
 
     pub(super) fn warning(&mut self, subject: Subject<'_>, message: impl Into<String>) {
-        self.add(Severity::Warning, subject, message.into(), None);
+        self.add((Severity::Warning, Topic::Other), subject, message.into(), None);
     }
 
-    fn add(&mut self, severity: Severity, subject: Subject<'_>, message: String, hint: Option<String>) {
+    pub(super) fn add(
+        &mut self,
+        (severity, topic): (Severity, Topic),
+        subject: Subject<'_>,
+        message: String,
+        hint: Option<String>,
+    ) {
         let location = Location {
             function: self.function.map(clipped),
             place: subject.place,
             op: subject.op.map(clipped),
             value: subject.value.map(clipped),
         };
-        self.found.push(Finding { severity, location, message, hint });
+        self.found.push(Finding { severity, topic, location, message, hint });
     }
 
     /// Everything found, in program order.
@@ -167,7 +200,7 @@ impl<'a> Findings<'a> {
 }
 
 /// `text`, cut where it is too long to show: a hostile name must not be repeated in full by every error about it.
-pub(super) fn clipped(text: &str) -> String {
+pub(crate) fn clipped(text: &str) -> String {
     const SHOWN: usize = 120;
     match text.char_indices().nth(SHOWN) {
         None => text.to_owned(),

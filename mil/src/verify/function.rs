@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::finding::{Finding, Findings, Place, Subject, clipped};
+use super::finding::{Finding, Findings, Place, Subject, Topic, clipped};
 use super::operation::OperationChecker;
 use super::scope::Names;
 use super::{MAX_RANK, identifier, state, value};
@@ -64,7 +64,11 @@ fn check_inputs(function: &Function, findings: &mut Findings<'_>) {
             ValueType::Tensor(tensor) => {
                 check_interface(tensor, function.opset, "parameter", subject, findings);
                 if !(1..=MAX_RANK).contains(&tensor.rank()) {
-                    findings.error(subject, format!("the parameter is {tensor}, expected 1 to {MAX_RANK} axes"));
+                    findings.error_about(
+                        Topic::Rank,
+                        subject,
+                        format!("the parameter is {tensor}, expected 1 to {MAX_RANK} axes"),
+                    );
                 }
             }
             ValueType::State(tensor) => state::check_declaration(tensor, function.opset, subject, findings),
@@ -85,7 +89,7 @@ fn check_outputs(function: &Function, names: &Names<'_>, findings: &mut Findings
     for (index, output) in function.block.outputs.iter().enumerate() {
         let subject = Subject { place: Place::Output(index), op: None, value: Some(output) };
         if seen.insert(output.as_str(), index).is_some() {
-            findings.error(subject, format!("`{}` is returned twice", clipped(output)));
+            findings.error_about(Topic::DuplicateResult, subject, format!("`{}` is returned twice", clipped(output)));
             continue;
         }
         let Some(definition) = names.find(output) else {
@@ -99,7 +103,11 @@ fn check_outputs(function: &Function, names: &Names<'_>, findings: &mut Findings
             ValueType::Tensor(tensor) => {
                 check_interface(tensor, function.opset, "result", subject, findings);
                 if definition.constant && tensor.rank() > MAX_RANK {
-                    findings.error(subject, format!("the result {tensor} has more than {MAX_RANK} axes"));
+                    findings.error_about(
+                        Topic::Rank,
+                        subject,
+                        format!("the result {tensor} has more than {MAX_RANK} axes"),
+                    );
                 }
             }
             ValueType::State(_) => findings.error(subject, "a state cannot be returned"),

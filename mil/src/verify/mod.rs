@@ -19,7 +19,8 @@ mod state;
 mod suggestion;
 mod value;
 
-pub use finding::{Finding, Location, Place, Report, Severity, VerifyErrors};
+pub(crate) use finding::clipped;
+pub use finding::{Finding, Location, Place, Report, Severity, Topic, VerifyErrors};
 
 use crate::program::Program;
 

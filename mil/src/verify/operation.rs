@@ -1,6 +1,6 @@
 //! One operation: that it is declared, written as its declaration says, and has the types that follow from its operands.
 
-use super::finding::{Findings, Place, Subject, clipped};
+use super::finding::{Findings, Place, Severity, Subject, Topic, clipped};
 use super::scope::Names;
 use super::suggestion::nearest_op;
 use super::{MAX_RANK, identifier, operand, value};
@@ -36,7 +36,8 @@ impl OperationChecker<'_, '_, '_> {
         self.check_name(subject, operation);
         let Some(decl) = ops::find(&operation.op) else {
             let hint = nearest_op(&operation.op).map(|near| format!("did you mean `{near}`?"));
-            self.findings.error_with_hint(subject, format!("`{}` is not a known op", clipped(&operation.op)), hint);
+            let message = format!("`{}` is not a known op", clipped(&operation.op));
+            self.findings.add((Severity::Error, Topic::UnknownOp), subject, message, hint);
             return;
         };
         if decl.since > self.opset {
@@ -66,7 +67,11 @@ impl OperationChecker<'_, '_, '_> {
                 && tensor.rank() > MAX_RANK
                 && !special::yields_constant(&operation.op)
             {
-                self.findings.error(subject, format!("the result {tensor} has more than {MAX_RANK} axes"));
+                self.findings.error_about(
+                    Topic::Rank,
+                    subject,
+                    format!("the result {tensor} has more than {MAX_RANK} axes"),
+                );
             }
         }
     }
@@ -169,7 +174,7 @@ impl OperationChecker<'_, '_, '_> {
                 let rank = tensor.rank();
                 let message =
                     format!("parameter `{}` has {rank} axes, expected at most {MAX_RANK}", clipped(parameter));
-                self.findings.error(subject, message);
+                self.findings.error_about(Topic::Rank, subject, message);
             }
         }
     }

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::MAX_STATES;
-use super::finding::{Finding, Findings, Place, Subject, clipped};
+use super::finding::{Finding, Findings, Place, Severity, Subject, Topic, clipped};
 use super::value::is_bounded;
 use crate::dtype::DataType;
 use crate::ops::decl::{Domain, Effect, OpDecl};
@@ -22,13 +22,25 @@ const NAMED: usize = 3;
 /// A state as a parameter of a function.
 pub(super) fn check_declaration(tensor: &TensorType, opset: Opset, subject: Subject<'_>, findings: &mut Findings<'_>) {
     if opset < Opset::Ios18 {
-        findings.error(subject, format!("states exist since {}, the function uses {opset}", Opset::Ios18));
+        findings.error_about(
+            Topic::StateType,
+            subject,
+            format!("states exist since {}, the function uses {opset}", Opset::Ios18),
+        );
     }
     if tensor.dtype != DataType::Float16 || tensor.element_count().is_none() || tensor.shape.is_empty() {
-        findings.error(subject, format!("the state is {tensor}, expected an fp16 tensor of fixed shape"));
+        findings.error_about(
+            Topic::StateType,
+            subject,
+            format!("the state is {tensor}, expected an fp16 tensor of fixed shape"),
+        );
     }
     if tensor.rank() > super::MAX_RANK {
-        findings.error(subject, format!("the state {tensor} has more than {} axes", super::MAX_RANK));
+        findings.error_about(
+            Topic::Rank,
+            subject,
+            format!("the state {tensor} has more than {} axes", super::MAX_RANK),
+        );
     }
 }
 
@@ -36,8 +48,8 @@ pub(super) fn check_declaration(tensor: &TensorType, opset: Opset, subject: Subj
 pub(super) fn check(function: &Function, findings: &mut Findings<'_>) {
     let states = function.inputs.iter().filter(|input| matches!(input.ty, ValueType::State(_))).count();
     if states > MAX_STATES {
-        let message = format!("the function has {states} states; with more than {MAX_STATES}, the Neural Engine fails");
-        findings.warning(Subject::WHOLE, message);
+        let message = format!("the function has {states} states, expected at most {MAX_STATES}");
+        findings.add((Severity::Warning, Topic::StateCount), Subject::WHOLE, message, None);
     }
     let effects: Vec<(&Operation, &OpDecl)> = function
         .block
@@ -62,12 +74,13 @@ pub(super) fn check(function: &Function, findings: &mut Findings<'_>) {
         let hint = Some("return another value that is computed from it".to_owned());
         if written.contains(output.as_str()) {
             let message = "the result is also written to a state, which crashes Core ML on load";
-            findings.error_with_hint(subject, message, hint);
+            findings.add((Severity::Error, Topic::StateResult), subject, message.to_owned(), hint);
         } else if read.contains(output.as_str()) {
-            findings.error_with_hint(subject, "the result is read from a state and returned as it is", hint);
+            let message = "the result is read from a state and returned as it is";
+            findings.add((Severity::Error, Topic::StateResult), subject, message.to_owned(), hint);
         } else if sources.contains(output.as_str()) && !inputs.contains(output.as_str()) {
-            findings
-                .warning(subject, "what is written to a state is computed from the result, which may crash Core ML");
+            let message = "what is written to a state is computed from the result, which may crash Core ML";
+            findings.add((Severity::Warning, Topic::StateResult), subject, message.to_owned(), None);
         }
     }
 }
@@ -107,7 +120,11 @@ pub(super) fn check_across(program: &Program) -> BTreeMap<&str, Vec<Finding>> {
             if ty != tensor {
                 let subject = Subject { place: Place::Input(index), op: None, value: Some(state) };
                 let first = clipped(first);
-                findings.error(subject, format!("the state is {tensor}, but {ty} in function `{first}`"));
+                findings.error_about(
+                    Topic::StateSet,
+                    subject,
+                    format!("the state is {tensor}, but {ty} in function `{first}`"),
+                );
             }
         }
         found.insert(name.as_str(), findings);
@@ -119,7 +136,7 @@ pub(super) fn check_across(program: &Program) -> BTreeMap<&str, Vec<Finding>> {
             let (state, first) = (clipped(state), clipped(first));
             let message =
                 format!("the state `{state}` of function `{first}` is missing, every function must declare it");
-            findings.error(Subject::WHOLE, message);
+            findings.error_about(Topic::StateSet, Subject::WHOLE, message);
         }
     }
     found.into_iter().map(|(name, findings)| (name, findings.finish())).collect()

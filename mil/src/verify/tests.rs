@@ -397,7 +397,7 @@ fn three_states_are_a_warning() {
     }
     let function = builder.finish(&[&sum]);
     assert_eq!(errors_of(function.clone()), [""; 0]);
-    let expected = "main: the function has 3 states; with more than 2, the Neural Engine fails";
+    let expected = "main: the function has 3 states, expected at most 2";
     assert_eq!(warnings_of(function), [expected]);
 }
 

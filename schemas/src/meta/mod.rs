@@ -118,6 +118,10 @@ pub struct Parameters {
     /// prefill one token at a time.
     #[serde(default, skip_serializing_if = "is_false")]
     pub prefill_dynamic_slice: bool,
+    /// Rows of the one function that the chunks have, where they do not have `infer` and `prefill`. The LM head takes as
+    /// many. ANEMLL's clients cannot run such a model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub query_length: Option<u64>,
     /// How to sample, as the checkpoint recommends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recommended_sampling: Option<RecommendedSampling>,

@@ -51,6 +51,7 @@ fn parameters(text: &mut String, info: &ModelInfo) {
     optional(text, PARAMETER_INDENT, "lm_head_chunk_sizes", list(&parameters.lm_head_chunk_sizes));
     optional(text, PARAMETER_INDENT, "sliding_window", parameters.sliding_window);
     optional(text, PARAMETER_INDENT, "prefill_dynamic_slice", flag(parameters.prefill_dynamic_slice));
+    optional(text, PARAMETER_INDENT, "query_length", parameters.query_length);
     if let Some(recommended) = &parameters.recommended_sampling {
         sampling(text, recommended);
     }

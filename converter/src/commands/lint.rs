@@ -1,0 +1,141 @@
+//! `anec lint`.
+
+mod github;
+mod open;
+mod report;
+mod sarif;
+mod text;
+
+use std::path::PathBuf;
+
+use anec_mil::rules::{self, Chip, Conditions, OsVersion, Rule, Subject, System};
+use clap::{Args, ValueEnum};
+
+pub use self::open::LintError;
+use self::report::{LintReport, ProgramReport};
+use crate::console::{Console, Failure};
+
+/// Arguments of `anec lint`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  anec lint out                                      # every program of a converted directory
+  anec lint Model.mlmodelc --chip m4 --os macos26    # of whoever made it
+  anec lint out --deny warnings --format github      # in a workflow
+
+Exits with 1 if there are errors. `anec rules` explains each rule.")]
+pub struct Arguments {
+    /// A .mlpackage, a .mlmodelc, a .mil text, or a directory that holds some.
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+
+    /// The chip it must run on, such as a17-pro or m4; generic is all of them.
+    #[arg(long, default_value_t = Chip::Generic)]
+    chip: Chip,
+
+    /// The oldest system it must run on, such as ios18 or macos15; all systems where not given.
+    #[arg(long)]
+    os: Option<OsVersion>,
+
+    /// The system it must run on, ios or macos; both where not given.
+    #[arg(long)]
+    target: Option<System>,
+
+    /// How findings are written.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+
+    /// What fails besides errors.
+    #[arg(long, value_enum)]
+    deny: Option<Deny>,
+
+    /// Leave out what this rule finds; can be given several times.
+    #[arg(long, value_name = "RULE", value_parser = super::rules::rule)]
+    allow: Vec<&'static Rule>,
+
+    /// Show every finding of a rule, not the first five.
+    #[arg(long)]
+    all: bool,
+}
+
+/// How findings are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+    /// SARIF 2.1.0, for code scanning.
+    Sarif,
+    /// Workflow commands of GitHub.
+    Github,
+}
+
+/// What fails besides errors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Deny {
+    /// Warnings.
+    Warnings,
+    /// Warnings and notes.
+    Notes,
+}
+
+/// Lints what is at the paths.
+pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
+    let conditions = conditions(arguments)?;
+    let mut programs = Vec::new();
+    for path in &arguments.paths {
+        for path in open::find(path)? {
+            programs.push(lint(&path, &conditions, &arguments.allow)?);
+        }
+    }
+    let report = LintReport::new(&conditions, programs);
+    let failed = |message: String| Failure { message, hint: None };
+    let json = |value: Result<String, serde_json::Error>| match value {
+        Ok(text) => Ok(text + "\n"),
+        Err(error) => Err(failed(error.to_string())),
+    };
+    let output = match arguments.format {
+        Format::Text => text::write(&report, arguments.all),
+        Format::Json => json(serde_json::to_string_pretty(&report))?,
+        Format::Sarif => json(serde_json::to_string_pretty(&sarif::write(&report)))?,
+        Format::Github => github::write(&report),
+    };
+    console.data(&output).map_err(|error| failed(error.to_string()))?;
+    let denied = report.errors
+        + match arguments.deny {
+            None => 0,
+            Some(Deny::Warnings) => report.warnings,
+            Some(Deny::Notes) => report.warnings + report.notes,
+        };
+    if denied > 0 {
+        return Err(failed(format!("{denied} findings that are not allowed")));
+    }
+    Ok(())
+}
+
+fn conditions(arguments: &Arguments) -> Result<Conditions, Failure> {
+    let (target, os) = (arguments.target, arguments.os);
+    if let (Some(target), Some(os)) = (target, os)
+        && os.system != target
+    {
+        let message = format!("`--os` is {os}, but `--target` is {target}");
+        return Err(Failure { message, hint: Some("`--os` alone says which system it is".to_owned()) });
+    }
+    Ok(Conditions { chip: arguments.chip, target, os })
+}
+
+fn lint(path: &std::path::Path, conditions: &Conditions, allowed: &[&'static Rule]) -> Result<ProgramReport, Failure> {
+    let opened = open::open(path)?;
+    let subject = Subject {
+        program: &opened.program,
+        description: opened.description.as_ref(),
+        weight_file_bytes: opened.weights.total_bytes(),
+        constants: Some(&opened.weights),
+    };
+    let mut findings = rules::lint(subject, conditions);
+    findings.retain(|finding| !allowed.iter().any(|rule| rule.id == finding.rule.id));
+    // The worst first; within a severity, in program order.
+    findings.sort_by_key(|finding| finding.severity);
+    Ok(ProgramReport::new(&opened.path, findings))
+}

@@ -1,0 +1,240 @@
+//! Opens whatever holds a program: packages, compiled models, MIL text, and directories of them.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+use anec_mil::blob::BlobFile;
+use anec_mil::package::{ModelDescription, Package, PackageError, PackageFiles as _, checked_relative_path};
+use anec_mil::rules::Constants;
+use anec_mil::text::{self, ParseError};
+use anec_mil::{Argument, Binding, BlobReference, DataType, Program, TensorType, Value};
+use anec_runtime::FsPackage;
+use fs_err as fs;
+use half::f16;
+
+use crate::error::Hint;
+
+const PACKAGE: &str = "mlpackage";
+const COMPILED: &str = "mlmodelc";
+const TEXT: &str = "mil";
+
+/// The program of a compiled model.
+const COMPILED_PROGRAM: &str = "model.mil";
+
+/// What programs write before the path of a weight file.
+const MODEL_DIRECTORY_PREFIX: &str = "@model_path/";
+
+/// Largest program text that is read, in bytes; that of a published chunk of 14 layers has a million.
+const MAX_TEXT_BYTES: u64 = 1 << 30;
+
+/// Largest constant that is looked into, in bytes.
+const MAX_CONSTANT_BYTES: u64 = 1 << 28;
+
+/// A program with what belongs to it.
+pub(super) struct Opened {
+    /// Where it was found.
+    pub(super) path: PathBuf,
+    /// The program.
+    pub(super) program: Program,
+    /// The model's description, in packages.
+    pub(super) description: Option<ModelDescription>,
+    /// The weight files.
+    pub(super) weights: WeightFiles,
+}
+
+/// Something that cannot be linted.
+#[derive(Debug, thiserror::Error)]
+pub enum LintError {
+    /// It cannot be read.
+    #[error("Cannot read `{}`", .path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// It is no package that can be read.
+    #[error("Cannot read `{}`", .path.display())]
+    Package {
+        /// The package.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: PackageError,
+    },
+    /// It is no program text.
+    #[error("Cannot parse `{}`", .path.display())]
+    Text {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: ParseError,
+    },
+    /// The program text is larger than such a text can be.
+    #[error("`{}` has more than {MAX_TEXT_BYTES} bytes", .path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+    },
+    /// There is no program.
+    #[error("There is no program in `{}`", .path.display())]
+    Empty {
+        /// The directory.
+        path: PathBuf,
+    },
+}
+
+impl Hint for LintError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Io { .. } | Self::Empty { .. } => {
+                Some("expected a .mlpackage, a .mlmodelc, a .mil text, or a directory that holds some".to_owned())
+            }
+            Self::Package { .. } => Some("only models of the ML program type can be linted".to_owned()),
+            Self::Text { .. } | Self::TooLarge { .. } => None,
+        }
+    }
+}
+
+/// Everything that `path` holds: itself, or what is in the directory, by name.
+///
+/// Of a model that is there as package and compiled, the package is taken: it holds the description too.
+pub(super) fn find(path: &Path) -> Result<Vec<PathBuf>, LintError> {
+    let failed = |source| LintError::Io { path: path.to_owned(), source };
+    if !fs::metadata(path).map_err(failed)?.is_dir() || kind(path).is_some() || is_package(path) || is_compiled(path) {
+        return Ok(vec![path.to_owned()]);
+    }
+    let mut found: BTreeMap<PathBuf, PathBuf> = BTreeMap::new();
+    for entry in fs::read_dir(path).map_err(failed)? {
+        let entry = entry.map_err(failed)?.path();
+        let extension = kind(&entry).filter(|extension| *extension != TEXT);
+        if extension == Some(PACKAGE) || extension.is_some() && !found.contains_key(&entry.with_extension("")) {
+            found.insert(entry.with_extension(""), entry);
+        }
+    }
+    if found.is_empty() {
+        return Err(LintError::Empty { path: path.to_owned() });
+    }
+    Ok(found.into_values().collect())
+}
+
+/// Opens one program.
+pub(super) fn open(path: &Path) -> Result<Opened, LintError> {
+    let failed = |source| LintError::Io { path: path.to_owned(), source };
+    if fs::metadata(path).map_err(failed)?.is_dir() {
+        let files = FsPackage::new(path).map_err(failed)?;
+        return if is_package(path) { open_package(path, files) } else { open_text(path, COMPILED_PROGRAM, files) };
+    }
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let files = FsPackage::new(directory).map_err(failed)?;
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    open_text(path, name, files)
+}
+
+fn open_package(path: &Path, files: FsPackage) -> Result<Opened, LintError> {
+    let failed = |source| LintError::Package { path: path.to_owned(), source };
+    let package = Package::open(files.clone()).map_err(failed)?;
+    let model = package.model().map_err(failed)?;
+    let mut paths = BTreeMap::new();
+    for name in weight_file_names(&model.program) {
+        paths.insert(name.to_owned(), package.weight_path(name).map_err(failed)?);
+    }
+    let weights = WeightFiles { files, paths, ranges: RefCell::default() };
+    Ok(Opened { path: path.to_owned(), program: model.program, description: Some(model.description), weights })
+}
+
+/// Opens the program text called `name` among `files`; weight files are looked up beside it.
+fn open_text(path: &Path, name: &str, files: FsPackage) -> Result<Opened, LintError> {
+    let mut source = String::new();
+    let read = files.open(name).and_then(|file| file.take(MAX_TEXT_BYTES + 1).read_to_string(&mut source));
+    let length = read.map_err(|source| LintError::Io { path: path.to_owned(), source })?;
+    if length as u64 > MAX_TEXT_BYTES {
+        return Err(LintError::TooLarge { path: path.to_owned() });
+    }
+    let parsed = text::parse(&source).map_err(|source| LintError::Text { path: path.to_owned(), source })?;
+    let relative =
+        |name: &str| checked_relative_path(name.strip_prefix(MODEL_DIRECTORY_PREFIX)?).ok().map(str::to_owned);
+    let names = weight_file_names(&parsed.program);
+    let paths = names.iter().filter_map(|name| Some(((*name).to_owned(), relative(name)?))).collect();
+    let weights = WeightFiles { files, paths, ranges: RefCell::default() };
+    Ok(Opened { path: path.to_owned(), program: parsed.program, description: None, weights })
+}
+
+/// The extension, if it is one of those that hold programs.
+fn kind(path: &Path) -> Option<&'static str> {
+    let extension = path.extension()?;
+    [PACKAGE, COMPILED, TEXT].into_iter().find(|known| extension == *known)
+}
+
+fn is_package(path: &Path) -> bool {
+    fs::metadata(path.join("Manifest.json")).is_ok()
+}
+
+fn is_compiled(path: &Path) -> bool {
+    fs::metadata(path.join(COMPILED_PROGRAM)).is_ok()
+}
+
+/// Names of the weight files, as the program spells them.
+fn weight_file_names(program: &Program) -> BTreeSet<&str> {
+    let operations = program.functions.values().flat_map(|function| &function.block.operations);
+    let values = operations.flat_map(|operation| {
+        let bindings = operation.inputs.values().flat_map(|Argument(bindings)| bindings);
+        let inline = bindings.filter_map(|binding| match binding {
+            Binding::Value(value) => Some(value),
+            Binding::Name(_) => None,
+        });
+        inline.chain(operation.attributes.values())
+    });
+    values.filter_map(Value::as_blob).map(|blob| blob.file_name.as_str()).collect()
+}
+
+/// The weight files of a program.
+pub(super) struct WeightFiles {
+    files: FsPackage,
+    /// Paths by the names that the program uses.
+    paths: BTreeMap<String, String>,
+    ranges: RefCell<BTreeMap<BlobReference, Option<(f64, f64)>>>,
+}
+
+impl WeightFiles {
+    /// Bytes of all of them; `None` where one is not there.
+    pub(super) fn total_bytes(&self) -> Option<u64> {
+        let length = |path: &String| self.files.open(path).ok()?.metadata().ok().map(|metadata| metadata.len());
+        self.paths.values().map(length).sum()
+    }
+
+    fn read_range(&self, blob: &BlobReference, ty: &TensorType) -> Option<(f64, f64)> {
+        let bytes =
+            ty.dtype.packed_bytes(ty.element_count()?).filter(|bytes| (1..=MAX_CONSTANT_BYTES).contains(bytes))?;
+        let mut file = BlobFile::new(self.files.open(self.paths.get(&blob.file_name)?).ok()?).ok()?;
+        let record = file.record(blob.offset).ok()?;
+        let data = file.data(&record).ok().filter(|data| record.dtype == ty.dtype && data.len() as u64 == bytes)?;
+        match ty.dtype {
+            DataType::Float16 => extremes(data.as_chunks().0.iter().map(|pair| f16::from_le_bytes(*pair).to_f64())),
+            DataType::Float32 => extremes(data.as_chunks().0.iter().map(|word| f64::from(f32::from_le_bytes(*word)))),
+            _ => None,
+        }
+    }
+}
+
+impl Constants for WeightFiles {
+    fn range(&self, blob: &BlobReference, ty: &TensorType) -> Option<(f64, f64)> {
+        if let Some(range) = self.ranges.borrow().get(blob) {
+            return *range;
+        }
+        let range = self.read_range(blob, ty);
+        self.ranges.borrow_mut().insert(blob.clone(), range);
+        range
+    }
+}
+
+fn extremes(elements: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
+    elements.fold(None, |range, element| {
+        let (low, high) = range.unwrap_or((element, element));
+        Some((low.min(element), high.max(element)))
+    })
+}
