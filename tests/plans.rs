@@ -103,7 +103,8 @@ fn write_checkpoint(directory: &Path) {
     write(header.as_bytes());
     let mut state = 1_u32;
     for (_, shape) in &tensors {
-        let scale = if shape.len() == 1 { 1.0 } else { 2.0 / f32::from(u16::try_from(shape[1]).expect("small")).sqrt() };
+        let scale =
+            if shape.len() == 1 { 1.0 } else { 2.0 / f32::from(u16::try_from(shape[1]).expect("small")).sqrt() };
         for _ in 0..shape.iter().product() {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             let uniform = f32::from((state >> 16) as u16) / 32_768.0 - 1.0;
@@ -127,8 +128,7 @@ fn split_convolutions_give_the_logits_of_whole_ones() {
     assert_eq!((convolutions(&whole), convolutions(&split)), (12, 16));
     let tokens = tokens(8, 8192);
     for (numerics, limit) in [(Numerics::F32, 2e-5), (Numerics::Fp16(Accumulator::default()), 5e-3)] {
-        let (difference, largest) =
-            difference(&logits(&whole, &tokens, numerics), &logits(&split, &tokens, numerics));
+        let (difference, largest) = difference(&logits(&whole, &tokens, numerics), &logits(&split, &tokens, numerics));
         println!("{numerics:?}: largest difference {difference:e} of logits up to {largest}");
         assert!(difference <= limit * largest, "{numerics:?}: {difference} of {largest}");
     }

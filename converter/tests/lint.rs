@@ -181,6 +181,8 @@ fn what_the_converter_writes_is_safe_on_all_chips_and_both_systems() {
         ("palettes", &["--lut", "4", "--lut-embeddings", "6", "--chunks", "2"]),
         ("anemll", &["--lut", "6", "--runtime", "anemll", "--context-length", "256"]),
         ("macos", &["--target", "macos15"]),
+        ("contexts", &["--context-length", "64,128", "--kv", "mask"]),
+        ("single", &["--functions", "single"]),
     ] {
         let output = parent.path().join(name);
         let path = output.to_str().unwrap();
