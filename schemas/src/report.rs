@@ -169,6 +169,9 @@ pub struct WeightQuality {
     pub error_max: f64,
     /// Elements to which another value of their row's palette is clearly nearer; 0 where there is no palette.
     pub misassigned: u64,
+    /// The most such elements in one row. A wrong entry shows here, however many rows there are.
+    #[serde(default)]
+    pub misassigned_in_row: u64,
 }
 
 /// A table of sines or cosines against what the configuration asks for.

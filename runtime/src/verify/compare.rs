@@ -90,13 +90,23 @@ pub struct PerplexityResult {
     pub tokens: usize,
 }
 
-/// The perplexity of a model alone, over windows that are cut to its context.
+/// What a model gave over one window.
+#[derive(Clone, Debug)]
+pub struct WindowOutput {
+    /// Of each token, `vocab_size` logits.
+    pub logits: Vec<Vec<f32>>,
+    /// The states after the last token, by name.
+    pub state: Tensors,
+}
+
+/// The perplexity of a model alone, over windows that are cut to its context. What it gave is added to `keep`.
 ///
 /// # Errors
 /// There is nothing to score, or the model fails.
 pub fn perplexity<B: Backend>(
     session: &mut Session<B>,
     tokens: &TokenWindows,
+    mut keep: Option<&mut Vec<WindowOutput>>,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<PerplexityResult, VerifyError> {
     let limit = session.context_length();
@@ -105,11 +115,24 @@ pub fn perplexity<B: Backend>(
     let (mut sum, mut scored) = (0.0, 0);
     for window in windows {
         session.reset()?;
-        for (position, pair) in window.windows(2).enumerate() {
-            let logits = session.infer(pair[0], position)?.into_logits()?;
-            sum += negative_log_likelihood(&logits, pair[1]);
-            scored += 1;
-            progress(Progress::Compared(scored, all));
+        let mut kept = Vec::new();
+        for (position, token) in window.iter().enumerate() {
+            let next = window.get(position + 1);
+            if next.is_none() && keep.is_none() {
+                break;
+            }
+            let logits = session.infer(*token, position)?.into_logits()?;
+            if let Some(next) = next {
+                sum += negative_log_likelihood(&logits, *next);
+                scored += 1;
+                progress(Progress::Compared(scored, all));
+            }
+            if keep.is_some() {
+                kept.push(logits);
+            }
+        }
+        if let Some(keep) = &mut keep {
+            keep.push(WindowOutput { logits: kept, state: session.read_state()? });
         }
     }
     if scored == 0 {

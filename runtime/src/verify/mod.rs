@@ -19,7 +19,7 @@ use crate::directory::{DirectoryError, ModelDirectory};
 use crate::oracle::{Checkpoint, Oracle, OracleError};
 use crate::session::{Session, SessionError};
 
-pub use compare::{Compared, PerplexityResult, compare, perplexity};
+pub use compare::{Compared, PerplexityResult, WindowOutput, compare, perplexity};
 pub use page::report_page;
 pub use parts::{activations, part_sizes, stored_weights};
 pub use thresholds::Thresholds;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anec_mil::evaluate::Statistics;
 use anec_mil::ops::special;
-use anec_mil::{Binding, Program};
+use anec_mil::{Binding, Operation, Program};
 use anec_schemas::report::{Activation, Activations, PartSize, TableQuality, WeightQuality};
 use fs_err as fs;
 
@@ -35,6 +35,7 @@ pub fn stored_weights(
         progress(Progress::Weights(index + 1, directory.parts().len()));
         let model = backend.open(part).map_err(SessionError::from)?;
         let encodings = encodings(model.program());
+        let scales = row_scales(model.program());
         let mut constants = BTreeMap::new();
         for name in model.function_names() {
             let function = model.load(&name).map_err(SessionError::from)?;
@@ -42,10 +43,11 @@ pub fn stored_weights(
                 constants.entry(name.to_owned()).or_insert_with(|| constant.clone());
             }
         }
-        for (name, constant) in constants {
-            let encoding = encodings.get(&name).map_or("", String::as_str);
-            weights.extend(weight_quality(&part.stem, &name, &constant, encoding, checkpoint)?);
-            tables.extend(table_quality(&part.stem, &name, &constant, config));
+        for (name, constant) in &constants {
+            let encoding = encodings.get(name).map_or("", String::as_str);
+            let scale = scales.get(name.as_str()).and_then(|scale| constants.get(*scale));
+            weights.extend(weight_quality(&part.stem, name, constant, scale, encoding, checkpoint)?);
+            tables.extend(table_quality(&part.stem, name, constant, config));
         }
     }
     weights.sort_by(|a, b| (a.layer, &a.part, &a.name).cmp(&(b.layer, &b.part, &b.name)));
@@ -71,6 +73,34 @@ fn encodings(program: &Program) -> BTreeMap<String, String> {
         }
     }
     encodings
+}
+
+/// Of weights of convolutions whose result is multiplied by something, what that is, by the names of both.
+fn row_scales(program: &Program) -> BTreeMap<&str, &str> {
+    fn input<'a>(operation: &'a Operation, parameter: &str) -> Option<&'a str> {
+        match operation.inputs.get(parameter)?.0.first()? {
+            Binding::Name(name) => Some(name),
+            Binding::Value(_) => None,
+        }
+    }
+    let mut scales = BTreeMap::new();
+    for function in program.functions.values() {
+        let mut weights = BTreeMap::new();
+        for operation in &function.block.operations {
+            let inputs = |a: &str, b: &str| input(operation, a).zip(input(operation, b));
+            match (operation.op.as_str(), operation.outputs.first()) {
+                ("conv", Some(result)) => {
+                    weights.extend(input(operation, "weight").map(|weight| (result.name.as_str(), weight)));
+                }
+                ("mul", _) => {
+                    let pair = inputs("x", "y").into_iter().flat_map(|(x, y)| [(x, y), (y, x)]);
+                    scales.extend(pair.filter_map(|(product, scale)| Some((*weights.get(product)?, scale))));
+                }
+                _ => {}
+            }
+        }
+    }
+    scales
 }
 
 /// What became of activations, from what an engine recorded by model and function.

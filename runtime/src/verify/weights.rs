@@ -15,11 +15,13 @@ const MIN_ELEMENTS: usize = 1024;
 /// Elements that a block is looked for with.
 const PROBE: usize = 64;
 
-/// The quality of `constant`, or `None` where it is no weight of the checkpoint.
+/// The quality of `constant`, or `None` where it is no weight of the checkpoint. `scale` has a factor for each row, by which
+/// the program multiplies what the weight gives.
 pub(super) fn weight_quality(
     part: &str,
     name: &str,
     constant: &Tensor,
+    scale: Option<&Tensor>,
     encoding: &str,
     checkpoint: &Checkpoint,
 ) -> Result<Option<WeightQuality>, OracleError> {
@@ -32,8 +34,18 @@ pub(super) fn weight_quality(
     let source = checkpoint.floats(&tensor)?;
     let block = Block { source: &source, width: tensor_columns, rows, columns };
     let Ok(stored) = constant.as_floats() else { return Ok(None) };
-    let (first_row, first_column) = block.locate(&stored, tensor_rows);
-    let (mut signal, mut noise, mut error_max, mut misassigned) = (0.0, 0.0, 0.0_f64, 0);
+    let scaled;
+    let stored: &[f32] = match scale.map(Tensor::as_floats) {
+        Some(Ok(scale)) if scale.len() == rows => {
+            let rows = stored.chunks_exact(columns).zip(scale.iter());
+            scaled = rows.flat_map(|(row, scale)| row.iter().map(move |value| value * scale)).collect::<Vec<_>>();
+            &scaled
+        }
+        _ => &stored,
+    };
+    let (first_row, first_column) = block.locate(stored, tensor_rows);
+    let (mut signal, mut noise, mut error_max) = (0.0, 0.0, 0.0_f64);
+    let (mut misassigned, mut misassigned_in_row) = (0, 0);
     let palettized = encoding.starts_with("uint");
     for (row, stored) in stored.chunks_exact(columns).enumerate() {
         let wanted = block.row(first_row + row, first_column);
@@ -44,7 +56,9 @@ pub(super) fn weight_quality(
             error_max = error_max.max(error.abs());
         }
         if palettized {
-            misassigned += misassigned_in(stored, wanted);
+            let count = misassigned_in(stored, wanted);
+            misassigned += count;
+            misassigned_in_row = count.max(misassigned_in_row);
         }
     }
     Ok(Some(WeightQuality {
@@ -57,6 +71,7 @@ pub(super) fn weight_quality(
         snr_db: (noise > 0.0).then(|| finite(10.0 * (signal / noise).log10())),
         error_max: finite(error_max),
         misassigned,
+        misassigned_in_row,
     }))
 }
 

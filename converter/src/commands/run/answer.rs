@@ -25,7 +25,7 @@ pub(super) struct Answer {
     pub(super) finish: Option<Finish>,
     prompt_tokens: usize,
     reused_tokens: usize,
-    tokens: usize,
+    tokens: Vec<u32>,
     /// Tokens that were fed after the prompt.
     steps: usize,
     prefill: Duration,
@@ -63,8 +63,8 @@ pub(super) fn generate(run: &mut Run<'_>, prompt: &Prompt, writer: Writer) -> Re
             write(&stops.finish())?;
         }
     }
-    let tokens = generation.tokens().len();
-    let chosen = tokens + usize::from(matches!(generation.finish(), Some(Finish::StopToken(_))));
+    let tokens = generation.tokens().to_vec();
+    let chosen = tokens.len() + usize::from(matches!(generation.finish(), Some(Finish::StopToken(_))));
     Ok(Answer {
         finish: generation.finish().filter(|_| !stopped),
         prompt_tokens: generation.prompt_tokens(),
@@ -89,7 +89,7 @@ impl Answer {
             "prompt: {} tokens{reused}{}; answer: {} tokens{}",
             self.prompt_tokens,
             speed(self.prefill_rate()),
-            self.tokens,
+            self.tokens.len(),
             speed(self.decode_rate())
         )
     }
@@ -107,7 +107,8 @@ impl Answer {
             "finish": finish,
             "prompt_tokens": self.prompt_tokens,
             "reused_tokens": self.reused_tokens,
-            "tokens": self.tokens,
+            "tokens": self.tokens.len(),
+            "token_ids": self.tokens,
             "prefill_tokens_per_second": self.prefill_rate(),
             "decode_tokens_per_second": self.decode_rate(),
         })

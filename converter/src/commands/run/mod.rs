@@ -23,12 +23,12 @@ use crate::console::{Console, Failure};
 use answer::{Answer, Writer};
 use error::RunError;
 use options::SamplingArguments;
-use texts::{Texts, Turns};
+use texts::{Prompt, Texts, Turns};
 
 /// Arguments of `anec run`.
 #[derive(Debug, Args)]
 #[command(
-    group = ArgGroup::new("input").required(true).args(["prompt", "messages", "chat"]),
+    group = ArgGroup::new("input").required(true).args(["prompt", "prompt_tokens", "messages", "chat"]),
     after_help = "\
 Examples:
   anec run out --prompt \"Why is the sky blue?\" --max-tokens 200
@@ -47,6 +47,10 @@ pub struct Arguments {
     /// Answer or continue this text. A model with a chat template gets it as a message of the user.
     #[arg(short, long, value_name = "TEXT")]
     prompt: Option<String>,
+
+    /// Continue the token ids in this JSON file, a list, as they are.
+    #[arg(long, value_name = "FILE")]
+    prompt_tokens: Option<PathBuf>,
 
     /// Answer the conversation in this JSON file: a list of messages as transformers takes them.
     #[arg(long, value_name = "FILE")]
@@ -83,6 +87,10 @@ pub struct Arguments {
     /// Stop where this text appears; can be given more than once.
     #[arg(long = "stop", value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     stops: Vec<String>,
+
+    /// Go on where the model would end its answer.
+    #[arg(long)]
+    ignore_eos: bool,
 
     #[command(flatten)]
     sampling: SamplingArguments,
@@ -132,7 +140,7 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
 
 fn run_model(arguments: &Arguments, console: Console) -> Result<(), RunError> {
     let mut texts = Texts::open(&arguments.path, &arguments.variables, arguments.tools.as_deref())?;
-    if arguments.raw {
+    if arguments.raw || arguments.prompt_tokens.is_some() {
         texts.template = None;
     }
     if texts.template.is_none()
@@ -148,10 +156,13 @@ fn run_model(arguments: &Arguments, console: Console) -> Result<(), RunError> {
         let turns = arguments.prompt.iter().fold(turns, |turns, prompt| turns.with_user(prompt));
         return console.data(&texts.render(&turns)?).map_err(RunError::Output);
     }
-    if texts.template.is_none() && !arguments.raw {
+    if texts.template.is_none() && !arguments.raw && arguments.prompt_tokens.is_none() {
         console.status("note: the model has no chat template; the text is continued as it is");
     }
     let mut run = open(arguments, &texts, console)?;
+    if let Some(path) = &arguments.prompt_tokens {
+        return run.answer_prompt(&Prompt::of(texts::read_list(path)?)).map(drop);
+    }
     if arguments.chat {
         return chat::run(&mut run, turns);
     }
@@ -168,7 +179,10 @@ fn open<'a>(arguments: &'a Arguments, texts: &'a Texts, console: Console) -> Res
     let numerics = arguments.numerics.into();
     let backend = ReferenceBackend::new(ReferenceOptions { numerics, statistics: false });
     let tokenizer = TextTokenizer::open(&arguments.path)?;
-    let mut stop_tokens = generation.stop_tokens(&texts.config, &tokenizer);
+    let mut stop_tokens = Vec::new();
+    if !arguments.ignore_eos {
+        stop_tokens = generation.stop_tokens(&texts.config, &tokenizer);
+    }
     // Special tokens have no text that could be found.
     let special = arguments.stops.iter().filter(|stop| tokenizer.is_special(stop));
     stop_tokens.extend(special.filter_map(|stop| tokenizer.token(stop)));
@@ -188,9 +202,14 @@ fn open<'a>(arguments: &'a Arguments, texts: &'a Texts, console: Console) -> Res
 impl Run<'_> {
     /// Answers, writes the answer, and reports how it went.
     fn answer(&mut self, turns: &Turns) -> Result<Answer, RunError> {
-        let writer = if self.json { Writer::Nothing } else { Writer::Console(self.console) };
         let prompt = self.texts.encode(turns, &self.tokenizer)?;
-        let answer = answer::generate(self, &prompt, writer)?;
+        self.answer_prompt(&prompt)
+    }
+
+    /// As [`Self::answer`], to tokens.
+    fn answer_prompt(&mut self, prompt: &Prompt) -> Result<Answer, RunError> {
+        let writer = if self.json { Writer::Nothing } else { Writer::Console(self.console) };
+        let answer = answer::generate(self, prompt, writer)?;
         if self.json {
             self.console.data(&format!("{}\n", answer.to_json())).map_err(RunError::Output)?;
         } else if !answer.text.ends_with('\n') {
@@ -198,7 +217,8 @@ impl Run<'_> {
         }
         if answer.finish == Some(Finish::ContextFull) {
             let context_length = self.generator.session().context_length();
-            self.console.status(&format!("note: the answer ends because the context of {context_length} tokens is full"));
+            self.console
+                .status(&format!("note: the answer ends because the context of {context_length} tokens is full"));
         }
         self.console.status(&answer.speed());
         Ok(answer)

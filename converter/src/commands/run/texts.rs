@@ -6,6 +6,7 @@ use std::path::Path;
 use anec_runtime::chat::{ChatTemplate, Conversation, message};
 use anec_runtime::tokenizer::{SpecialTokens, TextTokenizer, TokenizerConfig};
 use fs_err as fs;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::error::RunError;
@@ -34,6 +35,11 @@ pub(super) struct Prompt {
 }
 
 impl Prompt {
+    /// Tokens that are continued as they are.
+    pub(super) fn of(tokens: Vec<u32>) -> Self {
+        Self { tokens, continues: true }
+    }
+
     /// The tokens whose text decides how the answer begins.
     pub(super) fn context(&self) -> &[u32] {
         if self.continues { &self.tokens } else { &[] }
@@ -107,7 +113,7 @@ impl Texts {
 }
 
 /// A JSON file that holds a list.
-pub(super) fn read_list(path: &Path) -> Result<Vec<Value>, RunError> {
+pub(super) fn read_list<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, RunError> {
     let text = fs::read(path).map_err(|source| RunError::Read { path: path.to_owned(), source })?;
     serde_json::from_slice(&text).map_err(|source| RunError::List { path: path.to_owned(), source })
 }

@@ -1,0 +1,162 @@
+"""`anec verify` passes what was converted, catches what was broken, and writes a report that people can read."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+
+from conftest import CONTEXT_LENGTH
+from faults import Victim
+
+#: Enough for a batch of prefill and some single tokens.
+TOKENS = 80
+HEAD_DIM = 64
+HIDDEN_SIZE = 256
+
+
+def verify(anec, directory, checkpoint, report, *options):
+    tokens = ("--tokens", checkpoint / "eval_tokens.json") if (checkpoint / "eval_tokens.json").is_file() else ()
+    arguments = (directory, "--against", checkpoint, "--report", report, "--limit", TOKENS, "--quiet", *tokens)
+    return anec.run("verify", *arguments, *options)
+
+
+@pytest.mark.parametrize("numerics", ["f32", "fp16"])
+@pytest.mark.parametrize("options", [(), ("--lut", 6), ("--lut", 4)], ids=["plain", "lut6", "lut4"])
+def test_every_conversion_passes(anec, checkpoint, tmp_path, options, numerics):
+    directory = anec.convert(checkpoint, *options, "--chunks", 2, "--context-length", CONTEXT_LENGTH)
+    outcome = verify(anec, directory, checkpoint, tmp_path, "--json", "--numerics", numerics)
+    assert outcome.code == 0, outcome.stdout + outcome.stderr
+    report = json.loads(outcome.stdout)
+    assert report == json.loads((tmp_path / "report.json").read_text())
+    assert report["passed"] and report["weights"] and report["tables"] and report["prefill"]
+
+
+@pytest.fixture
+def victim(anec, small_checkpoint, tmp_path):
+    def make(*options: object) -> Victim:
+        directory = anec.convert(small_checkpoint, *options, "--chunks", 2, "--context-length", CONTEXT_LENGTH)
+        return Victim(directory, tmp_path / "victim")
+
+    return make
+
+
+@pytest.fixture
+def failed_checks(anec, small_checkpoint, tmp_path):
+    def run(victim: Victim) -> set[str]:
+        outcome = verify(anec, victim.directory, small_checkpoint, tmp_path / "report", "--json")
+        assert outcome.code == 1, outcome.stdout + outcome.stderr
+        report = json.loads(outcome.stdout)
+        failed = {check["name"] for check in report["checks"] if not check["passed"]}
+        assert failed and not report["passed"]
+        assert all(name in outcome.stderr for name in failed)
+        return failed
+
+    return run
+
+
+def test_a_copy_without_a_fault_passes(anec, small_checkpoint, victim, tmp_path):
+    outcome = verify(anec, victim().directory, small_checkpoint, tmp_path / "report")
+    assert outcome.code == 0, outcome.stdout + outcome.stderr
+
+
+def test_one_wrong_palette_entry_is_caught(victim, failed_checks):
+    broken = victim("--lut", 4)
+
+    def change(lut: np.ndarray) -> np.ndarray:
+        # A group in the middle takes the value of a neighbour for one of its entries.
+        lut = lut.reshape(-1, 16)
+        lut[len(lut) // 2, 7] = lut[len(lut) // 2, 5]
+        return lut
+
+    broken.change("layers_1_up_proj_weight_palettized", change, parameter="lut")
+    assert "weights.misassigned" in failed_checks(broken)
+
+
+def test_swapped_key_and_value_rows_are_caught(victim, failed_checks):
+    broken = victim()
+    names = ("layers_2_k_proj_weight", "layers_2_v_proj_weight")
+    keys, values = (broken.elements(name) for name in names)
+    for name, elements in zip(names, (values, keys), strict=True):
+        broken.change(name, lambda _, elements=elements: elements)
+    assert {"decode.kl_mean", "weights.snr_db"} <= failed_checks(broken)
+
+
+def test_two_swapped_key_rows_are_caught(victim, failed_checks):
+    broken = victim()
+
+    def change(weight: np.ndarray) -> np.ndarray:
+        weight = weight.reshape(-1, HIDDEN_SIZE)
+        weight[[10, 11]] = weight[[11, 10]]
+        return weight
+
+    broken.change("layers_0_k_proj_weight", change)
+    assert "weights.snr_db" in failed_checks(broken)
+
+
+def test_rotary_tables_that_are_off_by_one_are_caught(victim, failed_checks):
+    broken = victim()
+    for table in ("rope_cos_table", "rope_sin_table"):
+        broken.change(table, lambda table: np.roll(table.reshape(-1, HEAD_DIM), -1, axis=0))
+    # A shift of all positions changes nothing in attention: the tables themselves must be looked at.
+    assert "tables.error_max" in failed_checks(broken)
+
+
+def test_a_missing_attention_scale_is_caught(victim, failed_checks):
+    broken = victim()
+    broken.change("layers_0_attention_scale", np.ones_like)
+    assert "decode.kl_mean" in failed_checks(broken)
+
+
+def test_a_transposed_projection_is_caught(victim, failed_checks):
+    broken = victim()
+    broken.change("layers_3_o_proj_weight", lambda weight: weight.reshape(HIDDEN_SIZE, -1).T.reshape(-1))
+    assert {"decode.kl_mean", "weights.snr_db"} <= failed_checks(broken)
+
+
+def test_stricter_requirements_fail_by_name(anec, small_checkpoint, tmp_path):
+    directory = anec.convert(small_checkpoint, "--lut", 4, "--chunks", 2, "--context-length", CONTEXT_LENGTH)
+    outcome = verify(anec, directory, small_checkpoint, tmp_path, "--max-kl", "1e-6", "--min-snr", "60")
+    assert outcome.code == 1
+    assert "2 of " in outcome.stderr or "3 of " in outcome.stderr, outcome.stderr
+    assert "decode.kl_mean" in outcome.stderr and "weights.snr_db" in outcome.stderr
+
+
+def test_the_text_that_ships_is_used_where_none_is_given(anec, small_checkpoint, tmp_path):
+    directory = anec.convert(small_checkpoint, "--chunks", 2, "--context-length", CONTEXT_LENGTH)
+    arguments = ("--against", small_checkpoint, "--report", tmp_path, "--limit", 32, "--json", "--quiet")
+    outcome = anec.run("verify", directory, *arguments)
+    assert outcome.code == 0, outcome.stderr
+    assert "ships" in json.loads(outcome.stdout)["tokens"]["source"]
+
+
+def test_another_checkpoint_is_refused(anec, small_checkpoint, presets, tmp_path):
+    directory = anec.convert(small_checkpoint, "--chunks", 2, "--context-length", CONTEXT_LENGTH)
+    outcome = verify(anec, directory, presets("tiny-llama"), tmp_path)
+    assert outcome.code == 1
+    assert "hint" in outcome.stderr
+
+
+BROWSER = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chrome")
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no browser is installed")
+def test_the_page_shows_the_report_in_a_browser(anec, small_checkpoint, tmp_path):
+    directory = anec.convert(small_checkpoint, "--lut", 4, "--chunks", 2, "--context-length", CONTEXT_LENGTH)
+    outcome = verify(anec, directory, small_checkpoint, tmp_path)
+    assert outcome.code == 0, outcome.stdout + outcome.stderr
+    page = tmp_path / "report.html"
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+    options += ["--disable-component-update", "--disable-sync", f"--user-data-dir={tmp_path / 'profile'}"]
+    command = [BROWSER, *options, "--enable-logging=stderr", "--dump-dom", page.as_uri()]
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert "Passed" in shown.stdout
+    # Divergence while decoding and after prefill, precision by layer, bytes by part.
+    assert shown.stdout.count("<svg") >= 4
+    assert "layers_3_down_proj" in shown.stdout
+    assert "CONSOLE" not in shown.stderr, shown.stderr
+    assert "http://" not in page.read_text().replace("http://www.w3.org/", "")
+    assert "https://" not in page.read_text()
