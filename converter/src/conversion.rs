@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 
 use anec_mil::blob::BlobError;
+use anec_mil::compiled::{self, CompileOptions};
 use anec_mil::package::{MANIFEST_PATH, MODEL_PATH, ModelError, WEIGHTS_PATH, encode_model};
-use anec_runtime::{InspectError, PackageReport};
+use anec_runtime::{OpenError, PackageReport};
 use anec_schemas::Manifest;
 use anec_schemas::manifest::Weights;
 use fs_err as fs;
 
+use crate::compiled_model::{self, CompileError};
 use crate::emit::{self, Context, EmitError, Outcome, QuantizedWeight};
 use crate::error::Hint;
 use crate::metadata;
@@ -23,6 +25,8 @@ use crate::publish::{self, PublishError};
 pub struct Written {
     /// Quantized weights, in file order.
     pub quantized: Vec<QuantizedWeight>,
+    /// What the Neural Engine may refuse, by model.
+    pub warnings: Vec<String>,
 }
 
 impl Written {
@@ -50,9 +54,12 @@ pub enum ConversionError {
         #[source]
         source: ModelError,
     },
+    /// A compiled model.
+    #[error(transparent)]
+    Compile(#[from] CompileError),
     /// A package that cannot be read back.
     #[error("Cannot read back what was written")]
-    ReadBack(#[from] InspectError),
+    ReadBack(#[from] OpenError),
     /// A package that reads back wrong.
     #[error("Cannot verify `{}`: {}", .path.display(), .problems.join("; "))]
     Invalid {
@@ -76,6 +83,7 @@ impl ConversionError {
             self,
             Self::Interrupted
                 | Self::Io(_)
+                | Self::Compile(CompileError::Io(_))
                 | Self::Emit(EmitError::Io(_) | EmitError::Blob(BlobError::Io(_)))
                 | Self::Publish(PublishError::Io(_))
         )
@@ -87,6 +95,7 @@ impl Hint for ConversionError {
         match self {
             Self::Emit(error) => error.hint(),
             Self::Publish(error) => error.hint(),
+            Self::Compile(error) => error.hint(),
             Self::Model { .. } => {
                 Some("this is a bug in anec; please report it with the model's config.json".to_owned())
             }
@@ -103,26 +112,70 @@ pub(crate) fn source_bytes(plan: &ConversionPlan) -> u64 {
     plan.files.iter().map(|file| emit::source_bytes(&file.weights)).sum()
 }
 
-/// The packages of one context length.
+/// The models of one context length.
 struct Set<'a> {
     plan: &'a ConversionPlan,
     directory: PathBuf,
-    /// In the order of the plan's files.
-    packages: Vec<PathBuf>,
 }
 
-impl<'a> Set<'a> {
-    fn new(plan: &'a ConversionPlan, directory: PathBuf) -> Self {
-        let package = |file: &FilePlan| directory.join(format!("{}.mlpackage", file.stem));
-        Self { plan, packages: plan.files.iter().map(package).collect(), directory }
+impl Set<'_> {
+    fn package(&self, file: &FilePlan) -> PathBuf {
+        self.directory.join(format!("{}.mlpackage", file.stem))
     }
 
-    /// Writes everything of all packages but their weights.
-    fn write_models(&self) -> Result<(), ConversionError> {
-        self.plan.files.iter().zip(&self.packages).try_for_each(|(file, package)| write_model(self.plan, file, package))
+    fn compiled(&self, file: &FilePlan) -> PathBuf {
+        self.directory.join(format!("{}.mlmodelc", file.stem))
     }
 
-    /// Writes what stands beside the packages.
+    /// The form of a model whose weight file is written; another form has a link to it.
+    fn primary(&self, file: &FilePlan) -> PathBuf {
+        if self.plan.options.emit.packages() { self.package(file) } else { self.compiled(file) }
+    }
+
+    /// The weight file of the primary form.
+    fn weights(&self, file: &FilePlan) -> PathBuf {
+        let path = if self.plan.options.emit.packages() { WEIGHTS_PATH } else { compiled::WEIGHTS_PATH };
+        self.primary(file).join(path)
+    }
+
+    /// Writes everything but the weights of all models, in every form that is asked for, and gives what the Neural Engine
+    /// may refuse. A program is compiled, and so verified, before anything of it is written.
+    fn write_models(&self) -> Result<Vec<String>, ConversionError> {
+        let mut warnings = Vec::new();
+        for file in &self.plan.files {
+            let failed = |source| ConversionError::Model { stem: file.stem.clone(), source };
+            let model = package_model::model(self.plan, file).map_err(failed)?;
+            let message = encode_model(&model).map_err(failed)?;
+            let options = CompileOptions::package(&file.stem, &message);
+            let files = compiled::compile(&model, &options)
+                .map_err(|source| CompileError::Compile { name: file.stem.clone(), source })?;
+            warnings.extend(files.warnings.iter().map(|warning| format!("{}: {warning}", file.stem)));
+            if let Some(directory) = self.weights(file).parent() {
+                fs::create_dir_all(directory)?;
+            }
+            if self.plan.options.emit.packages() {
+                let package = self.package(file);
+                fs::write(package.join(MODEL_PATH), message)?;
+                fs::write(package.join(MANIFEST_PATH), Manifest::for_package(Weights::Present).to_json())?;
+            }
+            if self.plan.options.emit.compiled() {
+                compiled_model::write(&self.compiled(file), &files, &model)?;
+            }
+        }
+        Ok(warnings)
+    }
+
+    /// Gives the weight files of the primary forms to the others. These need not be read back: they are the same model.
+    fn link_forms(&self) -> Result<(), ConversionError> {
+        if self.plan.options.emit.packages() && self.plan.options.emit.compiled() {
+            for file in &self.plan.files {
+                compiled_model::link_or_copy(&self.weights(file), &self.compiled(file).join(compiled::WEIGHTS_PATH))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what stands beside the models.
     fn write_companions(
         &self,
         checkpoint: &Path,
@@ -134,8 +187,8 @@ impl<'a> Set<'a> {
     }
 }
 
-/// Writes the packages of every context length: into `output` itself where there is one, else each into a directory of
-/// its own, the weight files of all but the first being hard links to those of the first.
+/// Writes the models of every context length: into `output` itself where there is one, else each into a directory of its
+/// own, the weight files of all but the first being hard links to those of the first.
 pub(crate) fn write(
     plans: &[&ConversionPlan],
     context: &Context<'_>,
@@ -145,42 +198,44 @@ pub(crate) fn write(
         [_] => output.to_owned(),
         _ => output.join(plan.set_name()),
     };
-    let sets: Vec<Set<'_>> = plans.iter().map(|plan| Set::new(plan, directory(plan))).collect();
+    let sets: Vec<Set<'_>> = plans.iter().map(|plan| Set { plan, directory: directory(plan) }).collect();
+    let mut written = Written { quantized: Vec::new(), warnings: Vec::new() };
     for set in &sets {
-        set.write_models()?;
+        written.warnings.extend(set.write_models()?);
     }
-    let Some((first, others)) = sets.split_first() else { return Ok(Written { quantized: Vec::new() }) };
+    let Some((first, others)) = sets.split_first() else { return Ok(written) };
     let (quantized, mut checksums) = write_weights(first, context)?;
+    written.quantized = quantized;
     for other in others {
-        for (from, to) in first.packages.iter().zip(&other.packages) {
-            let weights = to.join(WEIGHTS_PATH);
-            link(&from.join(WEIGHTS_PATH), &weights)?;
-            read_back(to)?;
-            if let Some(checksum) = checksums.get(&from.join(WEIGHTS_PATH)).cloned() {
+        for (from, to) in first.plan.files.iter().zip(&other.plan.files) {
+            let weights = other.weights(to);
+            compiled_model::link_or_copy(&first.weights(from), &weights)?;
+            read_back(&other.primary(to))?;
+            if let Some(checksum) = checksums.get(&first.weights(from)).cloned() {
                 checksums.insert(weights, checksum);
             }
         }
     }
     context.progress.set_message("checksums");
     for set in &sets {
+        set.link_forms()?;
         set.write_companions(context.checkpoint.directory(), &checksums)?;
     }
-    if context.interrupt.is_set() { Err(ConversionError::Interrupted) } else { Ok(Written { quantized }) }
+    if context.interrupt.is_set() { Err(ConversionError::Interrupted) } else { Ok(written) }
 }
 
-/// Fills the weight files of a set, reads its packages back, and gives the checksums of the weight files.
+/// Fills the weight files of a set, reads its models back, and gives the checksums of the weight files.
 fn write_weights(
     set: &Set<'_>,
     context: &Context<'_>,
 ) -> Result<(Vec<QuantizedWeight>, BTreeMap<PathBuf, String>), ConversionError> {
-    let paths = set.packages.iter().map(|package| package.join(WEIGHTS_PATH));
-    let weights: Vec<_> = paths.zip(set.plan.files.iter().map(|file| &file.weights)).collect();
+    let weights: Vec<_> = set.plan.files.iter().map(|file| (set.weights(file), &file.weights)).collect();
     let (complete, completed) = mpsc::channel();
     let (outcome, checksums) = std::thread::scope(|scope| {
         // Waiting for the disk and reading back go on beside the encoding of the next file.
         let finisher = scope.spawn(|| {
-            let packages = completed.into_iter().filter_map(|file: usize| set.packages.get(file));
-            packages.map(|path| finish_package(path)).collect()
+            let files = completed.into_iter().filter_map(|file: usize| set.plan.files.get(file));
+            files.map(|file| finish(set, file)).collect()
         });
         let outcome = emit::write(context, &weights, |file| {
             // The other side is gone only where it failed, which shows when it is joined.
@@ -197,45 +252,21 @@ fn write_weights(
     }
 }
 
-/// Writes everything of a package but its weights.
-fn write_model(plan: &ConversionPlan, file: &FilePlan, package: &Path) -> Result<(), ConversionError> {
-    if let Some(directory) = package.join(WEIGHTS_PATH).parent() {
-        fs::create_dir_all(directory)?;
-    }
-    let failed = |source| ConversionError::Model { stem: file.stem.clone(), source };
-    let model = package_model::model(plan, file).map_err(failed)?;
-    fs::write(package.join(MODEL_PATH), encode_model(&model).map_err(failed)?)?;
-    fs::write(package.join(MANIFEST_PATH), Manifest::for_package(Weights::Present).to_json())?;
-    Ok(())
-}
-
-/// Brings the weights of a package to the disk, reads the package back, and gives the checksum of its weights.
-fn finish_package(package: &Path) -> Result<(PathBuf, String), ConversionError> {
-    let weights = package.join(WEIGHTS_PATH);
+/// Brings the weights of a model to the disk, reads the model back, and gives the checksum of its weights.
+fn finish(set: &Set<'_>, file: &FilePlan) -> Result<(PathBuf, String), ConversionError> {
+    let weights = set.weights(file);
     fs::File::open(&weights)?.sync_all()?;
-    read_back(package)?;
+    read_back(&set.primary(file))?;
     let checksum = publish::checksum(&weights)?;
     Ok((weights, checksum))
 }
 
-/// Opens a package as any reader would: every blob that the program names must be there with its type and size, and the
+/// Opens a model as any reader would: every blob that the program names must be there with its type and size, and the
 /// program must be valid.
-fn read_back(package: &Path) -> Result<(), ConversionError> {
-    let report = PackageReport::open(package)?;
-    if !report.problems.is_empty() {
-        return Err(ConversionError::Invalid { path: package.to_owned(), problems: report.problems });
+fn read_back(path: &Path) -> Result<(), ConversionError> {
+    let report = PackageReport::open(path)?;
+    if report.problems.is_empty() {
+        return Ok(());
     }
-    Ok(())
-}
-
-/// Gives a file a second name, or a copy where the file system has no hard links.
-fn link(from: &Path, to: &Path) -> Result<(), ConversionError> {
-    // An earlier attempt may have linked it: a copy onto itself would be empty.
-    if fs::symlink_metadata(to).is_ok() {
-        fs::remove_file(to)?;
-    }
-    if fs::hard_link(from, to).is_err() {
-        fs::copy(from, to)?;
-    }
-    Ok(())
+    Err(ConversionError::Invalid { path: path.to_owned(), problems: report.problems })
 }

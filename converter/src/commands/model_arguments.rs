@@ -12,8 +12,8 @@ use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::console::{Console, Failure};
 use crate::decoder_plan::{DecoderPlan, WeightMap};
 use crate::options::{
-    ByteSize, Compression, ConvSplits, Count, Functions, GroupSize, HeadStorage, KvWrite, LutBits, Options, Palette,
-    PaletteMethod, Runtime, Target,
+    ByteSize, Compression, ConvSplits, Count, Emit, Functions, GroupSize, HeadStorage, KvWrite, LutBits, Options,
+    Palette, PaletteMethod, Runtime, Target,
 };
 use crate::planner::ConversionPlan;
 
@@ -122,6 +122,10 @@ pub struct ModelArguments {
     #[arg(long, value_enum, default_value_t = Runtime::Default)]
     pub runtime: Runtime,
 
+    /// Forms to write: packages, compiled models, or both with one weight file between them.
+    #[arg(long, value_enum, default_value_t = Emit::Both)]
+    pub emit: Emit,
+
     /// Ignore a key of config.json that anec does not know; repeat for more.
     #[arg(long, value_name = "KEY")]
     pub ignore_config_key: Vec<String>,
@@ -226,6 +230,7 @@ impl ModelArguments {
             target: self.target,
             size_limit: self.size_limit,
             runtime: self.runtime,
+            emit: self.emit,
         }
     }
 }

@@ -31,6 +31,11 @@ impl Identity {
         Ok(Self { program: program(), checkpoint: checkpoint_digest(checkpoint)?, plan: plan_digest(plans) })
     }
 
+    /// The identity of an output that is made in one go.
+    pub(crate) fn of_single_attempt() -> Self {
+        Self { program: program(), checkpoint: String::new(), plan: String::new() }
+    }
+
     /// What of another identity differs.
     pub(super) fn difference(&self, other: &Self) -> Option<&'static str> {
         let parts = [
@@ -69,7 +74,7 @@ fn checkpoint_digest(checkpoint: &Checkpoint) -> io::Result<String> {
 fn plan_digest(plans: &[&ConversionPlan]) -> String {
     let mut hasher = Sha256::new();
     for plan in plans {
-        add(&mut hasher, &plan.set_name());
+        add(&mut hasher, &(plan.set_name(), plan.options.emit));
     }
     // The others have the weights of the first.
     for file in plans.first().iter().flat_map(|plan| &plan.files) {

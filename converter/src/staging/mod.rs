@@ -17,6 +17,7 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use anec_schemas::meta::META_YAML;
 use fs_err as fs;
 
 use self::journal::OpenError;
@@ -29,8 +30,11 @@ const JOURNAL: &str = "journal";
 const OUTPUT: &str = "output";
 const REPLACED: &str = "replaced";
 
-/// The file name extension of packages.
-const PACKAGE: &str = "mlpackage";
+/// The file name extensions of models.
+const MODELS: [&str; 2] = ["mlpackage", "mlmodelc"];
+
+/// What the directories of several context lengths start with.
+const SET: &str = "context_";
 
 /// Why an output cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -48,10 +52,12 @@ pub enum StagingError {
         path: PathBuf,
     },
     /// `--force` was given, but what exists is not an output of anec.
-    #[error("Cannot replace `{}`: it has no meta.yaml, so it is not a converted model", .path.display())]
+    #[error("Cannot replace `{}`: it has no `{marker}`, so anec did not write it", .path.display())]
     Foreign {
         /// The output.
         path: PathBuf,
+        /// The file that every output of its kind has.
+        marker: &'static str,
     },
     /// Another process writes the same output.
     #[error("Cannot write in `{}`: another conversion is at work there", .path.display())]
@@ -110,6 +116,8 @@ pub(crate) struct Staging {
     journal: Journal,
     /// Whether an output that exists is replaced.
     force: bool,
+    /// The file that an output which may be replaced has.
+    marker: &'static str,
     /// Whether the work directory outlives this value.
     keep: bool,
 }
@@ -121,11 +129,24 @@ impl Staging {
     /// # Errors
     /// The output exists and `force` is not given, or another process is writing it.
     pub(crate) fn check(output: &Path, force: bool) -> Result<Left, StagingError> {
+        Self::check_marked(output, force, META_YAML)
+    }
+
+    /// As [`check`](Self::check), for an output of the kind that has the file `marker`.
+    pub(crate) fn check_marked(output: &Path, force: bool, marker: &'static str) -> Result<Left, StagingError> {
         if recover(output, &work_directory(output)?)? == Left::Published {
             return Ok(Left::Published);
         }
-        check_output(output, force)?;
+        check_output(output, force, marker)?;
         Ok(Left::Unfinished)
+    }
+
+    /// Starts an output of the kind that has the file `marker`, which is made in one go.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub(crate) fn new_marked(output: &Path, force: bool, marker: &'static str) -> Result<Self, StagingError> {
+        Self::open_marked(output, force, marker, Unfinished::Discard, &Identity::of_single_attempt())
     }
 
     /// Starts an output beside its final place, or goes on with one.
@@ -139,17 +160,27 @@ impl Staging {
         unfinished: Unfinished,
         identity: &Identity,
     ) -> Result<Self, StagingError> {
-        check_output(output, force)?;
+        Self::open_marked(output, force, META_YAML, unfinished, identity)
+    }
+
+    fn open_marked(
+        output: &Path,
+        force: bool,
+        marker: &'static str,
+        unfinished: Unfinished,
+        identity: &Identity,
+    ) -> Result<Self, StagingError> {
+        check_output(output, force, marker)?;
         let work = work_directory(output)?;
         fs::create_dir_all(&work)?;
         let journal = open_journal(&work)?;
-        let mut staging = Self { output: output.to_owned(), work, journal, force, keep: true };
+        let mut staging = Self { output: output.to_owned(), work, journal, force, marker, keep: true };
         let found = staging.journal.found().identity.as_ref().filter(|_| unfinished == Unfinished::Resume);
         if let Some(found) = found {
             if let Some(difference) = found.difference(identity) {
                 return Err(StagingError::Different { path: staging.work.clone(), difference });
             }
-            remove_all_but_packages(&staging.path())?;
+            remove_all_but_models(&staging.path())?;
         } else {
             remove_if_there(&staging.path())?;
             staging.journal.restart(identity)?;
@@ -179,7 +210,7 @@ impl Staging {
     pub(crate) fn publish(mut self) -> Result<(), StagingError> {
         let staged = self.path();
         synchronize(&staged)?;
-        check_output(&self.output, self.force)?;
+        check_output(&self.output, self.force, self.marker)?;
         // From here on another attempt sets right what this one may leave.
         self.keep = true;
         self.journal.publishing()?;
@@ -208,35 +239,36 @@ impl Drop for Staging {
 }
 
 /// All but weights is cheap and written anew.
-fn remove_all_but_packages(directory: &Path) -> io::Result<()> {
+fn remove_all_but_models(directory: &Path) -> io::Result<()> {
     let Ok(entries) = fs::read_dir(directory) else { return Ok(()) };
     for entry in entries {
         let entry = entry?;
         let path = entry.path();
         if !entry.file_type()?.is_dir() {
             fs::remove_file(path)?;
-        } else if path.extension().is_none_or(|extension| extension != PACKAGE) {
-            remove_all_but_packages(&path)?;
+        } else if !MODELS.iter().any(|model| path.extension().is_some_and(|extension| extension == *model)) {
+            remove_all_but_models(&path)?;
         }
     }
     Ok(())
 }
 
-fn check_output(output: &Path, force: bool) -> Result<(), StagingError> {
+fn check_output(output: &Path, force: bool, marker: &'static str) -> Result<(), StagingError> {
     if fs::symlink_metadata(output).is_err() {
         return Ok(());
     }
     if !force {
         return Err(StagingError::Exists { path: output.to_owned() });
     }
-    if is_converted(output) { Ok(()) } else { Err(StagingError::Foreign { path: output.to_owned() }) }
+    if is_marked(output, marker) { Ok(()) } else { Err(StagingError::Foreign { path: output.to_owned(), marker }) }
 }
 
-/// Whether there is a converted model, or one for each of several context lengths.
-fn is_converted(output: &Path) -> bool {
-    let has_metadata = |directory: &Path| fs::metadata(directory.join("meta.yaml")).is_ok();
+/// Whether there is an output with this file, or one for each of several context lengths.
+fn is_marked(output: &Path, marker: &str) -> bool {
+    let is_there = |directory: &Path| fs::metadata(directory.join(marker)).is_ok();
+    let is_set = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with(SET);
     let mut entries = fs::read_dir(output).into_iter().flatten().flatten();
-    has_metadata(output) || entries.any(|entry| has_metadata(&entry.path()))
+    is_there(output) || entries.any(|entry| is_set(&entry) && is_there(&entry.path()))
 }
 
 /// Ends or undoes a publication that was cut short.
