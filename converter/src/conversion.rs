@@ -131,7 +131,7 @@ struct StagedModel<'a> {
 impl<'a> Set<'a> {
     fn new(plan: &'a ConversionPlan, directory: PathBuf) -> Self {
         let models = plan.files.iter().map(|file| StagedModel::new(plan, file, &directory)).collect();
-        Self { plan, models, directory }
+        Self { plan, directory, models }
     }
 
     /// Writes everything of all models but their weights, and gives what the Neural Engine may refuse.
@@ -154,9 +154,8 @@ impl<'a> Set<'a> {
 
 impl<'a> StagedModel<'a> {
     fn new(plan: &ConversionPlan, file: &'a FilePlan, directory: &Path) -> Self {
-        let path = |is_wanted: bool, extension: &str| {
-            is_wanted.then(|| directory.join(format!("{}.{extension}", file.stem)))
-        };
+        let path =
+            |is_wanted: bool, extension: &str| is_wanted.then(|| directory.join(format!("{}.{extension}", file.stem)));
         let emit = plan.options.emit;
         let (package, compiled) = (path(emit.packages(), "mlpackage"), path(emit.compiled(), "mlmodelc"));
         let in_package = package.as_ref().map(|package| package.join(WEIGHTS_PATH));

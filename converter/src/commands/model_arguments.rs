@@ -12,8 +12,8 @@ use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::console::{Console, Failure};
 use crate::decoder_plan::{DecoderPlan, WeightMap};
 use crate::options::{
-    ByteSize, Compression, ConvSplits, Count, Emit, Functions, GroupSize, HeadStorage, KvWrite, LutBits, Options, Palette,
-    PaletteMethod, Runtime, Target,
+    ByteSize, Compression, ConvSplits, Count, Emit, Functions, GroupSize, HeadStorage, KvWrite, LutBits, Options,
+    Palette, PaletteMethod, Runtime, Target,
 };
 use crate::planner::ConversionPlan;
 

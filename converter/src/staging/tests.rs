@@ -88,10 +88,12 @@ fn another_conversion_cannot_be_gone_on_with() {
     let parent = tempfile::tempdir().expect("a temporary directory");
     let output = parent.path().join("out");
     open(&output, false, Unfinished::Discard).expect("nothing is there").keep();
-    let error = Staging::open(Kind::Converted, &output, false, Unfinished::Resume, &identity("other")).expect_err("other options");
+    let error = Staging::open(Kind::Converted, &output, false, Unfinished::Resume, &identity("other"))
+        .expect_err("other options");
     assert!(error.to_string().ends_with("it was begun with other options"), "{error}");
     assert_eq!(names(parent.path()), [".out.partial"]);
-    let staging = Staging::open(Kind::Converted, &output, false, Unfinished::Discard, &identity("other")).expect("starts over");
+    let staging =
+        Staging::open(Kind::Converted, &output, false, Unfinished::Discard, &identity("other")).expect("starts over");
     assert_eq!(staging.journal().found().identity, Some(identity("other")));
 }
 
