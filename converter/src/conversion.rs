@@ -116,63 +116,29 @@ pub(crate) fn source_bytes(plan: &ConversionPlan) -> u64 {
 struct Set<'a> {
     plan: &'a ConversionPlan,
     directory: PathBuf,
+    /// In the order of the plan's files.
+    models: Vec<StagedModel<'a>>,
 }
 
-impl Set<'_> {
-    fn package(&self, file: &FilePlan) -> PathBuf {
-        self.directory.join(format!("{}.mlpackage", file.stem))
+/// One model, in every form that is asked for. The forms share one weight file.
+struct StagedModel<'a> {
+    file: &'a FilePlan,
+    package: Option<PathBuf>,
+    compiled: Option<PathBuf>,
+    /// Where the weights are written.
+    weights: PathBuf,
+}
+
+impl<'a> Set<'a> {
+    fn new(plan: &'a ConversionPlan, directory: PathBuf) -> Self {
+        let models = plan.files.iter().map(|file| StagedModel::new(plan, file, &directory)).collect();
+        Self { plan, directory, models }
     }
 
-    fn compiled(&self, file: &FilePlan) -> PathBuf {
-        self.directory.join(format!("{}.mlmodelc", file.stem))
-    }
-
-    /// The form of a model whose weight file is written; another form has a link to it.
-    fn primary(&self, file: &FilePlan) -> PathBuf {
-        if self.plan.options.emit.packages() { self.package(file) } else { self.compiled(file) }
-    }
-
-    /// The weight file of the primary form.
-    fn weights(&self, file: &FilePlan) -> PathBuf {
-        let path = if self.plan.options.emit.packages() { WEIGHTS_PATH } else { compiled::WEIGHTS_PATH };
-        self.primary(file).join(path)
-    }
-
-    /// Writes everything but the weights of all models, in every form that is asked for, and gives what the Neural Engine
-    /// may refuse. A program is compiled, and so verified, before anything of it is written.
+    /// Writes everything of all models but their weights, and gives what the Neural Engine may refuse.
     fn write_models(&self) -> Result<Vec<String>, ConversionError> {
-        let mut warnings = Vec::new();
-        for file in &self.plan.files {
-            let failed = |source| ConversionError::Model { stem: file.stem.clone(), source };
-            let model = package_model::model(self.plan, file).map_err(failed)?;
-            let message = encode_model(&model).map_err(failed)?;
-            let options = CompileOptions::package(&file.stem, &message);
-            let files = compiled::compile(&model, &options)
-                .map_err(|source| CompileError::Compile { name: file.stem.clone(), source })?;
-            warnings.extend(files.warnings.iter().map(|warning| format!("{}: {warning}", file.stem)));
-            if let Some(directory) = self.weights(file).parent() {
-                fs::create_dir_all(directory)?;
-            }
-            if self.plan.options.emit.packages() {
-                let package = self.package(file);
-                fs::write(package.join(MODEL_PATH), message)?;
-                fs::write(package.join(MANIFEST_PATH), Manifest::for_package(Weights::Present).to_json())?;
-            }
-            if self.plan.options.emit.compiled() {
-                compiled_model::write(&self.compiled(file), &files, &model)?;
-            }
-        }
-        Ok(warnings)
-    }
-
-    /// Gives the weight files of the primary forms to the others. These need not be read back: they are the same model.
-    fn link_forms(&self) -> Result<(), ConversionError> {
-        if self.plan.options.emit.packages() && self.plan.options.emit.compiled() {
-            for file in &self.plan.files {
-                compiled_model::link_or_copy(&self.weights(file), &self.compiled(file).join(compiled::WEIGHTS_PATH))?;
-            }
-        }
-        Ok(())
+        let warnings = self.models.iter().map(|model| model.write(self.plan)).collect::<Result<Vec<_>, _>>()?;
+        Ok(warnings.into_iter().flatten().collect())
     }
 
     /// Writes what stands beside the models.
@@ -187,6 +153,54 @@ impl Set<'_> {
     }
 }
 
+impl<'a> StagedModel<'a> {
+    fn new(plan: &ConversionPlan, file: &'a FilePlan, directory: &Path) -> Self {
+        let path =
+            |is_wanted: bool, extension: &str| is_wanted.then(|| directory.join(format!("{}.{extension}", file.stem)));
+        let emit = plan.options.emit;
+        let (package, compiled) = (path(emit.packages(), "mlpackage"), path(emit.compiled(), "mlmodelc"));
+        let in_package = package.as_ref().map(|package| package.join(WEIGHTS_PATH));
+        let in_compiled = compiled.as_ref().map(|compiled| compiled.join(compiled::WEIGHTS_PATH));
+        let weights = in_package.or(in_compiled).unwrap_or_default();
+        Self { file, package, compiled, weights }
+    }
+
+    /// Writes everything but the weights. The program is compiled, and so verified, before anything is written.
+    fn write(&self, plan: &ConversionPlan) -> Result<Vec<String>, ConversionError> {
+        let stem = &self.file.stem;
+        let failed = |source| ConversionError::Model { stem: stem.clone(), source };
+        let model = package_model::model(plan, self.file).map_err(failed)?;
+        let message = encode_model(&model).map_err(failed)?;
+        let compiled = compiled::compile(&model, &CompileOptions::package(stem, &message))
+            .map_err(|source| CompileError::Compile { name: stem.clone(), source })?;
+        if let Some(directory) = self.weights.parent() {
+            fs::create_dir_all(directory)?;
+        }
+        if let Some(package) = &self.package {
+            fs::write(package.join(MODEL_PATH), message)?;
+            fs::write(package.join(MANIFEST_PATH), Manifest::for_package(Weights::Present).to_json())?;
+        }
+        if let Some(directory) = &self.compiled {
+            compiled_model::write(directory, &compiled, &model)?;
+        }
+        Ok(compiled.warnings.iter().map(|warning| format!("{stem}: {warning}")).collect())
+    }
+
+    /// Gives all forms the weights that are written, and reads one of them back: what they share need not be read twice.
+    fn finish(&self) -> Result<(), ConversionError> {
+        match (&self.package, &self.compiled) {
+            (Some(package), compiled) => {
+                if let Some(compiled) = compiled {
+                    compiled_model::link_or_copy(&self.weights, &compiled.join(compiled::WEIGHTS_PATH))?;
+                }
+                read_back(package)
+            }
+            (None, Some(compiled)) => read_back(compiled),
+            (None, None) => Ok(()),
+        }
+    }
+}
+
 /// Writes the models of every context length: into `output` itself where there is one, else each into a directory of its
 /// own, the weight files of all but the first being hard links to those of the first.
 pub(crate) fn write(
@@ -198,44 +212,41 @@ pub(crate) fn write(
         [_] => output.to_owned(),
         _ => output.join(plan.set_name()),
     };
-    let sets: Vec<Set<'_>> = plans.iter().map(|plan| Set { plan, directory: directory(plan) }).collect();
-    let mut written = Written { quantized: Vec::new(), warnings: Vec::new() };
-    for set in &sets {
-        written.warnings.extend(set.write_models()?);
-    }
-    let Some((first, others)) = sets.split_first() else { return Ok(written) };
-    let (quantized, mut checksums) = write_weights(first, context)?;
-    written.quantized = quantized;
+    let sets: Vec<Set<'_>> = plans.iter().map(|plan| Set::new(plan, directory(plan))).collect();
+    let warnings = sets.iter().map(Set::write_models).collect::<Result<Vec<_>, _>>()?;
+    let warnings = warnings.into_iter().flatten().collect();
+    let Some((first, others)) = sets.split_first() else { return Ok(Written { quantized: Vec::new(), warnings }) };
+    let (quantized, checksums) = write_weights(first, context)?;
     for other in others {
-        for (from, to) in first.plan.files.iter().zip(&other.plan.files) {
-            let weights = other.weights(to);
-            compiled_model::link_or_copy(&first.weights(from), &weights)?;
-            read_back(&other.primary(to))?;
-            if let Some(checksum) = checksums.get(&first.weights(from)).cloned() {
-                checksums.insert(weights, checksum);
-            }
+        for (from, to) in first.models.iter().zip(&other.models) {
+            compiled_model::link_or_copy(&from.weights, &to.weights)?;
+            to.finish()?;
         }
     }
     context.progress.set_message("checksums");
     for set in &sets {
-        set.link_forms()?;
-        set.write_companions(context.checkpoint.directory(), &checksums)?;
+        let known = first.models.iter().zip(&set.models);
+        let known = known.filter_map(|(from, to)| Some((to.weights.clone(), checksums.get(&from.weights)?.clone())));
+        set.write_companions(context.checkpoint.directory(), &known.collect())?;
     }
-    if context.interrupt.is_set() { Err(ConversionError::Interrupted) } else { Ok(written) }
+    if context.interrupt.is_set() {
+        return Err(ConversionError::Interrupted);
+    }
+    Ok(Written { quantized, warnings })
 }
 
-/// Fills the weight files of a set, reads its models back, and gives the checksums of the weight files.
+/// Fills the weight files of a set, finishes its models, and gives the checksums of the weight files.
 fn write_weights(
     set: &Set<'_>,
     context: &Context<'_>,
 ) -> Result<(Vec<QuantizedWeight>, BTreeMap<PathBuf, String>), ConversionError> {
-    let weights: Vec<_> = set.plan.files.iter().map(|file| (set.weights(file), &file.weights)).collect();
+    let weights: Vec<_> = set.models.iter().map(|model| (model.weights.clone(), &model.file.weights)).collect();
     let (complete, completed) = mpsc::channel();
     let (outcome, checksums) = std::thread::scope(|scope| {
         // Waiting for the disk and reading back go on beside the encoding of the next file.
         let finisher = scope.spawn(|| {
-            let files = completed.into_iter().filter_map(|file: usize| set.plan.files.get(file));
-            files.map(|file| finish(set, file)).collect()
+            let models = completed.into_iter().filter_map(|file: usize| set.models.get(file));
+            models.map(finish_model).collect()
         });
         let outcome = emit::write(context, &weights, |file| {
             // The other side is gone only where it failed, which shows when it is joined.
@@ -252,13 +263,12 @@ fn write_weights(
     }
 }
 
-/// Brings the weights of a model to the disk, reads the model back, and gives the checksum of its weights.
-fn finish(set: &Set<'_>, file: &FilePlan) -> Result<(PathBuf, String), ConversionError> {
-    let weights = set.weights(file);
-    fs::File::open(&weights)?.sync_all()?;
-    read_back(&set.primary(file))?;
-    let checksum = publish::checksum(&weights)?;
-    Ok((weights, checksum))
+/// Brings the weights of a model to the disk, finishes it, and gives the checksum of its weights.
+fn finish_model(model: &StagedModel<'_>) -> Result<(PathBuf, String), ConversionError> {
+    fs::File::open(&model.weights)?.sync_all()?;
+    model.finish()?;
+    let checksum = publish::checksum(&model.weights)?;
+    Ok((model.weights.clone(), checksum))
 }
 
 /// Opens a model as any reader would: every blob that the program names must be there with its type and size, and the

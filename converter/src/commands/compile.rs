@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anec_mil::compiled::{self, CompileOptions, DATA_PATH};
+use anec_mil::compiled::{self, CompileOptions};
 use anec_mil::package::{Form, StoredModel};
 use anec_runtime::{FsPackage, OpenError, PackageReport, open_model};
 use clap::Args;
@@ -13,7 +13,7 @@ use fs_err as fs;
 use crate::compiled_model::{self, CompileError};
 use crate::console::{Console, Failure};
 use crate::interrupt::{self, Interrupt};
-use crate::staging::Staging;
+use crate::staging::{Identity, Kind, Staging, Unfinished};
 
 /// Arguments of `anec compile`.
 #[derive(Debug, Args)]
@@ -47,7 +47,7 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<ExitCode, Failure>
         message: format!("Cannot compile `{}`: {message}", path.display()),
         hint: Some(hint.to_owned()),
     };
-    Staging::check_marked(&output, arguments.force, DATA_PATH)?;
+    Staging::check(Kind::Compiled, &output, arguments.force)?;
     let stored = open_model(path)?;
     let failed = |source| OpenError::model(path, source);
     let Some(message) = stored.message_bytes().map_err(failed)? else {
@@ -67,7 +67,8 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<ExitCode, Failure>
     for warning in &files.warnings {
         console.warning(&warning.to_string());
     }
-    let staging = Staging::new_marked(&output, arguments.force, DATA_PATH)?;
+    let identity = Identity::once();
+    let staging = Staging::open(Kind::Compiled, &output, arguments.force, Unfinished::Discard, &identity)?;
     let interrupt = Interrupt::on_signal().unwrap_or_else(|error| {
         console.warning(&format!("an interrupt will leave `{}` behind: {error}", staging.path().display()));
         Interrupt::default()

@@ -17,7 +17,7 @@ use crate::emit::Context;
 use crate::error::render;
 use crate::interrupt::{self, Interrupt};
 use crate::options::ByteSize;
-use crate::staging::{Identity, Left, Staging, StagingError, Unfinished};
+use crate::staging::{Identity, Kind, Left, Staging, StagingError, Unfinished};
 
 /// The output directory where none is given.
 const DEFAULT_OUTPUT: &str = "converted_model";
@@ -85,7 +85,7 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<ExitCode, Failure>
         // Fails only where the pool exists already, which a fresh process rules out.
         let _ = rayon::ThreadPoolBuilder::new().num_threads(threads.get()).build_global();
     }
-    if Staging::check(&arguments.output, arguments.force)? == Left::Published && arguments.resume {
+    if Staging::check(Kind::Converted, &arguments.output, arguments.force)? == Left::Published && arguments.resume {
         console.status(&format!("`{}` was complete", arguments.output.display()));
         return Ok(ExitCode::SUCCESS);
     }
@@ -100,7 +100,7 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<ExitCode, Failure>
     ));
     let identity = Identity::new(&prepared.checkpoint, &plans).map_err(StagingError::from)?;
     let unfinished = if arguments.resume { Unfinished::Resume } else { Unfinished::Discard };
-    let staging = Staging::open(&arguments.output, arguments.force, unfinished, &identity)?;
+    let staging = Staging::open(Kind::Converted, &arguments.output, arguments.force, unfinished, &identity)?;
     let interrupt = Interrupt::on_signal().unwrap_or_else(|error| {
         console.warning(&format!("an interrupt will be taken for a kill: {error}"));
         Interrupt::default()

@@ -31,8 +31,8 @@ impl Identity {
         Ok(Self { program: program(), checkpoint: checkpoint_digest(checkpoint)?, plan: plan_digest(plans) })
     }
 
-    /// The identity of an output that is made in one go.
-    pub(crate) fn of_single_attempt() -> Self {
+    /// The identity of an output that is never resumed.
+    pub(crate) fn once() -> Self {
         Self { program: program(), checkpoint: String::new(), plan: String::new() }
     }
 

@@ -17,6 +17,7 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use anec_mil::compiled::DATA_PATH;
 use anec_schemas::meta::META_YAML;
 use fs_err as fs;
 
@@ -30,11 +31,8 @@ const JOURNAL: &str = "journal";
 const OUTPUT: &str = "output";
 const REPLACED: &str = "replaced";
 
-/// The file name extensions of models.
+/// The file name extensions of models, which hold weights.
 const MODELS: [&str; 2] = ["mlpackage", "mlmodelc"];
-
-/// What the directories of several context lengths start with.
-const SET: &str = "context_";
 
 /// Why an output cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -99,6 +97,32 @@ pub(crate) enum Unfinished {
     Discard,
 }
 
+/// What is made, and so what may be replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A converted model, or one for each of several context lengths.
+    Converted,
+    /// A compiled model.
+    Compiled,
+}
+
+impl Kind {
+    /// The file that every output of the kind has.
+    fn marker(self) -> &'static str {
+        match self {
+            Self::Converted => META_YAML,
+            Self::Compiled => DATA_PATH,
+        }
+    }
+
+    /// Whether there is such an output.
+    fn is_at(self, output: &Path) -> bool {
+        let has_marker = |directory: &Path| fs::metadata(directory.join(self.marker())).is_ok();
+        let mut entries = fs::read_dir(output).into_iter().flatten().flatten();
+        has_marker(output) || self == Self::Converted && entries.any(|entry| has_marker(&entry.path()))
+    }
+}
+
 /// What an earlier attempt left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Left {
@@ -111,13 +135,12 @@ pub(crate) enum Left {
 /// An output under construction.
 #[derive(Debug)]
 pub(crate) struct Staging {
+    kind: Kind,
     output: PathBuf,
     work: PathBuf,
     journal: Journal,
     /// Whether an output that exists is replaced.
     force: bool,
-    /// The file that an output which may be replaced has.
-    marker: &'static str,
     /// Whether the work directory outlives this value.
     keep: bool,
 }
@@ -128,25 +151,12 @@ impl Staging {
     ///
     /// # Errors
     /// The output exists and `force` is not given, or another process is writing it.
-    pub(crate) fn check(output: &Path, force: bool) -> Result<Left, StagingError> {
-        Self::check_marked(output, force, META_YAML)
-    }
-
-    /// As [`check`](Self::check), for an output of the kind that has the file `marker`.
-    pub(crate) fn check_marked(output: &Path, force: bool, marker: &'static str) -> Result<Left, StagingError> {
+    pub(crate) fn check(kind: Kind, output: &Path, force: bool) -> Result<Left, StagingError> {
         if recover(output, &work_directory(output)?)? == Left::Published {
             return Ok(Left::Published);
         }
-        check_output(output, force, marker)?;
+        check_output(kind, output, force)?;
         Ok(Left::Unfinished)
-    }
-
-    /// Starts an output of the kind that has the file `marker`, which is made in one go.
-    ///
-    /// # Errors
-    /// As [`open`](Self::open).
-    pub(crate) fn new_marked(output: &Path, force: bool, marker: &'static str) -> Result<Self, StagingError> {
-        Self::open_marked(output, force, marker, Unfinished::Discard, &Identity::of_single_attempt())
     }
 
     /// Starts an output beside its final place, or goes on with one.
@@ -155,26 +165,17 @@ impl Staging {
     /// As [`check`](Self::check), or what is there to resume belongs to another conversion, or the parent cannot be
     /// written.
     pub(crate) fn open(
+        kind: Kind,
         output: &Path,
         force: bool,
         unfinished: Unfinished,
         identity: &Identity,
     ) -> Result<Self, StagingError> {
-        Self::open_marked(output, force, META_YAML, unfinished, identity)
-    }
-
-    fn open_marked(
-        output: &Path,
-        force: bool,
-        marker: &'static str,
-        unfinished: Unfinished,
-        identity: &Identity,
-    ) -> Result<Self, StagingError> {
-        check_output(output, force, marker)?;
+        check_output(kind, output, force)?;
         let work = work_directory(output)?;
         fs::create_dir_all(&work)?;
         let journal = open_journal(&work)?;
-        let mut staging = Self { output: output.to_owned(), work, journal, force, marker, keep: true };
+        let mut staging = Self { kind, output: output.to_owned(), work, journal, force, keep: true };
         let found = staging.journal.found().identity.as_ref().filter(|_| unfinished == Unfinished::Resume);
         if let Some(found) = found {
             if let Some(difference) = found.difference(identity) {
@@ -210,7 +211,7 @@ impl Staging {
     pub(crate) fn publish(mut self) -> Result<(), StagingError> {
         let staged = self.path();
         synchronize(&staged)?;
-        check_output(&self.output, self.force, self.marker)?;
+        check_output(self.kind, &self.output, self.force)?;
         // From here on another attempt sets right what this one may leave.
         self.keep = true;
         self.journal.publishing()?;
@@ -246,29 +247,24 @@ fn remove_all_but_models(directory: &Path) -> io::Result<()> {
         let path = entry.path();
         if !entry.file_type()?.is_dir() {
             fs::remove_file(path)?;
-        } else if !MODELS.iter().any(|model| path.extension().is_some_and(|extension| extension == *model)) {
+        } else if path.extension().is_none_or(|extension| MODELS.iter().all(|model| extension != *model)) {
             remove_all_but_models(&path)?;
         }
     }
     Ok(())
 }
 
-fn check_output(output: &Path, force: bool, marker: &'static str) -> Result<(), StagingError> {
+fn check_output(kind: Kind, output: &Path, force: bool) -> Result<(), StagingError> {
     if fs::symlink_metadata(output).is_err() {
         return Ok(());
     }
     if !force {
         return Err(StagingError::Exists { path: output.to_owned() });
     }
-    if is_marked(output, marker) { Ok(()) } else { Err(StagingError::Foreign { path: output.to_owned(), marker }) }
-}
-
-/// Whether there is an output with this file, or one for each of several context lengths.
-fn is_marked(output: &Path, marker: &str) -> bool {
-    let is_there = |directory: &Path| fs::metadata(directory.join(marker)).is_ok();
-    let is_set = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with(SET);
-    let mut entries = fs::read_dir(output).into_iter().flatten().flatten();
-    is_there(output) || entries.any(|entry| is_set(&entry) && is_there(&entry.path()))
+    if kind.is_at(output) {
+        return Ok(());
+    }
+    Err(StagingError::Foreign { path: output.to_owned(), marker: kind.marker() })
 }
 
 /// Ends or undoes a publication that was cut short.

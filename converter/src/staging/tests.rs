@@ -5,7 +5,7 @@ fn identity(plan: &str) -> Identity {
 }
 
 fn open(output: &Path, force: bool, unfinished: Unfinished) -> Result<Staging, StagingError> {
-    Staging::open(output, force, unfinished, &identity("plan"))
+    Staging::open(Kind::Converted, output, force, unfinished, &identity("plan"))
 }
 
 fn part() -> FinishedPart {
@@ -55,8 +55,8 @@ fn an_existing_output_is_replaced_only_by_force_and_only_if_it_is_a_model() {
     let parent = tempfile::tempdir().expect("a temporary directory");
     let output = parent.path().join("out");
     fs::create_dir(&output).expect("writable");
-    assert!(matches!(Staging::check(&output, false), Err(StagingError::Exists { .. })));
-    assert!(matches!(Staging::check(&output, true), Err(StagingError::Foreign { .. })));
+    assert!(matches!(Staging::check(Kind::Converted, &output, false), Err(StagingError::Exists { .. })));
+    assert!(matches!(Staging::check(Kind::Converted, &output, true), Err(StagingError::Foreign { .. })));
     write_model(&output, "old");
     let staging = open(&output, true, Unfinished::Discard).expect("a model may be replaced");
     write_model(&staging.path(), "new");
@@ -75,7 +75,7 @@ fn a_kept_output_is_gone_on_with_or_discarded_as_asked() {
         fs::create_dir(staging.path().join("a.mlpackage")).expect("writable");
         write_model(&staging.path(), "stale");
         staging.keep();
-        assert_eq!(Staging::check(&output, false).expect("free"), Left::Unfinished);
+        assert_eq!(Staging::check(Kind::Converted, &output, false).expect("free"), Left::Unfinished);
         let staging = open(&output, false, unfinished).expect("the same conversion");
         assert_eq!(staging.journal().finished_parts().len(), parts);
         assert_eq!(names(&staging.path()).len(), packages);
@@ -88,10 +88,12 @@ fn another_conversion_cannot_be_gone_on_with() {
     let parent = tempfile::tempdir().expect("a temporary directory");
     let output = parent.path().join("out");
     open(&output, false, Unfinished::Discard).expect("nothing is there").keep();
-    let error = Staging::open(&output, false, Unfinished::Resume, &identity("other")).expect_err("other options");
+    let error = Staging::open(Kind::Converted, &output, false, Unfinished::Resume, &identity("other"))
+        .expect_err("other options");
     assert!(error.to_string().ends_with("it was begun with other options"), "{error}");
     assert_eq!(names(parent.path()), [".out.partial"]);
-    let staging = Staging::open(&output, false, Unfinished::Discard, &identity("other")).expect("starts over");
+    let staging =
+        Staging::open(Kind::Converted, &output, false, Unfinished::Discard, &identity("other")).expect("starts over");
     assert_eq!(staging.journal().found().identity, Some(identity("other")));
 }
 
@@ -100,7 +102,7 @@ fn two_conversions_cannot_write_the_same_output() {
     let parent = tempfile::tempdir().expect("a temporary directory");
     let output = parent.path().join("out");
     let first = open(&output, false, Unfinished::Discard).expect("nothing is there");
-    assert!(matches!(Staging::check(&output, false), Err(StagingError::Busy { .. })));
+    assert!(matches!(Staging::check(Kind::Converted, &output, false), Err(StagingError::Busy { .. })));
     assert!(matches!(open(&output, false, Unfinished::Discard), Err(StagingError::Busy { .. })));
     write_model(&first.path(), "first");
     first.publish().expect("not disturbed");
@@ -122,7 +124,7 @@ fn what_is_replaced_comes_back_where_publishing_stopped_halfway() {
     write_model(&output, "old");
     let work = publishing(&output);
     fs::rename(&output, work.join(REPLACED)).expect("writable");
-    assert_eq!(Staging::check(&output, true).expect("set right"), Left::Unfinished);
+    assert_eq!(Staging::check(Kind::Converted, &output, true).expect("set right"), Left::Unfinished);
     assert_eq!(content(&output), "old");
     let staging = open(&output, true, Unfinished::Resume).expect("the same conversion");
     write_model(&staging.path(), "new");
@@ -139,10 +141,10 @@ fn a_work_directory_that_outlived_its_output_goes_away() {
     let work = publishing(&output);
     fs::rename(&output, work.join(REPLACED)).expect("writable");
     fs::rename(work.join(OUTPUT), &output).expect("writable");
-    assert_eq!(Staging::check(&output, false).expect("done"), Left::Published);
+    assert_eq!(Staging::check(Kind::Converted, &output, false).expect("done"), Left::Published);
     assert_eq!(content(&output), "new");
     assert_eq!(names(parent.path()), ["out"]);
     fs::create_dir(&work).expect("writable");
-    assert!(matches!(Staging::check(&output, false), Err(StagingError::Exists { .. })));
+    assert!(matches!(Staging::check(Kind::Converted, &output, false), Err(StagingError::Exists { .. })));
     assert_eq!(names(parent.path()), ["out"]);
 }
