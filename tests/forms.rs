@@ -2,13 +2,15 @@
 //!
 //! Runs over the shipped checkpoint, and over every directory with a `config.json` below the path in `ANEC_FIXTURES`.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anec_converter::cli::Cli;
 use anec_converter::commands;
+use anec_mil::evaluate::Tensor;
 use anec_mil::package::Form;
-use anec_runtime::backend::{Backend, BackendError, ReferenceBackend, ReferenceModel, Tensors};
+use anec_runtime::backend::{Backend, BackendError, ReferenceBackend, ReferenceModel};
 use anec_runtime::session::Session;
 use anec_runtime::{ModelDirectory, ModelPart};
 use clap::Parser as _;
@@ -36,7 +38,7 @@ impl Backend for OneForm {
 }
 
 /// The bits of the logits after every token that goes through the head, and the state at the end.
-fn outputs(directory: &ModelDirectory, form: Form) -> (Vec<Vec<u32>>, Tensors) {
+fn outputs(directory: &ModelDirectory, form: Form) -> (Vec<Vec<u32>>, BTreeMap<String, Vec<u32>>) {
     let mut session = Session::open(directory, &OneForm(form)).expect("loadable");
     let tokens: Vec<u32> = (0..TOKENS).map(|index| (index * 37 + 11) % VOCABULARY).collect();
     let (batch, rest) = tokens.split_at(BATCH_SIZE);
@@ -47,7 +49,9 @@ fn outputs(directory: &ModelDirectory, form: Form) -> (Vec<Vec<u32>>, Tensors) {
         logits.into_iter().map(f32::to_bits).collect()
     });
     let logits = logits.collect();
-    (logits, session.read_state().expect("readable"))
+    let state = session.read_state().expect("readable").into_iter();
+    let bits = |tensor: &Tensor| tensor.as_floats().expect("floats").iter().map(|value| value.to_bits()).collect();
+    (logits, state.map(|(name, tensor)| (name, bits(&tensor))).collect())
 }
 
 fn checkpoints() -> Vec<PathBuf> {

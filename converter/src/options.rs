@@ -4,7 +4,7 @@ use std::fmt;
 use std::num::NonZeroU32;
 use std::str::FromStr;
 
-use anec_mil::rules::Chip;
+use anec_mil::rules::{Chip, limits};
 
 /// Palette index widths that Core ML can store.
 ///
@@ -174,12 +174,13 @@ pub enum Target {
 }
 
 impl Target {
-    /// The largest weight file, with room for what the system adds.
+    /// The largest weight file: a twentieth less than the rule says, for what the system adds.
     pub fn size_limit(self) -> ByteSize {
-        match self {
-            Self::Ios18 => ByteSize(950_000_000),
-            Self::Macos15 | Self::Macos15Gpu => ByteSize(1_900_000_000),
-        }
+        let most = match self {
+            Self::Ios18 => limits::IOS_FILE_BYTES,
+            Self::Macos15 | Self::Macos15Gpu => limits::MACOS_FILE_BYTES,
+        };
+        ByteSize(most / 20 * 19)
     }
 
     /// Whether the packages are to run on the Neural Engine.

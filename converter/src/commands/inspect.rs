@@ -35,15 +35,18 @@ pub struct Arguments {
     json: bool,
 }
 
+const EXPECTED: &str = "expected a .mlpackage or .mlmodelc, or a directory that `anec convert` wrote; of several context \
+                        lengths, name the directory of one";
+
 impl Hint for OpenError {
     fn hint(&self) -> Option<String> {
-        Some("expected a .mlpackage or .mlmodelc, or a directory that `anec convert` wrote".to_owned())
+        Some(EXPECTED.to_owned())
     }
 }
 
 impl Hint for DirectoryError {
     fn hint(&self) -> Option<String> {
-        Some("expected a .mlpackage or .mlmodelc, or a directory that `anec convert` wrote".to_owned())
+        Some(EXPECTED.to_owned())
     }
 }
 
