@@ -64,10 +64,14 @@ pub(crate) fn write(directory: &Path, files: &CompiledFiles, model: &Model) -> R
     Err(CompileError::Differs { path: directory.to_owned() })
 }
 
-/// Makes `to` the same file as `from`, or a copy of it where the file system cannot.
+/// Makes `to` the same file as `from`, or a copy of it where the file system cannot; replaces what is there.
 pub(crate) fn link_or_copy(from: &Path, to: &Path) -> io::Result<()> {
     if let Some(parent) = to.parent() {
         fs::create_dir_all(parent)?;
+    }
+    // An earlier attempt may have linked it: a copy onto itself would be empty.
+    if fs::symlink_metadata(to).is_ok() {
+        fs::remove_file(to)?;
     }
     if fs::hard_link(from, to).is_err() {
         fs::copy(from, to)?;

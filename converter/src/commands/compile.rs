@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use anec_mil::compiled::{self, CompileOptions, DATA_PATH};
+use anec_mil::compiled::{self, CompileOptions};
 use anec_mil::package::{Form, StoredModel};
 use anec_runtime::{FsPackage, OpenError, PackageReport, open_model};
 use clap::Args;
@@ -11,7 +11,7 @@ use fs_err as fs;
 
 use crate::compiled_model::{self, CompileError};
 use crate::console::{Console, Failure};
-use crate::staging::Staging;
+use crate::staging::{Identity, Kind, Staging, Unfinished};
 
 /// Arguments of `anec compile`.
 #[derive(Debug, Args)]
@@ -45,7 +45,7 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
         message: format!("Cannot compile `{}`: {message}", path.display()),
         hint: Some(hint.to_owned()),
     };
-    Staging::check_marked(&output, arguments.force, DATA_PATH)?;
+    Staging::check(Kind::Compiled, &output, arguments.force)?;
     let stored = open_model(path)?;
     let failed = |source| OpenError::model(path, source);
     let Some(message) = stored.message_bytes().map_err(failed)? else {
@@ -65,12 +65,10 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
     for warning in &files.warnings {
         console.warning(&warning.to_string());
     }
-    let staging = Staging::new_marked(&output, arguments.force, DATA_PATH)?;
-    if let Err(error) = staging.remove_on_interrupt() {
-        console.warning(&format!("an interrupt will leave `{}` behind: {error}", staging.path().display()));
-    }
-    compiled_model::write(staging.path(), &files, &model)?;
-    copy_weights(&stored, path, &report.weight_files, staging.path())?;
+    let identity = Identity::once();
+    let staging = Staging::open(Kind::Compiled, &output, arguments.force, Unfinished::Discard, &identity)?;
+    compiled_model::write(&staging.path(), &files, &model)?;
+    copy_weights(&stored, path, &report.weight_files, &staging.path())?;
     staging.publish()?;
     console.status(&format!("Wrote `{}`", output.display()));
     Ok(())

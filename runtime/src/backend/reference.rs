@@ -68,7 +68,7 @@ impl Backend for ReferenceBackend {
 
     fn open(&self, part: &ModelPart) -> Result<ReferenceModel, BackendError> {
         let stored = part.open()?;
-        let unusable = |source| BackendError::Package { model: part.stem.clone(), source };
+        let unusable = |source| BackendError::Package { model: part.stem.clone(), source: Box::new(source) };
         let program = stored.model().map_err(unusable)?.program;
         Ok(ReferenceModel {
             name: part.stem.clone(),
@@ -95,7 +95,11 @@ impl Model for ReferenceModel {
 
     fn load(&self, name: &str) -> Result<ReferenceFunction, BackendError> {
         let function = EvaluableFunction::new(&self.program, name, &self.weights, self.backend.options.numerics)
-            .map_err(|source| BackendError::Load { model: self.name.clone(), function: name.to_owned(), source })?;
+            .map_err(|source| BackendError::Load {
+                model: self.name.clone(),
+                function: name.to_owned(),
+                source: Box::new(source),
+            })?;
         let state = |(name, ty): (&str, &TensorType)| NamedValueType::new(name, ValueType::State(ty.clone()));
         let signature = Signature {
             inputs: function.inputs().cloned().collect(),
@@ -114,7 +118,7 @@ impl ReferenceFunction {
     }
 
     fn failed(&self, source: anec_mil::evaluate::EvaluateError) -> BackendError {
-        BackendError::Predict { model: self.model.clone(), function: self.name.clone(), source }
+        BackendError::Predict { model: self.model.clone(), function: self.name.clone(), source: Box::new(source) }
     }
 }
 
