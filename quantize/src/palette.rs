@@ -58,7 +58,7 @@ impl Palette {
     pub fn assigner(&self) -> Assigner<'_> {
         let mut index_of_key = Vec::with_capacity(KEYS);
         let mut last_index = 0;
-        for (index, pair) in (0_u8..).zip(self.entries.windows(2)) {
+        for (index, pair) in (0..=u8::MAX).zip(self.entries.windows(2)) {
             // Equal entries, which stand at the end, share the lowest index among them.
             if pair[0] == pair[1] {
                 break;
