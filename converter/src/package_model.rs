@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use anec_mil::Program;
+use anec_mil::compiled;
 use anec_mil::package::{
-    FlexibleInputs, FunctionDescription, Metadata, Model, ModelDescription, ModelError, ShapeFlexibility,
+    FlexibleInputs, FunctionDescription, Metadata, Model, ModelDescription, ModelError, ShapeFlexibility, SizeRange,
 };
 
-use crate::graphs::{OPSET, chunk};
-use crate::options::{Functions, Options, Runtime};
+use crate::graphs::{OPSET, chunk, embeddings};
+use crate::options::{Compression, Functions, Options, Runtime};
 use crate::planner::{ConversionPlan, FilePlan, FileRole};
 
 /// Who wrote the package.
@@ -30,12 +31,17 @@ pub(crate) fn model(plan: &ConversionPlan, file: &FilePlan) -> Result<Model, Mod
     Ok(Model { specification_version: OPSET.specification_version(), description, program })
 }
 
-/// Token ids come one at a time, or in batches of the prompt.
+/// Token ids come one at a time, or in batches of the prompt. Where it is not known how a compiled model lists these two
+/// shapes, it takes those between them too.
 fn flexible_inputs(options: &Options, role: &FileRole) -> FlexibleInputs {
     let mut flexible = FlexibleInputs::new();
     if *role == FileRole::Embeddings && options.batch_size > 1 && options.functions == Functions::InferPrefill {
-        let shapes = vec![vec![1, 1], vec![1, u64::from(options.batch_size)]];
-        flexible.insert("input_ids".to_owned(), ShapeFlexibility::Enumerated(shapes));
+        let batch_size = u64::from(options.batch_size);
+        let both = ShapeFlexibility::Enumerated(vec![vec![1, 1], vec![1, batch_size]]);
+        let range = |upper| SizeRange { lower: 1, upper: Some(upper) };
+        let known = compiled::has_known_form(embeddings::INPUT, &both);
+        let shapes = if known { both } else { ShapeFlexibility::Ranges(vec![range(1), range(batch_size)]) };
+        flexible.insert(embeddings::INPUT.to_owned(), shapes);
     }
     flexible
 }
@@ -76,7 +82,7 @@ fn user_defined(plan: &ConversionPlan, file: &FilePlan) -> BTreeMap<String, Stri
         ("num_chunks", plan.chunk_count().to_string()),
         ("vocab_size", plan.decoder.vocab_size.to_string()),
     ];
-    let bits = match &file.role {
+    let storage = match &file.role {
         FileRole::Embeddings => options.embeddings,
         FileRole::Chunk { index, .. } => {
             entries.push(("chunk_no", (index + 1).to_string()));
@@ -95,7 +101,7 @@ fn user_defined(plan: &ConversionPlan, file: &FilePlan) -> BTreeMap<String, Stri
     if file.role != FileRole::LmHead {
         entries.push(("batch_size", options.batch_size.to_string()));
     }
-    if let Some(palette) = bits {
+    if let Some(palette) = storage.and_then(Compression::palette) {
         entries.push(("lut_bits", palette.bits.to_string()));
     }
     entries.into_iter().map(|(key, value)| (format!("{prefix}.{key}"), value)).collect()

@@ -1,8 +1,10 @@
 //! The commands, one file each.
 
 pub mod bench;
+pub mod compile;
 pub mod completions;
 pub mod convert;
+pub mod diff;
 pub mod eval;
 pub mod inspect;
 pub mod lint;
@@ -23,25 +25,29 @@ use crate::console::{Console, Failure};
 pub fn run(cli: Cli) -> ExitCode {
     let quiet = match &cli.command {
         Command::Convert(arguments) => arguments.quiet,
+        Command::Compile(arguments) => arguments.quiet,
         Command::Verify(arguments) => arguments.quiet,
         Command::Run(arguments) => arguments.quiet,
         _ => false,
     };
     let console = Console { quiet };
+    let done = |()| ExitCode::SUCCESS;
     let result = match cli.command {
         Command::Convert(arguments) => convert::run(&arguments, console),
-        Command::Plan(arguments) => plan::run(&arguments, console),
-        Command::Inspect(arguments) => inspect::run(&arguments, console),
-        Command::Verify(arguments) => verify::run(&arguments, console),
-        Command::Eval(arguments) => eval::run(&arguments, console),
-        Command::Lint(arguments) => lint::run(&arguments, console),
-        Command::Rules(arguments) => rules::run(&arguments, console),
-        Command::Run(arguments) => run::run(&arguments, console),
-        Command::Bench(arguments) => bench::run(&arguments, console),
-        Command::Completions(arguments) => completions::run(&arguments, console),
+        Command::Plan(arguments) => plan::run(&arguments, console).map(done),
+        Command::Compile(arguments) => compile::run(&arguments, console).map(done),
+        Command::Diff(arguments) => diff::run(&arguments, console).map(done),
+        Command::Inspect(arguments) => inspect::run(&arguments, console).map(done),
+        Command::Verify(arguments) => verify::run(&arguments, console).map(done),
+        Command::Eval(arguments) => eval::run(&arguments, console).map(done),
+        Command::Lint(arguments) => lint::run(&arguments, console).map(done),
+        Command::Rules(arguments) => rules::run(&arguments, console).map(done),
+        Command::Run(arguments) => run::run(&arguments, console).map(done),
+        Command::Bench(arguments) => bench::run(&arguments, console).map(done),
+        Command::Completions(arguments) => completions::run(&arguments, console).map(done),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(Failure { message, hint }) => {
             console.error(&message, hint.as_deref());
             ExitCode::FAILURE

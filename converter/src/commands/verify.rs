@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anec_runtime::ModelDirectory;
 use anec_runtime::oracle::{Checkpoint, Implementation, Oracle, OracleConfig, OracleError};
-use anec_runtime::verify::{Progress, Thresholds, VerifyError, VerifyOptions, report_page, verify};
+use anec_runtime::verify::{Progress, Thresholds, VerifyError, VerifyOptions, report_page, stored_bits, verify};
 use anec_schemas::report::{Bound, Check, REPORT_HTML, REPORT_JSON, Report};
 use clap::Args;
 use fs_err as fs;
@@ -56,9 +56,9 @@ pub struct Arguments {
     pub(crate) quiet: bool,
 }
 
-/// Requirements. The defaults depend on the palette bits; a report names them.
+/// Requirements. The defaults depend on the bits of the weights; a report names them.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Requirements (defaults by palette bits)")]
+#[command(next_help_heading = "Requirements (defaults by bits of the weights)")]
 struct Limits {
     /// Mean KL divergence from the checkpoint, in nats.
     #[arg(long, value_name = "NATS")]
@@ -132,8 +132,7 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
     let implementation = if arguments.plain_reference { Implementation::Plain } else { Implementation::Automatic };
     let mut oracle = Oracle::new(config, &checkpoint, implementation)?;
     let numerics = arguments.tokens.numerics.into();
-    let bits = parameters.lut_ffn.0.into_iter().chain(parameters.lut_lmhead.0).min().unwrap_or(0);
-    let mut thresholds = Thresholds::for_bits(bits, numerics);
+    let mut thresholds = Thresholds::for_bits(stored_bits(&directory)?, numerics);
     arguments.limits.apply(&mut thresholds);
     let options = VerifyOptions { numerics, thresholds, generator: format!("anec {}", env!("CARGO_PKG_VERSION")) };
     let bar = console.count_progress();

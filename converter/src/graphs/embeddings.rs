@@ -7,13 +7,16 @@ use anec_mil::{DataType, Dimension, Function, FunctionBuilder, TensorType};
 
 use super::{GraphError, ModelSettings, OPSET};
 use crate::decoder_plan::Part;
-use crate::options::{Functions, Palette};
+use crate::options::{Compression, Functions};
 use crate::weight_file::{Rows, StoredWeight, WeightFile};
+
+/// Name of the token ids.
+pub(crate) const INPUT: &str = "input_ids";
 
 /// Builds the function.
 pub(crate) fn function(
     settings: &ModelSettings<'_>,
-    palette: Option<Palette>,
+    compression: Option<Compression>,
     weights: &mut WeightFile,
 ) -> Result<Function, GraphError> {
     let plan = settings.plan;
@@ -23,7 +26,7 @@ pub(crate) fn function(
         _ => Dimension::Fixed(settings.batch_size),
     };
     let ids_type = TensorType { dtype: DataType::Int32, shape: vec![Dimension::Fixed(1), tokens] };
-    let input_ids = ops.input("input_ids", ids_type);
+    let input_ids = ops.input(INPUT, ids_type);
     let (vocab_size, hidden_size) = (plan.vocab_size as u64, plan.hidden_size as u64);
     let rows = Rows {
         tensor: plan.tensor(Part::EmbedTokens).name,
@@ -31,10 +34,13 @@ pub(crate) fn function(
         first_column: 0,
         columns: hidden_size,
     };
-    let table = match weights.weight(&rows, &[vocab_size, hidden_size], palette)? {
+    let table = match weights.weight(&rows, &[vocab_size, hidden_size], compression)? {
         StoredWeight::Plain(value) => ops.constant("embed_tokens_weight", value),
-        StoredWeight::Palettized { indices, lut } => {
+        StoredWeight::Palettized { indices, lut, .. } => {
             ops.lut_to_dense("embed_tokens_weight_palettized", indices, lut)?
+        }
+        StoredWeight::Int8 { data, scale } => {
+            ops.blockwise_shift_scale("embed_tokens_weight_quantized", data, scale, None)?
         }
     };
     let hidden_states = ops.gather("hidden_states", &table, &input_ids, 0)?;

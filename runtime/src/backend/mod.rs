@@ -97,7 +97,7 @@ pub enum BackendError {
         model: String,
         /// Why.
         #[source]
-        source: PackageError,
+        source: Box<PackageError>,
     },
     /// A function cannot be loaded.
     #[error("Cannot load the function `{function}` of `{model}`")]
@@ -108,7 +108,7 @@ pub enum BackendError {
         function: String,
         /// Why.
         #[source]
-        source: EvaluateError,
+        source: Box<EvaluateError>,
     },
     /// A prediction failed.
     #[error("Cannot run the function `{function}` of `{model}`")]
@@ -119,6 +119,6 @@ pub enum BackendError {
         function: String,
         /// Why.
         #[source]
-        source: EvaluateError,
+        source: Box<EvaluateError>,
     },
 }
