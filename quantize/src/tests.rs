@@ -43,6 +43,14 @@ fn few_distinct_values_are_kept_exactly() {
 }
 
 #[test]
+fn palettes_of_256_different_values_use_every_index() {
+    let weights: Vec<f16> = (0..=255_u8).map(f16::from).collect();
+    let group = palettize_group(&weights, 8, Method::Fast).expect("finite weights");
+    assert_eq!(group.indices, (0..=255).collect::<Vec<u8>>());
+    assert_eq!(group.stats.noise, 0.0);
+}
+
+#[test]
 fn constant_zero_and_subnormal_groups_are_exact() {
     for value in [0.0, -0.0, 1.5, 5.960_464_5e-8, -65504.0] {
         let weights = vec![f16::from_f32(value); 64];
