@@ -3,7 +3,7 @@
 use super::rule::{Rule, Severity};
 use super::view::FunctionView;
 use crate::program::Operation;
-use crate::verify::{Location, Place, clipped};
+use crate::verify::{self, Location, Place, Topic, clipped};
 
 /// A rule that is broken, and where.
 #[derive(Clone, Debug)]
@@ -68,16 +68,17 @@ impl<'a> Sink<'a> {
         self.add(Place::Output(index), name, message.into());
     }
 
-    pub(super) fn verified(&mut self, finding: &crate::verify::Finding) {
+    pub(super) fn verified(&mut self, finding: &verify::Finding) {
         let names = match finding.location.place {
             Place::Operation(index) => {
                 self.operation_at(index).map(|operation| self.names(operation)).unwrap_or_default()
             }
             _ => Vec::new(),
         };
-        let severity = match finding.severity {
-            crate::verify::Severity::Error => self.rule.severity,
-            crate::verify::Severity::Warning => self.rule.severity.max(Severity::Warning),
+        // Of a topic with a rule of its own the rule knows how bad it is; the others are as bad as the verifier says.
+        let severity = match (finding.topic, finding.severity) {
+            (Topic::Other, verify::Severity::Warning) => self.rule.severity.max(Severity::Warning),
+            _ => self.rule.severity,
         };
         let (location, message) = (finding.location.clone(), finding.message.clone());
         self.found.push(Finding { rule: self.rule, severity, location, message, names });
