@@ -87,8 +87,10 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--scratch", type=Path, help="directory to write below")
-    parser.add_argument("options", nargs="*", help="options of the conversions, after --")
-    arguments = parser.parse_args()
+    own, separator, options = sys.argv[1:], "--", []
+    if separator in own:
+        own, options = own[: own.index(separator)], own[own.index(separator) + 1 :]
+    arguments = parser.parse_args(own)
     with tempfile.TemporaryDirectory(dir=arguments.scratch) as scratch:
         outcome = check(
             arguments.anec.resolve(),
@@ -96,7 +98,7 @@ def main() -> int:
             Path(scratch),
             kills=arguments.kills,
             seed=arguments.seed,
-            options=arguments.options or ["--lut", "4"],
+            options=options or ["--lut", "4"],
         )
     print(
         f"{outcome.kills} kills, {outcome.finished_before} after the end, {outcome.nothing_left} before the beginning; "
