@@ -1,8 +1,8 @@
 //! An independent fp32 forward pass of a checkpoint, to compare converted models with.
 //!
 //! Nothing here is shared with the converter: the configuration is read again, and the computation is candle's. Where
-//! candle-transformers implements the configuration, its model code runs ([`library`]); where it does not, such as RoPE
-//! scaling by yarn or a sliding window, a plain forward pass on candle's tensors does ([`plain`]).
+//! candle-transformers implements the configuration, its model code runs (`library.rs`); where it does not, such as RoPE
+//! scaling by yarn or a sliding window, a plain forward pass on candle's tensors does (`plain.rs`).
 //!
 //! Memory: six bytes a parameter, two as stored and four as computed.
 
