@@ -188,7 +188,9 @@ def check_feature(kind: str, feature, value) -> list[str]:
         findings.append(f"data type {array.dataType}, program: {MIL_pb2.DataType.Name(tensor.dataType)}")
     shape = program_check.shape_of(tensor)
     flexibility = array.WhichOneof("ShapeFlexibility")
-    if None in shape and kind == "inputs":
+    if None in shape and kind == "inputs" and flexibility == "shapeRange":
+        findings += check_ranges(list(array.shape), shape, array.shapeRange.sizeRanges)
+    elif None in shape and kind == "inputs":
         shapes = [tuple(option.shape) for option in array.enumeratedShapes.shapes]
         if not shapes or tuple(array.shape) not in shapes:
             findings.append(f"default shape {list(array.shape)} is not among the enumerated {shapes}")
@@ -204,6 +206,20 @@ def check_feature(kind: str, feature, value) -> list[str]:
             findings.append(f"shape {list(array.shape)}, program: {shape}")
     if any(size <= 0 for size in array.shape):
         findings.append(f"shape {list(array.shape)}")
+    return findings
+
+
+def check_ranges(default: list[int], shape: list[int | None], ranges) -> list[str]:
+    """The sizes that an input may have against the program's shape, whose free axes are None."""
+    findings = []
+    if len(ranges) != len(shape) or len(default) != len(shape):
+        return [f"{len(ranges)} ranges of sizes for {shape}"]
+    for size, want, bounds in zip(default, shape, ranges, strict=True):
+        lower, upper = bounds.lowerBound, bounds.upperBound
+        if not 0 < lower <= size <= upper:
+            findings.append(f"default size {size} is not in {lower}..={upper}")
+        if want is not None and not lower == upper == want:
+            findings.append(f"sizes {lower}..={upper} where the program has {want}")
     return findings
 
 

@@ -46,7 +46,7 @@ def test_half_a_billion_parameters_convert_in_less_than_a_gibibyte(anec, presets
 @pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_conversion_can_be_gone_on_with(anec, presets, tmp_path, signal_number):
     checkpoint = presets("qwen2.5-0.5b")
-    options = ["--lut", "4", "--quiet"]
+    options = ["--lut", "4"]
     command = [anec.binary, "convert", checkpoint, "-o", tmp_path / "out", *options]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     journal = tmp_path / ".out.partial" / "journal"
