@@ -56,7 +56,7 @@ fn programs_survive_text_and_protobuf() {
 fn models_encode_to_the_bytes_that_were_written() {
     let converted = convert(&["--lut", "6"]);
     for part in ModelDirectory::open(&converted.output).expect("converted").parts() {
-        let bytes = part.open().expect("written").model_bytes().expect("readable");
+        let bytes = part.open().expect("written").message_bytes().expect("readable").expect("a package");
         let model = decode_model(&bytes).expect("valid");
         assert!(encode_model(&model).expect("encodable") == bytes, "{}", part.stem);
     }

@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{bench, completions, convert, eval, inspect, lint, plan, rules, run, verify};
+use crate::commands::{bench, compile, completions, convert, diff, eval, inspect, lint, plan, rules, run, verify};
 
 /// Converts Llama, Qwen and Mistral checkpoints into Core ML packages for Apple's Neural Engine. Needs no Mac.
 #[derive(Debug, Parser)]
@@ -20,8 +20,12 @@ pub enum Command {
     Convert(convert::Arguments),
     /// Show what a conversion would write, and stop.
     Plan(plan::Arguments),
-    /// Show what a package or a converted directory holds.
+    /// Compile a package into the form that apps load, without a Mac.
+    Compile(compile::Arguments),
+    /// Show what a model or a converted directory holds.
     Inspect(inspect::Arguments),
+    /// Compare two models by meaning; exit code 1 if they differ.
+    Diff(diff::Arguments),
     /// Compare a converted directory with its checkpoint, and write a report.
     Verify(verify::Arguments),
     /// Compute the perplexity of a converted directory.

@@ -6,15 +6,10 @@
 
 use std::ops::Range;
 
+use anec_mil::rules::limits::WEIGHT_BYTES;
 use anec_mil::rules::{Chip, notch};
 
 use crate::options::{ConvSplits, Options};
-
-/// The largest weight of one convolution, in bytes as stored.
-///
-/// # Source
-/// kasper0406/gemma-coreml-chat: the Neural Engine refuses kernels beyond 128 MiB. Reported once.
-pub(crate) const MAX_KERNEL_BYTES: u64 = 128 << 20;
 
 /// What the channels of every part but the last are a multiple of: 64 bytes of fp16, the alignment of the Neural Engine.
 const CHANNEL_MULTIPLE: u64 = 32;
@@ -60,7 +55,7 @@ impl ConvSplitter {
             parts.iter().all(|part| {
                 let channels = part.end - part.start;
                 clear(notch::payload_bytes(out_channels, channels, 1, bits), chip)
-                    && bytes(out_channels, channels, bits) <= MAX_KERNEL_BYTES
+                    && bytes(out_channels, channels, bits) <= WEIGHT_BYTES
             })
         };
         let candidates = || (2..=MAX_PARTS).filter_map(|count| even_parts(in_channels, count));
@@ -87,7 +82,7 @@ impl ConvSplitter {
         let size = bytes(out_channels, in_channels, bits);
         if notch::on_notch(payload_bytes, self.chip?).is_some() {
             Some(Cause::Notch { payload_bytes })
-        } else if size > MAX_KERNEL_BYTES {
+        } else if size > WEIGHT_BYTES {
             Some(Cause::Size { bytes: size })
         } else {
             None
@@ -141,7 +136,7 @@ mod tests {
     #[test]
     fn weights_beyond_the_largest_kernel_are_split() {
         assert_eq!(sizes(GENERIC, 28672, 8192, None).iter().sum::<u64>(), 8192);
-        assert!(sizes(GENERIC, 28672, 8192, None).iter().all(|part| 2 * 28672 * part <= MAX_KERNEL_BYTES));
+        assert!(sizes(GENERIC, 28672, 8192, None).iter().all(|part| 2 * 28672 * part <= WEIGHT_BYTES));
     }
 
     #[test]

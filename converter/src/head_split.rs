@@ -8,8 +8,8 @@
 use std::ops::Range;
 
 use anec_mil::rules::Chip;
+use anec_mil::rules::limits::WEIGHT_BYTES;
 
-use crate::conv_split::MAX_KERNEL_BYTES;
 use crate::decoder_plan::DecoderPlan;
 use crate::options::{Count, GroupSize, Options, Runtime};
 use crate::planner::PlanError;
@@ -84,7 +84,7 @@ fn default_parts(plan: &DecoderPlan, options: &Options) -> u64 {
     let rows = plan.vocab_size as u64;
     let bits = options.lm_head.map_or(16, |palette| u64::from(palette.bits));
     let bytes = (rows.saturating_mul(plan.hidden_size as u64)).saturating_mul(bits).div_ceil(8);
-    rows.div_ceil(max_rows(options)).max(bytes.div_ceil(MAX_KERNEL_BYTES))
+    rows.div_ceil(max_rows(options)).max(bytes.div_ceil(WEIGHT_BYTES))
 }
 
 /// Whether the chip takes so few rows that most vocabularies need about as many parts as clients expect.

@@ -6,6 +6,7 @@ pub mod arch;
 pub mod checkpoint;
 pub mod cli;
 pub mod commands;
+pub mod compiled_model;
 pub mod config;
 pub mod console;
 mod conv_split;

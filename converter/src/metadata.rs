@@ -7,7 +7,7 @@ use anec_schemas::{LutBits, MetaYaml, ModelInfo, Parameters, RecommendedSampling
 use fs_err as fs;
 
 use crate::decoder_plan::AttentionKind;
-use crate::options::{Functions, GroupSize, KvWrite, Palette};
+use crate::options::{Functions, GroupSize, KvWrite, Palette, Runtime};
 use crate::planner::ConversionPlan;
 use crate::publish::PublishError;
 
@@ -46,8 +46,10 @@ fn model_info(plan: &ConversionPlan, checkpoint: &Path) -> ModelInfo {
 
 fn parameters(plan: &ConversionPlan, checkpoint: &Path) -> Parameters {
     let options = &plan.options;
-    // Clients look for the compiled form first and take the package where it is not there.
-    let file = |stem: String| Some(format!("{stem}.mlmodelc"));
+    // ANEMLL's clients look for the compiled form and take the package where it is not there.
+    let compiled = options.emit.compiled() || options.runtime == Runtime::Anemll;
+    let extension = if compiled { "mlmodelc" } else { "mlpackage" };
+    let file = |stem: String| Some(format!("{stem}.{extension}"));
     Parameters {
         context_length: u64::from(options.context_length),
         batch_size: u64::from(options.batch_size),

@@ -4,7 +4,7 @@ use std::fmt;
 use std::num::NonZeroU32;
 use std::str::FromStr;
 
-use anec_mil::rules::Chip;
+use anec_mil::rules::{Chip, limits};
 
 /// Palette index widths that Core ML can store.
 ///
@@ -174,12 +174,13 @@ pub enum Target {
 }
 
 impl Target {
-    /// The largest weight file, with room for what the system adds.
+    /// The largest weight file: a twentieth less than the rule says, for what the system adds.
     pub fn size_limit(self) -> ByteSize {
-        match self {
-            Self::Ios18 => ByteSize(950_000_000),
-            Self::Macos15 | Self::Macos15Gpu => ByteSize(1_900_000_000),
-        }
+        let most = match self {
+            Self::Ios18 => limits::IOS_FILE_BYTES,
+            Self::Macos15 | Self::Macos15Gpu => limits::MACOS_FILE_BYTES,
+        };
+        ByteSize(most / 20 * 19)
     }
 
     /// Whether the packages are to run on the Neural Engine.
@@ -247,6 +248,29 @@ pub enum Runtime {
     Anemll,
 }
 
+/// Which forms of each model are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Emit {
+    /// Packages, which Core ML's tools and Python open.
+    Mlpackage,
+    /// Compiled models, which apps load.
+    Mlmodelc,
+    /// Both, with one weight file between them.
+    Both,
+}
+
+impl Emit {
+    /// Whether packages are written.
+    pub fn packages(self) -> bool {
+        self != Self::Mlmodelc
+    }
+
+    /// Whether compiled models are written.
+    pub fn compiled(self) -> bool {
+        self != Self::Mlpackage
+    }
+}
+
 /// Everything that shapes a conversion.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -280,6 +304,8 @@ pub struct Options {
     pub size_limit: Option<ByteSize>,
     /// Whose client.
     pub runtime: Runtime,
+    /// Which forms.
+    pub emit: Emit,
 }
 
 impl Default for Options {
@@ -301,6 +327,7 @@ impl Default for Options {
             target: Target::Ios18,
             size_limit: None,
             runtime: Runtime::Default,
+            emit: Emit::Both,
         }
     }
 }

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use anec_mil::Program;
+use anec_mil::compiled;
 use anec_mil::package::{
-    FlexibleInputs, FunctionDescription, Metadata, Model, ModelDescription, ModelError, ShapeFlexibility,
+    FlexibleInputs, FunctionDescription, Metadata, Model, ModelDescription, ModelError, ShapeFlexibility, SizeRange,
 };
 
-use crate::graphs::{OPSET, chunk};
+use crate::graphs::{OPSET, chunk, embeddings};
 use crate::options::{Functions, Options, Runtime};
 use crate::planner::{ConversionPlan, FilePlan, FileRole};
 
@@ -30,12 +31,17 @@ pub(crate) fn model(plan: &ConversionPlan, file: &FilePlan) -> Result<Model, Mod
     Ok(Model { specification_version: OPSET.specification_version(), description, program })
 }
 
-/// Token ids come one at a time, or in batches of the prompt.
+/// Token ids come one at a time, or in batches of the prompt. Where it is not known how a compiled model lists these two
+/// shapes, it takes those between them too.
 fn flexible_inputs(options: &Options, role: &FileRole) -> FlexibleInputs {
     let mut flexible = FlexibleInputs::new();
     if *role == FileRole::Embeddings && options.batch_size > 1 && options.functions == Functions::InferPrefill {
-        let shapes = vec![vec![1, 1], vec![1, u64::from(options.batch_size)]];
-        flexible.insert("input_ids".to_owned(), ShapeFlexibility::Enumerated(shapes));
+        let batch_size = u64::from(options.batch_size);
+        let both = ShapeFlexibility::Enumerated(vec![vec![1, 1], vec![1, batch_size]]);
+        let range = |upper| SizeRange { lower: 1, upper: Some(upper) };
+        let known = compiled::has_known_form(embeddings::INPUT, &both);
+        let shapes = if known { both } else { ShapeFlexibility::Ranges(vec![range(1), range(batch_size)]) };
+        flexible.insert(embeddings::INPUT.to_owned(), shapes);
     }
     flexible
 }

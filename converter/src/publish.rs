@@ -1,5 +1,6 @@
 //! What stands beside the packages: tokenizer and config files, and the checksums of everything.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -106,13 +107,43 @@ fn inline_chat_template(output: &Path) -> Result<(), PublishError> {
 pub(crate) fn write_checksums(output: &Path) -> Result<(), PublishError> {
     let mut paths = Vec::new();
     collect_files(output, "", &mut paths)?;
-    paths.sort();
-    let lines: Vec<String> = paths
-        .par_iter()
-        .map(|path| Ok(format!("{}  {path}\n", checksum(&output.join(path))?)))
+    // Both forms of a model share their weights; a file is read once, whatever it is called.
+    let mut files: BTreeMap<FileIdentity, Vec<String>> = BTreeMap::new();
+    for path in paths {
+        files.entry(FileIdentity::of(output, &path)?).or_default().push(path);
+    }
+    let files: Vec<Vec<String>> = files.into_values().collect();
+    let summed: Vec<Vec<(String, String)>> = files
+        .into_par_iter()
+        .map(|paths| {
+            let Some(first) = paths.first() else { return Ok(Vec::new()) };
+            let sum = checksum(&output.join(first))?;
+            Ok(paths.into_iter().map(|path| (path, sum.clone())).collect())
+        })
         .collect::<io::Result<_>>()?;
+    let sums: BTreeMap<String, String> = summed.into_iter().flatten().collect();
+    let lines: Vec<String> = sums.into_iter().map(|(path, sum)| format!("{sum}  {path}\n")).collect();
     fs::write(output.join(CHECKSUMS), lines.concat())?;
     Ok(())
+}
+
+/// What tells files apart: device and number, or the path where there are none.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct FileIdentity(u64, u64, String);
+
+impl FileIdentity {
+    #[cfg(unix)]
+    fn of(directory: &Path, path: &str) -> io::Result<Self> {
+        use std::os::unix::fs::MetadataExt as _;
+        let metadata = fs::metadata(directory.join(path))?;
+        Ok(Self(metadata.dev(), metadata.ino(), String::new()))
+    }
+
+    #[cfg(not(unix))]
+    #[expect(clippy::unnecessary_wraps, reason = "fails on other systems")]
+    fn of(_directory: &Path, path: &str) -> io::Result<Self> {
+        Ok(Self(0, 0, path.to_owned()))
+    }
 }
 
 /// Paths below `directory`, with `/` on every system.
@@ -159,12 +190,14 @@ mod tests {
         fs::create_dir(directory.path().join("b")).expect("writable");
         fs::write(directory.path().join("b/x"), "abc").expect("writable");
         fs::write(directory.path().join("a"), "").expect("writable");
+        fs::hard_link(directory.path().join("b/x"), directory.path().join("linked")).expect("linkable");
         write_checksums(directory.path()).expect("readable");
         let text = fs::read_to_string(directory.path().join(CHECKSUMS)).expect("written");
         assert_eq!(
             text,
             "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855  a\n\
-             ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad  b/x\n"
+             ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad  b/x\n\
+             ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad  linked\n"
         );
     }
 

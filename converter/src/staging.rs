@@ -7,6 +7,7 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use anec_schemas::meta::META_YAML;
 use fs_err as fs;
 use tempfile::TempDir;
 
@@ -28,10 +29,12 @@ pub enum StagingError {
         path: PathBuf,
     },
     /// `--force` was given, but what exists is not an output of anec.
-    #[error("Cannot replace `{}`: it has no meta.yaml, so it is not a converted model", .path.display())]
+    #[error("Cannot replace `{}`: it has no `{marker}`, so anec did not write it", .path.display())]
     Foreign {
         /// The output.
         path: PathBuf,
+        /// The file that every output of its kind has.
+        marker: &'static str,
     },
     /// The disk.
     #[error("Cannot write the output")]
@@ -53,6 +56,7 @@ pub(crate) struct Staging {
     output: PathBuf,
     directory: TempDir,
     replace: bool,
+    marker: &'static str,
 }
 
 impl Staging {
@@ -61,7 +65,12 @@ impl Staging {
     /// # Errors
     /// The output exists and `force` is not given, or the parent cannot be written.
     pub(crate) fn new(output: &Path, force: bool) -> Result<Self, StagingError> {
-        Self::check(output, force)?;
+        Self::new_marked(output, force, META_YAML)
+    }
+
+    /// Starts an output of the kind that has the file `marker`.
+    pub(crate) fn new_marked(output: &Path, force: bool, marker: &'static str) -> Result<Self, StagingError> {
+        Self::check_marked(output, force, marker)?;
         let name = output.file_name().ok_or_else(|| StagingError::Unnamed { path: output.to_owned() })?;
         let parent = match output.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
@@ -72,19 +81,24 @@ impl Staging {
         prefix.push(name);
         prefix.push(".");
         let directory = tempfile::Builder::new().prefix(&prefix).suffix(".partial").tempdir_in(&parent)?;
-        Ok(Self { output: output.to_owned(), directory, replace: force })
+        Ok(Self { output: output.to_owned(), directory, replace: force, marker })
     }
 
     /// Whether an output may be written, before any work is done.
     pub(crate) fn check(output: &Path, force: bool) -> Result<(), StagingError> {
+        Self::check_marked(output, force, META_YAML)
+    }
+
+    /// Whether an output of the kind that has the file `marker` may be written.
+    pub(crate) fn check_marked(output: &Path, force: bool, marker: &'static str) -> Result<(), StagingError> {
         if fs::symlink_metadata(output).is_err() {
             return Ok(());
         }
         if !force {
             return Err(StagingError::Exists { path: output.to_owned() });
         }
-        if fs::metadata(output.join("meta.yaml")).is_err() {
-            return Err(StagingError::Foreign { path: output.to_owned() });
+        if fs::metadata(output.join(marker)).is_err() {
+            return Err(StagingError::Foreign { path: output.to_owned(), marker });
         }
         Ok(())
     }
@@ -116,7 +130,7 @@ impl Staging {
     /// Flushes everything and moves it into place.
     pub(crate) fn publish(self) -> Result<(), StagingError> {
         synchronize(self.directory.path())?;
-        Self::check(&self.output, self.replace)?;
+        Self::check_marked(&self.output, self.replace, self.marker)?;
         let staged = self.directory.keep();
         let result = replace(&staged, &self.output);
         if result.is_err() {

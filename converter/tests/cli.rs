@@ -87,7 +87,7 @@ fn refuses(model: &Path, arguments: &[&str], words: &[&str]) {
 }
 
 #[test]
-fn a_conversion_writes_packages_metadata_tokenizer_and_checksums() {
+fn a_conversion_writes_both_forms_metadata_tokenizer_and_checksums() {
     let parent = tempfile::tempdir().unwrap();
     let output = parent.path().join("out");
     let model = checkpoint();
@@ -97,11 +97,15 @@ fn a_conversion_writes_packages_metadata_tokenizer_and_checksums() {
     assert_eq!(stdout(&result), "", "data goes to stdout, and there is none");
     let expected = [
         "SHA256SUMS",
+        "combined_lut6_chunk_01of02.mlmodelc",
         "combined_lut6_chunk_01of02.mlpackage",
+        "combined_lut6_chunk_02of02.mlmodelc",
         "combined_lut6_chunk_02of02.mlpackage",
         "config.json",
+        "embeddings.mlmodelc",
         "embeddings.mlpackage",
         "generation_config.json",
+        "lm_head_lut6.mlmodelc",
         "lm_head_lut6.mlpackage",
         "meta.json",
         "meta.yaml",
@@ -203,6 +207,68 @@ fn anemll_names_are_those_that_its_clients_look_for() {
         "    prefill_dynamic_slice: true",
     ] {
         assert!(meta.lines().any(|found| found == line), "`{line}` not in:\n{meta}");
+    }
+}
+
+/// A config of a published model.
+fn config(name: &str) -> String {
+    format!("{}/tests/configs/{name}.json", env!("CARGO_MANIFEST_DIR"))
+}
+
+#[test]
+fn a_plan_explains_itself_from_the_config_alone() {
+    let result = anec(&["plan", &config("llama-3.2-1b"), "--chip", "m4-pro", "--target", "macos15"]);
+    assert!(stderr(&result).contains("planned from the config alone"), "{}", stderr(&result));
+    let text = stdout(&result);
+    for words in [
+        "\ntarget     m4-pro: weight files up to 1.90 GB, axes up to 65536, weights are kept off its slow read sizes",
+        "\nchunks     2, the fewest of at most 1.90 GB, balanced by bytes",
+        "\nsplit      down_proj [2048, 8192] in 3 parts of 2752 + 2720 + 2720 input channels: 2.000 MiB per core",
+        "\nmemory     weights 3.00 GB, KV cache 16.8 MB; 4.96 GB with every function loaded\n",
+        "\nm4-pro     126.0         50.6 ",
+    ] {
+        assert!(text.contains(words), "expected {words:?} in:\n{text}");
+    }
+}
+
+#[test]
+fn a_plan_as_data_has_every_context_length_with_decisions_and_bounds() {
+    let result = anec(&["plan", &config("qwen3-0.6b"), "--context-length", "512,2048", "--json"]);
+    let plan: serde_json::Value = serde_json::from_str(&stdout(&result)).unwrap();
+    assert_eq!(plan["context_length"], 2048);
+    let other = &plan["other_contexts"][0];
+    assert_eq!(other["context_length"], 512);
+    assert_eq!(plan["total_bytes"], other["total_bytes"], "the weight files are shared");
+    for plan in [&plan, other] {
+        let topics: Vec<&str> =
+            plan["decisions"].as_array().unwrap().iter().map(|row| row["topic"].as_str().unwrap()).collect();
+        assert_eq!(topics, ["target", "context", "functions", "kv_write", "chunks", "lm_head", "weights"]);
+        let bounds = plan["bounds"].as_array().unwrap();
+        assert!(bounds.len() > 20, "{bounds:?}");
+        for row in bounds {
+            assert!(row["decode_tokens_per_second"].as_f64().unwrap() > 0.0, "{row}");
+            assert!(!row["gigabytes_per_second_source"].as_str().unwrap().is_empty(), "{row}");
+        }
+    }
+    let decode = |plan: &serde_json::Value| plan["bounds"][0]["decode_tokens_per_second"].as_f64().unwrap();
+    assert!(decode(other) > decode(&plan), "a shorter cache is read faster");
+}
+
+#[test]
+fn plans_that_cannot_be_are_refused_with_the_option_that_is_wrong() {
+    let config = config("qwen3-0.6b");
+    for (arguments, words) in [
+        (&["--functions", "single", "--runtime", "anemll"][..], "ANEMLL's clients call `infer` and `prefill`"),
+        (&["--functions", "single", "--query-length", "600"], "`--query-length 600`"),
+        (&["--context-length", "32,64"], "`--batch-size 64`"),
+        (&["--chunks", "99"], "the model has 28 layers"),
+    ] {
+        let result = anec(&[&["plan", &config], arguments].concat());
+        assert_eq!(result.status.code(), Some(1), "{arguments:?}");
+        assert!(stderr(&result).contains(words), "{arguments:?}: {}", stderr(&result));
+    }
+    for arguments in [["--chip", "m9"], ["--functions", "infer"], ["--kv", "shift"], ["--context-length", "0"]] {
+        assert_eq!(anec(&[&["plan", &config], &arguments[..]].concat()).status.code(), Some(2), "{arguments:?}");
     }
 }
 

@@ -5,6 +5,8 @@
 
 pub mod blob;
 pub mod builder;
+pub mod compiled;
+pub mod difference;
 pub mod dtype;
 pub mod evaluate;
 pub mod ops;

@@ -122,4 +122,15 @@ impl Operation {
             Binding::Value(_) => None,
         })
     }
+
+    /// Every constant in place, among the arguments and the attributes, by the name that it has there.
+    pub fn values(&self) -> impl Iterator<Item = (&str, &Value)> {
+        let bound = self.inputs.iter().flat_map(|(name, argument)| {
+            argument.0.iter().filter_map(move |binding| match binding {
+                Binding::Value(value) => Some((name.as_str(), value)),
+                Binding::Name(_) => None,
+            })
+        });
+        bound.chain(self.attributes.iter().map(|(name, value)| (name.as_str(), value)))
+    }
 }

@@ -4,12 +4,12 @@ use std::fmt;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use anec_mil::package::{Package, PackageError, PathError, checked_relative_path};
+use anec_mil::package::{Form, PathError, StoredModel, checked_relative_path};
 use anec_schemas::meta::META_YAML;
 use anec_schemas::{MetaError, MetaYaml};
 use fs_err::{self as fs, File};
 
-use crate::fs_package::{FsPackage, within};
+use crate::fs_package::{FsPackage, OpenError, open_model, within};
 
 /// Largest meta file that is read, in bytes; real ones have a few thousand.
 const MAX_META_BYTES: u64 = 1 << 20;
@@ -114,23 +114,19 @@ pub enum DirectoryError {
         /// Its name.
         stem: String,
     },
-    /// A model is there in compiled form only.
-    #[error("The {role} `{stem}` is there as {COMPILED_EXTENSION} only, expected {PACKAGE_EXTENSION}")]
-    CompiledOnly {
+    /// A model is there in the other form only.
+    #[error("The {role} `{stem}` is not there as a {form}")]
+    FormMissing {
         /// What it does.
         role: PartRole,
         /// Its name.
         stem: String,
+        /// The form that was asked for.
+        form: Form,
     },
-    /// A package is not usable.
-    #[error("Cannot open {}", path.display())]
-    Package {
-        /// The package.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: PackageError,
-    },
+    /// A model is not usable.
+    #[error(transparent)]
+    Model(#[from] OpenError),
 }
 
 impl ModelDirectory {
@@ -162,16 +158,35 @@ impl ModelDirectory {
 }
 
 impl ModelPart {
-    /// Opens the package.
+    /// Opens the model: the package where it is there, the compiled model otherwise.
     ///
     /// # Errors
-    /// The model is there in compiled form only, or the package is not usable.
-    pub fn open(&self) -> Result<Package<FsPackage>, DirectoryError> {
-        let Some(path) = &self.package else {
-            return Err(DirectoryError::CompiledOnly { role: self.role, stem: self.stem.clone() });
-        };
-        let files = FsPackage::new(path).map_err(|source| DirectoryError::Io { path: path.clone(), source })?;
-        Package::open(files).map_err(|source| DirectoryError::Package { path: path.clone(), source })
+    /// The model is not usable.
+    pub fn open(&self) -> Result<StoredModel<FsPackage>, DirectoryError> {
+        self.open_as(if self.package.is_some() { Form::Package } else { Form::Compiled })
+    }
+
+    /// Opens the model in this form.
+    ///
+    /// # Errors
+    /// The model is not there in this form, or not usable.
+    pub fn open_as(&self, form: Form) -> Result<StoredModel<FsPackage>, DirectoryError> {
+        let missing = || DirectoryError::FormMissing { role: self.role, stem: self.stem.clone(), form };
+        Ok(open_model(self.path(form).ok_or_else(missing)?)?)
+    }
+
+    /// Where the model is in this form, if it is.
+    pub fn path(&self, form: Form) -> Option<&Path> {
+        match form {
+            Form::Package => self.package.as_deref(),
+            Form::Compiled => self.compiled.as_deref(),
+            Form::Message => None,
+        }
+    }
+
+    /// Where the model is: the package where it is there, the compiled model otherwise.
+    pub fn any_path(&self) -> Option<&Path> {
+        self.package.as_deref().or(self.compiled.as_deref())
     }
 }
 

@@ -1,19 +1,19 @@
-//! The files of a package on disk.
+//! The files of a model on disk.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-use anec_mil::package::{PackageFiles, checked_relative_path};
+use anec_mil::package::{PackageError, PackageFiles, StoredModel, checked_relative_path};
 use fs_err::{self as fs, File};
 
-/// A package directory. Symbolic links are followed within the package only.
+/// The directory of a package or a compiled model. Symbolic links are followed within it only.
 #[derive(Clone, Debug)]
 pub struct FsPackage {
     root: PathBuf,
 }
 
 impl FsPackage {
-    /// The package at `path`.
+    /// The directory at `path`.
     ///
     /// # Errors
     /// There is no such directory.
@@ -33,6 +33,54 @@ impl PackageFiles for FsPackage {
         let relative =
             checked_relative_path(path).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         File::open(within(&self.root, relative)?)
+    }
+}
+
+/// A path at which there is no model that can be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Nothing there can be read.
+    #[error("Cannot open `{}`", .path.display())]
+    Io {
+        /// The path.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// What is there is no model.
+    #[error("Cannot read `{}`", .path.display())]
+    Model {
+        /// The path.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: Box<PackageError>,
+    },
+}
+
+impl OpenError {
+    /// That the model at `path` is not usable.
+    pub fn model(path: &Path, source: PackageError) -> Self {
+        Self::Model { path: path.to_owned(), source: Box::new(source) }
+    }
+}
+
+/// Opens the model at `path` in whichever form it is: a package or a compiled model where it is a directory, a model
+/// message where it is a file. The weight files of a message are beside it.
+///
+/// # Errors
+/// There is nothing, or no model.
+pub fn open_model(path: &Path) -> Result<StoredModel<FsPackage>, OpenError> {
+    let io_failed = |source| OpenError::Io { path: path.to_owned(), source };
+    let failed = |source| OpenError::model(path, source);
+    let real = fs::canonicalize(path).map_err(io_failed)?;
+    match (real.is_file(), real.parent(), real.file_name().and_then(|name| name.to_str())) {
+        (true, Some(parent), Some(name)) => {
+            let files = FsPackage::new(parent).map_err(io_failed)?;
+            StoredModel::message(files, name).map_err(failed)
+        }
+        _ => StoredModel::open(FsPackage::new(&real).map_err(io_failed)?).map_err(failed),
     }
 }
 

@@ -18,5 +18,5 @@ pub mod verify;
 
 pub use companion::CompanionError;
 pub use directory::{DirectoryError, ModelDirectory, ModelPart, PartRole};
-pub use fs_package::FsPackage;
-pub use package_report::{EncodingReport, FunctionReport, InspectError, PackageReport};
+pub use fs_package::{FsPackage, OpenError, open_model};
+pub use package_report::{EncodingReport, FunctionReport, PackageReport};

@@ -1,20 +1,22 @@
-//! What a package holds: functions, weights by encoding, and what is wrong with it.
+//! What a model holds: functions, weights by encoding, and what is wrong with it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anec_mil::blob::{BlobError, BlobFile};
-use anec_mil::package::{Package, PackageError};
-use anec_mil::{Argument, Binding, BlobReference, Function, Operation, Program, TensorType, Value, ValueType, verify};
+use anec_mil::package::StoredModel;
+use anec_mil::{BlobReference, Function, Operation, Program, TensorType, Value, ValueType, verify};
 use serde::Serialize;
 
-use crate::FsPackage;
+use crate::{FsPackage, OpenError, open_model};
 
-/// A package, described.
+/// A model in any form, described.
 #[derive(Debug, Serialize)]
 pub struct PackageReport {
-    /// The package.
+    /// Where it is.
     pub path: PathBuf,
+    /// The form that it is stored in.
+    pub form: String,
     /// Core ML's specification version.
     pub specification_version: i32,
     /// The function that runs when none is named.
@@ -25,6 +27,8 @@ pub struct PackageReport {
     pub encodings: BTreeMap<String, EncodingReport>,
     /// Bytes of the blobs that the program refers to.
     pub weight_bytes: u64,
+    /// Names of the weight files that the program refers to.
+    pub weight_files: BTreeSet<String>,
     /// What the verifier and the weight file say against it.
     pub problems: Vec<String>,
     /// The program.
@@ -58,49 +62,25 @@ pub struct EncodingReport {
     pub bytes: u64,
 }
 
-/// A package that cannot be described.
-#[derive(Debug, thiserror::Error)]
-pub enum InspectError {
-    /// It cannot be opened.
-    #[error("Cannot open `{}`", .path.display())]
-    Open {
-        /// The package.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-    /// It cannot be read.
-    #[error("Cannot read `{}`", .path.display())]
-    Package {
-        /// The package.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: PackageError,
-    },
-}
-
 impl PackageReport {
-    /// Opens and describes a package.
+    /// Opens and describes a model.
     ///
     /// # Errors
-    /// There is no package, or its manifest or model cannot be read. What is wrong inside a program that can be read is
-    /// among the [`problems`](Self::problems).
-    pub fn open(path: &Path) -> Result<Self, InspectError> {
-        let files = FsPackage::new(path).map_err(|source| InspectError::Open { path: path.to_owned(), source })?;
-        let failed = |source| InspectError::Package { path: path.to_owned(), source };
-        let package = Package::open(files).map_err(failed)?;
-        let model = package.model().map_err(failed)?;
+    /// There is no model, or it cannot be read. What is wrong inside a program that can be read is among the
+    /// [`problems`](Self::problems).
+    pub fn open(path: &Path) -> Result<Self, OpenError> {
+        let stored = open_model(path)?;
+        let model = stored.model().map_err(|source| OpenError::model(path, source))?;
         let program = model.program;
         let mut problems: Vec<String> = Vec::new();
         if let Err(errors) = verify::verify(&program) {
             problems.extend(errors.to_string().lines().map(str::to_owned));
         }
         let blobs = Blobs::of(&program);
-        problems.extend(blobs.check(&package));
+        problems.extend(blobs.check(&stored));
         Ok(Self {
             path: path.to_owned(),
+            form: stored.form().to_string(),
             specification_version: model.specification_version,
             default_function: model.description.default_function,
             functions: program
@@ -109,6 +89,7 @@ impl PackageReport {
                 .map(|(name, function)| (name.clone(), function_report(function)))
                 .collect(),
             encodings: encodings(&program),
+            weight_files: blobs.0.keys().map(|reference| reference.file_name.clone()).collect(),
             weight_bytes: blobs.0.values().map(|value| value_bytes(value)).sum(),
             problems,
             program,
@@ -141,17 +122,6 @@ fn function_report(function: &Function) -> FunctionReport {
     }
 }
 
-/// Every value of an operation, arguments and attributes alike, with the name it has there.
-fn values(operation: &Operation) -> impl Iterator<Item = (&str, &Value)> {
-    let inline = operation.inputs.iter().flat_map(|(name, Argument(bindings))| {
-        bindings.iter().filter_map(move |binding| match binding {
-            Binding::Value(value) => Some((name.as_str(), value)),
-            Binding::Name(_) => None,
-        })
-    });
-    inline.chain(operation.attributes.iter().map(|(name, value)| (name.as_str(), value)))
-}
-
 fn operations(program: &Program) -> impl Iterator<Item = &Operation> {
     program.functions.values().flat_map(|function| &function.block.operations)
 }
@@ -167,16 +137,16 @@ struct Blobs<'a>(BTreeMap<&'a BlobReference, &'a Value>);
 
 impl<'a> Blobs<'a> {
     fn of(program: &'a Program) -> Self {
-        let values = operations(program).flat_map(values);
+        let values = operations(program).flat_map(Operation::values);
         Self(values.filter_map(|(_, value)| Some((value.as_blob()?, value))).collect())
     }
 
     /// Looks up every blob in its file: it must be there with the type and size that the program says.
-    fn check(&self, package: &Package<FsPackage>) -> Vec<String> {
+    fn check(&self, stored: &StoredModel<FsPackage>) -> Vec<String> {
         let mut problems = Vec::new();
         let files: BTreeSet<&str> = self.0.keys().map(|reference| reference.file_name.as_str()).collect();
         for name in files {
-            let mut file = match package.weights(name) {
+            let mut file = match stored.weights(name) {
                 Ok(file) => file,
                 Err(error) => {
                     problems.push(format!("{name}: {error}"));
@@ -219,7 +189,7 @@ fn encodings(program: &Program) -> BTreeMap<String, EncodingReport> {
     let mut encodings: BTreeMap<String, EncodingReport> = BTreeMap::new();
     for operation in operations(program) {
         let blobs: Vec<&Value> =
-            values(operation).map(|(_, value)| value).filter(|value| value.as_blob().is_some()).collect();
+            operation.values().map(|(_, value)| value).filter(|value| value.as_blob().is_some()).collect();
         let elements = |value: &&Value| value.tensor_type().and_then(TensorType::element_count).unwrap_or(0);
         let Some(main) = blobs.iter().max_by_key(|value| elements(value)) else { continue };
         if !main.as_blob().is_some_and(|reference| seen.insert(reference)) {

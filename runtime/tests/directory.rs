@@ -3,8 +3,9 @@
 use std::fs;
 use std::path::Path;
 
+use anec_mil::compiled::{CompileOptions, compile};
 use anec_mil::package::{
-    FlexibleInputs, FunctionDescription, MANIFEST_PATH, MODEL_PATH, Model, ModelDescription, PackageError,
+    FlexibleInputs, Form, FunctionDescription, MANIFEST_PATH, MODEL_PATH, Model, ModelDescription, PackageError,
     WEIGHTS_DIRECTORY, encode_model,
 };
 use anec_mil::{Block, DataType, Function, NamedValueType, Opset, Program, TensorType};
@@ -34,6 +35,14 @@ fn write_package(path: &Path) {
     fs::write(path.join(MODEL_PATH), encode_model(&model()).expect("valid")).expect("writable");
 }
 
+fn write_compiled(path: &Path) {
+    fs::create_dir_all(path.join("analytics")).expect("writable");
+    let compiled = compile(&model(), &CompileOptions::package("model", &[])).expect("valid");
+    for (name, bytes) in compiled.files() {
+        fs::write(path.join(name), bytes).expect("writable");
+    }
+}
+
 fn write_meta(root: &Path, embeddings: &str, ffn: &str, num_chunks: u64) {
     let text = format!(
         "model_info:\n  version: 0.3.5\n  parameters:\n    context_length: 64\n    batch_size: 8\n    \
@@ -49,8 +58,8 @@ fn directory() -> TempDir {
     for name in ["embeddings", "layers_chunk_01of02", "layers_chunk_02of02"] {
         write_package(&root.join(format!("{name}.mlpackage")));
     }
-    fs::create_dir(root.join("embeddings.mlmodelc")).expect("writable");
-    fs::create_dir(root.join("lm_head.mlmodelc")).expect("writable");
+    write_compiled(&root.join("embeddings.mlmodelc"));
+    write_compiled(&root.join("lm_head.mlmodelc"));
     write_meta(root, "embeddings.mlmodelc", "layers_chunk_01of02.mlmodelc", 2);
     directory
 }
@@ -75,13 +84,19 @@ fn models_are_found_in_either_form_in_the_order_of_use() {
 }
 
 #[test]
-fn packages_are_opened_and_compiled_models_are_not() {
+fn models_are_opened_in_the_form_that_is_there() {
     let directory = directory();
     let opened = ModelDirectory::open(directory.path()).expect("complete");
-    let package = opened.parts()[1].open().expect("a package");
-    assert_eq!(package.model().expect("valid"), model());
-    let compiled = opened.parts()[3].open();
-    assert!(matches!(compiled, Err(DirectoryError::CompiledOnly { role: PartRole::LmHead, .. })));
+    for (part, form) in [(1, Form::Package), (3, Form::Compiled)] {
+        let stored = opened.parts()[part].open().expect("a model");
+        assert_eq!(stored.form(), form);
+        assert_eq!(stored.model().expect("valid"), model());
+    }
+    let embeddings = &opened.parts()[0];
+    let compiled = embeddings.open_as(Form::Compiled).expect("a compiled model").model();
+    assert_eq!(compiled.expect("valid"), embeddings.open_as(Form::Package).expect("a package").model().expect("valid"));
+    let missing = opened.parts()[3].open_as(Form::Package).map(|_| ());
+    assert!(matches!(missing, Err(DirectoryError::FormMissing { role: PartRole::LmHead, .. })));
 }
 
 #[test]

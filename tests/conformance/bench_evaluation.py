@@ -2,9 +2,9 @@
 
     python tests/conformance/bench_evaluation.py CHECKPOINT CONVERTED [--threads 2] [--decode 16] [--rounds 3]
 
-PyTorch runs transformers' model in fp32, eagerly, with its KV cache; the engine runs `anec bench`. They take turns, so that
-both meet the same other load; the figures are medians, and the ratios are of those. More than 1 means that the engine is
-faster.
+PyTorch runs transformers' model in fp32, eagerly, with its KV cache; the engine runs `anec bench`. They take turns, so
+that both meet the same other load; the figures are medians, and the ratios are of those. More than 1 means that the
+engine is faster.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ class ClientModel:
     """A converted model and its state."""
 
     def __init__(self, directory: str | Path, numerics: str = "f32", weight_hook: WeightHook | None = None) -> None:
-        self.files = model_files(directory)
+        self.files = model_files(directory).packages()
         self.context_length = self.files.context_length
         self.batch_size = self.files.batch_size
         self._packages = [

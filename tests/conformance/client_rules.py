@@ -7,7 +7,7 @@ The rules were written down from the behavior of ANEMLL 0.3.5: its Python client
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import yaml
@@ -38,6 +38,13 @@ class ModelFiles:
     batched_prefill: bool
     #: Rows of the one function of a chunk; None where it has `infer` and `prefill`.
     query_length: int | None
+
+    def packages(self) -> ModelFiles:
+        """The packages of the same models; clients prefer compiled ones, the tests read packages."""
+        embeddings, lm_head, *chunks = (
+            path.with_suffix(".mlpackage") for path in (self.embeddings, self.lm_head, *self.chunks)
+        )
+        return replace(self, embeddings=embeddings, lm_head=lm_head, chunks=chunks)
 
 
 def parameters(directory: Path) -> dict:

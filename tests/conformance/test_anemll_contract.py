@@ -82,7 +82,7 @@ def test_the_two_forms_of_the_metadata_agree(converted):
 
 
 def test_packages_say_what_clients_ask_of_their_metadata(converted):
-    files = client_rules.model_files(converted)
+    files = client_rules.model_files(converted).packages()
     for number, chunk in enumerate(files.chunks, 1):
         metadata = PackageFile(chunk).spec.description.metadata.userDefined
         assert metadata["com.anemll.context_length"] == str(CONTEXT_LENGTH)
@@ -95,7 +95,7 @@ def test_packages_say_what_clients_ask_of_their_metadata(converted):
 
 
 def test_inputs_outputs_and_states_are_those_of_the_contract(converted):
-    files = client_rules.model_files(converted)
+    files = client_rules.model_files(converted).packages()
     (embeddings,) = signatures(files.embeddings).values()
     assert embeddings["input"] == {"input_ids": (INT32, [1, 1])}
     assert list(embeddings["output"]) == ["hidden_states"]
@@ -118,7 +118,7 @@ def test_inputs_outputs_and_states_are_those_of_the_contract(converted):
 
 
 def test_embeddings_take_one_token_or_a_batch(converted):
-    files = client_rules.model_files(converted)
+    files = client_rules.model_files(converted).packages()
     array = PackageFile(files.embeddings).spec.description.input[0].type.multiArrayType
     assert [list(shape.shape) for shape in array.enumeratedShapes.shapes] == [[1, 1], [1, BATCH_SIZE]]
 

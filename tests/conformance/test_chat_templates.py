@@ -7,199 +7,121 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from conftest import Anec
+from jinja2.exceptions import TemplateError
 from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
+from conftest import Anec
+
 SPECIAL_TOKENS = {"bos_token": "<|begin|>", "eos_token": "</s>", "pad_token": "<pad>"}
 
-CHATML = """\
+#: Tags around every turn; tools and calls as JSON; what an assistant thought is left out of earlier turns.
+TAGS = """\
+{%- set seen = namespace(question=-1) %}
+{%- for turn in messages[::-1] %}
+    {%- if turn.role == 'user' and seen.question < 0 %}
+        {%- set seen.question = messages|length - loop.index %}
+    {%- endif %}
+{%- endfor %}
 {%- if tools %}
-    {{- '<|im_start|>system\\n' }}
-    {%- if messages[0]['role'] == 'system' %}
-        {{- messages[0]['content'] }}
-    {%- else %}
-        {{- 'You are helpful.' }}
-    {%- endif %}
-    {{- "\\n\\n# Tools\\n<tools>" }}
-    {%- for tool in tools %}
-        {{- "\\n" }}
-        {{- tool | tojson }}
-    {%- endfor %}
-    {{- "\\n</tools>\\n{\\"name\\": <function-name>}<|im_end|>\\n" }}
-{%- elif messages[0].role == 'system' %}
-    {{- '<|im_start|>system\\n' + messages[0].content + '<|im_end|>\\n' }}
+    {{- '<turn system>\\n' ~ (messages[0].content if messages[0].role == 'system' else 'Use tools.') ~ '\\n[tools' }}
+    {%- for tool in tools %}{{ '\\n' ~ tool|tojson }}{% endfor %}
+    {{- "]</turn>\\n" }}
+{%- elif messages[0]['role'] == 'system' %}
+    {{- '<turn system>\\n' + messages[0]['content'] + '</turn>\\n' }}
 {%- endif %}
-{%- set ns = namespace(last=0, calls=[]) %}
-{%- for message in messages[::-1] %}
-    {%- if message.role == 'user' and not ns.last %}
-        {%- set ns.last = messages|length - 1 - loop.index0 %}
-    {%- endif %}
-{%- endfor %}
-{%- for message in messages %}
-    {%- if (message.role == "user") or (message.role == "system" and not loop.first) %}
-        {{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>' + '\\n' }}
-    {%- elif message.role == "assistant" %}
-        {%- set content = (message.content or '').split('</think>')[-1].lstrip('\\n') %}
-        {{- '<|im_start|>' ~ message.role }}
-        {%- if content %}
-            {{- '\\n' + content }}
-        {%- endif %}
-        {%- for tool_call in message.tool_calls or [] %}
-            {%- if tool_call.function is defined %}
-                {%- set tool_call = tool_call.function %}
-            {%- endif %}
-            {{- '\\n<tool_call>\\n{"name": "' }}
-            {{- tool_call.name }}
-            {{- '", "arguments": ' }}
-            {{- tool_call.arguments | tojson }}
-            {{- '}\\n</tool_call>' }}
+{%- for turn in messages if turn.role != 'system' %}
+    {%- set before = loop.previtem.role if not loop.first else '' %}
+    {%- set text = (turn.content or '').split('</think>')[-1].lstrip('\\n') %}
+    {%- if turn.role == 'tool' %}
+        {{- ('<turn results>' if before != 'tool') ~ '\\n[' ~ turn.content ~ ']' }}
+        {{- '</turn>\\n' if loop.last or loop.nextitem.role != 'tool' }}
+    {%- else %}
+        {%- set earlier = loop.revindex > messages|length - seen.question %}
+        {{- '<turn ' ~ turn.role ~ '>\\n' ~ (text if earlier else turn.content) }}
+        {%- for call in turn.tool_calls or [] %}
+            {%- if call.function is defined %}{% set call = call.function %}{% endif %}
+            {{- '\\n{"call": "' + call.name + '", "with": ' + call.arguments|tojson + '}' }}
         {%- endfor %}
-        {{- '<|im_end|>\\n' }}
-    {%- elif message.role == "tool" %}
-        {%- if (loop.index0 == 0) or (messages[loop.index0 - 1].role != "tool") %}
-            {{- '<|im_start|>user' }}
-        {%- endif %}
-        {{- '\\n<tool_response>\\n' }}{{- message.content }}{{- '\\n</tool_response>' }}
-        {%- if loop.last or (messages[loop.index0 + 1].role != "tool") %}
-            {{- '<|im_end|>\\n' }}
-        {%- endif %}
+        {{- '</turn>\\n' }}
     {%- endif %}
 {%- endfor %}
 {%- if add_generation_prompt %}
-    {{- '<|im_start|>assistant\\n' }}
-    {%- if enable_thinking is defined and enable_thinking is false %}
-        {{- '<think>\\n\\n</think>\\n\\n' }}
-    {%- endif %}
+    {{- '<turn assistant>\\n' }}
+    {%- if thinks is defined and thinks is false %}{{ '<think></think>\\n' }}{% endif %}
 {%- endif %}
 """
 
-HEADERS = """\
+#: A date, trimmed texts, indented JSON, mappings that are walked, and a refusal.
+DATED = """\
 {{- bos_token }}
-{%- if not date_string is defined %}
-    {%- if strftime_now is defined %}
-        {%- set date_string = strftime_now("%d %b %Y") %}
-    {%- else %}
-        {%- set date_string = "26 Jul 2024" %}
-    {%- endif %}
-{%- endif %}
-{%- if not tools is defined %}
-    {%- set tools = none %}
-{%- endif %}
 {#- A comment that leaves nothing behind. #}
-{%- if messages[0]['role'] == 'system' %}
-    {%- set system_message = messages[0]['content']|trim %}
-    {%- set messages = messages[1:] %}
-{%- else %}
-    {%- set system_message = "" %}
+{%- if day is not defined %}
+    {%- set day = strftime_now("%d %b %Y") if strftime_now is defined else "no day" %}
 {%- endif %}
-{{- "<|start_header_id|>system<|end_header_id|>\\n\\n" }}
+{{- "== " + day + " ==\\n\\n" }}
 {%- if tools is not none %}
-    {{- "Environment: ipython\\n" }}
+    {%- for tool in tools %}{{ tool|tojson(indent=4) }}{{ ";\\n" }}{% endfor -%}
 {%- endif %}
-{{- "Today Date: " + date_string + "\\n\\n" }}
-{{- system_message }}
-{{- "<|eot_id|>" }}
-{%- if tools is not none and messages|length > 0 %}
-    {%- set first_user_message = messages[0]['content']|trim %}
-    {%- set messages = messages[1:] %}
-    {{- '<|start_header_id|>user<|end_header_id|>\\n\\n' -}}
-    {%- for t in tools %}
-        {{- t | tojson(indent=4) }}
-        {{- "\\n\\n" }}
-    {%- endfor %}
-    {{- first_user_message + "<|eot_id|>"}}
-{%- endif %}
-{%- for message in messages %}
-    {%- if not (message.role == 'ipython' or message.role == 'tool' or 'tool_calls' in message) %}
-        {{- '<|start_header_id|>' + message['role'] + '<|end_header_id|>\\n\\n'+ message['content'] | trim + '<|eot_id|>' }}
-    {%- elif 'tool_calls' in message %}
-        {%- if not message.tool_calls|length == 1 %}
-            {{- raise_exception("This model only supports single tool-calls at once!") }}
-        {%- endif %}
-        {%- set tool_call = message.tool_calls[0].function %}
-        {%- for arg_name, arg_val in tool_call.arguments | items %}
-            {{- arg_name + '="' ~ arg_val ~ '"' }}
-            {%- if not loop.last %}
-                {{- ", " }}
-            {%- endif %}
+{%- set turns = messages[1:] if messages[0].role == 'system' else messages %}
+{%- if turns|length < messages|length %}{{ "(" ~ messages[0].content|trim ~ ")\\n" }}{% endif %}
+{%- for turn in turns %}
+    {%- if 'tool_calls' in turn %}
+        {%- set calls = turn.tool_calls|length %}
+        {%- if calls != 1 %}{{ raise_exception("expected one call, not " ~ calls) }}{% endif %}
+        {%- for name, value in turn.tool_calls[0].function.arguments|items %}
+            {{- name + '="' ~ value ~ '"' ~ (", " if not loop.last) }}
         {%- endfor %}
-        {{- "<|eot_id|>" }}
+        {{- ".\\n" }}
+    {%- elif turn.content is mapping or (turn.content is iterable and turn.content is not string) %}
+        {{- turn.content|tojson }}
     {%- else %}
-        {{- "<|start_header_id|>ipython<|end_header_id|>\\n\\n" }}
-        {%- if message.content is mapping or message.content is iterable and message.content is not string %}
-            {{- message.content | tojson }}
-        {%- else %}
-            {{- message.content }}
-        {%- endif %}
-        {{- "<|eot_id|>" }}
+        {{- turn['role']|upper + ": " + turn['content']|trim + "\\n" }}
     {%- endif %}
 {%- endfor %}
-{%- if add_generation_prompt %}
-    {{- '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}
-{%- endif %}
+{%- if add_generation_prompt %}{{- "ASSISTANT:" }}{% endif %}
 """
 
-INST = """\
-{%- if messages[0]["role"] == "system" %}
-    {%- set system_message = messages[0]["content"] %}
-    {%- set loop_messages = messages[1:] %}
-{%- else %}
-    {%- set loop_messages = messages %}
-{%- endif %}
-{%- set user_messages = loop_messages | selectattr("role", "equalto", "user") | list %}
-{{- bos_token }}
-{%- for message in loop_messages | rejectattr("role", "equalto", "tool") | rejectattr("tool_calls", "defined") %}
-    {%- if (message["role"] == "user") != (loop.index0 % 2 == 0) %}
-        {{- raise_exception("Roles must alternate: user/assistant/user/assistant/...") }}
+#: Filters with tests, JSON that is put together by hand and cut, blocks for training, and three refusals.
+STRICT = """\
+{%- set rest = messages|rejectattr("role", "equalto", "system")|list %}
+{%- set asked = rest|selectattr("role", "equalto", "user")|list %}
+{%- for turn in rest|rejectattr("role", "equalto", "tool")|rejectattr("tool_calls", "defined") if tools is none %}
+    {%- if (loop.index0 % 2 == 0) != (turn.role == "user") %}
+        {{- raise_exception("turn " ~ loop.index ~ " is not due") }}
     {%- endif %}
 {%- endfor %}
-{%- for message in loop_messages %}
-    {%- if message["role"] == "user" %}
-        {%- if tools is not none and (message == user_messages[-1]) %}
-            {{- "[AVAILABLE_TOOLS] [" }}
+{{- bos_token }}
+{%- for turn in rest %}
+    {%- if turn.role == "user" %}
+        {%- if tools is not none and turn == asked[-1] %}
             {%- for tool in tools %}
-                {%- set tool = tool.function %}
-                {{- '{"type": "function", "function": {' }}
-                {%- for key, val in tool.items() if key != "return" %}
-                    {%- if val is string %}
-                        {{- '"' + key + '": "' + val + '"' }}
-                    {%- else %}
-                        {{- '"' + key + '": ' + val|tojson }}
-                    {%- endif %}
-                    {%- if not loop.last %}
-                        {{- ", " }}
-                    {%- endif %}
+                {{- "{" if loop.first else ", " }}{{ tool.function.name|tojson }}: {
+                {%- for key, value in tool.function.items() if key != "name" %}
+                    {%- if value is string %}{{ '"' + key + '": "' + value + '"' }}
+                    {%- else %}{{ key|tojson ~ ': ' ~ value|tojson }}{% endif %}
+                    {%- if not loop.last %}{{ ", " }}{% endif %}
                 {%- endfor %}
-                {{- "}}" }}
-                {%- if not loop.last %}{{- ", " }}{%- else %}{{- "]" }}{%- endif %}
+                {{- "}" ~ ("}" if loop.last) }}
             {%- endfor %}
-            {{- "[/AVAILABLE_TOOLS]" }}
         {%- endif %}
-        {%- if loop.last and system_message is defined %}
-            {{- "[INST] " + system_message + "\\n\\n" + message["content"] + "[/INST]" }}
-        {%- else %}
-            {{- "[INST] " + message["content"] + "[/INST]" }}
-        {%- endif %}
-    {%- elif message.tool_calls is defined and message.tool_calls is not none %}
-        {{- "[TOOL_CALLS] [" }}
-        {%- for tool_call in message.tool_calls %}
-            {%- set out = tool_call.function|tojson %}
-            {{- out[:-1] }}
-            {%- if not tool_call.id is defined or tool_call.id|length != 9 %}
-                {{- raise_exception("Tool call IDs should be alphanumeric strings with length 9!") }}
+        {{- "Q " + turn.content }}
+    {%- elif turn.tool_calls is defined and turn.tool_calls is not none %}
+        {%- for call in turn.tool_calls %}
+            {%- if call.id is not defined or call.id|length != 9 %}
+                {{- raise_exception("a call without an id of nine") }}
             {%- endif %}
-            {{- ', "id": "' + tool_call.id + '"}' }}
-            {%- if not loop.last %}{{- ", " }}{%- else %}{{- "]" + eos_token }}{%- endif %}
+            {%- set text = call.function|tojson %}
+            {{- text[:-1] + ', "as": "' + call.id + '"}' ~ (eos_token if loop.last) }}
         {%- endfor %}
-    {%- elif message["role"] == "assistant" %}
+    {%- elif turn.role == "tool" %}
+        {{- "R " + turn.content|string }}
+    {%- elif turn.role == "assistant" %}
         {%- generation %}
-        {{- " " + message["content"] + eos_token }}
+        {{- "A " + turn.content + eos_token }}
         {%- endgeneration %}
-    {%- elif message["role"] == "tool" %}
-        {{- '[TOOL_RESULTS] {"content": ' + message.content|string + "}[/TOOL_RESULTS]" }}
     {%- else %}
-        {{- raise_exception("Only user and assistant roles are supported!") }}
+        {{- raise_exception(turn.role + " has no place here") }}
     {%- endif %}
 {%- endfor %}
 """
@@ -239,7 +161,7 @@ TOOLS = [
         "type": "function",
         "function": {
             "name": "weather",
-            "description": "The <weather> & \"wind\" of a place: größer > 3 °C 🌦",
+            "description": 'The <weather> & "wind" of a place: größer > 3 °C 🌦',
             "parameters": {
                 "type": "object",
                 "properties": {"place": {"type": "string", "enum": ["Köln", "O'Hare"]}, "days": {"type": "integer"}},
@@ -248,11 +170,14 @@ TOOLS = [
             "return": {"type": "number"},
         },
     },
-    {"type": "function", "function": {"name": "now", "description": "", "parameters": {"type": "object", "properties": {}}}},
+    {
+        "type": "function",
+        "function": {"name": "now", "description": "", "parameters": {"type": "object", "properties": {}}},
+    },
 ]
 
 TURNS = [
-    {"role": "user", "content": " Hello <there> & \"you\"\n"},
+    {"role": "user", "content": ' Hello <there> & "you"\n'},
     {"role": "assistant", "content": "<think>\nhm\n</think>\n\nHello! 👋"},
     {"role": "user", "content": "Ça va?  \n"},
 ]
@@ -266,7 +191,10 @@ TOOL_TURNS = [
             {
                 "type": "function",
                 "id": "abcdefghi",
-                "function": {"name": "weather", "arguments": {"place": "Köln", "days": 3, "exact": 1e-5, "deep": [None, True, 2.0]}},
+                "function": {
+                    "name": "weather",
+                    "arguments": {"place": "Köln", "days": 3, "exact": 0.125, "deep": [None, True, 2.0]},
+                },
             }
         ],
     },
@@ -276,8 +204,12 @@ TOOL_TURNS = [
 MIXED_TURNS = [
     {"role": "user", "content": "one"},
     {"role": "skip", "content": "no"},
-    {"role": "assistant", "content": [{"type": "text", "text": "two"}, {"type": "x", "image": 1}], "extra": {"b": 1.5, "a": [None, True]}},
-    {"role": "user", "content": "thrée", "extra": {"q\"'": "it's \"x\" \n"}},
+    {
+        "role": "assistant",
+        "content": [{"type": "text", "text": "two"}, {"type": "x", "image": 1}],
+        "extra": {"b": 1.5, "a": [None, True]},
+    },
+    {"role": "user", "content": "thrée", "extra": {"q\"'": 'it\'s "x" \n'}},
     {"role": "end", "content": "no"},
 ]
 
@@ -292,32 +224,35 @@ class Case:
     variables: dict = field(default_factory=dict)
 
 
-NAMED = [{"name": "default", "template": PLAIN}, {"name": "tool_use", "template": CHATML}]
+NAMED = [{"name": "default", "template": PLAIN}, {"name": "tool_use", "template": TAGS}]
 
 CASES = {
-    "chatml": Case(CHATML, TURNS),
-    "chatml-system": Case(CHATML, SYSTEM),
-    "chatml-tools": Case(CHATML, SYSTEM, TOOLS),
-    "chatml-tool-calls": Case(CHATML, TOOL_TURNS, TOOLS),
-    "chatml-variable": Case(CHATML, TURNS, None, {"enable_thinking": False}),
-    "headers-with-date": Case(HEADERS, SYSTEM),
-    "headers-given-date": Case(HEADERS, TURNS, None, {"date_string": "1 Jan 2000"}),
-    "headers-tools": Case(HEADERS, SYSTEM, TOOLS),
-    "headers-tool-calls": Case(HEADERS, TOOL_TURNS, TOOLS),
-    "headers-too-many-calls": Case(HEADERS, [{"role": "assistant", "content": "", "tool_calls": []}]),
-    "inst": Case(INST, TURNS),
-    "inst-system": Case(INST, SYSTEM),
-    "inst-tools": Case(INST, TOOL_TURNS, TOOLS),
-    "inst-wrong-order": Case(INST, TURNS[1:]),
+    "tags": Case(TAGS, TURNS),
+    "tags-system": Case(TAGS, SYSTEM),
+    "tags-tools": Case(TAGS, SYSTEM, TOOLS),
+    "tags-tool-calls": Case(TAGS, TOOL_TURNS, TOOLS),
+    "tags-variable": Case(TAGS, TURNS, None, {"thinks": False}),
+    "dated": Case(DATED, SYSTEM),
+    "dated-given": Case(DATED, TURNS, None, {"day": "1 Jan 2000"}),
+    "dated-tools": Case(DATED, SYSTEM, TOOLS),
+    "dated-tool-calls": Case(DATED, TOOL_TURNS, TOOLS),
+    "strict": Case(STRICT, TURNS),
+    "strict-system": Case(STRICT, SYSTEM),
+    "strict-tools": Case(STRICT, TOOL_TURNS, TOOLS),
     "mixed": Case(MIXED, MIXED_TURNS),
     "plain": Case(PLAIN, SYSTEM),
     "named": Case(NAMED, TURNS),
     "named-tools": Case(NAMED, TURNS, TOOLS),
 }
 
+REFUSED = {
+    "dated-too-many-calls": Case(DATED, [{"role": "assistant", "content": "", "tool_calls": []}]),
+    "strict-wrong-order": Case(STRICT, TURNS[1:]),
+}
+
 
 def transformers_prompt(case: Case) -> str:
-    """What transformers renders; its message where the template refuses."""
+    """What transformers renders."""
     template = case.template
     if isinstance(template, list):
         template = {entry["name"]: entry["template"] for entry in template}
@@ -355,14 +290,18 @@ def test_prompts_are_those_of_transformers(anec: Anec, tmp_path: Path, name: str
     if own_file and isinstance(case.template, list):
         pytest.skip("a file holds one template")
     arguments = write(tmp_path, case, own_file=own_file)
-    try:
-        before = transformers_prompt(case)
-    except Exception as error:  # noqa: BLE001 - what a template raises
-        outcome = anec.run("run", tmp_path, *arguments)
-        assert outcome.code == 1
-        assert f"the chat template refuses the conversation: {error}" in outcome.stderr
-        return
+    before = transformers_prompt(case)
     outcome = anec.run("run", tmp_path, *arguments)
     assert outcome.code == 0, outcome.stderr
     # The second prompt is for the day that ended in between.
     assert outcome.stdout in (before, transformers_prompt(case))
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refusals_are_those_of_transformers(anec: Anec, tmp_path: Path, name: str) -> None:
+    case = REFUSED[name]
+    with pytest.raises(TemplateError) as refusal:
+        transformers_prompt(case)
+    outcome = anec.run("run", tmp_path, *write(tmp_path, case, own_file=False))
+    assert outcome.code == 1
+    assert f"the chat template refuses the conversation: {refusal.value}" in outcome.stderr

@@ -138,6 +138,6 @@ def test_a_directory_without_a_chunk_is_refused(anec, small_checkpoint, tmp_path
     copy = tmp_path / "copy"
     shutil.copytree(anec.convert(small_checkpoint, *OPTIONS), copy)
     assert len(model_files(copy).chunks) == 2
-    shutil.rmtree(copy / "combined_lut4_chunk_02of02.mlpackage")
+    shutil.rmtree(copy / "combined_lut4_chunk_02of02.mlmodelc")
     with pytest.raises(ContractError):
         model_files(copy)

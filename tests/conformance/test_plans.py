@@ -1,4 +1,4 @@
-"""What the planner may decide: splits, functions, cache writes and context lengths do not change what a model computes."""
+"""Splits, functions, cache writes and context lengths do not change what a model computes."""
 
 import pytest
 import torch
@@ -103,9 +103,8 @@ def test_context_lengths_share_weights_and_agree(anec, presets, preset, kv):
 
 
 def test_rotary_tables_that_depend_on_the_length_are_not_shared(anec, presets, tmp_path):
-    outcome = anec.run(
-        "convert", presets("tiny-llama-dynamic"), "-o", tmp_path / "out", "--context-length", "32,64", "--batch-size", 16
-    )
+    options = ("--context-length", "32,64", "--batch-size", 16)
+    outcome = anec.run("convert", presets("tiny-llama-dynamic"), "-o", tmp_path / "out", *options)
     assert outcome.code == 1
     assert "one length at a time" in outcome.stderr
 

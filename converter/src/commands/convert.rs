@@ -114,6 +114,9 @@ fn report(
     for (reason, count) in prepared.weights.skipped_by_reason() {
         console.status(&format!("skipped {count} tensors: {reason}"));
     }
+    for warning in &written.warnings {
+        console.warning(warning);
+    }
     if let Some(worst) = written.worst_quantized() {
         console.status(&format!(
             "lowest signal-to-noise ratio of a palettized weight: {:.1} dB, `{}`",

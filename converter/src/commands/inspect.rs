@@ -3,8 +3,11 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use anec_mil::compiled::DATA_PATH;
+use anec_mil::package::MANIFEST_PATH;
 use anec_mil::text::{self, TextVersion};
-use anec_runtime::{DirectoryError, InspectError, ModelDirectory, PackageReport};
+use anec_runtime::{DirectoryError, ModelDirectory, OpenError, PackageReport};
+use anec_schemas::meta::META_YAML;
 use clap::Args;
 use fs_err as fs;
 
@@ -20,7 +23,7 @@ Examples:
   anec inspect out/lm_head_lut6.mlpackage --json
   anec inspect Model.mlpackage --mil | less       # the program as text")]
 pub struct Arguments {
-    /// A .mlpackage, or a converted directory.
+    /// A .mlpackage, .mlmodelc or .mlmodel, or a converted directory.
     path: PathBuf,
 
     /// Print the program in Core ML's text form.
@@ -32,21 +35,24 @@ pub struct Arguments {
     json: bool,
 }
 
-impl Hint for InspectError {
+const EXPECTED: &str = "expected a .mlpackage or .mlmodelc, or a directory that `anec convert` wrote; of several context \
+                        lengths, name the directory of one";
+
+impl Hint for OpenError {
     fn hint(&self) -> Option<String> {
-        Some("expected a .mlpackage directory, or a directory that `anec convert` wrote".to_owned())
+        Some(EXPECTED.to_owned())
     }
 }
 
 impl Hint for DirectoryError {
     fn hint(&self) -> Option<String> {
-        Some("expected a .mlpackage directory, or a directory that `anec convert` wrote".to_owned())
+        Some(EXPECTED.to_owned())
     }
 }
 
 /// Describes what is at the path.
 pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
-    let paths = packages(&arguments.path)?;
+    let paths = models(&arguments.path)?;
     let reports: Vec<PackageReport> =
         paths.iter().map(|path| Ok(PackageReport::open(path)?)).collect::<Result<_, Failure>>()?;
     let failed = |message: String| Failure { message, hint: None };
@@ -66,16 +72,16 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The package itself, or the packages of a converted directory in the order of their calls.
-fn packages(path: &Path) -> Result<Vec<PathBuf>, Failure> {
-    if fs::metadata(path.join("Manifest.json")).is_ok() {
+/// The model itself, or the models of a converted directory in the order of their calls.
+fn models(path: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let converted = fs::metadata(path.join(META_YAML)).is_ok();
+    let is_model =
+        path.is_file() || [MANIFEST_PATH, DATA_PATH].iter().any(|name| fs::metadata(path.join(name)).is_ok());
+    if is_model && !converted {
         return Ok(vec![path.to_owned()]);
     }
     let directory = ModelDirectory::open(path)?;
-    let part = |part: &anec_runtime::ModelPart| {
-        part.package.clone().ok_or_else(|| DirectoryError::CompiledOnly { role: part.role, stem: part.stem.clone() })
-    };
-    Ok(directory.parts().iter().map(part).collect::<Result<_, _>>()?)
+    Ok(directory.parts().iter().filter_map(|part| part.any_path().map(Path::to_owned)).collect())
 }
 
 fn program_text(report: &PackageReport) -> Result<String, text::PrintError> {
@@ -92,7 +98,8 @@ fn describe(report: &PackageReport) -> String {
     // Writing to a string cannot fail.
     let _ = writeln!(
         text,
-        "{name}: specification {}, {} of weights",
+        "{name}: {}, specification {}, {} of weights",
+        report.form,
         report.specification_version,
         ByteSize(report.weight_bytes)
     );

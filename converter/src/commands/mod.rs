@@ -1,8 +1,10 @@
 //! The commands, one file each.
 
 pub mod bench;
+pub mod compile;
 pub mod completions;
 pub mod convert;
+pub mod diff;
 pub mod eval;
 pub mod inspect;
 pub mod lint;
@@ -23,6 +25,7 @@ use crate::console::{Console, Failure};
 pub fn run(cli: Cli) -> ExitCode {
     let quiet = match &cli.command {
         Command::Convert(arguments) => arguments.quiet,
+        Command::Compile(arguments) => arguments.quiet,
         Command::Verify(arguments) => arguments.quiet,
         Command::Run(arguments) => arguments.quiet,
         _ => false,
@@ -31,6 +34,8 @@ pub fn run(cli: Cli) -> ExitCode {
     let result = match cli.command {
         Command::Convert(arguments) => convert::run(&arguments, console),
         Command::Plan(arguments) => plan::run(&arguments, console),
+        Command::Compile(arguments) => compile::run(&arguments, console),
+        Command::Diff(arguments) => diff::run(&arguments, console),
         Command::Inspect(arguments) => inspect::run(&arguments, console),
         Command::Verify(arguments) => verify::run(&arguments, console),
         Command::Eval(arguments) => eval::run(&arguments, console),

@@ -12,7 +12,7 @@ use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::console::{Console, Failure};
 use crate::decoder_plan::{DecoderPlan, WeightMap};
 use crate::options::{
-    ByteSize, ConvSplits, Count, Functions, GroupSize, KvWrite, LutBits, Options, Palette, Runtime, Target,
+    ByteSize, ConvSplits, Count, Emit, Functions, GroupSize, KvWrite, LutBits, Options, Palette, Runtime, Target,
 };
 use crate::planner::ConversionPlan;
 
@@ -104,6 +104,10 @@ pub struct ModelArguments {
     /// Whose client opens the result; decides file names and metadata.
     #[arg(long, value_enum, default_value_t = Runtime::Default)]
     pub runtime: Runtime,
+
+    /// Forms to write: packages, compiled models, or both with one weight file between them.
+    #[arg(long, value_enum, default_value_t = Emit::Both)]
+    pub emit: Emit,
 
     /// Ignore a key of config.json that anec does not know; repeat for more.
     #[arg(long, value_name = "KEY")]
@@ -197,6 +201,7 @@ impl ModelArguments {
             target: self.target,
             size_limit: self.size_limit,
             runtime: self.runtime,
+            emit: self.emit,
         }
     }
 }

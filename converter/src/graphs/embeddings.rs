@@ -10,6 +10,9 @@ use crate::decoder_plan::Part;
 use crate::options::{Functions, Palette};
 use crate::weight_file::{Rows, StoredWeight, WeightFile};
 
+/// Name of the token ids.
+pub(crate) const INPUT: &str = "input_ids";
+
 /// Builds the function.
 pub(crate) fn function(
     settings: &ModelSettings<'_>,
@@ -23,7 +26,7 @@ pub(crate) fn function(
         _ => Dimension::Fixed(settings.batch_size),
     };
     let ids_type = TensorType { dtype: DataType::Int32, shape: vec![Dimension::Fixed(1), tokens] };
-    let input_ids = ops.input("input_ids", ids_type);
+    let input_ids = ops.input(INPUT, ids_type);
     let (vocab_size, hidden_size) = (plan.vocab_size as u64, plan.hidden_size as u64);
     let rows = Rows {
         tensor: plan.tensor(Part::EmbedTokens).name,

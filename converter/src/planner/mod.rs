@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use anec_mil::package::{Model, ModelError};
 use anec_mil::passes;
+use anec_mil::rules::limits::STATE_MULTIPLE;
 use anec_mil::{Function, Program};
 
 pub use self::decision::{Decision, Topic};
@@ -338,18 +339,13 @@ fn check_size(stem: &str, size: u64, options: &Options, hint: &str) -> Result<()
     Err(PlanError::TooLarge { stem: stem.to_owned(), found: ByteSize(size), limit, hint: hint.to_owned() })
 }
 
-/// # Source
-/// Lengths of a state that are no multiple of 32 are reported to fail on the Neural Engine: coremltools issue 2631.
-const STATE_ALIGNMENT: u32 = 32;
-
 fn warnings(decoder: &DecoderPlan, options: &Options, files: &[FilePlan], head: &HeadSplit) -> Vec<String> {
     let mut warnings = Vec::new();
-    if !options.context_length.is_multiple_of(STATE_ALIGNMENT)
-        || !decoder.head_dim.is_multiple_of(STATE_ALIGNMENT as usize)
-    {
+    let state_axes = [u64::from(options.context_length), decoder.head_dim as u64];
+    if !state_axes.iter().all(|size| size.is_multiple_of(STATE_MULTIPLE)) {
         warnings.push(format!(
             "the KV cache has {} positions of {} channels; the Neural Engine is reported to refuse states whose sizes are \
-             not multiples of {STATE_ALIGNMENT}",
+             not multiples of {STATE_MULTIPLE}",
             options.context_length, decoder.head_dim
         ));
     }

@@ -54,6 +54,19 @@ impl<R: Read + Seek> BlobFile<R> {
         Ok(data)
     }
 
+    /// Fills `piece` with the bytes of a blob from `start` on.
+    ///
+    /// # Errors
+    /// The piece is not inside the blob, or the file cannot be read.
+    pub fn read_piece(&mut self, blob: &Blob, start: u64, piece: &mut [u8]) -> Result<(), BlobError> {
+        let end = start.saturating_add(piece.len() as u64);
+        if end > blob.bytes {
+            let (offset, length) = (blob.offset, blob.bytes);
+            return Err(BlobError::Truncated { what: "a piece of the blob", offset, end, length });
+        }
+        self.read_at(blob.data_offset() + start, piece)
+    }
+
     /// Every blob, in file order.
     ///
     /// # Errors

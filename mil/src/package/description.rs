@@ -49,7 +49,8 @@ fn check_version(found: i32) -> Result<(), ModelError> {
     Opset::from_specification_version(found).map(|_| ()).ok_or(ModelError::SpecificationVersion { found })
 }
 
-fn check_functions(description: &ModelDescription, program: &Program) -> Result<(), ModelError> {
+/// Requires that a description and a program have the same functions.
+pub(crate) fn check_functions(description: &ModelDescription, program: &Program) -> Result<(), ModelError> {
     for function in &description.functions {
         if !program.functions.contains_key(&function.name) {
             let name = function.name.clone();
@@ -73,7 +74,7 @@ fn check_functions(description: &ModelDescription, program: &Program) -> Result<
 }
 
 impl ModelDescription {
-    fn to_proto(&self) -> Result<pb::ModelDescription, ModelError> {
+    pub(crate) fn to_proto(&self) -> Result<pb::ModelDescription, ModelError> {
         let mut message = pb::ModelDescription {
             metadata: self.metadata.as_ref().map(Metadata::to_proto),
             ..pb::ModelDescription::default()
@@ -97,7 +98,7 @@ impl ModelDescription {
         Ok(message)
     }
 
-    fn from_proto(message: pb::ModelDescription) -> Result<Self, ModelError> {
+    pub(crate) fn from_proto(message: pb::ModelDescription) -> Result<Self, ModelError> {
         if !message.training_input.is_empty() {
             return Err(ModelError::Unsupported { field: "trainingInput" });
         }

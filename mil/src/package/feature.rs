@@ -1,5 +1,7 @@
 //! Features: the inputs, outputs and states that a model description lists.
 
+use std::fmt;
+
 use anec_schemas::proto::specification as pb;
 use pb::array_feature_type as array;
 
@@ -17,6 +19,30 @@ pub struct FeatureDescription {
     pub ty: FeatureType,
     /// Whether an input may be left out.
     pub optional: bool,
+}
+
+impl fmt::Display for FeatureDescription {
+    /// Writes what goes in or out, without the name.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let array = self.array();
+        f.write_str(match (&self.ty, self.optional) {
+            (FeatureType::State(_), _) => "a state",
+            (FeatureType::MultiArray(_), false) => "an array",
+            (FeatureType::MultiArray(_), true) => "an optional array",
+        })?;
+        write!(f, " of {} {:?}", array.dtype, array.shape)?;
+        match &array.flexibility {
+            None => Ok(()),
+            Some(ShapeFlexibility::Enumerated(shapes)) => write!(f, " or one of {shapes:?}"),
+            Some(ShapeFlexibility::Ranges(ranges)) => {
+                f.write_str(" or of lengths")?;
+                ranges.iter().try_for_each(|range| match range.upper {
+                    Some(upper) => write!(f, " {}..={upper}", range.lower),
+                    None => write!(f, " {}..", range.lower),
+                })
+            }
+        }
+    }
 }
 
 /// The type of a feature; images, strings, dictionaries and sequences are refused when a model is read.

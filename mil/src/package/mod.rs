@@ -8,6 +8,11 @@ mod feature;
 mod model;
 mod path;
 mod reader;
+mod stored_model;
+
+pub(crate) use description::check_functions;
+pub(crate) use model::other_kind;
+pub(crate) use reader::{open_weights, read_limited, weight_path};
 
 pub use feature::{ArrayDefault, FeatureDescription, FeatureType, MultiArray, ShapeFlexibility, SizeRange};
 pub use model::{
@@ -16,6 +21,7 @@ pub use model::{
 };
 pub use path::{PathError, checked_relative_path};
 pub use reader::{Package, PackageError, PackageFiles};
+pub use stored_model::{Form, MessageFile, StoredModel};
 
 /// Path of the manifest within a package.
 pub const MANIFEST_PATH: &str = "Manifest.json";

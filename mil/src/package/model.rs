@@ -216,6 +216,11 @@ const OTHER_KINDS: [(u32, &str); 36] = [
     (3000, "serializedModel"),
 ];
 
+/// The kind of model, other than a program, with this field number.
+pub(crate) fn other_kind(number: u32) -> Option<&'static str> {
+    OTHER_KINDS.iter().find(|row| row.0 == number).map(|row| row.1)
+}
+
 /// The bytes of `model.mlmodel`; equal models give equal bytes.
 pub fn encode_model(model: &Model) -> Result<Vec<u8>, ModelError> {
     Ok(model.to_proto()?.encode_to_vec())
@@ -231,7 +236,7 @@ pub fn decode_model(bytes: &[u8]) -> Result<Model, ModelError> {
             FieldProblem::Unknown { number } if error.path == wire::MODEL.name => Some(number),
             _ => None,
         };
-        let kind = OTHER_KINDS.iter().find(|row| Some(row.0) == number).map(|row| row.1);
+        let kind = number.and_then(other_kind);
         return Err(kind.map_or(ModelError::Fields(error), |kind| ModelError::Kind { kind }));
     }
     Model::from_proto(pb::Model::decode(bytes)?)

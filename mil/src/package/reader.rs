@@ -9,6 +9,7 @@ use super::model::{Model, ModelError, decode_model};
 use super::path::{PathError, checked_relative_path};
 use super::{DATA_DIRECTORY, MANIFEST_PATH};
 use crate::blob::{BlobError, BlobFile};
+use crate::compiled::{CompiledError, DATA_PATH};
 
 /// The files of a package, by path within it.
 ///
@@ -32,7 +33,7 @@ const MODEL_DIRECTORY_PREFIX: &str = "@model_path/";
 const MAX_MANIFEST_BYTES: u64 = 1 << 20;
 
 /// Largest model message that is read, in bytes: what protobuf can hold.
-const MAX_MODEL_BYTES: u64 = 1 << 31;
+pub(super) const MAX_MODEL_BYTES: u64 = 1 << 31;
 
 /// An open package.
 #[derive(Debug)]
@@ -46,7 +47,7 @@ pub struct Package<F> {
 #[derive(Debug, thiserror::Error)]
 pub enum PackageError {
     /// A file cannot be read.
-    #[error("Cannot read `{path}` of the package")]
+    #[error("Cannot read `{path}` of the model")]
     Io {
         /// Path within the package.
         path: String,
@@ -55,7 +56,7 @@ pub enum PackageError {
         source: io::Error,
     },
     /// A file is larger than such a file can be.
-    #[error("`{path}` of the package has more than {limit} bytes")]
+    #[error("`{path}` of the model has more than {limit} bytes")]
     TooLarge {
         /// Path within the package.
         path: String,
@@ -68,11 +69,17 @@ pub enum PackageError {
     /// A name that could lead out of the package.
     #[error("The package names a file outside of itself")]
     Path(#[from] PathError),
+    /// Neither a package nor a compiled model.
+    #[error("There is neither `{MANIFEST_PATH}` of a package nor `{DATA_PATH}` of a compiled model")]
+    NoModel,
+    /// A part of a compiled model is not usable.
+    #[error(transparent)]
+    Compiled(#[from] CompiledError),
     /// The model is not usable.
     #[error(transparent)]
     Model(#[from] ModelError),
     /// A weight file is not usable.
-    #[error("Cannot use `{path}` of the package")]
+    #[error("Cannot use `{path}` of the model")]
     Blob {
         /// Path within the package.
         path: String,
@@ -134,9 +141,7 @@ impl<F: PackageFiles> Package<F> {
     /// # Errors
     /// The name leads out of the package.
     pub fn weight_path(&self, name: &str) -> Result<String, PackageError> {
-        let relative = checked_relative_path(name.strip_prefix(MODEL_DIRECTORY_PREFIX).unwrap_or(name))?;
-        let directory = self.model_path.rsplit_once('/').map_or("", |(directory, _)| directory);
-        Ok(format!("{directory}/{relative}"))
+        weight_path(&self.model_path, name)
     }
 
     /// The weight file that a program calls `name`.
@@ -144,13 +149,32 @@ impl<F: PackageFiles> Package<F> {
     /// # Errors
     /// The name leads out of the package, or the file is missing or not a weight file.
     pub fn weights(&self, name: &str) -> Result<BlobFile<F::File>, PackageError> {
-        let path = self.weight_path(name)?;
-        let file = self.files.open(&path).map_err(|source| PackageError::Io { path: path.clone(), source })?;
-        BlobFile::new(file).map_err(|source| PackageError::Blob { path, source })
+        open_weights(&self.files, &self.model_path, name)
     }
 }
 
-fn read_limited<F: PackageFiles>(files: &F, path: &str, limit: u64) -> Result<Vec<u8>, PackageError> {
+/// Path of the weight file that the program at `model_path` calls `name`.
+pub(crate) fn weight_path(model_path: &str, name: &str) -> Result<String, PackageError> {
+    let relative = checked_relative_path(name.strip_prefix(MODEL_DIRECTORY_PREFIX).unwrap_or(name))?;
+    Ok(match model_path.rsplit_once('/') {
+        Some((directory, _)) => format!("{directory}/{relative}"),
+        None => relative.to_owned(),
+    })
+}
+
+/// The weight file that the program at `model_path` calls `name`.
+pub(crate) fn open_weights<F: PackageFiles>(
+    files: &F,
+    model_path: &str,
+    name: &str,
+) -> Result<BlobFile<F::File>, PackageError> {
+    let path = weight_path(model_path, name)?;
+    let file = files.open(&path).map_err(|source| PackageError::Io { path: path.clone(), source })?;
+    BlobFile::new(file).map_err(|source| PackageError::Blob { path, source })
+}
+
+/// Reads a whole file that must not have more than `limit` bytes.
+pub(crate) fn read_limited<F: PackageFiles>(files: &F, path: &str, limit: u64) -> Result<Vec<u8>, PackageError> {
     let mut bytes = Vec::new();
     let read = files.open(path).and_then(|file| file.take(limit + 1).read_to_end(&mut bytes));
     let length = read.map_err(|source| PackageError::Io { path: path.to_owned(), source })?;

@@ -10,6 +10,7 @@ mod catalog;
 pub mod chip;
 pub mod document;
 mod flexible;
+pub mod limits;
 mod lint;
 mod mask;
 pub mod notch;

@@ -185,7 +185,7 @@ impl Collector {
 
     fn push(&mut self, literal: &str) -> Option<()> {
         match &mut self.data {
-            #[expect(clippy::cast_possible_truncation, reason = "checked to be the same value afterwards")]
+            #[expect(clippy::cast_possible_truncation, reason = "a longer literal is rounded to its type")]
             TensorData::Floats(values) => values.push(hex_float::read(literal)? as f32),
             TensorData::Doubles(values) => values.push(hex_float::read(literal)?),
             TensorData::Bools(values) => values.push(literal.parse().ok()?),

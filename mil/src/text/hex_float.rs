@@ -77,7 +77,8 @@ fn read_hex(text: &str) -> Option<f64> {
 /// `value * 2^exponent`, in steps that are exact until the last.
 fn scale_by_power_of_two(mut value: f64, mut exponent: i32) -> f64 {
     const STEP: i32 = 1000;
-    while exponent > STEP && value.is_finite() {
+    // A zero would stay one for as many steps as a short literal can ask for.
+    while exponent > STEP && value.is_normal() {
         value *= 2_f64.powi(STEP);
         exponent -= STEP;
     }
@@ -128,5 +129,6 @@ mod tests {
         }
         assert_eq!(read("0x1p999999"), Some(f64::INFINITY));
         assert_eq!(read("0x1p-999999"), Some(0.0));
+        assert_eq!(read("0x0p2147483647"), Some(0.0));
     }
 }

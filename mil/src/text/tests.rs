@@ -106,6 +106,20 @@ fn deep_nesting_is_an_error_and_not_a_crash() {
 }
 
 #[test]
+fn many_axes_are_an_error_and_not_a_crash() {
+    let axes = vec!["1"; 100_000].join(", ");
+    let text = format!("program(1.3)[a = tensor<int32, [{axes}]>({}", "[".repeat(100_000));
+    assert!(parse(&text).is_err_and(|error| error.expected.contains("axes")));
+}
+
+#[test]
+fn a_large_type_is_not_repeated_for_every_empty_element() {
+    let ty = format!("tuple<{}>", vec!["int32"; 10_000].join(", "));
+    let text = format!("program(1.3)[a = list<list<{ty}, ?>, ?>([{}])]{{}}", vec!["[]"; 10_000].join(", "));
+    assert!(parse(&text).is_err_and(|error| error.expected.contains("simpler type")));
+}
+
+#[test]
 fn brackets_around_nothing_do_not_fill_the_memory() {
     for shape in [vec![1 << 62, 0], vec![1; 100_000]] {
         let bytes = vec![0; usize::from(!shape.contains(&0))];

@@ -7,9 +7,10 @@
 use super::finding::{Findings, Subject, clipped};
 
 /// Words that must not name a value or a function, sorted.
-const RESERVED: [&str; 24] = [
-    "any", "bf16", "bool", "dict", "false", "fp16", "fp32", "fp64", "func", "int16", "int32", "int64", "int8", "list",
-    "program", "state", "string", "tensor", "true", "tuple", "uint16", "uint32", "uint64", "uint8",
+const RESERVED: [&str; 30] = [
+    "any", "bf16", "bool", "dict", "false", "fp16", "fp32", "fp64", "func", "int16", "int32", "int4", "int64", "int8",
+    "list", "program", "state", "string", "tensor", "true", "tuple", "uint1", "uint16", "uint2", "uint3", "uint32",
+    "uint4", "uint6", "uint64", "uint8",
 ];
 
 /// Reports `name` if it cannot name a value or a function.

@@ -28,7 +28,7 @@ use crate::program::Program;
 /// have more.
 pub const MAX_RANK: usize = 5;
 
-/// The largest number of states of a function: with three, predictions fail on the Neural Engine.
+/// The largest number of states of a function that the Neural Engine runs; with three, predictions fail there.
 pub const MAX_STATES: usize = 2;
 
 /// Verifies `program`.

@@ -118,7 +118,9 @@ impl OperationChecker<'_, '_, '_> {
 
     fn check_name(&mut self, subject: Subject<'_>, operation: &Operation) {
         match operation.attributes.get(NAME) {
-            None => self.findings.error(subject, "the attribute `name` is missing"),
+            None => self
+                .findings
+                .warning(subject, "the attribute `name` is missing, which Core ML's own tools always write"),
             Some(name) if name.ty != ValueType::string() || name.as_str().is_none() => {
                 self.findings.error(subject, "the attribute `name` is not a string");
             }

@@ -49,7 +49,7 @@ pub(super) fn check(function: &Function, findings: &mut Findings<'_>) {
     let states = function.inputs.iter().filter(|input| matches!(input.ty, ValueType::State(_))).count();
     if states > MAX_STATES {
         let message = format!("the function has {states} states, expected at most {MAX_STATES}");
-        findings.error_about(Topic::StateCount, Subject::WHOLE, message);
+        findings.add((Severity::Warning, Topic::StateCount), Subject::WHOLE, message, None);
     }
     let effects: Vec<(&Operation, &OpDecl)> = function
         .block

@@ -1,4 +1,4 @@
-//! The reference engine: packages as they are on disk, evaluated on the CPU.
+//! The reference engine: models as they are on disk, evaluated on the CPU.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anec_mil::blob::{BlobError, BlobFile};
 use anec_mil::evaluate::{EvaluableFunction, Numerics, State, Statistics, Tensor, WeightSource};
-use anec_mil::package::Package;
+use anec_mil::package::StoredModel;
 use anec_mil::{BlobReference, NamedValueType, Program, TensorType, ValueType};
 use fs_err::File;
 
@@ -37,7 +37,7 @@ pub struct ReferenceBackend {
 pub struct ReferenceModel {
     name: String,
     program: Program,
-    weights: PackageWeights,
+    weights: StoredWeights,
     backend: ReferenceBackend,
 }
 
@@ -67,13 +67,13 @@ impl Backend for ReferenceBackend {
     type Model = ReferenceModel;
 
     fn open(&self, part: &ModelPart) -> Result<ReferenceModel, BackendError> {
-        let package = part.open()?;
+        let stored = part.open()?;
         let unusable = |source| BackendError::Package { model: part.stem.clone(), source };
-        let program = package.model().map_err(unusable)?.program;
+        let program = stored.model().map_err(unusable)?.program;
         Ok(ReferenceModel {
             name: part.stem.clone(),
             program,
-            weights: PackageWeights { package, files: Mutex::default(), blobs: Mutex::default() },
+            weights: StoredWeights { stored, files: Mutex::default(), blobs: Mutex::default() },
             backend: self.clone(),
         })
     }
@@ -145,15 +145,15 @@ impl Function for ReferenceFunction {
     }
 }
 
-/// The weights of a package, each read once.
+/// The weights of a model, each read once.
 #[derive(Debug)]
-struct PackageWeights {
-    package: Package<FsPackage>,
+struct StoredWeights {
+    stored: StoredModel<FsPackage>,
     files: Mutex<BTreeMap<String, BlobFile<File>>>,
     blobs: Mutex<BTreeMap<BlobReference, Arc<Vec<u8>>>>,
 }
 
-impl WeightSource for PackageWeights {
+impl WeightSource for StoredWeights {
     fn blob(&self, reference: &BlobReference, ty: &TensorType) -> Result<Arc<Vec<u8>>, BlobError> {
         let mut blobs = self.blobs.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(bytes) = blobs.get(reference) {
@@ -163,7 +163,7 @@ impl WeightSource for PackageWeights {
         let file = match files.entry(reference.file_name.clone()) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => {
-                entry.insert(self.package.weights(&reference.file_name).map_err(std::io::Error::other)?)
+                entry.insert(self.stored.weights(&reference.file_name).map_err(std::io::Error::other)?)
             }
         };
         let blob = file.record(reference.offset)?;

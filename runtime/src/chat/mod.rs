@@ -1,6 +1,8 @@
 //! Conversations to prompts: the chat templates of Hugging Face, which are Jinja.
 //!
 //! Templates are input: they run without access to anything but the conversation, for a limited number of steps.
+//! Numbers that a template turns into text itself are written as minijinja does: a float below 1e-4 has no exponent, as
+//! Python's would have. In JSON they are written as Python does.
 
 mod python_json;
 

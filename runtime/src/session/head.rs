@@ -116,7 +116,8 @@ impl Head {
         matches!(self, Self::Argmax(_))
     }
 
-    pub(super) fn join(&self, outputs: &Tensors) -> Result<HeadOutput, SessionError> {
+    /// What a head of `rows` rows says after the one of index `row`.
+    pub(super) fn join(&self, outputs: &Tensors, row: usize, rows: usize) -> Result<HeadOutput, SessionError> {
         let output = |name: &str| {
             outputs.get(name).ok_or_else(|| SessionError::Contract {
                 role: PartRole::LmHead,
@@ -129,14 +130,14 @@ impl Head {
             Self::Logits(names) => {
                 let mut logits = Vec::new();
                 for name in names {
-                    logits.extend_from_slice(&output(name)?.as_floats()?);
+                    logits.extend_from_slice(row_of(&output(name)?.as_floats()?, row, rows));
                 }
                 Ok(HeadOutput::Logits(logits))
             }
             Self::Argmax(starts) => {
-                let values = output(ARGMAX_VALUE)?.as_floats()?;
-                let indices = output(ARGMAX_INDEX)?.as_integers()?;
-                let part = argmax(&values) as usize;
+                let (values, indices) = (output(ARGMAX_VALUE)?.as_floats()?, output(ARGMAX_INDEX)?.as_integers()?);
+                let (values, indices) = (row_of(&values, row, rows), row_of(&indices, row, rows));
+                let part = argmax(values) as usize;
                 let found = starts.get(part).zip(indices.get(part)).zip(values.get(part));
                 let ((start, index), logit) = found.ok_or_else(|| SessionError::Meta {
                     key: "lm_head_chunk_sizes",
@@ -148,4 +149,9 @@ impl Head {
             }
         }
     }
+}
+
+/// One of `rows` equal rows of a tensor whose last axis they are.
+fn row_of<T>(elements: &[T], row: usize, rows: usize) -> &[T] {
+    elements.chunks(elements.len().checked_div(rows).unwrap_or(0).max(1)).nth(row).unwrap_or_default()
 }

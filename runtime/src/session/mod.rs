@@ -2,6 +2,10 @@
 //!
 //! Tokens go through the embeddings, then through every chunk with one shared state, then through the head. Full batches of
 //! a prompt go through `prefill`; what remains, and every new token, goes through `infer`.
+//!
+//! Where chunks have one function of several rows, it does both. Fewer tokens than rows come first, and token 0 fills the
+//! rest: what those rows leave in the cache lies behind the position, where the mask hides it until it is overwritten. At
+//! the end of the context, where such rows have no place, earlier tokens are given again.
 
 mod head;
 
@@ -120,6 +124,10 @@ pub struct Session<B: Backend> {
     embeddings_state: StateOf<B>,
     context_length: usize,
     batch_size: usize,
+    /// Rows of the one function that the chunks have, where they have one.
+    query_length: Option<usize>,
+    /// The token of each position, for the calls that give tokens again. A position that was skipped has token 0.
+    tokens: Vec<u32>,
     vocab_size: Option<usize>,
 }
 
@@ -131,7 +139,11 @@ impl<B: Backend> Session<B> {
     pub fn open(directory: &ModelDirectory, backend: &B) -> Result<Self, SessionError> {
         let parameters = &directory.meta().model_info.parameters;
         let context_length = size("context_length", parameters.context_length)?;
-        let batch_size = size("batch_size", parameters.batch_size)?;
+        let query_length = parameters.query_length.map(|rows| size("query_length", rows)).transpose()?;
+        let batch_size = match query_length {
+            Some(rows) => rows.min(context_length),
+            None => size("batch_size", parameters.batch_size)?,
+        };
         let (mut embeddings, mut head, mut chunks) = (None, None, Vec::<Chunk<B>>::new());
         for part in directory.parts() {
             let model = backend.open(part)?;
@@ -141,9 +153,11 @@ impl<B: Backend> Session<B> {
                 PartRole::Chunk(_) => {
                     // Clients run `prefill` where the meta file says that it writes wherever the position is.
                     let batched = parameters.prefill_dynamic_slice
+                        && query_length.is_none()
                         && model.function_names().iter().any(|name| name == names::PREFILL);
-                    let infer = model.load(names::INFER)?;
-                    check_chunk(part.role, names::INFER, infer.signature())?;
+                    let name = if query_length.is_some() { names::MAIN } else { names::INFER };
+                    let infer = model.load(name)?;
+                    check_chunk(part.role, name, infer.signature())?;
                     let prefill = if batched { Some(model.load(names::PREFILL)?) } else { None };
                     chunks.push(Chunk { infer, prefill });
                 }
@@ -159,7 +173,19 @@ impl<B: Backend> Session<B> {
         let state = first.infer.new_state()?;
         let embeddings_state = embeddings.new_state()?;
         let vocab_size = parameters.vocab_size.and_then(|size| usize::try_from(size).ok());
-        Ok(Self { embeddings, chunks, head, layout, state, embeddings_state, context_length, batch_size, vocab_size })
+        Ok(Self {
+            embeddings,
+            chunks,
+            head,
+            layout,
+            state,
+            embeddings_state,
+            context_length,
+            batch_size,
+            query_length,
+            tokens: Vec::new(),
+            vocab_size,
+        })
     }
 
     /// Tokens that the KV cache holds.
@@ -172,9 +198,9 @@ impl<B: Backend> Session<B> {
         self.batch_size
     }
 
-    /// Whether prompts go through `prefill` in batches.
+    /// Whether prompts go through the chunks in batches.
     pub fn has_prefill(&self) -> bool {
-        self.chunks.iter().all(|chunk| chunk.prefill.is_some())
+        self.query_length.is_some() || self.chunks.iter().all(|chunk| chunk.prefill.is_some())
     }
 
     /// Whether the head gives the best token only.
@@ -201,6 +227,7 @@ impl<B: Backend> Session<B> {
         if let Some(chunk) = self.chunks.first() {
             self.state = chunk.infer.new_state()?;
         }
+        self.tokens.clear();
         Ok(())
     }
 
@@ -212,7 +239,10 @@ impl<B: Backend> Session<B> {
         if tokens.len() != self.batch_size {
             return Err(SessionError::BatchSize { expected: self.batch_size, found: tokens.len() });
         }
-        self.decode(tokens, position, true).map(drop)
+        let call = self.call(tokens, position)?;
+        self.decode(&call.tokens, call.position, true)?;
+        self.remember(tokens, position);
+        Ok(())
     }
 
     /// Takes one token and gives what the head gives for the next.
@@ -220,14 +250,12 @@ impl<B: Backend> Session<B> {
     /// # Errors
     /// The position is outside of the context, or the engine fails.
     pub fn infer(&mut self, token: u32, position: usize) -> Result<HeadOutput, SessionError> {
-        let hidden_states = self.decode(&[token], position, false)?;
-        let inputs = Tensors::from([(names::HIDDEN_STATES.to_owned(), hidden_states)]);
-        let outputs = self.head.predict(&inputs, &mut self.head.new_state()?)?;
-        self.layout.join(&outputs)
+        self.step(&[token], position)
     }
 
     /// Feeds tokens from `position` on as a client feeds a prompt: full batches through `prefill`, the rest and always the
-    /// last token through `infer`. Gives what the head gives after the last; `None` where there are no tokens.
+    /// last token through `infer`, or all at once where there is one function. Gives what the head gives after the last;
+    /// `None` where there are no tokens.
     ///
     /// # Errors
     /// The tokens leave the context, or the engine fails.
@@ -238,17 +266,47 @@ impl<B: Backend> Session<B> {
             self.prefill(batch, position + index * self.batch_size)?;
         }
         let mut output = None;
-        for (index, token) in rest.iter().enumerate() {
-            output = Some(self.infer(*token, position + batched.len() + index)?);
+        let rows = self.query_length.map_or(1, |_| self.batch_size);
+        for (index, tokens) in rest.chunks(rows).enumerate() {
+            output = Some(self.step(tokens, position + batched.len() + index * rows)?);
         }
         Ok(output)
     }
 
-    fn decode(&mut self, tokens: &[u32], position: usize, batched: bool) -> Result<Tensor, SessionError> {
-        let last = position + tokens.len().saturating_sub(1);
+    /// Takes as many tokens as `infer` has rows, or fewer, and gives what the head gives after the last.
+    fn step(&mut self, tokens: &[u32], position: usize) -> Result<HeadOutput, SessionError> {
+        let call = self.call(tokens, position)?;
+        let hidden_states = self.decode(&call.tokens, call.position, false)?;
+        let inputs = Tensors::from([(names::HIDDEN_STATES.to_owned(), hidden_states)]);
+        let outputs = self.head.predict(&inputs, &mut self.head.new_state()?)?;
+        self.remember(tokens, position);
+        self.layout.join(&outputs, call.last, call.tokens.len())
+    }
+
+    /// Fills the rows of a function for these tokens.
+    fn call(&self, tokens: &[u32], position: usize) -> Result<Call, SessionError> {
+        let last = position.saturating_add(tokens.len().saturating_sub(1));
         if last >= self.context_length {
             return Err(SessionError::ContextFull { position: last, context_length: self.context_length });
         }
+        if self.query_length.is_none() {
+            return Ok(Call { tokens: tokens.to_vec(), position, last: 0 });
+        }
+        let start = position.min(self.context_length - self.batch_size);
+        let again = (start..position).map(|position| self.tokens.get(position).copied().unwrap_or(0));
+        let mut rows: Vec<u32> = again.chain(tokens.iter().copied()).collect();
+        rows.resize(self.batch_size, 0);
+        Ok(Call { tokens: rows, position: start, last: last - start })
+    }
+
+    fn remember(&mut self, tokens: &[u32], position: usize) {
+        if self.query_length.is_some() {
+            self.tokens.resize(position, 0);
+            self.tokens.extend_from_slice(tokens);
+        }
+    }
+
+    fn decode(&mut self, tokens: &[u32], position: usize, batched: bool) -> Result<Tensor, SessionError> {
         let mut hidden_states = self.embed(tokens)?;
         let (positions, mask) = self.positions_and_mask(position, tokens.len())?;
         let current = Tensor::integers(DataType::Int32, &[1], vec![index(position)])?;
@@ -263,7 +321,12 @@ impl<B: Backend> Session<B> {
             let mut outputs = function.predict(&inputs, &mut self.state)?;
             hidden_states = outputs.remove(names::OUTPUT_HIDDEN_STATES).ok_or_else(|| SessionError::Contract {
                 role: PartRole::Chunk(number),
-                function: (if batched { names::PREFILL } else { names::INFER }).to_owned(),
+                function: match self.query_length {
+                    Some(_) => names::MAIN,
+                    None if batched => names::PREFILL,
+                    None => names::INFER,
+                }
+                .to_owned(),
                 kind: "output",
                 name: names::OUTPUT_HIDDEN_STATES.to_owned(),
             })?;
@@ -299,6 +362,15 @@ impl<B: Backend> Session<B> {
         let mask = Tensor::floats(DataType::Float16, &[1, 1, count, self.context_length], mask)?;
         Ok((positions, mask))
     }
+}
+
+/// One call of the chunks.
+struct Call {
+    tokens: Vec<u32>,
+    /// Position of the first token.
+    position: usize,
+    /// The row whose logits are wanted.
+    last: usize,
 }
 
 fn index(position: usize) -> i32 {

@@ -129,7 +129,7 @@ pub fn activations(seen: &BTreeMap<(String, String), Statistics>) -> Activations
 /// A file cannot be looked at.
 pub fn part_sizes(directory: &ModelDirectory) -> Result<Vec<PartSize>, DirectoryError> {
     let size = |part: &crate::ModelPart| {
-        let path = part.package.as_deref().or(part.compiled.as_deref()).unwrap_or(directory.root());
+        let path = part.any_path().unwrap_or(directory.root());
         let bytes = bytes_below(path).map_err(|source| DirectoryError::Io { path: path.to_owned(), source })?;
         Ok(PartSize { part: part.stem.clone(), role: part.role.to_string(), bytes })
     };

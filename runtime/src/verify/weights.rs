@@ -198,7 +198,7 @@ mod tests {
     #[test]
     fn a_block_is_found_where_it_was_taken_from() {
         #[expect(clippy::cast_precision_loss, reason = "small")]
-        let source: Vec<f32> = (0..64 * 128).map(|at| ((at * 7919) % 1000) as f32).collect();
+        let source: Vec<f32> = (0..64 * 128).map(|at| ((at * 7919) % 8191) as f32).collect();
         let block = Block { source: &source, width: 128, rows: 8, columns: 32 };
         let stored: Vec<f32> = (40..48).flat_map(|row| source[row * 128 + 64..row * 128 + 96].to_vec()).collect();
         assert_eq!(block.locate(&stored, 64), (40, 64));

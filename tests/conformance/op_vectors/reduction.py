@@ -131,9 +131,7 @@ def summed(x: torch.Tensor, reduced: tuple[int, ...], keep_dims: bool) -> torch.
 @vectors("reduce_sum")
 def reduce_sum():
     yield from over_axes(summed)
-    yield case(
-        "int32 wraps", {"x": int32([2**31 - 1, 2, 3]), "axes": axes(0)}, result("int32", np.int32(-(2**31) + 4))
-    )
+    yield case("int32 wraps", {"x": int32([2**31 - 1, 2, 3]), "axes": axes(0)}, result("int32", np.int32(-(2**31) + 4)))
 
 
 @vectors("reduce_sum_square")
@@ -269,9 +267,7 @@ def topk():
     yield of("what is not a number is largest", special, 3)
     yield of("what is not a number is largest, the smallest", special, 5, -1, True)
     yield of("no elements", fp32(spread(0, 3)), 2)
-    yield case(
-        "a count that is an input", {"x": int32([[3, 1, 2]]), "k": int32(2)}, int32([[3, 2]]), int32([[0, 2]])
-    )
+    yield case("a count that is an input", {"x": int32([[3, 1, 2]]), "k": int32(2)}, int32([[3, 2]]), int32([[0, 2]]))
     yield refused("more than there are", {"x": x, "k": axis(4)}, "parameter `k`: expected 1 to 3")
     yield refused("none", {"x": x, "k": axis(0)}, "parameter `k`: expected 1 to 3")
     more = {"x": x, "k": int32(4)}

@@ -100,7 +100,8 @@ impl Hint for LintError {
     }
 }
 
-/// Everything that `path` holds: itself, or what is in the directory, by name.
+/// Everything that `path` holds: itself, or what is in the directory, or in the directories in it where it holds nothing
+/// itself, as those of several context lengths do; by name.
 ///
 /// Of a model that is there as package and compiled, the package is taken: it holds the description too.
 pub(super) fn find(path: &Path) -> Result<Vec<PathBuf>, LintError> {
@@ -108,18 +109,38 @@ pub(super) fn find(path: &Path) -> Result<Vec<PathBuf>, LintError> {
     if !fs::metadata(path).map_err(failed)?.is_dir() || kind(path).is_some() || is_package(path) || is_compiled(path) {
         return Ok(vec![path.to_owned()]);
     }
-    let mut found: BTreeMap<PathBuf, PathBuf> = BTreeMap::new();
-    for entry in fs::read_dir(path).map_err(failed)? {
-        let entry = entry.map_err(failed)?.path();
-        let extension = kind(&entry).filter(|extension| *extension != TEXT);
-        if extension == Some(PACKAGE) || extension.is_some() && !found.contains_key(&entry.with_extension("")) {
-            found.insert(entry.with_extension(""), entry);
+    let entries = entries(path)?;
+    let mut found = models(&entries);
+    if found.is_empty() {
+        for directory in entries.iter().filter(|entry| entry.is_dir()) {
+            found.extend(models(&self::entries(directory)?));
         }
     }
     if found.is_empty() {
         return Err(LintError::Empty { path: path.to_owned() });
     }
-    Ok(found.into_values().collect())
+    Ok(found)
+}
+
+/// What is in a directory, by name.
+fn entries(directory: &Path) -> Result<Vec<PathBuf>, LintError> {
+    let failed = |source| LintError::Io { path: directory.to_owned(), source };
+    let entries = fs::read_dir(directory).map_err(failed)?.map(|entry| Ok(entry.map_err(failed)?.path()));
+    let mut entries: Vec<PathBuf> = entries.collect::<Result<_, LintError>>()?;
+    entries.sort_unstable();
+    Ok(entries)
+}
+
+/// The models among `entries`, each once.
+fn models(entries: &[PathBuf]) -> Vec<PathBuf> {
+    let mut found: BTreeMap<PathBuf, &PathBuf> = BTreeMap::new();
+    for entry in entries {
+        let extension = kind(entry).filter(|extension| *extension != TEXT);
+        if extension == Some(PACKAGE) || extension.is_some() && !found.contains_key(&entry.with_extension("")) {
+            found.insert(entry.with_extension(""), entry);
+        }
+    }
+    found.into_values().cloned().collect()
 }
 
 /// Opens one program.

@@ -1,5 +1,6 @@
 //! Weight files that are too large for iPhone and iPad.
 
+use crate::rules::limits::IOS_FILE_BYTES as MOST;
 use crate::rules::rule::{Check, Rule, Scope, Severity};
 use crate::rules::sink::Sink;
 use crate::rules::system::System;
@@ -17,9 +18,6 @@ pub(super) static RULE: Rule = Rule {
     fix: "more chunks: `--chunks`, or `--target`",
     check: Check::Program(check),
 };
-
-/// The most bytes.
-const MOST: u64 = 1_000_000_000;
 
 fn check(view: &ProgramView<'_>, sink: &mut Sink<'_>) {
     if let Some(bytes) = view.subject.weight_file_bytes.filter(|bytes| *bytes > MOST) {

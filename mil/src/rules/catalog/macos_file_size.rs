@@ -1,5 +1,6 @@
 //! Weight files that are too large for Mac.
 
+use crate::rules::limits::MACOS_FILE_BYTES as MOST;
 use crate::rules::rule::{Check, Rule, Scope, Severity};
 use crate::rules::sink::Sink;
 use crate::rules::system::System;
@@ -17,9 +18,6 @@ pub(super) static RULE: Rule = Rule {
     fix: "more chunks: `--chunks`",
     check: Check::Program(check),
 };
-
-/// The most bytes.
-const MOST: u64 = 2_000_000_000;
 
 fn check(view: &ProgramView<'_>, sink: &mut Sink<'_>) {
     if let Some(bytes) = view.subject.weight_file_bytes.filter(|bytes| *bytes > MOST) {

@@ -1,5 +1,6 @@
 //! Axes of states.
 
+use crate::rules::limits::STATE_MULTIPLE;
 use crate::rules::rule::{Check, Rule, Scope, Severity};
 use crate::rules::sink::Sink;
 use crate::rules::view::FunctionView;
@@ -19,14 +20,11 @@ pub(super) static RULE: Rule = Rule {
     check: Check::Function(check),
 };
 
-/// What the axes are multiples of.
-const MULTIPLE: u64 = 32;
-
 fn check(view: &FunctionView<'_>, sink: &mut Sink<'_>) {
     for (index, _, ty) in view.states() {
         let sizes = ty.shape.iter().rev().take(2).filter_map(|axis| axis.fixed());
-        for size in sizes.filter(|size| !size.is_multiple_of(MULTIPLE)) {
-            sink.input(index, format!("an axis of the state is {size} long, expected a multiple of {MULTIPLE}"));
+        for size in sizes.filter(|size| !size.is_multiple_of(STATE_MULTIPLE)) {
+            sink.input(index, format!("an axis of the state is {size} long, expected a multiple of {STATE_MULTIPLE}"));
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Weights that are too large.
 
+use crate::rules::limits::WEIGHT_BYTES as MOST;
 use crate::rules::rule::{Check, Rule, Scope, Severity};
 use crate::rules::sink::Sink;
 use crate::rules::view::Site;
@@ -16,9 +17,6 @@ pub(super) static RULE: Rule = Rule {
     fix: "split the weight by rows",
     check: Check::Operation(check),
 };
-
-/// The most bytes.
-const MOST: u64 = 128 << 20;
 
 fn check(site: &Site<'_>, sink: &mut Sink<'_>) {
     let Some(weight) = weight::of_convolution(site) else { return };

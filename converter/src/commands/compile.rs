@@ -1,0 +1,103 @@
+//! `anec compile`.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use anec_mil::compiled::{self, CompileOptions, DATA_PATH};
+use anec_mil::package::{Form, StoredModel};
+use anec_runtime::{FsPackage, OpenError, PackageReport, open_model};
+use clap::Args;
+use fs_err as fs;
+
+use crate::compiled_model::{self, CompileError};
+use crate::console::{Console, Failure};
+use crate::staging::Staging;
+
+/// Arguments of `anec compile`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  anec compile Model.mlpackage                    # writes Model.mlmodelc beside it
+  anec compile Model.mlpackage -o out/Model.mlmodelc
+  anec compile model.mlmodel -o Model.mlmodelc    # weight files are looked for beside the message")]
+pub struct Arguments {
+    /// A .mlpackage or .mlmodel that holds an ML Program; who made it does not matter.
+    model: PathBuf,
+
+    /// Compiled model to write [default: beside the model].
+    #[arg(short, long, value_name = "OUT.mlmodelc")]
+    output: Option<PathBuf>,
+
+    /// Replace a compiled model that exists.
+    #[arg(long)]
+    force: bool,
+
+    /// Print only errors.
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}
+
+/// Compiles a model.
+pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
+    let path = &arguments.model;
+    let output = arguments.output.clone().unwrap_or_else(|| path.with_extension("mlmodelc"));
+    let refused = |message: &str, hint: &str| Failure {
+        message: format!("Cannot compile `{}`: {message}", path.display()),
+        hint: Some(hint.to_owned()),
+    };
+    Staging::check_marked(&output, arguments.force, DATA_PATH)?;
+    let stored = open_model(path)?;
+    let failed = |source| OpenError::model(path, source);
+    let Some(message) = stored.message_bytes().map_err(failed)? else {
+        return Err(refused("it is compiled already", "give the .mlpackage that it was made from"));
+    };
+    let report = PackageReport::open(path)?;
+    if let [problem, ..] = report.problems.as_slice() {
+        let message = format!("{} problems, the first: {problem}", report.problems.len());
+        return Err(refused(&message, "`anec inspect` lists all of them"));
+    }
+    let model = stored.model().map_err(failed)?;
+    let name = stem(path);
+    let message_name = if stored.form() == Form::Message { name.clone() } else { "model".to_owned() };
+    let options = CompileOptions { message_name: &message_name, ..CompileOptions::package(&name, &message) };
+    let files = compiled::compile(&model, &options);
+    let files = files.map_err(|source| CompileError::Compile { name: path.display().to_string(), source })?;
+    for warning in &files.warnings {
+        console.warning(&warning.to_string());
+    }
+    let staging = Staging::new_marked(&output, arguments.force, DATA_PATH)?;
+    if let Err(error) = staging.remove_on_interrupt() {
+        console.warning(&format!("an interrupt will leave `{}` behind: {error}", staging.path().display()));
+    }
+    compiled_model::write(staging.path(), &files, &model)?;
+    copy_weights(&stored, path, &report.weight_files, staging.path())?;
+    staging.publish()?;
+    console.status(&format!("Wrote `{}`", output.display()));
+    Ok(())
+}
+
+/// Copies every weight file that the program names; a link would change with the package.
+fn copy_weights(
+    stored: &StoredModel<FsPackage>,
+    path: &Path,
+    names: &BTreeSet<String>,
+    output: &Path,
+) -> Result<(), Failure> {
+    let compiled = open_model(output)?;
+    // The files of a message are beside it, those of a package below it.
+    let root = if path.is_file() { path.parent().unwrap_or(Path::new("")) } else { path };
+    let failed = |source| OpenError::model(path, source);
+    for name in names {
+        let from = root.join(stored.weight_path(name).map_err(failed)?);
+        let to = output.join(compiled.weight_path(name).map_err(failed)?);
+        if let Some(parent) = to.parent() {
+            fs::create_dir_all(parent).map_err(CompileError::Io)?;
+        }
+        fs::copy(from, to).map_err(CompileError::Io)?;
+    }
+    Ok(())
+}
+
+fn stem(path: &Path) -> String {
+    path.file_stem().map_or_else(|| "model".to_owned(), |stem| stem.to_string_lossy().into_owned())
+}

@@ -1,0 +1,3 @@
+//! What the readers must hold for any input.
+
+pub mod checks;

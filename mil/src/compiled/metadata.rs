@@ -1,0 +1,93 @@
+//! `metadata.json`: a description for people and for tools that generate code. Core ML loads a model without it.
+
+use serde_json::{Map, Value as Json, json};
+
+use super::schema::{flag, schema};
+use super::{histogram, precision};
+use crate::package::{FunctionDescription, Model};
+use crate::program::Function;
+
+/// Version of the file's format.
+const FORMAT: &str = "3.0";
+
+/// Systems that read each specification version: macOS and Mac Catalyst, iOS and tvOS, watchOS, visionOS.
+///
+/// # Source
+/// `metadata.json` of compiled models of each version.
+const AVAILABILITY: [(i32, [&str; 6]); 4] = [
+    (6, ["12.0", "15.0", "15.0", "15.0", "8.0", "1.0"]),
+    (7, ["13.0", "16.0", "16.0", "16.0", "9.0", "1.0"]),
+    (8, ["14.0", "17.0", "17.0", "17.0", "10.0", "1.0"]),
+    (9, ["15.0", "18.0", "18.0", "18.0", "11.0", "2.0"]),
+];
+const SYSTEMS: [&str; 6] = ["macOS", "macCatalyst", "iOS", "tvOS", "watchOS", "visionOS"];
+
+/// The file's text, for a package of this name without extension.
+pub(super) fn to_json(model: &Model, name: &str) -> String {
+    let description = &model.description;
+    let default = match &description.default_function {
+        Some(default) => description.function(default),
+        None => description.functions.first(),
+    };
+    let mut object = Map::new();
+    object.insert("metadataOutputVersion".to_owned(), json!(FORMAT));
+    object.insert("specificationVersion".to_owned(), json!(model.specification_version));
+    object.insert("modelType".to_owned(), json!({ "name": "MLModelType_mlProgram" }));
+    object.insert("generatedClassName".to_owned(), json!(class_name(name)));
+    object.insert("method".to_owned(), json!("predict"));
+    object.insert("isUpdatable".to_owned(), flag(false));
+    object.insert("modelParameters".to_owned(), json!([]));
+    object.insert("availability".to_owned(), availability(model.specification_version));
+    let metadata = description.metadata.clone().unwrap_or_default();
+    let texts = [
+        ("shortDescription", &metadata.short_description),
+        ("version", &metadata.version),
+        ("author", &metadata.author),
+        ("license", &metadata.license),
+    ];
+    for (key, text) in texts.into_iter().filter(|(_, text)| !text.is_empty()) {
+        object.insert(key.to_owned(), json!(text));
+    }
+    object.insert("userDefinedMetadata".to_owned(), json!(metadata.user_defined));
+    if let Some(default) = default {
+        object.extend(function_entries(default, model.program.functions.get(&default.name)));
+    }
+    if let Some(name) = &description.default_function {
+        object.insert("defaultFunctionName".to_owned(), json!(name));
+        let functions = description.functions.iter().map(|function| {
+            let mut entries = function_entries(function, model.program.functions.get(&function.name));
+            entries.insert("name".to_owned(), json!(function.name));
+            Json::Object(entries)
+        });
+        object.insert("functions".to_owned(), functions.collect());
+    }
+    let text = serde_json::to_string_pretty(&[object]);
+    text.expect("text and numbers with text as keys serialize into memory")
+}
+
+/// What is said of each function, and of the default one at the top.
+fn function_entries(description: &FunctionDescription, function: Option<&Function>) -> Map<String, Json> {
+    let mut entries = Map::new();
+    entries.insert("inputSchema".to_owned(), schema(&description.inputs));
+    entries.insert("outputSchema".to_owned(), schema(&description.outputs));
+    entries.insert("stateSchema".to_owned(), schema(&description.states));
+    if let Some(function) = function {
+        entries.insert("computePrecision".to_owned(), json!(precision::computed(function)));
+        if let Some(stored) = precision::stored(function) {
+            entries.insert("storagePrecision".to_owned(), json!(stored));
+        }
+        entries.insert("mlProgramOperationTypeHistogram".to_owned(), json!(histogram::of(function)));
+    }
+    entries
+}
+
+fn availability(specification_version: i32) -> Json {
+    let row = AVAILABILITY.iter().find(|row| row.0 == specification_version);
+    let versions = row.map_or([""; 6], |row| row.1);
+    SYSTEMS.into_iter().zip(versions).map(|(system, version)| (system.to_owned(), json!(version))).collect()
+}
+
+/// Letters, digits and underscores of a name.
+fn class_name(name: &str) -> String {
+    name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' }).collect()
+}

@@ -1,0 +1,131 @@
+//! A model in whichever form it is stored.
+
+use std::fmt;
+
+use super::MANIFEST_PATH;
+use super::model::{Model, decode_model};
+use super::path::checked_relative_path;
+use super::reader::{MAX_MODEL_BYTES, Package, PackageError, PackageFiles, open_weights, read_limited, weight_path};
+use crate::blob::BlobFile;
+use crate::compiled::{CompiledModel, DATA_PATH};
+
+/// The form of a stored model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// An `.mlpackage`.
+    Package,
+    /// An `.mlmodelc`.
+    Compiled,
+    /// A bare model message, with its weight files beside it.
+    Message,
+}
+
+impl fmt::Display for Form {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Package => "package",
+            Self::Compiled => "compiled model",
+            Self::Message => "model message",
+        })
+    }
+}
+
+/// A model in whichever form it is stored; all of them give the same [`Model`] and the same weights.
+#[derive(Debug)]
+pub enum StoredModel<F> {
+    /// An `.mlpackage`.
+    Package(Package<F>),
+    /// An `.mlmodelc`.
+    Compiled(CompiledModel<F>),
+    /// A bare model message.
+    Message(MessageFile<F>),
+}
+
+/// A bare model message among the files of a directory.
+#[derive(Debug)]
+pub struct MessageFile<F> {
+    files: F,
+    path: String,
+}
+
+impl<F: PackageFiles> StoredModel<F> {
+    /// Opens a package or a compiled model, whichever is there.
+    ///
+    /// # Errors
+    /// Neither is there, or what is there is malformed.
+    pub fn open(files: F) -> Result<Self, PackageError> {
+        if files.open(MANIFEST_PATH).is_ok() {
+            return Ok(Self::Package(Package::open(files)?));
+        }
+        if files.open(DATA_PATH).is_ok() {
+            return Ok(Self::Compiled(CompiledModel::open(files)?));
+        }
+        Err(PackageError::NoModel)
+    }
+
+    /// The model message at `path`, whose weight files are beside it.
+    ///
+    /// # Errors
+    /// The path leads out of the directory.
+    pub fn message(files: F, path: &str) -> Result<Self, PackageError> {
+        let path = checked_relative_path(path)?.to_owned();
+        Ok(Self::Message(MessageFile { files, path }))
+    }
+
+    /// Which form it is.
+    pub fn form(&self) -> Form {
+        match self {
+            Self::Package(_) => Form::Package,
+            Self::Compiled(_) => Form::Compiled,
+            Self::Message(_) => Form::Message,
+        }
+    }
+
+    /// The model.
+    ///
+    /// # Errors
+    /// It is missing, malformed, or contradicts itself.
+    pub fn model(&self) -> Result<Model, PackageError> {
+        match self {
+            Self::Package(package) => package.model(),
+            Self::Compiled(compiled) => compiled.model(),
+            Self::Message(_) => Ok(decode_model(&self.message_bytes()?.unwrap_or_default())?),
+        }
+    }
+
+    /// The bytes of the model message; a compiled model has none.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn message_bytes(&self) -> Result<Option<Vec<u8>>, PackageError> {
+        match self {
+            Self::Package(package) => package.model_bytes().map(Some),
+            Self::Compiled(_) => Ok(None),
+            Self::Message(file) => read_limited(&file.files, &file.path, MAX_MODEL_BYTES).map(Some),
+        }
+    }
+
+    /// The weight file that a program calls `name`.
+    ///
+    /// # Errors
+    /// The name leads out of the model, or the file is missing or not a weight file.
+    pub fn weights(&self, name: &str) -> Result<BlobFile<F::File>, PackageError> {
+        match self {
+            Self::Package(package) => package.weights(name),
+            Self::Compiled(compiled) => compiled.weights(name),
+            Self::Message(file) => open_weights(&file.files, &file.path, name),
+        }
+    }
+
+    /// Path among the model's files of the weight file that a program calls `name`.
+    ///
+    /// # Errors
+    /// The name leads out of the model.
+    pub fn weight_path(&self, name: &str) -> Result<String, PackageError> {
+        match self {
+            Self::Package(package) => package.weight_path(name),
+            Self::Compiled(compiled) => compiled.weight_path(name),
+            Self::Message(file) => weight_path(&file.path, name),
+        }
+    }
+}
