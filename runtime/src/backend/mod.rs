@@ -111,7 +111,7 @@ pub enum BackendError {
         function: String,
         /// Why.
         #[source]
-        source: EvaluateError,
+        source: Box<EvaluateError>,
     },
     /// A prediction failed.
     #[error("Cannot run the function `{function}` of `{model}`")]
@@ -122,7 +122,7 @@ pub enum BackendError {
         function: String,
         /// Why.
         #[source]
-        source: EvaluateError,
+        source: Box<EvaluateError>,
     },
     /// Core ML cannot do it.
     #[error("Core ML cannot {action} `{model}`")]

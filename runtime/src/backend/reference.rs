@@ -95,7 +95,11 @@ impl Model for ReferenceModel {
 
     fn load(&self, name: &str) -> Result<ReferenceFunction, BackendError> {
         let function = EvaluableFunction::new(&self.program, name, &self.weights, self.backend.options.numerics)
-            .map_err(|source| BackendError::Load { model: self.name.clone(), function: name.to_owned(), source })?;
+            .map_err(|error| BackendError::Load {
+                model: self.name.clone(),
+                function: name.to_owned(),
+                source: Box::new(error),
+            })?;
         let state = |(name, ty): (&str, &TensorType)| NamedValueType::new(name, ValueType::State(ty.clone()));
         let signature = Signature {
             inputs: function.inputs().cloned().collect(),
@@ -114,7 +118,7 @@ impl ReferenceFunction {
     }
 
     fn failed(&self, source: anec_mil::evaluate::EvaluateError) -> BackendError {
-        BackendError::Predict { model: self.model.clone(), function: self.name.clone(), source }
+        BackendError::Predict { model: self.model.clone(), function: self.name.clone(), source: Box::new(source) }
     }
 }
 

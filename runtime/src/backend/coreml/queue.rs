@@ -94,13 +94,8 @@ impl<W: 'static> Queue<W> {
         loop {
             match answered.recv_timeout(PATIENCE) {
                 Ok(result) => return Ok(result),
-                Err(RecvTimeoutError::Timeout) if self.cancellation.is_cancelled() => {
-                    return Err(QueueError::Cancelled);
-                }
+                Err(_) if self.cancellation.is_cancelled() => return Err(QueueError::Cancelled),
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) if self.cancellation.is_cancelled() => {
-                    return Err(QueueError::Cancelled);
-                }
                 Err(RecvTimeoutError::Disconnected) => return Err(QueueError::Ended),
             }
         }
