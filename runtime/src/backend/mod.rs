@@ -100,7 +100,7 @@ pub enum BackendError {
         model: String,
         /// Why.
         #[source]
-        source: PackageError,
+        source: Box<PackageError>,
     },
     /// A function cannot be loaded.
     #[error("Cannot load the function `{function}` of `{model}`")]

@@ -68,7 +68,7 @@ impl Backend for ReferenceBackend {
 
     fn open(&self, part: &ModelPart) -> Result<ReferenceModel, BackendError> {
         let stored = part.open()?;
-        let unusable = |source| BackendError::Package { model: part.stem.clone(), source };
+        let unusable = |error| BackendError::Package { model: part.stem.clone(), source: Box::new(error) };
         let program = stored.model().map_err(unusable)?.program;
         Ok(ReferenceModel {
             name: part.stem.clone(),

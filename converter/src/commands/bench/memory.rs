@@ -8,15 +8,12 @@ use fs_err as fs;
 pub(super) fn resident_bytes() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok();
     let peak = status.as_deref().and_then(|status| status.lines().find_map(|line| line.strip_prefix("VmHWM:")));
-    let kibibytes = match peak {
-        Some(line) => number(line.trim_end_matches("kB")),
-        None => {
-            let own = std::process::id().to_string();
-            let output = Command::new("/bin/ps").args(["-o", "rss=", "-p", &own]).output().ok()?;
-            number(&String::from_utf8_lossy(&output.stdout))
-        }
-    };
-    Some(kibibytes? * 1024)
+    if let Some(line) = peak {
+        return number(line.trim_end_matches("kB")).map(|kibibytes| kibibytes * 1024);
+    }
+    let own = std::process::id().to_string();
+    let output = Command::new("/bin/ps").args(["-o", "rss=", "-p", &own]).output().ok()?;
+    number(&String::from_utf8_lossy(&output.stdout)).map(|kibibytes| kibibytes * 1024)
 }
 
 fn number(text: &str) -> Option<u64> {
