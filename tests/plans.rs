@@ -1,4 +1,5 @@
 //! What a plan decides does not change what a model computes: converted directories are run by the reference engine.
+#![expect(clippy::print_stdout, reason = "figures for those who run it with --nocapture")]
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write as _};

@@ -1,19 +1,20 @@
 //! Carries out a plan: writes every package, what stands beside them, and reads the packages back.
 
-use std::io::{self, BufWriter};
+use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
 
+use anec_mil::blob::BlobError;
 use anec_mil::compiled::{self, CompileOptions};
 use anec_mil::package::{MANIFEST_PATH, MODEL_PATH, ModelError, WEIGHTS_PATH, encode_model};
 use anec_runtime::{OpenError, PackageReport};
 use anec_schemas::Manifest;
 use anec_schemas::manifest::Weights;
 use fs_err as fs;
-use indicatif::ProgressBar;
 
-use crate::checkpoint::Checkpoint;
 use crate::compiled_model::{self, CompileError};
-use crate::emit::{self, EmitError, Emitter, QuantizedWeight};
+use crate::emit::{self, Context, EmitError, Outcome, QuantizedWeight};
 use crate::error::Hint;
 use crate::metadata;
 use crate::package_model;
@@ -22,14 +23,14 @@ use crate::publish::{self, PublishError};
 
 /// What was written.
 pub struct Written {
-    /// Palettized weights, in file order.
+    /// Quantized weights, in file order.
     pub quantized: Vec<QuantizedWeight>,
     /// What the Neural Engine may refuse, by model.
     pub warnings: Vec<String>,
 }
 
 impl Written {
-    /// The weight that palettization changed most.
+    /// The weight that changed most.
     pub fn worst_quantized(&self) -> Option<&QuantizedWeight> {
         self.quantized.iter().min_by(|a, b| a.stats.snr_db().total_cmp(&b.stats.snr_db()))
     }
@@ -67,9 +68,26 @@ pub enum ConversionError {
         /// What is wrong with it.
         problems: Vec<String>,
     },
+    /// The user or the system asked to stop.
+    #[error("Interrupted")]
+    Interrupted,
     /// The disk.
     #[error("Cannot write the packages")]
     Io(#[from] io::Error),
+}
+
+impl ConversionError {
+    /// Whether another attempt may end otherwise, so that what is finished is worth keeping.
+    pub(crate) fn may_pass(&self) -> bool {
+        matches!(
+            self,
+            Self::Interrupted
+                | Self::Io(_)
+                | Self::Compile(CompileError::Io(_))
+                | Self::Emit(EmitError::Io(_) | EmitError::Blob(BlobError::Io(_)))
+                | Self::Publish(PublishError::Io(_))
+        )
+    }
 }
 
 impl Hint for ConversionError {
@@ -84,7 +102,7 @@ impl Hint for ConversionError {
             Self::ReadBack(_) | Self::Invalid { .. } => {
                 Some("the disk may be failing; if it happens again, please report it".to_owned())
             }
-            Self::Io(_) => None,
+            Self::Interrupted | Self::Io(_) => None,
         }
     }
 }
@@ -94,111 +112,163 @@ pub(crate) fn source_bytes(plan: &ConversionPlan) -> u64 {
     plan.files.iter().map(|file| emit::source_bytes(&file.weights)).sum()
 }
 
-/// Writes the models of every context length: into `output` itself where there is one, else each into a directory of its
-/// own, the weight files of all but the first being hard links to those of the first.
-pub(crate) fn write_all(
-    plans: &[&ConversionPlan],
-    checkpoint: &Checkpoint,
-    output: &Path,
-    progress: &ProgressBar,
-) -> Result<Written, ConversionError> {
-    let emitter = Emitter::new(checkpoint, progress);
-    let mut written = Written { quantized: Vec::new(), warnings: Vec::new() };
-    if let [plan] = plans {
-        let writer = Writer { plan, emitter: &emitter, output, shared: None };
-        writer.write(checkpoint, progress, &mut written)?;
-        return Ok(written);
-    }
-    let mut first: Option<PathBuf> = None;
-    for plan in plans {
-        let directory = output.join(plan.set_name());
-        fs::create_dir(&directory)?;
-        let writer = Writer { plan, emitter: &emitter, output: &directory, shared: first.as_deref() };
-        writer.write(checkpoint, progress, &mut written)?;
-        first.get_or_insert(directory);
-    }
-    Ok(written)
-}
-
-/// Writes everything of one plan.
-struct Writer<'a> {
+/// The models of one context length.
+struct Set<'a> {
     plan: &'a ConversionPlan,
-    emitter: &'a Emitter<'a>,
-    /// Where to.
-    output: &'a Path,
-    /// A directory whose weight files are the same, where there is one.
-    shared: Option<&'a Path>,
+    directory: PathBuf,
+    /// In the order of the plan's files.
+    models: Vec<StagedModel<'a>>,
 }
 
-impl Writer<'_> {
-    fn write(
+/// One model, in every form that is asked for. The forms share one weight file.
+struct StagedModel<'a> {
+    file: &'a FilePlan,
+    package: Option<PathBuf>,
+    compiled: Option<PathBuf>,
+    /// Where the weights are written.
+    weights: PathBuf,
+}
+
+impl<'a> Set<'a> {
+    fn new(plan: &'a ConversionPlan, directory: PathBuf) -> Self {
+        let models = plan.files.iter().map(|file| StagedModel::new(plan, file, &directory)).collect();
+        Self { plan, directory, models }
+    }
+
+    /// Writes everything of all models but their weights, and gives what the Neural Engine may refuse.
+    fn write_models(&self) -> Result<Vec<String>, ConversionError> {
+        let warnings = self.models.iter().map(|model| model.write(self.plan)).collect::<Result<Vec<_>, _>>()?;
+        Ok(warnings.into_iter().flatten().collect())
+    }
+
+    /// Writes what stands beside the models.
+    fn write_companions(
         &self,
-        checkpoint: &Checkpoint,
-        progress: &ProgressBar,
-        written: &mut Written,
+        checkpoint: &Path,
+        checksums: &BTreeMap<PathBuf, String>,
     ) -> Result<(), ConversionError> {
-        for file in &self.plan.files {
-            progress.set_message(file.stem.clone());
-            self.write_model(file, written)?;
-        }
-        progress.set_message("checksums");
-        publish::copy_companions(checkpoint.directory(), self.output)?;
-        metadata::write(self.plan, checkpoint.directory(), self.output)?;
-        publish::write_checksums(self.output)?;
-        Ok(())
+        publish::copy_companions(checkpoint, &self.directory)?;
+        metadata::write(self.plan, checkpoint, &self.directory)?;
+        Ok(publish::write_checksums(&self.directory, checksums)?)
+    }
+}
+
+impl<'a> StagedModel<'a> {
+    fn new(plan: &ConversionPlan, file: &'a FilePlan, directory: &Path) -> Self {
+        let path =
+            |is_wanted: bool, extension: &str| is_wanted.then(|| directory.join(format!("{}.{extension}", file.stem)));
+        let emit = plan.options.emit;
+        let (package, compiled) = (path(emit.packages(), "mlpackage"), path(emit.compiled(), "mlmodelc"));
+        let in_package = package.as_ref().map(|package| package.join(WEIGHTS_PATH));
+        let in_compiled = compiled.as_ref().map(|compiled| compiled.join(compiled::WEIGHTS_PATH));
+        let weights = in_package.or(in_compiled).unwrap_or_default();
+        Self { file, package, compiled, weights }
     }
 
-    /// Writes one model in every form that is asked for. Its program is compiled, and so verified, before anything is
-    /// written.
-    fn write_model(&self, file: &FilePlan, written: &mut Written) -> Result<(), ConversionError> {
-        let failed = |source| ConversionError::Model { stem: file.stem.clone(), source };
-        let model = package_model::model(self.plan, file).map_err(failed)?;
+    /// Writes everything but the weights. The program is compiled, and so verified, before anything is written.
+    fn write(&self, plan: &ConversionPlan) -> Result<Vec<String>, ConversionError> {
+        let stem = &self.file.stem;
+        let failed = |source| ConversionError::Model { stem: stem.clone(), source };
+        let model = package_model::model(plan, self.file).map_err(failed)?;
         let message = encode_model(&model).map_err(failed)?;
-        let options = CompileOptions::package(&file.stem, &message);
-        let compiled = compiled::compile(&model, &options)
-            .map_err(|source| CompileError::Compile { name: file.stem.clone(), source })?;
-        written.warnings.extend(compiled.warnings.iter().map(|warning| format!("{}: {warning}", file.stem)));
-        let mut weights: Option<PathBuf> = None;
-        if self.plan.options.emit.packages() {
-            let name = format!("{}.mlpackage", file.stem);
-            let package = self.output.join(&name);
-            weights = Some(self.write_weights(file, &Path::new(&name).join(WEIGHTS_PATH), written)?);
-            fs::write(package.join(MODEL_PATH), message)?;
-            fs::write(package.join(MANIFEST_PATH), Manifest::for_package(Weights::Present).to_json())?;
-            read_back(&package)?;
-        }
-        if self.plan.options.emit.compiled() {
-            let name = format!("{}.mlmodelc", file.stem);
-            let directory = self.output.join(&name);
-            let path = Path::new(&name).join(compiled::WEIGHTS_PATH);
-            match &weights {
-                Some(packaged) => compiled_model::link_or_copy(packaged, &self.output.join(path))?,
-                None => drop(self.write_weights(file, &path, written)?),
-            }
-            compiled_model::write(&directory, &compiled, &model)?;
-            // It reads back as the model; weights that it shares with the package were read back with that.
-            if weights.is_none() {
-                read_back(&directory)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Writes the weight file at a path below the output, or takes that of the other directory, and gives its place.
-    fn write_weights(&self, file: &FilePlan, path: &Path, written: &mut Written) -> Result<PathBuf, ConversionError> {
-        const BUFFER_BYTES: usize = 1 << 20;
-        let to = self.output.join(path);
-        if let Some(shared) = self.shared {
-            compiled_model::link_or_copy(&shared.join(path), &to)?;
-            return Ok(to);
-        }
-        if let Some(directory) = to.parent() {
+        let compiled = compiled::compile(&model, &CompileOptions::package(stem, &message))
+            .map_err(|source| CompileError::Compile { name: stem.clone(), source })?;
+        if let Some(directory) = self.weights.parent() {
             fs::create_dir_all(directory)?;
         }
-        let output = BufWriter::with_capacity(BUFFER_BYTES, fs::File::create(&to)?);
-        written.quantized.extend(self.emitter.write(&file.weights, output)?);
-        Ok(to)
+        if let Some(package) = &self.package {
+            fs::write(package.join(MODEL_PATH), message)?;
+            fs::write(package.join(MANIFEST_PATH), Manifest::for_package(Weights::Present).to_json())?;
+        }
+        if let Some(directory) = &self.compiled {
+            compiled_model::write(directory, &compiled, &model)?;
+        }
+        Ok(compiled.warnings.iter().map(|warning| format!("{stem}: {warning}")).collect())
     }
+
+    /// Gives all forms the weights that are written, and reads one of them back: what they share need not be read twice.
+    fn finish(&self) -> Result<(), ConversionError> {
+        match (&self.package, &self.compiled) {
+            (Some(package), compiled) => {
+                if let Some(compiled) = compiled {
+                    compiled_model::link_or_copy(&self.weights, &compiled.join(compiled::WEIGHTS_PATH))?;
+                }
+                read_back(package)
+            }
+            (None, Some(compiled)) => read_back(compiled),
+            (None, None) => Ok(()),
+        }
+    }
+}
+
+/// Writes the models of every context length: into `output` itself where there is one, else each into a directory of its
+/// own, the weight files of all but the first being hard links to those of the first.
+pub(crate) fn write(
+    plans: &[&ConversionPlan],
+    context: &Context<'_>,
+    output: &Path,
+) -> Result<Written, ConversionError> {
+    let directory = |plan: &ConversionPlan| match plans {
+        [_] => output.to_owned(),
+        _ => output.join(plan.set_name()),
+    };
+    let sets: Vec<Set<'_>> = plans.iter().map(|plan| Set::new(plan, directory(plan))).collect();
+    let warnings = sets.iter().map(Set::write_models).collect::<Result<Vec<_>, _>>()?;
+    let warnings = warnings.into_iter().flatten().collect();
+    let Some((first, others)) = sets.split_first() else { return Ok(Written { quantized: Vec::new(), warnings }) };
+    let (quantized, checksums) = write_weights(first, context)?;
+    for other in others {
+        for (from, to) in first.models.iter().zip(&other.models) {
+            compiled_model::link_or_copy(&from.weights, &to.weights)?;
+            to.finish()?;
+        }
+    }
+    context.progress.set_message("checksums");
+    for set in &sets {
+        let known = first.models.iter().zip(&set.models);
+        let known = known.filter_map(|(from, to)| Some((to.weights.clone(), checksums.get(&from.weights)?.clone())));
+        set.write_companions(context.checkpoint.directory(), &known.collect())?;
+    }
+    if context.interrupt.is_set() {
+        return Err(ConversionError::Interrupted);
+    }
+    Ok(Written { quantized, warnings })
+}
+
+/// Fills the weight files of a set, finishes its models, and gives the checksums of the weight files.
+fn write_weights(
+    set: &Set<'_>,
+    context: &Context<'_>,
+) -> Result<(Vec<QuantizedWeight>, BTreeMap<PathBuf, String>), ConversionError> {
+    let weights: Vec<_> = set.models.iter().map(|model| (model.weights.clone(), &model.file.weights)).collect();
+    let (complete, completed) = mpsc::channel();
+    let (outcome, checksums) = std::thread::scope(|scope| {
+        // Waiting for the disk and reading back go on beside the encoding of the next file.
+        let finisher = scope.spawn(|| {
+            let models = completed.into_iter().filter_map(|file: usize| set.models.get(file));
+            models.map(finish_model).collect()
+        });
+        let outcome = emit::write(context, &weights, |file| {
+            // The other side is gone only where it failed, which shows when it is joined.
+            let _ = complete.send(file);
+        });
+        drop(complete);
+        let checksums: Result<BTreeMap<PathBuf, String>, ConversionError> =
+            finisher.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        (outcome, checksums)
+    });
+    match outcome? {
+        Outcome::Complete(quantized) => Ok((quantized, checksums?)),
+        Outcome::Interrupted => Err(ConversionError::Interrupted),
+    }
+}
+
+/// Brings the weights of a model to the disk, finishes it, and gives the checksum of its weights.
+fn finish_model(model: &StagedModel<'_>) -> Result<(PathBuf, String), ConversionError> {
+    fs::File::open(&model.weights)?.sync_all()?;
+    model.finish()?;
+    let checksum = publish::checksum(&model.weights)?;
+    Ok((model.weights.clone(), checksum))
 }
 
 /// Opens a model as any reader would: every blob that the program names must be there with its type and size, and the

@@ -91,14 +91,14 @@ impl Cost {
         }
     }
 
-    /// The cost of a model in other hands, nothing but its weights and its cache.
+    /// The cost of a model in other hands: nothing but its weights and its cache, and no arithmetic.
     pub fn of_weights(layers: u64, head: u64, cache: u64) -> Self {
         Self {
             weight_bytes_per_token: layers + head,
             cache_bytes_per_token: cache,
             weight_bytes_per_prefill: layers,
             prefill_tokens: 1,
-            operations_per_prompt_token: layers,
+            operations_per_prompt_token: 0,
             memory: Memory { weights: layers + head, state: cache, loaded: layers + head + cache },
         }
     }

@@ -11,7 +11,7 @@ use anec_mil::rules::Chip;
 use anec_mil::rules::limits::WEIGHT_BYTES;
 
 use crate::decoder_plan::DecoderPlan;
-use crate::options::{Count, GroupSize, Options, Runtime};
+use crate::options::{Compression, Count, GroupSize, Options, Runtime};
 use crate::planner::PlanError;
 
 /// The most parts that are tried for an even split.
@@ -45,7 +45,7 @@ impl HeadSplit {
 pub(crate) fn split(plan: &DecoderPlan, options: &Options) -> Result<HeadSplit, PlanError> {
     let vocab_size = plan.vocab_size as u64;
     // Parts are made of whole palette groups.
-    let unit = match options.lm_head.map(|palette| palette.group_size) {
+    let unit = match options.lm_head.and_then(Compression::palette).map(|palette| palette.group_size) {
         Some(GroupSize::Channels(channels)) if vocab_size.is_multiple_of(u64::from(channels.get())) => {
             u64::from(channels.get())
         }
@@ -82,7 +82,7 @@ fn default_parts(plan: &DecoderPlan, options: &Options) -> u64 {
         return 1;
     }
     let rows = plan.vocab_size as u64;
-    let bits = options.lm_head.map_or(16, |palette| u64::from(palette.bits));
+    let bits = u64::from(options.lm_head.map_or(16, Compression::bits));
     let bytes = (rows.saturating_mul(plan.hidden_size as u64)).saturating_mul(bits).div_ceil(8);
     rows.div_ceil(max_rows(options)).max(bytes.div_ceil(WEIGHT_BYTES))
 }

@@ -17,6 +17,7 @@ pub mod error;
 pub mod estimate;
 mod graphs;
 pub mod head_split;
+mod interrupt;
 mod layers;
 mod metadata;
 mod names;

@@ -7,7 +7,7 @@ use anec_schemas::{LutBits, MetaYaml, ModelInfo, Parameters, RecommendedSampling
 use fs_err as fs;
 
 use crate::decoder_plan::AttentionKind;
-use crate::options::{Functions, GroupSize, KvWrite, Palette, Runtime};
+use crate::options::{Compression, Functions, GroupSize, KvWrite, Runtime};
 use crate::planner::ConversionPlan;
 use crate::publish::PublishError;
 
@@ -79,12 +79,12 @@ fn parameters(plan: &ConversionPlan, checkpoint: &Path) -> Parameters {
     }
 }
 
-fn bits(palette: Option<Palette>) -> LutBits {
-    LutBits(palette.map(|palette| u32::from(palette.bits)))
+fn bits(compression: Option<Compression>) -> LutBits {
+    LutBits(compression.and_then(Compression::palette).map(|palette| u32::from(palette.bits)))
 }
 
-fn per_channel(palette: Option<Palette>) -> Option<u64> {
-    match palette?.group_size {
+fn per_channel(compression: Option<Compression>) -> Option<u64> {
+    match compression?.palette()?.group_size {
         GroupSize::Tensor => None,
         GroupSize::Channels(channels) => Some(u64::from(channels.get())),
     }
@@ -116,10 +116,7 @@ fn recommended_sampling(checkpoint: &Path) -> Option<RecommendedSampling> {
 /// The conversion's parameters for the comment block.
 fn conversion_parameters(plan: &ConversionPlan) -> Vec<(String, String)> {
     let options = &plan.options;
-    let group = |palette: Option<Palette>| match palette {
-        None => "none".to_owned(),
-        Some(palette) => format!("{} bits, group size {}", palette.bits, palette.group_size),
-    };
+    let storage = |compression: Option<Compression>| compression.map_or_else(|| "none".to_owned(), |of| of.to_string());
     let windows: Vec<String> = plan
         .decoder
         .attention
@@ -138,9 +135,9 @@ fn conversion_parameters(plan: &ConversionPlan) -> Vec<(String, String)> {
         ("num_chunks", plan.chunk_count().to_string()),
         ("functions", options.functions.to_string()),
         ("chip", options.chip.to_string()),
-        ("embeddings", group(options.embeddings)),
-        ("ffn", group(options.ffn)),
-        ("lm_head", group(options.lm_head)),
+        ("embeddings", storage(options.embeddings)),
+        ("ffn", storage(options.ffn)),
+        ("lm_head", storage(options.lm_head)),
         ("vocab_size", plan.decoder.vocab_size.to_string()),
     ];
     if options.kv_write == KvWrite::Mask {

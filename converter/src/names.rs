@@ -1,7 +1,7 @@
 //! File names of a converted directory. Clients find packages by these patterns, so they are part of the contract.
 
 use crate::decoder_plan::DecoderPlan;
-use crate::options::{Options, Palette, Runtime};
+use crate::options::{Compression, Options, Runtime};
 
 /// Name stems of the packages, without extension.
 #[derive(Clone, Debug)]
@@ -16,6 +16,7 @@ pub(crate) struct Names {
 impl Names {
     /// The names for a conversion.
     pub(crate) fn new(plan: &DecoderPlan, options: &Options) -> Self {
+        let suffix = |compression: Option<Compression>| suffix(compression, options.runtime);
         Self {
             runtime: options.runtime,
             prefix: prefix(&plan.model_type).to_owned(),
@@ -56,9 +57,13 @@ impl Names {
     }
 }
 
-/// Bits only, never the group size.
-fn suffix(palette: Option<Palette>) -> String {
-    palette.map_or_else(String::new, |palette| format!("_lut{}", palette.bits))
+/// Bits only, never the group size. ANEMLL's clients make names from the bits of palettes and know of nothing else.
+fn suffix(compression: Option<Compression>, runtime: Runtime) -> String {
+    match (compression, runtime) {
+        (Some(Compression::Palette(palette)), _) => format!("_lut{}", palette.bits),
+        (Some(Compression::Int8), Runtime::Default) => "_int8".to_owned(),
+        (None, _) | (Some(Compression::Int8), Runtime::Anemll) => String::new(),
+    }
 }
 
 /// # Source

@@ -68,13 +68,76 @@ impl fmt::Display for GroupSize {
     }
 }
 
-/// A palette: its index width and who shares it.
+/// How the entries of palettes are found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub enum PaletteMethod {
+    /// A local optimum near the best palette.
+    #[default]
+    Fast,
+    /// The best palette, at a multiple of the time.
+    Exact,
+}
+
+/// A palette: its index width, who shares it, and how it is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Palette {
     /// Bits per index.
     pub bits: u8,
     /// Who shares it.
     pub group_size: GroupSize,
+    /// How its entries are found.
+    pub method: PaletteMethod,
+    /// Whether each output channel also has a scale of its own.
+    pub channel_scale: bool,
+}
+
+/// How a weight is stored, where it is not plain fp16.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Compression {
+    /// Indices into palettes.
+    Palette(Palette),
+    /// Integers of eight bits with a scale for each row.
+    Int8,
+}
+
+impl Compression {
+    /// Bits of an index or integer.
+    pub fn bits(self) -> u8 {
+        match self {
+            Self::Palette(palette) => palette.bits,
+            Self::Int8 => 8,
+        }
+    }
+
+    /// The palette, where there is one.
+    pub fn palette(self) -> Option<Palette> {
+        match self {
+            Self::Palette(palette) => Some(palette),
+            Self::Int8 => None,
+        }
+    }
+}
+
+impl fmt::Display for Compression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Palette(palette) => {
+                write!(f, "{} bits, group size {}", palette.bits, palette.group_size)?;
+                f.write_str(if palette.channel_scale { ", a scale per channel" } else { "" })
+            }
+            Self::Int8 => f.write_str("int8, a scale per channel"),
+        }
+    }
+}
+
+/// How the LM head is stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum HeadStorage {
+    /// As `--lut` and `--lut-lm-head` say.
+    #[default]
+    Lut,
+    /// Integers of eight bits with a scale for each token.
+    Int8,
 }
 
 impl Palette {
@@ -84,7 +147,8 @@ impl Palette {
         const EIGHT: NonZeroU32 = NonZeroU32::new(8).expect("8 is not zero");
         let bits = bits.0?;
         let default = if bits < 8 { GroupSize::Channels(EIGHT) } else { GroupSize::Tensor };
-        Some(Self { bits, group_size: group_size.unwrap_or(default) })
+        let group_size = group_size.unwrap_or(default);
+        Some(Self { bits, group_size, method: PaletteMethod::Fast, channel_scale: false })
     }
 }
 
@@ -274,12 +338,12 @@ impl Emit {
 /// Everything that shapes a conversion.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Palette of the decoder layers.
-    pub ffn: Option<Palette>,
-    /// Palette of the LM head.
-    pub lm_head: Option<Palette>,
-    /// Palette of the token embeddings.
-    pub embeddings: Option<Palette>,
+    /// Storage of the decoder layers; none is fp16.
+    pub ffn: Option<Compression>,
+    /// Storage of the LM head; none is fp16.
+    pub lm_head: Option<Compression>,
+    /// Storage of the token embeddings; none is fp16.
+    pub embeddings: Option<Compression>,
     /// Packages that the decoder layers are split into.
     pub chunks: Count,
     /// Parts that the LM head is split into.

@@ -9,7 +9,7 @@ use anec_mil::package::{
 };
 
 use crate::graphs::{OPSET, chunk, embeddings};
-use crate::options::{Functions, Options, Runtime};
+use crate::options::{Compression, Functions, Options, Runtime};
 use crate::planner::{ConversionPlan, FilePlan, FileRole};
 
 /// Who wrote the package.
@@ -82,7 +82,7 @@ fn user_defined(plan: &ConversionPlan, file: &FilePlan) -> BTreeMap<String, Stri
         ("num_chunks", plan.chunk_count().to_string()),
         ("vocab_size", plan.decoder.vocab_size.to_string()),
     ];
-    let bits = match &file.role {
+    let storage = match &file.role {
         FileRole::Embeddings => options.embeddings,
         FileRole::Chunk { index, .. } => {
             entries.push(("chunk_no", (index + 1).to_string()));
@@ -101,7 +101,7 @@ fn user_defined(plan: &ConversionPlan, file: &FilePlan) -> BTreeMap<String, Stri
     if file.role != FileRole::LmHead {
         entries.push(("batch_size", options.batch_size.to_string()));
     }
-    if let Some(palette) = bits {
+    if let Some(palette) = storage.and_then(Compression::palette) {
         entries.push(("lut_bits", palette.bits.to_string()));
     }
     entries.into_iter().map(|(key, value)| (format!("{prefix}.{key}"), value)).collect()

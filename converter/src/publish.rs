@@ -103,8 +103,9 @@ fn inline_chat_template(output: &Path) -> Result<(), PublishError> {
     Ok(())
 }
 
-/// Writes the checksums of every file below `output`, in the form that `sha256sum -c` reads.
-pub(crate) fn write_checksums(output: &Path) -> Result<(), PublishError> {
+/// Writes the checksums of every file below `output`, in the form that `sha256sum -c` reads. Those of `known` paths
+/// are taken as they are.
+pub(crate) fn write_checksums(output: &Path, known: &BTreeMap<PathBuf, String>) -> Result<(), PublishError> {
     let mut paths = Vec::new();
     collect_files(output, "", &mut paths)?;
     // Both forms of a model share their weights; a file is read once, whatever it is called.
@@ -117,7 +118,8 @@ pub(crate) fn write_checksums(output: &Path) -> Result<(), PublishError> {
         .into_par_iter()
         .map(|paths| {
             let Some(first) = paths.first() else { return Ok(Vec::new()) };
-            let sum = checksum(&output.join(first))?;
+            let known = paths.iter().find_map(|path| known.get(&output.join(path)));
+            let sum = known.map_or_else(|| checksum(&output.join(first)), |sum| Ok(sum.clone()))?;
             Ok(paths.into_iter().map(|path| (path, sum.clone())).collect())
         })
         .collect::<io::Result<_>>()?;
@@ -160,7 +162,8 @@ fn collect_files(directory: &Path, prefix: &str, paths: &mut Vec<String>) -> io:
     Ok(())
 }
 
-fn checksum(path: &Path) -> io::Result<String> {
+/// The checksum of a file.
+pub(crate) fn checksum(path: &Path) -> io::Result<String> {
     const BUFFER_BYTES: usize = 1 << 20;
     let mut file = fs::File::open(path)?;
     let mut hasher = Sha256::new();
@@ -172,12 +175,17 @@ fn checksum(path: &Path) -> io::Result<String> {
         }
         hasher.update(buffer.get(..read).unwrap_or_default());
     }
+    Ok(hex(hasher.finalize()))
+}
+
+/// Bytes as lower-case digits.
+pub(crate) fn hex(bytes: impl AsRef<[u8]>) -> String {
     let mut digits = String::new();
-    for byte in hasher.finalize() {
+    for byte in bytes.as_ref() {
         // Writing to a string cannot fail.
         let _ = write!(digits, "{byte:02x}");
     }
-    Ok(digits)
+    digits
 }
 
 #[cfg(test)]
@@ -191,7 +199,7 @@ mod tests {
         fs::write(directory.path().join("b/x"), "abc").expect("writable");
         fs::write(directory.path().join("a"), "").expect("writable");
         fs::hard_link(directory.path().join("b/x"), directory.path().join("linked")).expect("linkable");
-        write_checksums(directory.path()).expect("readable");
+        write_checksums(directory.path(), &BTreeMap::new()).expect("readable");
         let text = fs::read_to_string(directory.path().join(CHECKSUMS)).expect("written");
         assert_eq!(
             text,

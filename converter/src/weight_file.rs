@@ -11,7 +11,7 @@ use std::sync::Arc;
 use anec_mil::blob::BlobLayout;
 use anec_mil::{BlobReference, DataType, TensorType, Value, WEIGHT_FILE};
 
-use crate::options::{GroupSize, Palette};
+use crate::options::{Compression, GroupSize, Palette, PaletteMethod};
 
 /// Rows of a tensor of the checkpoint, output channels of a projection or tokens of an embedding, whole or cut to some
 /// of their columns.
@@ -48,22 +48,44 @@ impl Rows {
 #[derive(Clone, Debug)]
 pub(crate) enum Job {
     /// Rows as fp16: one blob.
-    Float16(Rows),
-    /// Rows through palettes: the indices, then the palettes.
+    Float16 {
+        /// Which rows.
+        rows: Rows,
+        /// Offset of the data.
+        at: u64,
+    },
+    /// Rows through palettes: the indices, then the palettes, then a scale for each row, where they have one.
     Palettized {
         /// Which rows.
         rows: Rows,
         /// Bits per index.
         bits: u8,
+        /// How palettes are found.
+        method: PaletteMethod,
         /// Rows that share a palette.
         group_rows: u64,
+        /// Offset of the indices.
+        indices_at: u64,
+        /// Offset of the palettes.
+        palettes_at: u64,
+        /// Offset of the scales.
+        scales_at: Option<u64>,
+    },
+    /// Rows as int8: the integers, then a scale for each row.
+    Int8 {
+        /// Which rows.
+        rows: Rows,
+        /// Offset of the integers.
+        data_at: u64,
+        /// Offset of the scales.
+        scales_at: u64,
     },
     /// Bytes that do not come from the checkpoint, such as RoPE tables: one blob.
     Generated {
-        /// Element type.
-        dtype: DataType,
         /// Packed elements.
         bytes: Arc<[u8]>,
+        /// Offset of the data.
+        at: u64,
     },
 }
 
@@ -71,7 +93,7 @@ impl Job {
     /// Source elements that are read for it.
     pub(crate) fn source_elements(&self) -> u64 {
         match self {
-            Self::Float16(rows) | Self::Palettized { rows, .. } => rows.elements(),
+            Self::Float16 { rows, .. } | Self::Palettized { rows, .. } | Self::Int8 { rows, .. } => rows.elements(),
             Self::Generated { .. } => 0,
         }
     }
@@ -88,6 +110,15 @@ pub(crate) enum StoredWeight {
         indices: Value,
         /// Palettes.
         lut: Value,
+        /// A scale for each output channel of the result, `[1, channels, 1, 1]`.
+        scale: Option<Value>,
+    },
+    /// Integers and scales.
+    Int8 {
+        /// Integers, in the shape of the weight.
+        data: Value,
+        /// A scale for each row, of the same rank.
+        scale: Value,
     },
 }
 
@@ -100,7 +131,8 @@ impl StoredWeight {
         };
         match self {
             Self::Plain(value) => size(value),
-            Self::Palettized { indices, lut } => size(indices) + size(lut),
+            Self::Palettized { indices, lut, scale } => size(indices) + size(lut) + scale.as_ref().map_or(0, size),
+            Self::Int8 { data, scale } => size(data) + size(scale),
         }
     }
 }
@@ -127,12 +159,12 @@ impl crate::error::Hint for GroupSizeError {
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Key {
-    Rows { tensor: String, start: u64, end: u64, first_column: u64, columns: u64, palette: Option<Palette> },
+    Rows { tensor: String, start: u64, end: u64, first_column: u64, columns: u64, compression: Option<Compression> },
     Generated(String),
 }
 
 impl Key {
-    fn rows(rows: &Rows, palette: Option<Palette>) -> Self {
+    fn rows(rows: &Rows, compression: Option<Compression>) -> Self {
         let (first_column, columns) = (rows.first_column, rows.columns);
         Self::Rows {
             tensor: rows.tensor.clone(),
@@ -140,7 +172,7 @@ impl Key {
             end: rows.rows.end,
             first_column,
             columns,
-            palette,
+            compression,
         }
     }
 }
@@ -154,23 +186,25 @@ pub(crate) struct WeightFile {
 }
 
 impl WeightFile {
-    /// Rows of the checkpoint in the given shape, plain or palettized. The first axis of `shape` is the rows.
+    /// Rows of the checkpoint in the given shape, plain or compressed. The first axis of `shape` is the rows.
     pub(crate) fn weight(
         &mut self,
         rows: &Rows,
         shape: &[u64],
-        palette: Option<Palette>,
+        compression: Option<Compression>,
     ) -> Result<StoredWeight, GroupSizeError> {
-        let key = Key::rows(rows, palette);
+        let key = Key::rows(rows, compression);
         if let Some(stored) = self.known.get(&key) {
             return Ok(stored.clone());
         }
-        let stored = match palette {
+        let stored = match compression {
             None => {
-                self.jobs.push(Job::Float16(rows.clone()));
-                StoredWeight::Plain(self.blob(TensorType::fixed(DataType::Float16, shape)))
+                let (value, at) = self.blob(TensorType::fixed(DataType::Float16, shape));
+                self.jobs.push(Job::Float16 { rows: rows.clone(), at });
+                StoredWeight::Plain(value)
             }
-            Some(palette) => self.palettized(rows, shape, palette)?,
+            Some(Compression::Palette(palette)) => self.palettized(rows, shape, palette)?,
+            Some(Compression::Int8) => self.int8(rows, shape),
         };
         self.known.insert(key, stored.clone());
         Ok(stored)
@@ -188,8 +222,8 @@ impl WeightFile {
         if let Some(StoredWeight::Plain(value)) = self.known.get(&key) {
             return value.clone();
         }
-        self.jobs.push(Job::Float16(rows));
-        let value = self.blob(TensorType::fixed(DataType::Float16, shape));
+        let (value, at) = self.blob(TensorType::fixed(DataType::Float16, shape));
+        self.jobs.push(Job::Float16 { rows, at });
         self.known.insert(key, StoredWeight::Plain(value.clone()));
         value
     }
@@ -200,8 +234,8 @@ impl WeightFile {
         if let Some(StoredWeight::Plain(value)) = self.known.get(&key) {
             return value.clone();
         }
-        self.jobs.push(Job::Generated { dtype: ty.dtype, bytes: bytes() });
-        let value = self.blob(ty);
+        let (value, at) = self.blob(ty);
+        self.jobs.push(Job::Generated { bytes: bytes(), at });
         self.known.insert(key, StoredWeight::Plain(value.clone()));
         value
     }
@@ -250,21 +284,38 @@ impl WeightFile {
                 nearest: nearest_divisor(channels, group_rows),
             });
         }
-        let bits = u32::from(palette.bits);
-        let dtype = DataType::unsigned(bits).unwrap_or(DataType::UInt8);
-        self.jobs.push(Job::Palettized { rows: rows.clone(), bits: palette.bits, group_rows });
-        let indices = self.blob(TensorType::fixed(dtype, shape));
+        let width = u32::from(palette.bits);
+        let dtype = DataType::unsigned(width).unwrap_or(DataType::UInt8);
+        let (indices, indices_at) = self.blob(TensorType::fixed(dtype, shape));
         let mut lut_shape = vec![channels / group_rows];
         lut_shape.resize(shape.len(), 1);
-        lut_shape.extend([1_u64 << bits, 1]);
-        let lut = self.blob(TensorType::fixed(DataType::Float16, &lut_shape));
-        Ok(StoredWeight::Palettized { indices, lut })
+        lut_shape.extend([1_u64 << width, 1]);
+        let (lut, palettes_at) = self.blob(TensorType::fixed(DataType::Float16, &lut_shape));
+        let (scale, scales_at) = if palette.channel_scale {
+            let (scale, at) = self.blob(TensorType::fixed(DataType::Float16, &[1, channels, 1, 1]));
+            (Some(scale), Some(at))
+        } else {
+            (None, None)
+        };
+        let (rows, Palette { bits, method, .. }) = (rows.clone(), palette);
+        self.jobs.push(Job::Palettized { rows, bits, method, group_rows, indices_at, palettes_at, scales_at });
+        Ok(StoredWeight::Palettized { indices, lut, scale })
     }
 
-    fn blob(&mut self, ty: TensorType) -> Value {
+    fn int8(&mut self, rows: &Rows, shape: &[u64]) -> StoredWeight {
+        let (data, data_at) = self.blob(TensorType::fixed(DataType::Int8, shape));
+        let mut scale_shape = vec![rows.count()];
+        scale_shape.resize(shape.len(), 1);
+        let (scale, scales_at) = self.blob(TensorType::fixed(DataType::Float16, &scale_shape));
+        self.jobs.push(Job::Int8 { rows: rows.clone(), data_at, scales_at });
+        StoredWeight::Int8 { data, scale }
+    }
+
+    /// The next blob, and where its data goes.
+    fn blob(&mut self, ty: TensorType) -> (Value, u64) {
         let count = ty.element_count().expect("shapes of weights are fixed and were checked against the checkpoint");
         let offset = self.layout.push(ty.dtype, count).expect("numeric types have blobs and sizes fit 64 bits");
-        Value::blob(ty, BlobReference { file_name: WEIGHT_FILE.to_owned(), offset })
+        (Value::blob(ty, BlobReference { file_name: WEIGHT_FILE.to_owned(), offset }), BlobLayout::data_offset(offset))
     }
 }
 
@@ -292,7 +343,9 @@ mod tests {
     fn a_weight_asked_for_twice_is_stored_once() {
         let mut file = WeightFile::default();
         let rows = Rows { tensor: "w".to_owned(), rows: 0..16, first_column: 0, columns: 32 };
-        let palette = Palette { bits: 4, group_size: GroupSize::Tensor };
+        let palette =
+            Palette { bits: 4, group_size: GroupSize::Tensor, method: PaletteMethod::Fast, channel_scale: false };
+        let palette = Compression::Palette(palette);
         file.weight(&rows, &[16, 32, 1, 1], Some(palette)).expect("the whole tensor is one group");
         let size = file.size();
         file.weight(&rows, &[16, 32, 1, 1], Some(palette)).expect("the whole tensor is one group");

@@ -121,20 +121,24 @@ fn a_conversion_writes_both_forms_metadata_tokenizer_and_checksums() {
 
 #[test]
 fn the_number_of_threads_does_not_change_a_byte() {
-    let parent = tempfile::tempdir().unwrap();
-    let convert = |name: &str, threads: &str| {
-        let output = parent.path().join(name);
-        let (model, path) = (checkpoint(), output.to_str().unwrap().to_owned());
-        let arguments =
-            ["convert", model.to_str().unwrap(), "-o", &path, "--lut", "4", "--threads", threads, "--quiet"];
-        let result = anec(&arguments);
-        assert!(result.status.success(), "{}", stderr(&result));
-        assert_eq!(stderr(&result), "", "quiet");
-        tree(&output)
-    };
-    let one = convert("one", "1");
-    assert!(one == convert("two", "2"), "1 and 2 threads differ");
-    assert!(one == convert("again", "2"), "two runs differ");
+    for options in [
+        &["--lut", "4"][..],
+        &["--lut", "6", "--group-size", "tensor", "--channel-scale", "--int8-embeddings", "--lm-head", "int8"],
+    ] {
+        let parent = tempfile::tempdir().unwrap();
+        let convert = |name: &str, threads: &str| {
+            let output = parent.path().join(name);
+            let (model, path) = (checkpoint(), output.to_str().unwrap().to_owned());
+            let arguments = ["convert", model.to_str().unwrap(), "-o", &path, "--threads", threads, "--quiet"];
+            let result = anec(&[&arguments, options].concat());
+            assert!(result.status.success(), "{}", stderr(&result));
+            assert_eq!(stderr(&result), "", "quiet");
+            tree(&output)
+        };
+        let one = convert("one", "1");
+        assert!(one == convert("two", "2"), "1 and 2 threads differ");
+        assert!(one == convert("again", "2"), "two runs differ");
+    }
 }
 
 #[test]

@@ -12,6 +12,16 @@ const CHUNK: &str = "combined_lut4_chunk_01of01";
 const FILES: [&str; 5] =
     ["model.mil", "coremldata.bin", "analytics/coremldata.bin", "metadata.json", "weights/weight.bin"];
 
+#[cfg(unix)]
+const PACKAGED_WEIGHTS: &str = "Data/com.apple.CoreML/weights/weight.bin";
+
+/// The number of a file, which is the same for all of its names.
+#[cfg(unix)]
+fn inode(path: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt as _;
+    fs::metadata(path).unwrap().ino()
+}
+
 fn anec(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_anec")).args(arguments).output().unwrap()
 }
@@ -64,15 +74,27 @@ fn both_forms_hold_one_model_and_share_its_weights() {
         let inspected = anec(&["inspect", utf8(&compiled)]);
         assert!(inspected.status.success(), "{}", text(&inspected.stderr));
         #[cfg(unix)]
-        {
-            use std::os::unix::fs::MetadataExt as _;
-            let inode = |path: PathBuf| fs::metadata(path).unwrap().ino();
-            let weights = package.join("Data/com.apple.CoreML/weights/weight.bin");
-            assert_eq!(inode(weights), inode(compiled.join("weights/weight.bin")), "{stem}");
-        }
+        assert_eq!(inode(&package.join(PACKAGED_WEIGHTS)), inode(&compiled.join("weights/weight.bin")), "{stem}");
     }
     let sums = fs::read_to_string(converted.path("SHA256SUMS")).unwrap();
     assert!(sums.contains("  embeddings.mlmodelc/weights/weight.bin\n"), "{sums}");
+}
+
+#[test]
+#[cfg(unix)]
+fn models_of_several_context_lengths_share_their_weights_in_both_forms() {
+    for (emit, extensions) in [("both", &["mlpackage", "mlmodelc"][..]), ("mlmodelc", &["mlmodelc"])] {
+        let converted = Converted::new(&["--context-length", "64,128", "--emit", emit]);
+        let mut inodes = std::collections::BTreeSet::new();
+        for directory in ["context_64", "context_128"] {
+            for extension in extensions {
+                let model = converted.path(&format!("{directory}/{CHUNK}.{extension}"));
+                let weights = if *extension == "mlpackage" { PACKAGED_WEIGHTS } else { "weights/weight.bin" };
+                inodes.insert(inode(&model.join(weights)));
+            }
+        }
+        assert_eq!(inodes.len(), 1, "{emit}");
+    }
 }
 
 #[test]

@@ -69,7 +69,7 @@ fn findings_name_function_op_layer_and_fix_and_errors_fail() {
     ] {
         assert!(text.contains(words), "expected {words:?} in:\n{text}");
     }
-    assert!(stderr(&result).contains("error: 1 findings that are not allowed"), "{}", stderr(&result));
+    assert!(stderr(&result).contains("error: 1 finding not allowed"), "{}", stderr(&result));
 }
 
 #[test]

@@ -10,7 +10,9 @@ use anec_converter::arch::{self, ArchChoice};
 use anec_converter::commands::plan::summary;
 use anec_converter::decoder_plan::DecoderPlan;
 use anec_converter::error::Hint as _;
-use anec_converter::options::{ConvSplits, Functions, GroupSize, KvWrite, LutBits, Options, Palette, Runtime, Target};
+use anec_converter::options::{
+    Compression, ConvSplits, Functions, GroupSize, KvWrite, LutBits, Options, Palette, Runtime, Target,
+};
 use anec_converter::planner::{ConversionPlan, FilePlan};
 use anec_mil::rules::system::System;
 use anec_mil::rules::{self, Chip, Conditions, Severity, Subject, notch};
@@ -47,8 +49,8 @@ fn name(config: &Path) -> String {
     if stem == "config" { parent.into_owned() } else { stem.into_owned() }
 }
 
-fn palette(bits: Option<u8>) -> Option<Palette> {
-    Palette::new(LutBits(bits), (bits == Some(6)).then_some(GroupSize::Tensor))
+fn palette(bits: Option<u8>) -> Option<Compression> {
+    Palette::new(LutBits(bits), (bits == Some(6)).then_some(GroupSize::Tensor)).map(Compression::Palette)
 }
 
 /// Bytes per core of every convolution of a package.

@@ -8,28 +8,21 @@
 //! which differs from run to run of Core ML's compiler; prefixes of the ops that `metadata.json` counts; a newline at the
 //! end of a program, which editors add.
 
+mod directory;
+
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anec_mil::compiled::{
     ANALYTICS_PATH, Analytics, COMPILER_KEYS, CompileOptions, CompiledModel, CoreMlData, DATA_PATH, METADATA_PATH,
     PROGRAM_PATH, compile, normalized,
 };
-use anec_mil::package::{Model, Package, PackageFiles, decode_model};
+use anec_mil::package::{Model, Package, decode_model};
 use anec_mil::{ValueData, text};
 use serde_json::Value as Json;
 
-struct Directory(PathBuf);
-
-impl PackageFiles for Directory {
-    type File = File;
-
-    fn open(&self, path: &str) -> io::Result<File> {
-        File::open(self.0.join(path))
-    }
-}
+use directory::Directory;
 
 #[test]
 fn compiled_models_of_others_are_made_again() {

@@ -127,7 +127,7 @@ fn numbers(data: &Json) -> Vec<f64> {
     data.as_array().expect("data").iter().map(number).collect()
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "data of tests are in range")]
+#[expect(clippy::cast_possible_truncation, reason = "data of tests are in range")]
 fn value(operand: &Json) -> Value {
     let dtype = DataType::from_text_name(operand["dtype"].as_str().expect("dtype")).expect("an element type");
     let shape: Vec<u64> =
@@ -181,7 +181,10 @@ fn compare(found: &Tensor, expected: &Json, tolerance: f64) -> Result<(), String
         let expected = if ty.dtype.is_float() { f64::from(expected as f32) } else { expected };
         let same = found == &expected || (found.is_nan() && expected.is_nan());
         if !same
-            && (found - expected).abs().partial_cmp(&(tolerance * (1.0 + expected.abs()))).is_none_or(|o| o.is_gt())
+            && (found - expected)
+                .abs()
+                .partial_cmp(&(tolerance * (1.0 + expected.abs())))
+                .is_none_or(std::cmp::Ordering::is_gt)
         {
             return Err(format!("element {index} is {found}, expected {expected}"));
         }

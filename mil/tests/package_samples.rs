@@ -3,24 +3,17 @@
 //! Runs over every `.mlpackage` and `.mlmodel` below the directory that `ANEC_SAMPLES` names; without it there is
 //! nothing to do.
 
-use std::fs::{self, File};
-use std::io;
+mod directory;
+
+use std::fs;
 use std::path::{Path, PathBuf};
 
-use anec_mil::package::{Model, Package, PackageFiles, decode_model};
+use anec_mil::package::{Model, Package, decode_model};
 use anec_mil::{Argument, Binding, BlobReference, Block, Value, ValueData};
 use anec_schemas::proto::Message;
 use anec_schemas::proto::specification as pb;
 
-struct Directory(PathBuf);
-
-impl PackageFiles for Directory {
-    type File = File;
-
-    fn open(&self, path: &str) -> io::Result<File> {
-        File::open(self.0.join(path))
-    }
-}
+use directory::Directory;
 
 #[test]
 fn models_of_others_survive_decoding_and_encoding() {

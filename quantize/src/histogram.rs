@@ -2,43 +2,17 @@
 
 use half::f16;
 
-use crate::palette::{Assigner, ErrorStats, Palette};
-use crate::{Method, QuantizeError, exact, lloyd};
-
-/// Below this many weights, sorting them is cheaper than sweeping a table of all 65,536 values.
-const SORT_LIMIT: usize = 1 << 15;
-
-/// Keys of all fp16 values.
-pub(crate) const KEYS: usize = 1 << 16;
-
-/// The key of a value: an integer in the order of the values. Both zeros have the same.
-pub(crate) fn key(value: f16) -> u16 {
-    const SIGN: u16 = 0x8000;
-    match value.to_bits() {
-        SIGN => SIGN,
-        bits if bits & SIGN != 0 => !bits,
-        bits => bits | SIGN,
-    }
-}
-
-/// The value of a key.
-pub(crate) fn value(key: u16) -> f16 {
-    const SIGN: u16 = 0x8000;
-    f16::from_bits(if key & SIGN != 0 { key & !SIGN } else { !key })
-}
+use crate::float::{KEYS, UNIT, key, units, value};
+use crate::sums::PrefixSums;
+use crate::{Assigner, ErrorStats, Method, Palette, QuantizeError, check_finite, check_importance, solve};
 
 /// Counts of fp16 values, which can be gathered from many slices.
 #[derive(Clone, Debug)]
 pub struct Histogram {
-    counts: Counts,
-}
-
-#[derive(Clone, Debug)]
-enum Counts {
-    /// A count for every key.
-    Table(Box<[u64]>),
-    /// Keys that occur, ascending, with their counts.
-    Sorted(Vec<(u16, u64)>),
+    /// How often the value of each key occurs.
+    counts: Box<[u64]>,
+    /// The importance of all weights with the value of each key, where it is not their count.
+    masses: Option<Box<[f64]>>,
 }
 
 impl Default for Histogram {
@@ -50,24 +24,17 @@ impl Default for Histogram {
 impl Histogram {
     /// No values yet.
     pub fn new() -> Self {
-        Self { counts: Counts::Table(vec![0; KEYS].into_boxed_slice()) }
+        Self { counts: vec![0; KEYS].into_boxed_slice(), masses: None }
     }
 
-    /// The histogram of one slice, by the cheaper way for its length.
+    /// The histogram of one slice.
     ///
     /// # Errors
     /// A weight is not finite.
     pub fn of(weights: &[f16]) -> Result<Self, QuantizeError> {
-        if weights.len() > SORT_LIMIT {
-            let mut histogram = Self::new();
-            histogram.add(weights)?;
-            return Ok(histogram);
-        }
-        check_finite(weights)?;
-        let mut keys: Vec<u16> = weights.iter().map(|weight| key(*weight)).collect();
-        radix_sort(&mut keys);
-        let runs = keys.chunk_by(|a, b| a == b);
-        Ok(Self { counts: Counts::Sorted(runs.filter_map(|run| Some((*run.first()?, run.len() as u64))).collect()) })
+        let mut histogram = Self::new();
+        histogram.add(weights)?;
+        Ok(histogram)
     }
 
     /// Counts more weights.
@@ -76,182 +43,132 @@ impl Histogram {
     /// A weight is not finite; nothing is counted then.
     pub fn add(&mut self, weights: &[f16]) -> Result<(), QuantizeError> {
         check_finite(weights)?;
-        let table = self.table();
-        for weight in weights {
-            if let Some(count) = table.get_mut(usize::from(key(*weight))) {
-                *count += 1;
-            }
+        self.count(weights);
+        if self.masses.is_some() {
+            self.add_masses(weights.iter().map(|weight| (*weight, 1.0)));
         }
         Ok(())
     }
 
-    /// Adds the counts of another histogram; the order of merging does not matter.
+    /// Counts more weights that are all equally important: an error in one of them counts `importance` times.
+    ///
+    /// # Errors
+    /// A weight or the importance is not finite, or the importance is negative; nothing is counted then.
+    pub fn add_with(&mut self, weights: &[f16], importance: f64) -> Result<(), QuantizeError> {
+        check_finite(weights)?;
+        check_importance([importance])?;
+        self.masses_or_counts();
+        self.count(weights);
+        self.add_masses(weights.iter().map(|weight| (*weight, importance)));
+        Ok(())
+    }
+
+    /// Counts more weights, each with an importance of its own.
+    ///
+    /// The sums of importance depend on the order of weights and calls in their last bits, unlike counts.
+    ///
+    /// # Errors
+    /// The slices differ in length, a weight or an importance is not finite, or one is negative; nothing is counted then.
+    pub fn add_weighted(&mut self, weights: &[f16], importance: &[f32]) -> Result<(), QuantizeError> {
+        check_finite(weights)?;
+        if weights.len() != importance.len() {
+            return Err(QuantizeError::ImportanceLength { weights: weights.len(), importance: importance.len() });
+        }
+        check_importance(importance.iter().map(|importance| f64::from(*importance)))?;
+        self.masses_or_counts();
+        self.count(weights);
+        self.add_masses(weights.iter().zip(importance).map(|(weight, importance)| (*weight, f64::from(*importance))));
+        Ok(())
+    }
+
+    /// Adds the counts of another histogram.
+    ///
+    /// The order of merging does not matter, but to the last bits of sums of importance.
+    #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
     pub fn merge(&mut self, other: &Self) {
-        let entries = other.entries();
-        let table = self.table();
-        for (key, count) in entries {
-            if let Some(slot) = table.get_mut(usize::from(key)) {
-                *slot += count;
-            }
+        if other.masses.is_some() {
+            self.masses_or_counts();
+        }
+        for (count, more) in self.counts.iter_mut().zip(&other.counts) {
+            *count += more;
+        }
+        match (&mut self.masses, &other.masses) {
+            (Some(masses), Some(more)) => masses.iter_mut().zip(more).for_each(|(mass, more)| *mass += more),
+            (Some(masses), None) => masses.iter_mut().zip(&other.counts).for_each(|(mass, more)| *mass += *more as f64),
+            (None, _) => {}
         }
     }
 
-    /// The palette of `2^bits` entries with the least squared error that `method` finds.
+    /// The palette of `2^bits` entries with the least squared error, weighed by importance, that `method` finds.
     ///
     /// # Errors
     /// There are no values, or `bits` is not 1 to 8.
+    #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
     pub fn palette(&self, bits: u8, method: Method) -> Result<Palette, QuantizeError> {
-        if !(1..=8).contains(&bits) {
-            return Err(QuantizeError::Bits { bits });
-        }
-        let sums = PrefixSums::new(&self.entries());
-        if sums.len() == 0 {
+        crate::check_bits(bits)?;
+        let count_of = |key: u16| self.counts.get(usize::from(key)).copied().unwrap_or_default() as f64;
+        let counted = keys_where(|key| count_of(key) > 0.0);
+        if counted.is_empty() {
             return Err(QuantizeError::Empty);
         }
-        let centers = 1_usize << bits;
-        let means = if sums.len() <= centers {
-            sums.values.clone()
-        } else {
-            match method {
-                Method::Fast => lloyd::centers(&sums, centers),
-                Method::Exact => exact::centers(&sums, centers),
+        let mass_of = |masses: &[f64], key: u16| masses.get(usize::from(key)).copied().unwrap_or_default();
+        let sums = match &self.masses {
+            // Where no weight is important, all are equally.
+            Some(masses) if masses.iter().any(|mass| *mass > 0.0) => {
+                PrefixSums::new(&keys_where(|key| mass_of(masses, key) > 0.0), |key| mass_of(masses, key))
             }
+            _ => PrefixSums::new(&counted, count_of),
         };
-        Ok(Palette::new(&means, centers))
+        Ok(solve(&sums, bits, method))
     }
 
-    /// The error of replacing every counted weight by its entry of a palette.
-    pub fn error(&self, assigner: &Assigner<'_>) -> ErrorStats {
-        assigner.error(self.entries())
-    }
-
-    /// Values that occur, ascending by key, with their counts.
-    fn entries(&self) -> Vec<(u16, u64)> {
-        match &self.counts {
-            Counts::Sorted(entries) => entries.clone(),
-            Counts::Table(table) => (0..=u16::MAX)
-                .zip(table.iter())
-                .filter(|(_, count)| **count > 0)
-                .map(|(key, count)| (key, *count))
-                .collect(),
-        }
-    }
-
-    fn table(&mut self) -> &mut [u64] {
-        if let Counts::Sorted(entries) = &self.counts {
-            let mut table = vec![0; KEYS].into_boxed_slice();
-            for (key, count) in entries {
-                if let Some(slot) = table.get_mut(usize::from(*key)) {
-                    *slot = *count;
-                }
-            }
-            self.counts = Counts::Table(table);
-        }
-        match &mut self.counts {
-            Counts::Table(table) => table,
-            Counts::Sorted(_) => &mut [],
-        }
-    }
-}
-
-fn check_finite(weights: &[f16]) -> Result<(), QuantizeError> {
-    const EXPONENT: u16 = 0x7c00;
-    let finite = weights.iter().fold(true, |finite, weight| finite & (weight.to_bits() & EXPONENT != EXPONENT));
-    if finite {
-        return Ok(());
-    }
-    match weights.iter().enumerate().find(|(_, weight)| !weight.is_finite()) {
-        Some((position, value)) => Err(QuantizeError::NotFinite { position, value: *value }),
-        None => Ok(()),
-    }
-}
-
-/// Sorts by the low byte, then stably by the high byte.
-fn radix_sort(keys: &mut [u16]) {
-    let mut scratch = vec![0; keys.len()];
-    counting_pass(keys, &mut scratch, |key| key & 0xff);
-    counting_pass(&scratch, keys, |key| key >> 8);
-}
-
-fn counting_pass(source: &[u16], target: &mut [u16], digit: impl Fn(u16) -> u16) {
-    let mut starts = [0_usize; 257];
-    for key in source {
-        starts[usize::from(digit(*key)) + 1] += 1;
-    }
-    for index in 1..starts.len() {
-        starts[index] += starts[index - 1];
-    }
-    for key in source {
-        let slot = &mut starts[usize::from(digit(*key))];
-        if let Some(place) = target.get_mut(*slot) {
-            *place = *key;
-        }
-        *slot += 1;
-    }
-}
-
-/// Distinct values with prefix sums of their counts and moments: what any interval of values weighs, in O(1).
-#[derive(Debug)]
-pub(crate) struct PrefixSums {
-    /// Distinct values, ascending.
-    pub(crate) values: Vec<f64>,
-    weight: Vec<f64>,
-    first: Vec<f64>,
-    second: Vec<f64>,
-}
-
-impl PrefixSums {
+    /// The error of replacing every counted weight by its entry of a palette, each weight counting once.
     #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
-    fn new(entries: &[(u16, u64)]) -> Self {
-        let length = entries.len();
-        let mut sums = Self {
-            values: Vec::with_capacity(length),
-            weight: Vec::with_capacity(length + 1),
-            first: Vec::with_capacity(length + 1),
-            second: Vec::with_capacity(length + 1),
-        };
-        let (mut weight, mut first, mut second) = (0.0, 0.0, 0.0);
-        let mut push = |weight: f64, first: f64, second: f64| {
-            sums.weight.push(weight);
-            sums.first.push(first);
-            sums.second.push(second);
-        };
-        push(0.0, 0.0, 0.0);
-        for (key, count) in entries {
-            let (value, count) = (value(*key).to_f64(), *count as f64);
-            weight += count;
-            first += count * value;
-            second += count * value * value;
-            push(weight, first, second);
+    pub fn error(&self, assigner: &Assigner<'_>) -> ErrorStats {
+        let entries: Vec<f64> = assigner.palette().entries().iter().map(|entry| units(key(*entry))).collect();
+        let mut stats = ErrorStats::default();
+        for (key, count) in (0..=u16::MAX).zip(&self.counts).filter(|(_, count)| **count > 0) {
+            let weight = units(key);
+            let error = weight - entries.get(usize::from(assigner.index_of(value(key)))).copied().unwrap_or_default();
+            stats.count += count;
+            stats.signal += *count as f64 * weight * weight;
+            stats.noise += *count as f64 * error * error;
+            stats.max_error = stats.max_error.max(error.abs());
         }
-        sums.values.extend(entries.iter().map(|(key, _)| value(*key).to_f64()));
-        sums
-    }
-
-    /// Number of distinct values.
-    pub(crate) fn len(&self) -> usize {
-        self.values.len()
-    }
-
-    /// How many weights have one of the values `start..end`.
-    pub(crate) fn weight(&self, start: usize, end: usize) -> f64 {
-        self.weight[end] - self.weight[start]
-    }
-
-    /// Mean of the values `start..end`, which must not be empty.
-    pub(crate) fn mean(&self, start: usize, end: usize) -> f64 {
-        let mean = (self.first[end] - self.first[start]) / self.weight(start, end);
-        // Rounding of the sums must not carry a mean out of its interval.
-        mean.clamp(self.values[start], self.values[end - 1])
-    }
-
-    /// Squared error of the values `start..end` around their mean.
-    pub(crate) fn cost(&self, start: usize, end: usize) -> f64 {
-        if end <= start + 1 {
-            return 0.0;
+        ErrorStats {
+            signal: stats.signal * UNIT * UNIT,
+            noise: stats.noise * UNIT * UNIT,
+            max_error: stats.max_error * UNIT,
+            ..stats
         }
-        let first = self.first[end] - self.first[start];
-        let second = self.second[end] - self.second[start];
-        (second - first * first / self.weight(start, end)).max(0.0)
     }
+
+    fn count(&mut self, weights: &[f16]) {
+        for weight in weights {
+            if let Some(count) = self.counts.get_mut(usize::from(key(*weight))) {
+                *count += 1;
+            }
+        }
+    }
+
+    fn add_masses(&mut self, weights: impl Iterator<Item = (f16, f64)>) {
+        let Some(masses) = &mut self.masses else { return };
+        for (weight, importance) in weights {
+            if let Some(mass) = masses.get_mut(usize::from(key(weight))) {
+                *mass += importance;
+            }
+        }
+    }
+
+    /// Weights that were counted without an importance have that of 1.
+    #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+    fn masses_or_counts(&mut self) {
+        if self.masses.is_none() {
+            self.masses = Some(self.counts.iter().map(|count| *count as f64).collect());
+        }
+    }
+}
+
+fn keys_where(holds: impl Fn(u16) -> bool) -> Vec<u16> {
+    (0..=u16::MAX).filter(|key| holds(*key)).collect()
 }

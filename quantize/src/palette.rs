@@ -2,7 +2,10 @@
 
 use half::f16;
 
-use crate::histogram::{KEYS, key, value};
+use crate::float::{KEYS, UNIT, ZERO_KEY, key, value};
+
+/// The key of zero.
+const ZERO: usize = ZERO_KEY as usize;
 
 /// Entries that weights are replaced by, ascending.
 #[derive(Clone, Debug, PartialEq)]
@@ -10,40 +13,12 @@ pub struct Palette {
     entries: Vec<f16>,
 }
 
-/// The error of a palettization.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct ErrorStats {
-    /// Number of weights.
-    pub count: u64,
-    /// Sum of the squares of the weights.
-    pub signal: f64,
-    /// Sum of the squares of what was changed.
-    pub noise: f64,
-    /// The largest change.
-    pub max_error: f64,
-}
-
-impl ErrorStats {
-    /// Adds the error of other weights.
-    pub fn merge(&mut self, other: &Self) {
-        self.count += other.count;
-        self.signal += other.signal;
-        self.noise += other.noise;
-        self.max_error = self.max_error.max(other.max_error);
-    }
-
-    /// Signal-to-noise ratio in decibels; infinite where nothing was changed.
-    pub fn snr_db(&self) -> f64 {
-        if self.noise == 0.0 { f64::INFINITY } else { 10.0 * (self.signal / self.noise).log10() }
-    }
-}
-
 impl Palette {
-    /// Rounds the means to fp16 and fills up to `length` entries with the largest, so that the entries ascend and the
+    /// Rounds the means, in multiples of [`UNIT`], to fp16 and fills up to `length` entries with the largest, so that the entries ascend and the
     /// indices of the others stay in use.
     pub(crate) fn new(means: &[f64], length: usize) -> Self {
         // Adding zero turns a negative zero into a positive one.
-        let mut entries: Vec<f16> = means.iter().map(|mean| f16::from_f64(mean + 0.0) + f16::ZERO).collect();
+        let mut entries: Vec<f16> = means.iter().map(|mean| f16::from_f64(mean * UNIT) + f16::ZERO).collect();
         let largest = entries.last().copied().unwrap_or(f16::ZERO);
         entries.resize(length, largest);
         Self { entries }
@@ -56,65 +31,95 @@ impl Palette {
 
     /// Prepares assignment; share it between slices and threads.
     pub fn assigner(&self) -> Assigner<'_> {
-        let mut index_of_key = Vec::with_capacity(KEYS);
-        let mut last_index = 0;
-        for (index, pair) in (0_u8..).zip(self.entries.windows(2)) {
+        let mut table = IndexTable::default();
+        table.fill(self);
+        Assigner { palette: self, table }
+    }
+}
+
+/// Assigns weights to the nearest entries of a palette.
+#[derive(Clone, Debug)]
+pub struct Assigner<'a> {
+    palette: &'a Palette,
+    table: IndexTable,
+}
+
+impl Assigner<'_> {
+    /// The palette.
+    pub fn palette(&self) -> &Palette {
+        self.palette
+    }
+
+    /// Writes the index of the nearest entry for each weight. Equal entries share the lowest index among them.
+    ///
+    /// Slices of unequal length are cut to the shorter one.
+    pub fn assign(&self, weights: &[f16], indices: &mut [u8]) {
+        for (weight, index) in weights.iter().zip(indices) {
+            *index = self.table.index_of(*weight);
+        }
+    }
+
+    pub(crate) fn index_of(&self, weight: f16) -> u8 {
+        self.table.index_of(weight)
+    }
+}
+
+/// The index of the nearest entry for each fp16 number, by its bits.
+#[derive(Clone, Debug)]
+pub(crate) struct IndexTable {
+    indices: Vec<u8>,
+}
+
+impl Default for IndexTable {
+    fn default() -> Self {
+        Self { indices: vec![0; KEYS] }
+    }
+}
+
+impl IndexTable {
+    /// Replaces the table by that of another palette.
+    pub(crate) fn fill(&mut self, palette: &Palette) {
+        let mut start = 0;
+        let mut last = 0;
+        for (index, pair) in (0_u8..=u8::MAX).zip(palette.entries.windows(2)) {
             // Equal entries, which stand at the end, share the lowest index among them.
             if pair[0] == pair[1] {
                 break;
             }
             // The middle of two fp16 values is exact in f64; a weight on it goes to the lower entry.
             let middle = f64::midpoint(pair[0].to_f64(), pair[1].to_f64());
-            index_of_key.resize(usize::from(last_key_at_most(middle)) + 1, index);
-            last_index = index + 1;
+            let end = usize::from(last_key_at_most(middle)) + 1;
+            self.fill_keys(start, end, index);
+            (start, last) = (end, index + 1);
         }
-        index_of_key.resize(KEYS, last_index);
-        Assigner { palette: self, index_of_key }
+        self.fill_keys(start, KEYS, last);
+        // Both zeros have the same key.
+        self.indices[ZERO] = self.indices[0];
+    }
+
+    /// Keys from that of zero are the bits of positive numbers; those below count down from the bits of negative zero.
+    fn fill_keys(&mut self, start: usize, end: usize, index: u8) {
+        if start < end.min(ZERO) {
+            self.indices[2 * ZERO - end.min(ZERO) + 1..(2 * ZERO - start + 1).min(KEYS)].fill(index);
+        }
+        if start.max(ZERO) < end {
+            self.indices[start.max(ZERO) - ZERO..end - ZERO].fill(index);
+        }
+    }
+
+    /// Appends the indices of these weights.
+    pub(crate) fn append(&self, weights: &[f16], indices: &mut Vec<u8>) {
+        indices.extend(weights.iter().map(|weight| self.index_of(*weight)));
+    }
+
+    #[inline]
+    fn index_of(&self, weight: f16) -> u8 {
+        self.indices.get(usize::from(weight.to_bits())).copied().unwrap_or_default()
     }
 }
 
 /// The largest key whose value is at most `limit`, which lies between two finite values.
 fn last_key_at_most(limit: f64) -> u16 {
-    let rounded = f16::from_f64(limit);
-    let near = key(rounded);
+    let near = key(f16::from_f64(limit));
     if value(near).to_f64() <= limit { near } else { near.saturating_sub(1) }
-}
-
-/// Assigns weights to the nearest entries of a palette, by a table over all fp16 values.
-#[derive(Clone, Debug)]
-pub struct Assigner<'a> {
-    palette: &'a Palette,
-    index_of_key: Vec<u8>,
-}
-
-impl Assigner<'_> {
-    /// Writes the index of the nearest entry for each weight. Equal entries share the lowest index among them.
-    ///
-    /// Slices of unequal length are cut to the shorter one.
-    pub fn assign(&self, weights: &[f16], indices: &mut [u8]) {
-        for (weight, index) in weights.iter().zip(indices) {
-            *index = self.index_of(key(*weight));
-        }
-    }
-
-    /// The error of replacing weights with these keys and counts.
-    pub(crate) fn error(&self, entries: impl IntoIterator<Item = (u16, u64)>) -> ErrorStats {
-        let palette: Vec<f64> = self.palette.entries.iter().map(|entry| entry.to_f64()).collect();
-        let mut stats = ErrorStats::default();
-        for (key, count) in entries {
-            let weight = value(key).to_f64();
-            let error = weight - palette.get(usize::from(self.index_of(key))).copied().unwrap_or_default();
-            #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
-            let times = count as f64;
-            stats.count += count;
-            stats.signal += times * weight * weight;
-            stats.noise += times * error * error;
-            stats.max_error = stats.max_error.max(error.abs());
-        }
-        stats
-    }
-
-    fn index_of(&self, key: u16) -> u8 {
-        self.index_of_key.get(usize::from(key)).copied().unwrap_or_default()
-    }
 }

@@ -18,7 +18,7 @@ from coremltools.converters.mil.mil.types.symbolic import is_symbolic
 from coremltools.proto import MIL_pb2
 
 from package_file import PackageFile, WeightFile
-from palette import dense_weight
+from palette import EXPANDED, dense_weight
 from program_check import shape_of
 
 #: Ops that coremltools fuses on reading and splits on writing; their names are its own choice.
@@ -75,7 +75,7 @@ def check_finite(function) -> list[str]:
     for operation in function.operations:
         if operation.op_type == "const":
             value = operation.outputs[0].val
-        elif operation.op_type == "constexpr_lut_to_dense":
+        elif operation.op_type in EXPANDED:
             value = dense_weight(operation)
         elif operation.op_type.startswith("constexpr_"):
             value = operation.materialized_val_inference()

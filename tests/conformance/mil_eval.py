@@ -27,7 +27,7 @@ from coremltools.converters.mil.mil.types.symbolic import is_symbolic
 
 from mil_ops import MOVES, OPS
 from package_file import PackageFile
-from palette import dense_weight
+from palette import EXPANDED, dense_weight
 
 torch.set_grad_enabled(False)
 # The tensors are too small to share between threads.
@@ -72,7 +72,7 @@ class Function:
         for operation in function.operations:
             if operation.op_type == "const":
                 constants[operation.outputs[0].name] = as_tensor(operation.outputs[0].val)
-            elif operation.op_type == "constexpr_lut_to_dense":
+            elif operation.op_type in EXPANDED:
                 constants[operation.outputs[0].name] = as_tensor(dense_weight(operation))
             else:
                 self.steps.append(self._prepare(operation, constants))

@@ -1,4 +1,4 @@
-"""Expands palettized weights."""
+"""Expands compressed weights."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import numpy as np
 
 
 def dense_weight(operation) -> np.ndarray:
-    """The weight that a `constexpr_lut_to_dense` stands for.
+    """The weight that a `constexpr_` op stands for."""
+    return EXPANDED[operation.op_type](operation)
 
-    The palettes are `[groups along each axis of the indices …, entries, vector]`; indices in the same group
+
+def lut_to_dense(operation) -> np.ndarray:
+    """The palettes are `[groups along each axis of the indices …, entries, vector]`; indices in the same group
     along every axis share one.
     """
     indices = np.asarray(operation.indices.val).astype(np.int64)
@@ -19,3 +22,20 @@ def dense_weight(operation) -> np.ndarray:
         palettes = np.repeat(palettes, size // groups, axis=axis) if groups not in (1, size) else palettes
     palettes = np.broadcast_to(palettes[..., 0], (*indices.shape, palettes.shape[-2]))
     return np.take_along_axis(palettes, indices[..., None], axis=-1)[..., 0]
+
+
+def blockwise_shift_scale(operation) -> np.ndarray:
+    """Integers times scales, which are `[blocks along each axis of the integers …]`; rounded as they are."""
+    data, scale = np.asarray(operation.data.val), np.asarray(operation.scale.val)
+    if operation.offset is not None:
+        raise NotImplementedError("offsets")
+    scales = scale.astype(np.float32)
+    for axis, (size, blocks) in enumerate(zip(data.shape, scale.shape)):
+        scales = np.repeat(scales, size // blocks, axis=axis)
+    return (data.astype(np.float32) * scales).astype(scale.dtype)
+
+
+EXPANDED = {
+    "constexpr_lut_to_dense": lut_to_dense,
+    "constexpr_blockwise_shift_scale": blockwise_shift_scale,
+}

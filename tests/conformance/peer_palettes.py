@@ -23,8 +23,8 @@ from coremltools.converters.mil.mil import types
 from mil_eval import Package
 
 
-def palettized(weights: dict[str, torch.Tensor], bits: int, group_size: int) -> dict[str, torch.Tensor]:
-    """Every weight through k-means palettes of `bits` bits, shared by `group_size` output channels."""
+def palettized(weights: dict[str, torch.Tensor], bits: int, group_size: int | None) -> dict[str, torch.Tensor]:
+    """Every weight through k-means palettes of `bits` bits, shared by `group_size` output channels, or by all."""
     names = sorted(weights)
     width = max(weight.shape[1] for weight in weights.values())
 
@@ -44,11 +44,11 @@ def palettized(weights: dict[str, torch.Tensor], bits: int, group_size: int) -> 
         skip_model_load=True,
         pass_pipeline=ct.PassPipeline.EMPTY,
     )
+    grouping = {"granularity": "per_grouped_channel", "group_size": group_size} if group_size else {}
     config = cto.coreml.OpPalettizerConfig(
         mode="kmeans",
         nbits=bits,
-        granularity="per_grouped_channel",
-        group_size=group_size,
+        **grouping,
         num_kmeans_workers=1,
         weight_threshold=0,
     )

@@ -22,7 +22,15 @@ LAYERS, KV_HEADS, HEAD_DIM, HIDDEN_SIZE, VOCAB_SIZE = 4, 2, 64, 256, 2048
 STATE = {"model_model_kv_cache_0": (FP16, [2 * LAYERS, KV_HEADS, CONTEXT_LENGTH, HEAD_DIM])}
 
 
-@pytest.fixture(params=[["--lut", "6", "--chunks", "2"], ["--chunks", "1"], ["--lut", "4", "--argmax"]], ids=" ".join)
+@pytest.fixture(
+    params=[
+        ["--lut", "6", "--chunks", "2"],
+        ["--chunks", "1"],
+        ["--lut", "4", "--argmax"],
+        ["--int8-embeddings", "--lm-head", "int8"],
+    ],
+    ids=" ".join,
+)
 def converted(anec, small_checkpoint, request) -> Path:
     options = ["--context-length", CONTEXT_LENGTH, "--batch-size", BATCH_SIZE]
     return anec.convert(small_checkpoint, "--runtime", "anemll", *options, *request.param)

@@ -14,10 +14,20 @@ def tree(directory: Path) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("lut", ["none", "4"])
-def test_bytes_do_not_depend_on_the_number_of_threads(anec, small_checkpoint, lut):
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--lut", "none"],
+        ["--lut", "4"],
+        ["--lut", "4", "--palette", "exact"],
+        ["--lut", "6", "--group-size", "tensor", "--channel-scale"],
+        ["--lut", "none", "--int8-embeddings", "--lm-head", "int8"],
+    ],
+    ids=" ".join,
+)
+def test_bytes_do_not_depend_on_the_number_of_threads(anec, small_checkpoint, options):
     trees = [
-        tree(anec.convert(small_checkpoint, "--lut", lut, "--chunks", 2, "--threads", threads)) for threads in (1, 2, 3)
+        tree(anec.convert(small_checkpoint, *options, "--chunks", 2, "--threads", threads)) for threads in (1, 2, 3)
     ]
     assert trees[0] == trees[1] == trees[2]
 

@@ -1,4 +1,4 @@
-"""A large conversion needs little memory, whatever the size of the checkpoint, and can be stopped."""
+"""A large conversion needs little memory, whatever the size of the checkpoint, and can be stopped and gone on with."""
 
 import signal
 import subprocess
@@ -8,6 +8,7 @@ import time
 import pytest
 
 from package_file import PackageFile
+from test_determinism import tree
 
 GIBIBYTE = 1 << 30
 
@@ -42,13 +43,22 @@ def test_half_a_billion_parameters_convert_in_less_than_a_gibibyte(anec, presets
     assert all(85e6 < chunk.weights.size < 105e6 for chunk in chunks)
 
 
-def test_an_interrupted_conversion_leaves_nothing(anec, presets, tmp_path):
-    command = [anec.binary, "convert", presets("qwen2.5-0.5b"), "-o", tmp_path / "out", "--lut", "4", "--quiet"]
-    process = subprocess.Popen(command)
-    while not any(tmp_path.iterdir()):
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_conversion_can_be_gone_on_with(anec, presets, tmp_path, signal_number):
+    checkpoint = presets("qwen2.5-0.5b")
+    options = ["--lut", "4", "--quiet"]
+    command = [anec.binary, "convert", checkpoint, "-o", tmp_path / "out", *options]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    journal = tmp_path / ".out.partial" / "journal"
+    while not (journal.is_file() and b"part " in journal.read_bytes()):
         assert process.poll() is None
         time.sleep(0.01)
-    time.sleep(0.5)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=60) != 0
-    assert list(tmp_path.iterdir()) == []
+    process.send_signal(signal_number)
+    _, message = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "--resume" in message
+    assert [path.name for path in tmp_path.iterdir()] == [".out.partial"]
+    resumed = subprocess.run([*command, "--resume"], capture_output=True, text=True, check=False)
+    assert resumed.returncode == 0, resumed.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert tree(tmp_path / "out") == tree(anec.convert(checkpoint, *options))

@@ -12,6 +12,10 @@ from peer_palettes import palettized
 MAX_KL = {"f32": 1e-6, "fp16": 1e-5}
 #: A palette of 64 entries for 8 channels.
 MAX_KL_LUT6 = 2e-3
+#: Integers of eight bits with a scale for each row, embeddings and head.
+MAX_KL_INT8 = 2e-3
+#: Palettes of 16 entries for a whole tensor: with a scale for each channel against those without.
+MAX_KL_RATIO_CHANNEL_SCALE = 1.0
 #: Palettes of 16 entries, against coremltools' own.
 MAX_KL_RATIO_LUT4 = 1.05
 #: Relative to the value; fp16 has 11 bits.
@@ -71,6 +75,22 @@ def test_palettes_of_four_bits_are_as_good_as_those_of_coremltools(anec, checkpo
     verdict, peer = judge(model, expected, token_ids), judge(peer_model, expected, token_ids)
     print(f"mean divergence {verdict.decode.mean_kl:.3e}, coremltools {peer.decode.mean_kl:.3e}")
     assert verdict.decode.mean_kl <= peer.decode.mean_kl * MAX_KL_RATIO_LUT4, (verdict, peer)
+
+
+def test_int8_embeddings_and_heads_cost_little(anec, checkpoint, expected, token_ids):
+    output = anec.convert(checkpoint, "--int8-embeddings", "--lm-head", "int8", "--chunks", 2, *OPTIONS)
+    verdict = judge(ClientModel(output), expected, token_ids)
+    assert verdict.decode.mean_kl <= MAX_KL_INT8, verdict
+
+
+def test_scales_for_channels_make_palettes_of_whole_tensors_better(anec, checkpoint, expected, token_ids):
+    options = ("--lut", 4, "--group-size", "tensor", "--chunks", 2, *OPTIONS)
+    plain, scaled = (
+        judge(ClientModel(anec.convert(checkpoint, *options, *more)), expected, token_ids)
+        for more in ((), ("--channel-scale",))
+    )
+    print(f"mean divergence {scaled.decode.mean_kl:.3e}, without scales {plain.decode.mean_kl:.3e}")
+    assert scaled.decode.mean_kl <= plain.decode.mean_kl * MAX_KL_RATIO_CHANNEL_SCALE, (scaled, plain)
 
 
 def test_argmax_heads_choose_the_best_token(anec, small_checkpoint):

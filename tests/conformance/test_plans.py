@@ -88,9 +88,8 @@ def test_palettes_of_split_convolutions_are_at_least_as_good(anec, presets):
 def test_context_lengths_share_weights_and_agree(anec, presets, preset, kv):
     checkpoint = presets(preset)
     lengths = (64, 32, 48)
-    output = anec.convert(
-        checkpoint, "--context-length", ",".join(map(str, lengths)), "--batch-size", 16, "--lut", 6, "--kv", kv
-    )
+    options = ("--batch-size", 16, "--lut", 6, "--group-size", "tensor", "--kv", kv)
+    output = anec.convert(checkpoint, "--context-length", ",".join(map(str, lengths)), *options)
     assert not problems(output)
     directories = {length: output / f"context_{length}" for length in lengths}
     for weights in directories[64].rglob("weight.bin"):

@@ -25,7 +25,17 @@ def verify(anec, directory, checkpoint, report, *options):
 
 
 @pytest.mark.parametrize("numerics", ["f32", "fp16"])
-@pytest.mark.parametrize("options", [(), ("--lut", 6), ("--lut", 4)], ids=["plain", "lut6", "lut4"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        (),
+        ("--lut", 6),
+        ("--lut", 4),
+        ("--lut", 4, "--channel-scale"),
+        ("--int8-embeddings", "--lm-head", "int8"),
+    ],
+    ids=["plain", "lut6", "lut4", "lut4 with scales", "int8"],
+)
 def test_every_conversion_passes(anec, checkpoint, tmp_path, options, numerics):
     directory = anec.convert(checkpoint, *options, "--chunks", 2, "--context-length", CONTEXT_LENGTH)
     outcome = verify(anec, directory, checkpoint, tmp_path, "--json", "--numerics", numerics)

@@ -44,4 +44,15 @@ impl FileMap {
         #[cfg(not(unix))]
         let _ = range;
     }
+
+    /// Lets the system load a range that is about to be read.
+    pub(super) fn prefetch(&self, range: Range<usize>) {
+        #[cfg(unix)]
+        if range.start < range.end && range.end <= self.0.len() {
+            // Advice: a system that does not take it loads the pages when they are read.
+            let _ = self.0.advise_range(memmap2::Advice::WillNeed, range.start, range.end - range.start);
+        }
+        #[cfg(not(unix))]
+        let _ = range;
+    }
 }

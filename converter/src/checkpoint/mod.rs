@@ -183,12 +183,23 @@ impl Checkpoint {
 
     /// As [`release`](Self::release), for the rows that the tensor has of those given.
     pub fn release_rows(&self, name: &str, rows: Range<usize>) {
-        if let Some(Tensor { shard, entry }) = self.tensors.get(name)
-            && let Some(shard) = self.shards.get(*shard)
-        {
-            let bytes_before = |row: usize| entry.bytes.start + row.min(entry.row_count()) * entry.row_bytes();
-            shard.map.release(bytes_before(rows.start)..bytes_before(rows.end));
+        if let Some((shard, bytes)) = self.bytes(name, rows) {
+            shard.map.release(bytes);
         }
+    }
+
+    /// Asks the system to load rows, those that the tensor has, before they are read; does not wait for it.
+    pub fn prefetch_rows(&self, name: &str, rows: Range<usize>) {
+        if let Some((shard, bytes)) = self.bytes(name, rows) {
+            shard.map.prefetch(bytes);
+        }
+    }
+
+    /// Where the rows are that a tensor has of those given.
+    fn bytes(&self, name: &str, rows: Range<usize>) -> Option<(&Shard, Range<usize>)> {
+        let Tensor { shard, entry } = self.tensors.get(name)?;
+        let bytes_before = |row: usize| entry.bytes.start + row.min(entry.row_count()) * entry.row_bytes();
+        Some((self.shards.get(*shard)?, bytes_before(rows.start)..bytes_before(rows.end)))
     }
 }
 

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
-use anec_mil::compiled::{self, CompileOptions, DATA_PATH};
+use anec_mil::compiled::{self, CompileOptions};
 use anec_mil::package::{Form, StoredModel};
 use anec_runtime::{FsPackage, OpenError, PackageReport, open_model};
 use clap::Args;
@@ -11,7 +12,8 @@ use fs_err as fs;
 
 use crate::compiled_model::{self, CompileError};
 use crate::console::{Console, Failure};
-use crate::staging::Staging;
+use crate::interrupt::{self, Interrupt};
+use crate::staging::{Identity, Kind, Staging, Unfinished};
 
 /// Arguments of `anec compile`.
 #[derive(Debug, Args)]
@@ -38,14 +40,14 @@ pub struct Arguments {
 }
 
 /// Compiles a model.
-pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
+pub fn run(arguments: &Arguments, console: Console) -> Result<ExitCode, Failure> {
     let path = &arguments.model;
     let output = arguments.output.clone().unwrap_or_else(|| path.with_extension("mlmodelc"));
     let refused = |message: &str, hint: &str| Failure {
         message: format!("Cannot compile `{}`: {message}", path.display()),
         hint: Some(hint.to_owned()),
     };
-    Staging::check_marked(&output, arguments.force, DATA_PATH)?;
+    Staging::check(Kind::Compiled, &output, arguments.force)?;
     let stored = open_model(path)?;
     let failed = |source| OpenError::model(path, source);
     let Some(message) = stored.message_bytes().map_err(failed)? else {
@@ -65,15 +67,20 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
     for warning in &files.warnings {
         console.warning(&warning.to_string());
     }
-    let staging = Staging::new_marked(&output, arguments.force, DATA_PATH)?;
-    if let Err(error) = staging.remove_on_interrupt() {
+    let identity = Identity::once();
+    let staging = Staging::open(Kind::Compiled, &output, arguments.force, Unfinished::Discard, &identity)?;
+    let interrupt = Interrupt::on_signal().unwrap_or_else(|error| {
         console.warning(&format!("an interrupt will leave `{}` behind: {error}", staging.path().display()));
+        Interrupt::default()
+    });
+    compiled_model::write(&staging.path(), &files, &model)?;
+    copy_weights(&stored, path, &report.weight_files, &staging.path())?;
+    if interrupt.is_set() {
+        return Ok(ExitCode::from(interrupt::EXIT_CODE));
     }
-    compiled_model::write(staging.path(), &files, &model)?;
-    copy_weights(&stored, path, &report.weight_files, staging.path())?;
     staging.publish()?;
     console.status(&format!("Wrote `{}`", output.display()));
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Copies every weight file that the program names; a link would change with the package.

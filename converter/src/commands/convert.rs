@@ -2,6 +2,7 @@
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Args;
@@ -11,14 +12,18 @@ use super::model_arguments::{ModelArguments, Prepared};
 use super::plan;
 use super::plan_report::PlanReport;
 use crate::console::{Console, Failure};
-use crate::conversion::{self, Written};
+use crate::conversion::{self, ConversionError, Written};
+use crate::emit::Context;
+use crate::error::render;
+use crate::interrupt::{self, Interrupt};
 use crate::options::ByteSize;
-use crate::staging::Staging;
+use crate::staging::{Identity, Kind, Left, Staging, StagingError, Unfinished};
 
 /// The output directory where none is given.
 const DEFAULT_OUTPUT: &str = "converted_model";
 
 /// Arguments of `anec convert`.
+#[expect(clippy::struct_excessive_bools, reason = "switches of a command line")]
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -37,6 +42,10 @@ pub struct Arguments {
     /// Replace an output that exists.
     #[arg(long)]
     force: bool,
+
+    /// Go on with a conversion that was interrupted; the result is the same as without the interruption.
+    #[arg(long)]
+    resume: bool,
 
     /// Threads that encode weights [default: one per core]; the result does not depend on it.
     #[arg(long, value_name = "N")]
@@ -70,13 +79,16 @@ struct QuantizedReport<'a> {
 }
 
 /// Converts a checkpoint.
-pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
+pub fn run(arguments: &Arguments, console: Console) -> Result<ExitCode, Failure> {
     let started = Instant::now();
     if let Some(threads) = arguments.threads {
         // Fails only where the pool exists already, which a fresh process rules out.
         let _ = rayon::ThreadPoolBuilder::new().num_threads(threads.get()).build_global();
     }
-    Staging::check(&arguments.output, arguments.force)?;
+    if Staging::check(Kind::Converted, &arguments.output, arguments.force)? == Left::Published && arguments.resume {
+        console.status(&format!("`{}` was complete", arguments.output.display()));
+        return Ok(ExitCode::SUCCESS);
+    }
     let prepared = arguments.model.prepare(console)?;
     let plans: Vec<_> = prepared.plans.iter().collect();
     console.status(&format!(
@@ -86,15 +98,37 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
         plans.iter().map(|plan| plan.files.len()).sum::<usize>(),
         ByteSize(prepared.plans.longest.total_bytes())
     ));
-    let staging = Staging::new(&arguments.output, arguments.force)?;
-    if let Err(error) = staging.remove_on_interrupt() {
-        console.warning(&format!("an interrupt will leave `{}` behind: {error}", staging.path().display()));
-    }
+    let identity = Identity::new(&prepared.checkpoint, &plans).map_err(StagingError::from)?;
+    let unfinished = if arguments.resume { Unfinished::Resume } else { Unfinished::Discard };
+    let staging = Staging::open(Kind::Converted, &arguments.output, arguments.force, unfinished, &identity)?;
+    let interrupt = Interrupt::on_signal().unwrap_or_else(|error| {
+        console.warning(&format!("an interrupt will be taken for a kill: {error}"));
+        Interrupt::default()
+    });
     let progress = console.byte_progress(conversion::source_bytes(&prepared.plans.longest));
-    let written = conversion::write_all(&plans, &prepared.checkpoint, staging.path(), &progress)?;
+    let context = Context {
+        checkpoint: &prepared.checkpoint,
+        progress: &progress,
+        journal: staging.journal(),
+        interrupt: &interrupt,
+    };
+    let result = conversion::write(&plans, &context, &staging.path());
     progress.finish_and_clear();
-    staging.publish()?;
-    report(arguments, &prepared, &written, started, console)
+    match result {
+        Ok(written) => {
+            staging.publish()?;
+            report(arguments, &prepared, &written, started, console)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(error) if error.may_pass() => {
+            let work = staging.keep();
+            let hint = format!("go on by adding `--resume` to the same command, or remove `{}`", work.display());
+            console.error(&render(&error), Some(&hint));
+            let is_interrupt = matches!(error, ConversionError::Interrupted);
+            Ok(if is_interrupt { ExitCode::from(interrupt::EXIT_CODE) } else { ExitCode::FAILURE })
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn report(
@@ -119,7 +153,7 @@ fn report(
     }
     if let Some(worst) = written.worst_quantized() {
         console.status(&format!(
-            "lowest signal-to-noise ratio of a palettized weight: {:.1} dB, `{}`",
+            "lowest signal-to-noise ratio of a quantized weight: {:.1} dB, `{}`",
             worst.stats.snr_db(),
             worst.tensor
         ));

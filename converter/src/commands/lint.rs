@@ -109,7 +109,8 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
             Some(Deny::Notes) => report.warnings + report.notes,
         };
     if denied > 0 {
-        return Err(failed(format!("{denied} findings that are not allowed")));
+        let noun = if denied == 1 { "finding" } else { "findings" };
+        return Err(failed(format!("{denied} {noun} not allowed")));
     }
     Ok(())
 }

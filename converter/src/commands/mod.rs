@@ -32,22 +32,23 @@ pub fn run(cli: Cli) -> ExitCode {
         _ => false,
     };
     let console = Console { quiet };
+    let done = |()| ExitCode::SUCCESS;
     let result = match cli.command {
         Command::Convert(arguments) => convert::run(&arguments, console),
-        Command::Plan(arguments) => plan::run(&arguments, console),
+        Command::Plan(arguments) => plan::run(&arguments, console).map(done),
         Command::Compile(arguments) => compile::run(&arguments, console),
-        Command::Diff(arguments) => diff::run(&arguments, console),
-        Command::Inspect(arguments) => inspect::run(&arguments, console),
-        Command::Verify(arguments) => verify::run(&arguments, console),
-        Command::Eval(arguments) => eval::run(&arguments, console),
-        Command::Lint(arguments) => lint::run(&arguments, console),
-        Command::Rules(arguments) => rules::run(&arguments, console),
-        Command::Run(arguments) => run::run(&arguments, console),
-        Command::Bench(arguments) => bench::run(&arguments, console),
-        Command::Completions(arguments) => completions::run(&arguments, console),
+        Command::Diff(arguments) => diff::run(&arguments, console).map(done),
+        Command::Inspect(arguments) => inspect::run(&arguments, console).map(done),
+        Command::Verify(arguments) => verify::run(&arguments, console).map(done),
+        Command::Eval(arguments) => eval::run(&arguments, console).map(done),
+        Command::Lint(arguments) => lint::run(&arguments, console).map(done),
+        Command::Rules(arguments) => rules::run(&arguments, console).map(done),
+        Command::Run(arguments) => run::run(&arguments, console).map(done),
+        Command::Bench(arguments) => bench::run(&arguments, console).map(done),
+        Command::Completions(arguments) => completions::run(&arguments, console).map(done),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(Failure { message, hint }) => {
             console.error(&message, hint.as_deref());
             ExitCode::FAILURE

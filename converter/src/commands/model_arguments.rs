@@ -12,7 +12,8 @@ use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::console::{Console, Failure};
 use crate::decoder_plan::{DecoderPlan, WeightMap};
 use crate::options::{
-    ByteSize, ConvSplits, Count, Emit, Functions, GroupSize, KvWrite, LutBits, Options, Palette, Runtime, Target,
+    ByteSize, Compression, ConvSplits, Count, Emit, Functions, GroupSize, HeadStorage, KvWrite, LutBits, Options,
+    Palette, PaletteMethod, Runtime, Target,
 };
 use crate::planner::ConversionPlan;
 
@@ -47,6 +48,22 @@ pub struct ModelArguments {
     /// [default: 8; tensor at 8 bits].
     #[arg(long, value_name = "N|tensor")]
     pub group_size: Option<GroupSize>,
+
+    /// How palettes are found: `exact` takes the best there is, and a multiple of the time.
+    #[arg(long, value_enum, default_value_t = PaletteMethod::Fast)]
+    pub palette: PaletteMethod,
+
+    /// Give each output channel of a palettized projection a scale of its own, applied to its result.
+    #[arg(long)]
+    pub channel_scale: bool,
+
+    /// Store the token embeddings as int8 with a scale for each token.
+    #[arg(long, conflicts_with = "lut_embeddings")]
+    pub int8_embeddings: bool,
+
+    /// How the LM head is stored: as the palette options say, or as int8 with a scale for each token.
+    #[arg(long, value_enum, default_value_t = HeadStorage::Lut)]
+    pub lm_head: HeadStorage,
 
     /// Packages that the decoder layers are split into; `auto` takes the fewest that fit.
     #[arg(long, value_name = "N|auto", default_value = "auto")]
@@ -181,11 +198,23 @@ impl ModelArguments {
     }
 
     fn options(&self) -> Options {
-        let palette = |bits: LutBits| Palette::new(bits, self.group_size);
+        let palette = |bits: LutBits, channel_scale: bool| {
+            let palette = Palette { method: self.palette, channel_scale, ..Palette::new(bits, self.group_size)? };
+            Some(Compression::Palette(palette))
+        };
+        let projection = |bits: LutBits| palette(bits, self.channel_scale);
         Options {
-            ffn: palette(self.lut_ffn.unwrap_or(self.lut)),
-            lm_head: palette(self.lut_lm_head.unwrap_or(self.lut)),
-            embeddings: palette(self.lut_embeddings),
+            ffn: projection(self.lut_ffn.unwrap_or(self.lut)),
+            lm_head: match self.lm_head {
+                HeadStorage::Lut => projection(self.lut_lm_head.unwrap_or(self.lut)),
+                HeadStorage::Int8 => Some(Compression::Int8),
+            },
+            // A table of tokens is gathered from: it has no channels to scale.
+            embeddings: if self.int8_embeddings {
+                Some(Compression::Int8)
+            } else {
+                palette(self.lut_embeddings, false)
+            },
             chunks: self.chunks,
             lm_head_splits: self.lm_head_splits,
             context_length: self.context_length.iter().copied().max().unwrap_or(0),

@@ -5,10 +5,15 @@ use std::path::{Path, PathBuf};
 
 use anec_runtime::ModelDirectory;
 use anec_runtime::oracle::{Checkpoint, Implementation, Oracle, OracleConfig, OracleError};
+<<<<<<< HEAD
 use anec_runtime::verify::{
     DeviceOptions, Progress, Thresholds, VerifyError, VerifyOptions, report_page, verify, verify_on_device,
 };
 use anec_schemas::report::{Bound, Check, DeviceReport, DeviceUse, REPORT_HTML, REPORT_JSON, Report};
+=======
+use anec_runtime::verify::{Progress, Thresholds, VerifyError, VerifyOptions, report_page, stored_bits, verify};
+use anec_schemas::report::{Bound, Check, REPORT_HTML, REPORT_JSON, Report};
+>>>>>>> main
 use clap::Args;
 use fs_err as fs;
 use indicatif::ProgressBar;
@@ -66,9 +71,9 @@ pub struct Arguments {
     pub(crate) quiet: bool,
 }
 
-/// Requirements. The defaults depend on the palette bits; a report names them.
+/// Requirements. The defaults depend on the bits of the weights; a report names them.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Requirements (defaults by palette bits)")]
+#[command(next_help_heading = "Requirements (defaults by bits of the weights)")]
 struct Limits {
     /// Mean KL divergence from the checkpoint, in nats.
     #[arg(long, value_name = "NATS")]
@@ -156,8 +161,7 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
     let mut oracle = Oracle::new(config, &checkpoint, implementation)?;
     let core_ml = arguments.backend.core_ml()?;
     let numerics = arguments.tokens.numerics.into();
-    let bits = parameters.lut_ffn.0.into_iter().chain(parameters.lut_lmhead.0).min().unwrap_or(0);
-    let mut thresholds = Thresholds::for_bits(bits, numerics);
+    let mut thresholds = Thresholds::for_bits(stored_bits(&directory)?, numerics);
     arguments.limits.apply(&mut thresholds);
     thresholds.neural_engine = arguments.device.min_ane;
     thresholds.device_psnr_db = arguments.device.min_psnr.or(thresholds.device_psnr_db);

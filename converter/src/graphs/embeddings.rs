@@ -7,7 +7,7 @@ use anec_mil::{DataType, Dimension, Function, FunctionBuilder, TensorType};
 
 use super::{GraphError, ModelSettings, OPSET};
 use crate::decoder_plan::Part;
-use crate::options::{Functions, Palette};
+use crate::options::{Compression, Functions};
 use crate::weight_file::{Rows, StoredWeight, WeightFile};
 
 /// Name of the token ids.
@@ -16,7 +16,7 @@ pub(crate) const INPUT: &str = "input_ids";
 /// Builds the function.
 pub(crate) fn function(
     settings: &ModelSettings<'_>,
-    palette: Option<Palette>,
+    compression: Option<Compression>,
     weights: &mut WeightFile,
 ) -> Result<Function, GraphError> {
     let plan = settings.plan;
@@ -34,10 +34,13 @@ pub(crate) fn function(
         first_column: 0,
         columns: hidden_size,
     };
-    let table = match weights.weight(&rows, &[vocab_size, hidden_size], palette)? {
+    let table = match weights.weight(&rows, &[vocab_size, hidden_size], compression)? {
         StoredWeight::Plain(value) => ops.constant("embed_tokens_weight", value),
-        StoredWeight::Palettized { indices, lut } => {
+        StoredWeight::Palettized { indices, lut, .. } => {
             ops.lut_to_dense("embed_tokens_weight_palettized", indices, lut)?
+        }
+        StoredWeight::Int8 { data, scale } => {
+            ops.blockwise_shift_scale("embed_tokens_weight_quantized", data, scale, None)?
         }
     };
     let hidden_states = ops.gather("hidden_states", &table, &input_ids, 0)?;

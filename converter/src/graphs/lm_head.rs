@@ -12,15 +12,15 @@ use anec_mil::{DataType, Function, TensorType};
 use super::{Graph, GraphError, ModelSettings, int};
 use crate::decoder_plan::Part;
 use crate::layers::linear::Linear;
-use crate::options::{Functions, Palette};
+use crate::options::{Compression, Functions};
 use crate::weight_file::{Rows, WeightFile};
 
 /// What the head is made of.
 pub(crate) struct HeadSettings {
     /// Rows of the vocabulary in each part.
     pub(crate) parts: Vec<Range<u64>>,
-    /// Palette of the weight.
-    pub(crate) palette: Option<Palette>,
+    /// Storage of the weight.
+    pub(crate) compression: Option<Compression>,
     /// Whether it returns the best token of each part.
     pub(crate) argmax: bool,
 }
@@ -52,7 +52,7 @@ pub(crate) fn function(
     let mut values = Vec::new();
     for (number, rows) in (1..).zip(&head.parts) {
         let rows = Rows { tensor: tensor.clone(), rows: rows.clone(), first_column: 0, columns };
-        let linear = Linear { rows, bias: None, palette: head.palette };
+        let linear = Linear { rows, bias: None, compression: head.compression };
         let logits = graph.linear(&format!("lm_head_{number}"), &x, &linear)?;
         if head.argmax {
             let index = graph.ops.reduce_argmax(&format!("argmax_idx_{number}"), &logits, 1, false)?;

@@ -14,7 +14,7 @@ use anec_mil::{BuildError, FunctionBuilder, Opset, Var};
 
 use crate::conv_split::ConvSplitter;
 use crate::decoder_plan::DecoderPlan;
-use crate::options::{Functions, KvWrite, Palette};
+use crate::options::{Compression, Functions, KvWrite};
 use crate::weight_file::{GroupSizeError, WeightFile};
 
 /// The operation set of every program.
@@ -65,8 +65,8 @@ pub(crate) struct ModelSettings<'a> {
     pub(crate) kv_write: KvWrite,
     /// How convolutions are split.
     pub(crate) splitter: ConvSplitter,
-    /// Palette of the decoder layers.
-    pub(crate) ffn: Option<Palette>,
+    /// Storage of the decoder layers.
+    pub(crate) ffn: Option<Compression>,
     /// Tables.
     pub(crate) tables: &'a Tables,
 }

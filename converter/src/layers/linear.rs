@@ -1,5 +1,5 @@
-//! A projection as a 1×1 convolution, its weight plain or palettized, or as a sum of several over parts of the input
-//! channels.
+//! A projection as a 1×1 convolution, its weight plain, palettized or int8, or as a sum of several over parts of the
+//! input channels.
 
 use std::ops::Range;
 
@@ -8,7 +8,7 @@ use anec_mil::ops::split::Split;
 
 use crate::decoder_plan::{LayerWeight, Part};
 use crate::graphs::{Graph, GraphError, int};
-use crate::options::Palette;
+use crate::options::Compression;
 use crate::weight_file::{Rows, StoredWeight};
 
 /// A projection of the checkpoint.
@@ -17,8 +17,8 @@ pub(crate) struct Linear<'a> {
     pub(crate) rows: Rows,
     /// The bias tensor, if the layer has one, with an element for every row of the weight.
     pub(crate) bias: Option<&'a str>,
-    /// Palette of the weight.
-    pub(crate) palette: Option<Palette>,
+    /// Storage of the weight.
+    pub(crate) compression: Option<Compression>,
 }
 
 impl Graph<'_> {
@@ -28,47 +28,59 @@ impl Graph<'_> {
     /// `x: [1, in_channels, 1, tokens]`; the result is `[1, out_channels, 1, tokens]`.
     pub(crate) fn linear(&mut self, name: &str, x: &Var, linear: &Linear<'_>) -> Result<Var, GraphError> {
         let out_channels = linear.rows.rows.end - linear.rows.rows.start;
-        let bits = linear.palette.map(|palette| palette.bits);
+        let bits = linear.compression.map(Compression::bits);
         let parts = self.settings.splitter.parts(out_channels, linear.rows.columns, bits);
-        let bias = linear.bias.map(|tensor| {
-            let value = self.weights.vector_rows(tensor, linear.rows.rows.clone(), &[out_channels]);
-            self.ops.constant(&format!("{name}_bias"), value)
-        });
         if parts.len() < 2 {
-            return self.convolution(name, x, &linear.rows, linear.palette, bias.as_ref());
+            return self.convolution(name, x, linear);
         }
         let mut sum: Option<Var> = None;
         let last = parts.len() - 1;
         for (index, (channels, x)) in parts.iter().zip(self.cut_channels(x, &parts)?).enumerate() {
             let rows = linear.rows.with_columns(channels);
-            let bias = bias.as_ref().filter(|_| index == 0);
-            let product = self.convolution(&format!("{name}_part_{index}"), &x, &rows, linear.palette, bias)?;
+            let bias = linear.bias.filter(|_| index == 0);
+            let part = Linear { rows, bias, compression: linear.compression };
+            let product = self.convolution(&format!("{name}_part_{index}"), &x, &part)?;
             sum = Some(match sum {
                 None => product,
                 Some(sum) if index == last => self.ops.add(name, &sum, &product)?,
                 Some(sum) => self.ops.add(&format!("{name}_sum_{index}"), &sum, &product)?,
             });
         }
-        sum.map_or_else(|| self.convolution(name, x, &linear.rows, linear.palette, bias.as_ref()), Ok)
+        sum.map_or_else(|| self.convolution(name, x, linear), Ok)
     }
 
-    fn convolution(
-        &mut self,
-        name: &str,
-        x: &Var,
-        rows: &Rows,
-        palette: Option<Palette>,
-        bias: Option<&Var>,
-    ) -> Result<Var, GraphError> {
-        let shape = [rows.rows.end - rows.rows.start, rows.columns, 1, 1];
+    fn convolution(&mut self, name: &str, x: &Var, linear: &Linear<'_>) -> Result<Var, GraphError> {
+        let Linear { rows, bias, compression } = linear;
+        let out_channels = rows.rows.end - rows.rows.start;
+        let shape = [out_channels, rows.columns, 1, 1];
         let weight_name = format!("{name}_weight");
-        let weight = match self.weights.weight(rows, &shape, palette)? {
-            StoredWeight::Plain(value) => self.ops.constant(&weight_name, value),
-            StoredWeight::Palettized { indices, lut } => {
-                self.ops.lut_to_dense(&format!("{weight_name}_palettized"), indices, lut)?
+        let (weight, scale) = match self.weights.weight(rows, &shape, *compression)? {
+            StoredWeight::Plain(value) => (self.ops.constant(&weight_name, value), None),
+            StoredWeight::Palettized { indices, lut, scale } => {
+                (self.ops.lut_to_dense(&format!("{weight_name}_palettized"), indices, lut)?, scale)
+            }
+            StoredWeight::Int8 { data, scale } => {
+                let name = format!("{weight_name}_quantized");
+                (self.ops.blockwise_shift_scale(&name, data, scale, None)?, None)
             }
         };
-        Ok(self.ops.conv1x1(name, x, &weight, bias)?)
+        let Some(scale) = scale else {
+            let bias = bias.map(|tensor| self.bias(name, tensor, rows, &[out_channels]));
+            return Ok(self.ops.conv1x1(name, x, &weight, bias.as_ref())?);
+        };
+        // The scales stand behind the convolution: the Neural Engine's compiler aborts where a palettized weight is
+        // scaled itself.
+        let product = self.ops.conv1x1(&format!("{name}_unscaled"), x, &weight, None)?;
+        let scale = self.ops.constant(&format!("{name}_scale"), scale);
+        let Some(tensor) = bias else { return Ok(self.ops.mul(name, &product, &scale)?) };
+        let scaled = self.ops.mul(&format!("{name}_scaled"), &product, &scale)?;
+        let bias = self.bias(name, tensor, rows, &[1, out_channels, 1, 1]);
+        Ok(self.ops.add(name, &scaled, &bias)?)
+    }
+
+    fn bias(&mut self, name: &str, tensor: &str, rows: &Rows, shape: &[u64]) -> Var {
+        let value = self.weights.vector_rows(tensor, rows.rows.clone(), shape);
+        self.ops.constant(&format!("{name}_bias"), value)
     }
 
     /// Cuts a value along its channels, once for all projections that cut it alike.
@@ -94,7 +106,7 @@ impl Graph<'_> {
         let rows = self.projection_rows(layer, weight);
         let bias = bias.map(|bias| self.tensor_name(layer, bias));
         let name = format!("layers_{layer}_{}", weight.short_name());
-        self.linear(&name, x, &Linear { rows, bias: bias.as_deref(), palette: self.settings.ffn })
+        self.linear(&name, x, &Linear { rows, bias: bias.as_deref(), compression: self.settings.ffn })
     }
 
     /// All rows of a projection of a decoder layer.

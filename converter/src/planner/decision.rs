@@ -10,7 +10,7 @@ use crate::conv_split::{Cause, ConvSplitter};
 use crate::decoder_plan::{LayerWeight, Part};
 use crate::estimate;
 use crate::head_split;
-use crate::options::{ByteSize, ConvSplits, Count, Functions, KvWrite, Options, Palette, Runtime};
+use crate::options::{ByteSize, Compression, ConvSplits, Count, Functions, KvWrite, Options, Runtime};
 
 /// What a decision is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
@@ -162,9 +162,13 @@ fn lm_head(plan: &ConversionPlan) -> String {
 }
 
 fn weights(options: &Options) -> String {
-    let of = |palette: Option<Palette>| match palette {
+    let of = |compression: Option<Compression>| match compression {
         None => "fp16".to_owned(),
-        Some(palette) => format!("{}-bit palettes, group size {}", palette.bits, palette.group_size),
+        Some(Compression::Int8) => "int8 with a scale per row".to_owned(),
+        Some(Compression::Palette(palette)) => {
+            let scale = if palette.channel_scale { " and a scale per channel" } else { "" };
+            format!("{}-bit palettes, group size {}{scale}", palette.bits, palette.group_size)
+        }
     };
     format!("layers {}; LM head {}; embeddings {}", of(options.ffn), of(options.lm_head), of(options.embeddings))
 }
@@ -177,8 +181,8 @@ fn splits(plan: &ConversionPlan) -> Vec<String> {
     }
     let splitter = ConvSplitter::new(options);
     let mut lines: Vec<(Vec<String>, String)> = Vec::new();
-    let mut add = |name: String, [rows, columns]: [u64; 2], palette: Option<Palette>| {
-        let bits = palette.map(|palette| palette.bits);
+    let mut add = |name: String, [rows, columns]: [u64; 2], compression: Option<Compression>| {
+        let bits = compression.map(Compression::bits);
         let Some(cause) = splitter.cause(rows, columns, bits) else { return };
         let parts = splitter.parts(rows, columns, bits);
         let text = format!("[{rows}, {columns}] {}", split_text(cause, parts.iter().map(|part| part.end - part.start)));

@@ -303,7 +303,7 @@ fn head_file(
     head: &HeadSplit,
     mut weights: WeightFile,
 ) -> Result<FilePlan, PlanError> {
-    let head = HeadSettings { parts: head.parts(), palette: options.lm_head, argmax: options.argmax };
+    let head = HeadSettings { parts: head.parts(), compression: options.lm_head, argmax: options.argmax };
     let function = lm_head::function(settings, &head, &mut weights)?;
     let hint = "palettize the head (`--lut-lm-head 6`), or raise `--size-limit` for a target that takes it";
     check_size(&names.lm_head(), weights.size(), options, hint)?;
@@ -358,7 +358,7 @@ fn warnings(decoder: &DecoderPlan, options: &Options, files: &[FilePlan], head: 
     for file in files.iter().filter(|file| file.role == FileRole::Embeddings) {
         if file.weight_bytes > options.size_limit().0 {
             warnings.push(format!(
-                "`{}` has {} of weights, over the limit of {}; palettize it with `--lut-embeddings 8`",
+                "`{}` has {} of weights, over the limit of {}; use `--int8-embeddings` or `--lut-embeddings 8`",
                 file.stem,
                 ByteSize(file.weight_bytes),
                 options.size_limit()

@@ -1,6 +1,6 @@
 //! Where blobs go, from their types and sizes alone.
 
-use super::{ALIGNMENT, BlobError, RECORD_BYTES, aligned, blob_size};
+use super::{ALIGNMENT, BlobError, RECORD_BYTES, SENTINEL, VERSION, aligned, blob_size};
 use crate::dtype::DataType;
 
 /// A blob that has its place.
@@ -49,7 +49,57 @@ impl BlobLayout {
         self.placed.is_empty()
     }
 
+    /// Where the data of the blob starts whose record is at `record`.
+    pub fn data_offset(record: u64) -> u64 {
+        record.saturating_add(RECORD_BYTES as u64)
+    }
+
+    /// Everything of the file but the data: its header and the record of every blob, each with its offset. All bytes
+    /// between these and the data are zero.
+    ///
+    /// With this a file can be filled in any order; [`BlobWriter`](super::BlobWriter) fills one from front to back.
+    ///
+    /// # Errors
+    /// There are more blobs than a header can count.
+    pub fn frame(&self) -> Result<Vec<(u64, Vec<u8>)>, BlobError> {
+        let mut frame = vec![(0, self.header()?)];
+        for placed in &self.placed {
+            frame.push((placed.offset, placed.record()?));
+        }
+        Ok(frame)
+    }
+
+    /// The header of the file.
+    pub(super) fn header(&self) -> Result<Vec<u8>, BlobError> {
+        let count = u32::try_from(self.len()).map_err(|_| BlobError::Field {
+            field: "the number of blobs",
+            offset: 0,
+            expected: "at most 4294967295".to_owned(),
+            found: self.len().to_string(),
+        })?;
+        let mut header = Vec::with_capacity(RECORD_BYTES);
+        header.extend(count.to_le_bytes());
+        header.extend(VERSION.to_le_bytes());
+        header.resize(RECORD_BYTES, 0);
+        Ok(header)
+    }
+
     pub(super) fn placed(&self) -> &[Placed] {
         &self.placed
+    }
+}
+
+impl Placed {
+    /// The record in front of the data.
+    pub(super) fn record(&self) -> Result<Vec<u8>, BlobError> {
+        let (bytes, unused_bits) = blob_size(self.dtype, self.count)?;
+        let mut record = Vec::with_capacity(RECORD_BYTES);
+        record.extend(SENTINEL.to_le_bytes());
+        record.extend(self.dtype.blob_number().unwrap_or(0).to_le_bytes());
+        record.extend(bytes.to_le_bytes());
+        record.extend((self.offset + RECORD_BYTES as u64).to_le_bytes());
+        record.extend(unused_bits.to_le_bytes());
+        record.resize(RECORD_BYTES, 0);
+        Ok(record)
     }
 }

@@ -107,6 +107,8 @@ fn aligned(offset: u64) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Cursor, Write as _};
+
     use super::*;
 
     /// Two blobs: fp16 `[1, 2, 3]` and uint3 `0..8`, whose bytes are known from a file that coremltools wrote.
@@ -124,6 +126,21 @@ mod tests {
         writer.finish().expect("complete");
         assert_eq!(file.len() as u64, layout.total_size());
         file
+    }
+
+    #[test]
+    fn a_frame_with_data_at_its_offsets_is_the_same_file() {
+        let mut layout = BlobLayout::default();
+        let placed = [(DataType::Float16, 3), (DataType::UInt3, 8)].map(|(dtype, count)| layout.push(dtype, count));
+        let mut file = Cursor::new(Vec::new());
+        let data: [&[u8]; 2] = [&[0x00, 0x3c, 0x00, 0x40, 0x00, 0x42], &[0x88, 0xc6, 0xfa]];
+        let data = placed.into_iter().map(|record| BlobLayout::data_offset(record.expect("small"))).zip(data);
+        let frame = layout.frame().expect("two blobs");
+        for (offset, bytes) in data.chain(frame.iter().map(|(offset, bytes)| (*offset, bytes.as_slice()))) {
+            file.set_position(offset);
+            file.write_all(bytes).expect("a vector takes everything");
+        }
+        assert_eq!(file.into_inner(), sample());
     }
 
     #[test]

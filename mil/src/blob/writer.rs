@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use super::layout::Placed;
-use super::{BlobError, BlobLayout, RECORD_BYTES, SENTINEL, VERSION, blob_size};
+use super::{BlobError, BlobLayout, RECORD_BYTES, blob_size};
 use crate::dtype::DataType;
 
 /// Writes the blobs of a layout in order, each in as many pieces as the caller likes.
@@ -25,17 +25,7 @@ impl<W: Write> BlobWriter<W> {
     /// # Errors
     /// `output` fails.
     pub fn new(mut output: W, layout: &BlobLayout) -> Result<Self, BlobError> {
-        let count = u32::try_from(layout.len()).map_err(|_| BlobError::Field {
-            field: "the number of blobs",
-            offset: 0,
-            expected: "at most 4294967295".to_owned(),
-            found: layout.len().to_string(),
-        })?;
-        let mut header = Vec::with_capacity(RECORD_BYTES);
-        header.extend(count.to_le_bytes());
-        header.extend(VERSION.to_le_bytes());
-        header.resize(RECORD_BYTES, 0);
-        output.write_all(&header)?;
+        output.write_all(&layout.header()?)?;
         let placed = layout.placed().to_vec();
         Ok(Self { output, placed, begun: 0, expected: 0, written: 0, position: RECORD_BYTES as u64 })
     }
@@ -55,15 +45,10 @@ impl<W: Write> BlobWriter<W> {
             let expected = describe(planned.dtype, planned.count);
             return Err(BlobError::Unplanned { index: self.begun, expected, found: found() });
         }
-        let (bytes, unused_bits) = blob_size(dtype, count)?;
+        let (bytes, _) = blob_size(dtype, count)?;
         let padding = usize::try_from(planned.offset - self.position).unwrap_or(0);
         let mut record = vec![0; padding];
-        record.extend(SENTINEL.to_le_bytes());
-        record.extend(dtype.blob_number().unwrap_or(0).to_le_bytes());
-        record.extend(bytes.to_le_bytes());
-        record.extend((planned.offset + RECORD_BYTES as u64).to_le_bytes());
-        record.extend(unused_bits.to_le_bytes());
-        record.resize(padding + RECORD_BYTES, 0);
+        record.extend(planned.record()?);
         self.output.write_all(&record)?;
         self.position = planned.offset + RECORD_BYTES as u64;
         self.begun += 1;

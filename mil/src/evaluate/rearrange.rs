@@ -74,7 +74,7 @@ impl Tensor {
             let sources: Vec<Self> = sources.iter().cloned().map(Self::expanded).collect::<Result<_, _>>()?;
             match first.clone().expanded()?.elements() {
                 Elements::Integers(_) => {
-                    let of = |tensor: &Self| tensor.as_integers().map(|values| values.into_owned());
+                    let of = |tensor: &Self| tensor.as_integers().map(std::borrow::Cow::into_owned);
                     Elements::Integers(Arc::new(joined(&sources, runs, of)?))
                 }
                 Elements::Bools(_) => {

@@ -143,13 +143,11 @@ impl Places {
     }
 
     fn marked_before(&self, index: usize) -> usize {
-        match (self.words.get(index / 64), self.before.get(index / 64)) {
-            (Some(word), Some(before)) => before + (word & ((1 << (index % 64)) - 1)).count_ones() as usize,
-            _ => {
-                let last = self.words.last().map_or(0, |word| word.count_ones() as usize);
-                self.before.last().map_or(0, |before| before + last)
-            }
+        if let (Some(word), Some(before)) = (self.words.get(index / 64), self.before.get(index / 64)) {
+            return before + (word & ((1 << (index % 64)) - 1)).count_ones() as usize;
         }
+        let last = self.words.last().map_or(0, |word| word.count_ones() as usize);
+        self.before.last().map_or(0, |before| before + last)
     }
 
     fn rank_of(&self, index: usize) -> Option<usize> {
@@ -164,7 +162,7 @@ mod tests {
     #[test]
     fn any_part_is_expanded_as_the_whole() {
         let count: u16 = 200;
-        let marked = |index: u16| index % 3 == 0 || index % 7 == 2;
+        let marked = |index: u16| index.is_multiple_of(3) || index % 7 == 2;
         let mut bytes = vec![0_u8; 25];
         for index in (0..count).filter(|index| marked(*index)) {
             bytes[usize::from(index) / 8] |= 1 << (index % 8);

@@ -13,7 +13,7 @@ pub(super) struct Cell<'a> {
     bias: Vec<f32>,
     peephole: Vec<f32>,
     recurrent_activation: Activation,
-    cell_activation: Activation,
+    candidate_activation: Activation,
     activation: Activation,
     /// The largest magnitude of a cell.
     clip: f32,
@@ -51,7 +51,7 @@ impl<'a> Cell<'a> {
             bias: vector("bias", rows)?,
             peephole: vector("peephole", hidden.saturating_mul(3))?,
             recurrent_activation: activation(call, "recurrent_activation", "sigmoid")?,
-            cell_activation: activation(call, "cell_activation", "tanh")?,
+            candidate_activation: activation(call, "cell_activation", "tanh")?,
             activation: activation(call, "activation", "tanh")?,
             clip: call.float_or("clip", f32::INFINITY)?,
             inputs,
@@ -97,7 +97,7 @@ impl<'a> Cell<'a> {
             let peephole = |gate: usize| self.peephole.get(gate * hidden + unit).copied().unwrap_or(0.0);
             let input = (self.recurrent_activation)(gate(0) + peephole(0) * *cell);
             let forget = (self.recurrent_activation)(gate(1) + peephole(1) * *cell);
-            let candidate = (self.cell_activation)(gate(3));
+            let candidate = (self.candidate_activation)(gate(3));
             let next = forget * *cell + input * candidate;
             *cell = if next.abs() > self.clip { self.clip.copysign(next) } else { next };
             let output = (self.recurrent_activation)(gate(2) + peephole(2) * *cell);

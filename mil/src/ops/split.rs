@@ -108,14 +108,13 @@ fn evaluate(call: &mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError> {
     let x = call.tensor("x")?;
     let axis = call.axis_or("axis", 0, x.rank())?;
     let [outer, length, inner] = along_axis(x.shape(), axis);
-    let sizes: Vec<usize> = match call.optional_integers("split_sizes")? {
-        Some(sizes) => sizes.iter().map(|size| usize::try_from(*size).unwrap_or(usize::MAX)).collect(),
-        None => {
-            let parts = usize::try_from(call.int_or("num_splits", 1)?).ok().filter(|parts| *parts > 0);
-            let parts = parts.filter(|parts| length.is_multiple_of(*parts));
-            let parts = parts.ok_or_else(|| InferError::operand("num_splits", "a divisor of the axis", length))?;
-            vec![length / parts; parts]
-        }
+    let sizes: Vec<usize> = if let Some(sizes) = call.optional_integers("split_sizes")? {
+        sizes.iter().map(|size| usize::try_from(*size).unwrap_or(usize::MAX)).collect()
+    } else {
+        let parts = usize::try_from(call.int_or("num_splits", 1)?).ok().filter(|parts| *parts > 0);
+        let parts = parts.filter(|parts| length.is_multiple_of(*parts));
+        let parts = parts.ok_or_else(|| InferError::operand("num_splits", "a divisor of the axis", length))?;
+        vec![length / parts; parts]
     };
     if sizes.iter().try_fold(0_usize, |sum, size| sum.checked_add(*size)) != Some(length) {
         return Err(InferError::operand("split_sizes", format!("a sum of {length}"), format!("{sizes:?}")).into());

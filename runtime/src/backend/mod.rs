@@ -123,6 +123,7 @@ pub enum BackendError {
         /// Why.
         #[source]
         source: Box<EvaluateError>,
+<<<<<<< HEAD
     },
     /// Core ML cannot do it.
     #[error("Core ML cannot {action} `{model}`")]
@@ -134,6 +135,8 @@ pub enum BackendError {
         /// Why.
         #[source]
         source: Box<CoreMlError>,
+=======
+>>>>>>> main
     },
 }
 

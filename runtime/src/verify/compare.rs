@@ -1,5 +1,6 @@
 //! Runs a model and the checkpoint over the same tokens.
 
+use anec_mil::evaluate::Tensor;
 use anec_schemas::report::{Agreement, PrefillAgreement};
 
 use super::metrics::{Comparison, finite, negative_log_likelihood};
@@ -154,7 +155,7 @@ fn largest_difference(a: &[f32], b: &[f32]) -> f64 {
 fn state_difference(a: &Tensors, b: &Tensors) -> (f64, f64) {
     let (mut difference, mut largest) = (0.0_f64, 0.0_f64);
     for (name, a) in a {
-        match (a.as_floats(), b.get(name).map(|b| b.as_floats())) {
+        match (a.as_floats(), b.get(name).map(Tensor::as_floats)) {
             (Ok(a), Some(Ok(b))) => {
                 difference = difference.max(largest_difference(&a, &b));
                 largest = a.iter().fold(largest, |largest, value| largest.max(f64::from(value.abs())));

@@ -128,6 +128,7 @@ mod tests {
 
     #[test]
     fn divergence_is_that_of_the_definition() {
+        #[expect(clippy::cast_possible_truncation, reason = "logits are f32")]
         let probabilities = |p: f64| [p.ln() as f32, (1.0 - p).ln() as f32];
         let agreement = compare(&probabilities(0.75), &probabilities(0.5));
         let expected = 0.75 * (0.75_f64 / 0.5).ln() + 0.25 * (0.25_f64 / 0.5).ln();

@@ -25,7 +25,7 @@ use crate::session::{Session, SessionError};
 pub use compare::{Compared, PerplexityResult, WindowOutput, compare, perplexity};
 pub use device::{DeviceFigures, DeviceOptions, agreement, endurance, function_plan, verify_on_device};
 pub use page::report_page;
-pub use parts::{activations, part_sizes, stored_weights};
+pub use parts::{activations, part_sizes, stored_bits, stored_weights};
 pub use thresholds::Thresholds;
 
 /// The text that is run over where none is given: Lincoln's address at Gettysburg, 1863, and the preamble and first

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anec_mil::evaluate::Statistics;
 use anec_mil::ops::special;
-use anec_mil::{Binding, Operation, Program};
+use anec_mil::{Binding, DataType, Operation, Program};
 use anec_schemas::report::{Activation, Activations, PartSize, TableQuality, WeightQuality};
 use fs_err as fs;
 
@@ -54,25 +54,42 @@ pub fn stored_weights(
     Ok((weights, tables))
 }
 
+/// Bits of the narrowest index or integer that weights are stored as; 0 where none is.
+///
+/// # Errors
+/// A model cannot be read.
+pub fn stored_bits(directory: &ModelDirectory) -> Result<u32, VerifyError> {
+    let backend = ReferenceBackend::default();
+    let mut narrowest: Option<u32> = None;
+    for part in directory.parts() {
+        let model = backend.open(part).map_err(SessionError::from)?;
+        let operations = model.program().functions.values().flat_map(|function| &function.block.operations);
+        let compressed = operations.filter(|operation| operation.op.starts_with(special::CONSTEXPR_PREFIX));
+        let dtypes = compressed.filter_map(stored_dtype).filter(|dtype| !dtype.is_float());
+        narrowest = narrowest.into_iter().chain(dtypes.map(DataType::bits)).min();
+    }
+    Ok(narrowest.unwrap_or(0))
+}
+
 /// The narrowest element type that each constant is stored in.
 fn encodings(program: &Program) -> BTreeMap<String, String> {
-    let mut encodings = BTreeMap::new();
-    for operation in program.functions.values().flat_map(|function| &function.block.operations) {
-        let Some(result) = operation.outputs.first().filter(|_| special::yields_constant(&operation.op)) else {
-            continue;
-        };
-        let inputs = operation.inputs.values().flat_map(|argument| &argument.0);
-        let in_place = inputs.filter_map(|binding| match binding {
-            Binding::Value(value) => Some(value),
-            Binding::Name(_) => None,
-        });
-        let values = operation.attributes.values().chain(in_place);
-        let types = values.filter_map(|value| value.tensor_type()).filter(|ty| ty.rank() > 0);
-        if let Some(narrowest) = types.min_by_key(|ty| ty.dtype.bits()) {
-            encodings.insert(result.name.clone(), narrowest.dtype.to_string());
-        }
-    }
-    encodings
+    let operations = program.functions.values().flat_map(|function| &function.block.operations);
+    let constants = operations.filter(|operation| special::yields_constant(&operation.op));
+    let encoding =
+        |operation: &Operation| Some((operation.outputs.first()?.name.clone(), stored_dtype(operation)?.to_string()));
+    constants.filter_map(encoding).collect()
+}
+
+/// The narrowest element type among the tensors that an operation holds.
+fn stored_dtype(operation: &Operation) -> Option<DataType> {
+    let inputs = operation.inputs.values().flat_map(|argument| &argument.0);
+    let in_place = inputs.filter_map(|binding| match binding {
+        Binding::Value(value) => Some(value),
+        Binding::Name(_) => None,
+    });
+    let values = operation.attributes.values().chain(in_place);
+    let types = values.filter_map(|value| value.tensor_type()).filter(|ty| ty.rank() > 0);
+    types.map(|ty| ty.dtype).min_by_key(|dtype| dtype.bits())
 }
 
 /// Of weights of convolutions whose result is multiplied by something, what that is, by the names of both.

@@ -37,7 +37,8 @@ pub struct Thresholds {
 /// What results of fp16 must reach on a device, in decibels.
 const DEVICE_PSNR_DB: f64 = 40.0;
 
-/// Defaults by palette bits: bits, mean divergence, share of equal best tokens, increase of perplexity, decibels.
+/// Defaults by bits of an index or integer: bits, mean divergence, share of equal best tokens, increase of perplexity,
+/// decibels.
 ///
 /// They leave several times the room that the project's fixtures need, whose weights lose more than those of large models,
 /// and less than any fault that was planted.
@@ -52,7 +53,7 @@ const BY_BITS: [(u32, f64, f64, f64, f64); 7] = [
 ];
 
 impl Thresholds {
-    /// Defaults for palettes of so many bits, 0 for none.
+    /// Defaults for palettes or integers of so many bits, 0 for none.
     pub fn for_bits(bits: u32, numerics: Numerics) -> Self {
         let row = BY_BITS.iter().find(|row| row.0 == bits).unwrap_or(&BY_BITS[1]);
         let (_, kl_mean, top1, perplexity_increase, snr_db) = *row;

@@ -63,7 +63,7 @@ pub enum LintError {
         path: PathBuf,
         /// Why.
         #[source]
-        source: PackageError,
+        source: Box<PackageError>,
     },
     /// It is no program text.
     #[error("Cannot parse `{}`", .path.display())]
@@ -157,7 +157,7 @@ pub(super) fn open(path: &Path) -> Result<Opened, LintError> {
 }
 
 fn open_package(path: &Path, files: FsPackage) -> Result<Opened, LintError> {
-    let failed = |source| LintError::Package { path: path.to_owned(), source };
+    let failed = |source| LintError::Package { path: path.to_owned(), source: Box::new(source) };
     let package = Package::open(files.clone()).map_err(failed)?;
     let model = package.model().map_err(failed)?;
     let mut paths = BTreeMap::new();

@@ -41,6 +41,7 @@ Examples:
 The text goes to stdout, everything else to stderr. The same seed gives the same text.
 In a chat, /reset forgets the conversation and /exit ends it."
 )]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct Arguments {
     /// A converted directory.
     path: PathBuf,
@@ -184,7 +185,7 @@ fn answer_all<B: Backend>(
         return run.answer_prompt(&Prompt::of(texts::read_list(path)?)).map(drop);
     }
     if arguments.chat {
-        return chat::run(&mut run, turns);
+        return chat::run(&mut run, &turns);
     }
     let turns = arguments.prompt.iter().fold(turns, |turns, prompt| turns.with_user(prompt));
     run.answer(&turns).map(drop)

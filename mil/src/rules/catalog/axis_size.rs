@@ -27,28 +27,27 @@ const LONG: u64 = 65_536;
 
 fn check(view: &FunctionView<'_>, sink: &mut Sink<'_>) {
     // One finding for each length: the operations that pass a tensor on would all repeat it.
-    let mut found: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
+    let mut found: BTreeMap<(u64, u64), Vec<usize>> = BTreeMap::new();
     for (index, operation) in view.computing() {
         let types = operation.outputs.iter().filter_map(|output| output.ty.as_tensor());
-        if let Some(size) = types.filter_map(|ty| too_long(ty, view.conditions.chip)).max() {
-            found.entry(size).or_default().push(index);
+        if let Some(longest) = types.filter_map(|ty| too_long(ty, view.conditions.chip)).max() {
+            found.entry(longest).or_default().push(index);
         }
     }
-    let limit = view.conditions.chip.facts().max_head_rows;
-    for (size, indices) in found {
+    for ((size, limit), indices) in found {
         let message = format!("the result is {size} long along an axis that takes {limit} at most");
         sink.first_of(indices.into_iter(), &message);
     }
 }
 
-/// The longest axis that is longer than its limit. Axes count from the last: width, height, channels, and with five
+/// The longest axis that is longer than its limit, with the limit. Axes count from the last: width, height, channels, and with five
 /// axes depth before channels.
-fn too_long(ty: &TensorType, chip: Chip) -> Option<u64> {
+fn too_long(ty: &TensorType, chip: Chip) -> Option<(u64, u64)> {
     let short = chip.facts().max_head_rows;
     let limits = match ty.rank() {
         5 => [short, short, LONG, short, LONG],
         _ => [short, short, LONG, LONG, LONG],
     };
     let sizes = ty.shape.iter().rev().filter_map(|axis| axis.fixed());
-    sizes.zip(limits).filter(|(size, limit)| size > limit).map(|(size, _)| size).max()
+    sizes.zip(limits).filter(|(size, limit)| size > limit).max()
 }

@@ -1,0 +1,33 @@
+//! The wish of the user or the system that a command stops.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// What a shell reports for a process that an interrupt ended.
+pub(crate) const EXIT_CODE: u8 = 130;
+
+/// Whether to stop; clones speak of the same wish.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Interrupt(Arc<AtomicBool>);
+
+impl Interrupt {
+    /// An interrupt that Ctrl-C and termination signals set. A second signal ends the process at once.
+    ///
+    /// # Errors
+    /// The handler cannot be installed, or there is one already.
+    pub(crate) fn on_signal() -> Result<Self, ctrlc::Error> {
+        let interrupt = Self::default();
+        let wish = interrupt.clone();
+        ctrlc::set_handler(move || {
+            if wish.0.swap(true, Ordering::Relaxed) {
+                std::process::exit(EXIT_CODE.into());
+            }
+        })?;
+        Ok(interrupt)
+    }
+
+    /// Whether to stop.
+    pub(crate) fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}

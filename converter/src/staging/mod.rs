@@ -1,0 +1,358 @@
+//! An output directory that appears whole or not at all, and an unfinished one that can be gone on with.
+//!
+//! Everything is written into a work directory beside the output, flushed to disk and renamed into place. For an output
+//! `model` that is `.model.partial`, with
+//!
+//! - `journal`: which parts are finished; while a process works here it holds a lock on this file;
+//! - `output`: the output so far;
+//! - `replaced`: while publishing, what the output replaces.
+//!
+//! An interrupt, a kill and a full disk leave the work directory for `--resume`; other failures remove it. An output that
+//! exists is replaced only when asked, and only at the end.
+
+mod identity;
+mod journal;
+
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use anec_mil::compiled::DATA_PATH;
+use anec_schemas::meta::META_YAML;
+use fs_err as fs;
+
+use self::journal::OpenError;
+use crate::error::Hint;
+
+pub(crate) use self::identity::Identity;
+pub(crate) use self::journal::{FinishedPart, Journal};
+
+const JOURNAL: &str = "journal";
+const OUTPUT: &str = "output";
+const REPLACED: &str = "replaced";
+
+/// The file name extensions of models, which hold weights.
+const MODELS: [&str; 2] = ["mlpackage", "mlmodelc"];
+
+/// Why an output cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum StagingError {
+    /// Something is there already.
+    #[error("Cannot write `{}`: it exists", .path.display())]
+    Exists {
+        /// The output.
+        path: PathBuf,
+    },
+    /// The path has no name, such as `/`.
+    #[error("Cannot write `{}`: it does not name a directory", .path.display())]
+    Unnamed {
+        /// The output.
+        path: PathBuf,
+    },
+    /// `--force` was given, but what exists is not an output of anec.
+    #[error("Cannot replace `{}`: it has no `{marker}`, so anec did not write it", .path.display())]
+    Foreign {
+        /// The output.
+        path: PathBuf,
+        /// The file that every output of its kind has.
+        marker: &'static str,
+    },
+    /// Another process writes the same output.
+    #[error("Cannot write in `{}`: another conversion is at work there", .path.display())]
+    Busy {
+        /// The work directory.
+        path: PathBuf,
+    },
+    /// The work directory belongs to another conversion.
+    #[error("Cannot resume `{}`: it was begun with {difference}", .path.display())]
+    Different {
+        /// The work directory.
+        path: PathBuf,
+        /// What differs.
+        difference: &'static str,
+    },
+    /// The disk.
+    #[error("Cannot write the output")]
+    Io(#[from] io::Error),
+}
+
+impl Hint for StagingError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Exists { .. } => Some("choose another directory with `-o`, or replace it with `--force`".to_owned()),
+            Self::Foreign { .. } => Some("remove it yourself, or choose another directory with `-o`".to_owned()),
+            Self::Busy { .. } => Some("wait for it, or choose another directory with `-o`".to_owned()),
+            Self::Different { .. } => Some("start over without `--resume`".to_owned()),
+            Self::Unnamed { .. } | Self::Io(_) => None,
+        }
+    }
+}
+
+/// What to do with an unfinished output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unfinished {
+    /// Go on with it, where there is one.
+    Resume,
+    /// Start over.
+    Discard,
+}
+
+/// What is made, and so what may be replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A converted model, or one for each of several context lengths.
+    Converted,
+    /// A compiled model.
+    Compiled,
+}
+
+impl Kind {
+    /// The file that every output of the kind has.
+    fn marker(self) -> &'static str {
+        match self {
+            Self::Converted => META_YAML,
+            Self::Compiled => DATA_PATH,
+        }
+    }
+
+    /// Whether there is such an output.
+    fn is_at(self, output: &Path) -> bool {
+        let has_marker = |directory: &Path| fs::metadata(directory.join(self.marker())).is_ok();
+        let mut entries = fs::read_dir(output).into_iter().flatten().flatten();
+        has_marker(output) || self == Self::Converted && entries.any(|entry| has_marker(&entry.path()))
+    }
+}
+
+/// What an earlier attempt left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Left {
+    /// Nothing, or something unfinished.
+    Unfinished,
+    /// A finished output: only its work directory was still there, and is no more.
+    Published,
+}
+
+/// An output under construction.
+#[derive(Debug)]
+pub(crate) struct Staging {
+    kind: Kind,
+    output: PathBuf,
+    work: PathBuf,
+    journal: Journal,
+    /// Whether an output that exists is replaced.
+    force: bool,
+    /// Whether the work directory outlives this value.
+    keep: bool,
+}
+
+impl Staging {
+    /// Whether an output may be written, before any work is done; sets right what an attempt left that ended while it was
+    /// publishing.
+    ///
+    /// # Errors
+    /// The output exists and `force` is not given, or another process is writing it.
+    pub(crate) fn check(kind: Kind, output: &Path, force: bool) -> Result<Left, StagingError> {
+        if recover(output, &work_directory(output)?)? == Left::Published {
+            return Ok(Left::Published);
+        }
+        check_output(kind, output, force)?;
+        Ok(Left::Unfinished)
+    }
+
+    /// Starts an output beside its final place, or goes on with one.
+    ///
+    /// # Errors
+    /// As [`check`](Self::check), or what is there to resume belongs to another conversion, or the parent cannot be
+    /// written.
+    pub(crate) fn open(
+        kind: Kind,
+        output: &Path,
+        force: bool,
+        unfinished: Unfinished,
+        identity: &Identity,
+    ) -> Result<Self, StagingError> {
+        check_output(kind, output, force)?;
+        let work = work_directory(output)?;
+        fs::create_dir_all(&work)?;
+        let journal = open_journal(&work)?;
+        let mut staging = Self { kind, output: output.to_owned(), work, journal, force, keep: true };
+        let found = staging.journal.found().identity.as_ref().filter(|_| unfinished == Unfinished::Resume);
+        if let Some(found) = found {
+            if let Some(difference) = found.difference(identity) {
+                return Err(StagingError::Different { path: staging.work.clone(), difference });
+            }
+            remove_all_but_models(&staging.path())?;
+        } else {
+            remove_if_there(&staging.path())?;
+            staging.journal.restart(identity)?;
+        }
+        fs::create_dir_all(staging.path())?;
+        staging.keep = false;
+        Ok(staging)
+    }
+
+    /// Where to write.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.work.join(OUTPUT)
+    }
+
+    /// What is finished.
+    pub(crate) fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// Leaves the unfinished output for another attempt and gives its path.
+    pub(crate) fn keep(mut self) -> PathBuf {
+        self.keep = true;
+        self.work.clone()
+    }
+
+    /// Flushes everything and moves it into place.
+    pub(crate) fn publish(mut self) -> Result<(), StagingError> {
+        let staged = self.path();
+        synchronize(&staged)?;
+        check_output(self.kind, &self.output, self.force)?;
+        // From here on another attempt sets right what this one may leave.
+        self.keep = true;
+        self.journal.publishing()?;
+        let replaced = self.work.join(REPLACED);
+        if fs::symlink_metadata(&self.output).is_ok() {
+            fs::rename(&self.output, &replaced)?;
+            if let Err(error) = fs::rename(&staged, &self.output) {
+                fs::rename(&replaced, &self.output)?;
+                return Err(error.into());
+            }
+        } else {
+            fs::rename(&staged, &self.output)?;
+        }
+        sync_directory(parent(&self.output))?;
+        Ok(remove_work_directory(&self.work)?)
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        if !self.keep {
+            // There is nobody left to tell; another attempt meets what stays.
+            let _ = remove_work_directory(&self.work);
+        }
+    }
+}
+
+/// All but weights is cheap and written anew.
+fn remove_all_but_models(directory: &Path) -> io::Result<()> {
+    let Ok(entries) = fs::read_dir(directory) else { return Ok(()) };
+    for entry in entries {
+        let entry = entry?;
+        let path = entry.path();
+        if !entry.file_type()?.is_dir() {
+            fs::remove_file(path)?;
+        } else if path.extension().is_none_or(|extension| MODELS.iter().all(|model| extension != *model)) {
+            remove_all_but_models(&path)?;
+        }
+    }
+    Ok(())
+}
+
+fn check_output(kind: Kind, output: &Path, force: bool) -> Result<(), StagingError> {
+    if fs::symlink_metadata(output).is_err() {
+        return Ok(());
+    }
+    if !force {
+        return Err(StagingError::Exists { path: output.to_owned() });
+    }
+    if kind.is_at(output) {
+        return Ok(());
+    }
+    Err(StagingError::Foreign { path: output.to_owned(), marker: kind.marker() })
+}
+
+/// Ends or undoes a publication that was cut short.
+fn recover(output: &Path, work: &Path) -> Result<Left, StagingError> {
+    if fs::symlink_metadata(work.join(JOURNAL)).is_err() {
+        // What has no journal was about to begin or is over; a directory with content is left for `open`.
+        let _ = fs::remove_dir(work);
+        return Ok(Left::Unfinished);
+    }
+    let journal = open_journal(work)?;
+    if !journal.found().is_publishing {
+        return Ok(Left::Unfinished);
+    }
+    let is_there = |path: &Path| fs::symlink_metadata(path).is_ok();
+    let replaced = work.join(REPLACED);
+    if is_there(&replaced) && !is_there(output) {
+        fs::rename(&replaced, output)?;
+    }
+    if is_there(&work.join(OUTPUT)) || !is_there(output) {
+        return Ok(Left::Unfinished);
+    }
+    remove_work_directory(work)?;
+    Ok(Left::Published)
+}
+
+/// Removes the journal last, so that what a kill leaves of the directory is known for what it is.
+fn remove_work_directory(work: &Path) -> io::Result<()> {
+    remove_if_there(&work.join(OUTPUT))?;
+    remove_if_there(&work.join(REPLACED))?;
+    fs::remove_file(work.join(JOURNAL))?;
+    match fs::remove_dir(work) {
+        // Not all that is in it is ours.
+        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
+        result => result,
+    }
+}
+
+fn remove_if_there(directory: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
+}
+
+fn open_journal(work: &Path) -> Result<Journal, StagingError> {
+    Journal::open(&work.join(JOURNAL)).map_err(|error| match error {
+        OpenError::Busy => StagingError::Busy { path: work.to_owned() },
+        OpenError::Io(error) => StagingError::Io(error),
+    })
+}
+
+fn work_directory(output: &Path) -> Result<PathBuf, StagingError> {
+    let name = output.file_name().ok_or_else(|| StagingError::Unnamed { path: output.to_owned() })?;
+    let mut work = OsString::from(".");
+    work.push(name);
+    work.push(".partial");
+    Ok(parent(output).join(work))
+}
+
+fn parent(output: &Path) -> &Path {
+    match output.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+fn synchronize(directory: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            synchronize(&entry.path())?;
+        } else {
+            fs::File::open(entry.path())?.sync_all()?;
+        }
+    }
+    sync_directory(directory)
+}
+
+#[cfg(unix)]
+fn sync_directory(directory: &Path) -> io::Result<()> {
+    fs::File::open(directory)?.sync_all()
+}
+
+/// Directories cannot be flushed on other systems.
+#[cfg(not(unix))]
+fn sync_directory(_directory: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,19 @@
+"""A conversion that is killed at any moment can be gone on with. `kill.py` tries more moments."""
+
+import pytest
+
+import kill
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--lut", "4", "--chunks", "2"],
+        ["--lut", "6", "--group-size", "tensor", "--lut-embeddings", "8"],
+        ["--lut", "4", "--channel-scale", "--lm-head", "int8", "--context-length", "32,64", "--batch-size", "16"],
+    ],
+    ids=["groups", "tensor", "scales, int8, two contexts"],
+)
+def test_killed_conversions_give_the_same_bytes(anec, presets, tmp_path, options):
+    outcome = kill.check(anec.binary, presets("tiny-llama"), tmp_path, kills=4, seed=1, options=options)
+    assert outcome.kills >= 4
