@@ -5,15 +5,10 @@ use std::path::{Path, PathBuf};
 
 use anec_runtime::ModelDirectory;
 use anec_runtime::oracle::{Checkpoint, Implementation, Oracle, OracleConfig, OracleError};
-<<<<<<< HEAD
 use anec_runtime::verify::{
-    DeviceOptions, Progress, Thresholds, VerifyError, VerifyOptions, report_page, verify, verify_on_device,
+    DeviceOptions, Progress, Thresholds, VerifyError, VerifyOptions, report_page, stored_bits, verify, verify_on_device,
 };
 use anec_schemas::report::{Bound, Check, DeviceReport, DeviceUse, REPORT_HTML, REPORT_JSON, Report};
-=======
-use anec_runtime::verify::{Progress, Thresholds, VerifyError, VerifyOptions, report_page, stored_bits, verify};
-use anec_schemas::report::{Bound, Check, REPORT_HTML, REPORT_JSON, Report};
->>>>>>> main
 use clap::Args;
 use fs_err as fs;
 use indicatif::ProgressBar;

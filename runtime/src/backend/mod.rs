@@ -123,7 +123,6 @@ pub enum BackendError {
         /// Why.
         #[source]
         source: Box<EvaluateError>,
-<<<<<<< HEAD
     },
     /// Core ML cannot do it.
     #[error("Core ML cannot {action} `{model}`")]
@@ -135,8 +134,6 @@ pub enum BackendError {
         /// Why.
         #[source]
         source: Box<CoreMlError>,
-=======
->>>>>>> main
     },
 }
 

@@ -68,11 +68,7 @@ impl Backend for ReferenceBackend {
 
     fn open(&self, part: &ModelPart) -> Result<ReferenceModel, BackendError> {
         let stored = part.open()?;
-<<<<<<< HEAD
-        let unusable = |error| BackendError::Package { model: part.stem.clone(), source: Box::new(error) };
-=======
         let unusable = |source| BackendError::Package { model: part.stem.clone(), source: Box::new(source) };
->>>>>>> main
         let program = stored.model().map_err(unusable)?.program;
         Ok(ReferenceModel {
             name: part.stem.clone(),
@@ -99,17 +95,10 @@ impl Model for ReferenceModel {
 
     fn load(&self, name: &str) -> Result<ReferenceFunction, BackendError> {
         let function = EvaluableFunction::new(&self.program, name, &self.weights, self.backend.options.numerics)
-<<<<<<< HEAD
-            .map_err(|error| BackendError::Load {
-                model: self.name.clone(),
-                function: name.to_owned(),
-                source: Box::new(error),
-=======
             .map_err(|source| BackendError::Load {
                 model: self.name.clone(),
                 function: name.to_owned(),
                 source: Box::new(source),
->>>>>>> main
             })?;
         let state = |(name, ty): (&str, &TensorType)| NamedValueType::new(name, ValueType::State(ty.clone()));
         let signature = Signature {
