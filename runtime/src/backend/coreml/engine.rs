@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use anec_mil::ValueType;
+use anec_mil::{Dimension, TensorType};
 
 use super::cache::CompileCache;
 use super::compute_plan::ComputePlan;
@@ -262,8 +262,9 @@ impl<F: Framework + 'static> CoreMlFunction<F> {
     /// Looks for what does not fit before Core ML does, whose messages say less.
     fn check(&self, inputs: &Tensors) -> Result<(), CoreMlError> {
         for input in &self.signature.inputs {
-            let given = inputs.get(&input.name).map(|tensor| ValueType::Tensor(tensor.ty()));
-            if given.as_ref() != Some(&input.ty) {
+            let given = inputs.get(&input.name).map(anec_mil::evaluate::Tensor::ty);
+            let declared = input.ty.as_tensor();
+            if !given.as_ref().zip(declared).is_some_and(|(given, declared)| fits(given, declared)) {
                 return Err(CoreMlError::Input {
                     input: input.name.clone(),
                     expected: input.ty.to_string(),
@@ -312,6 +313,14 @@ impl<F: Framework + 'static> Function for CoreMlFunction<F> {
             Ok(framework.predict(function, &inputs, state)?)
         })
     }
+}
+
+/// Whether a tensor is one of those that a type allows.
+fn fits(given: &TensorType, declared: &TensorType) -> bool {
+    let sizes = given.shape.iter().zip(&declared.shape);
+    given.dtype == declared.dtype
+        && given.rank() == declared.rank()
+        && sizes.into_iter().all(|(given, declared)| *declared == Dimension::Unknown || given == declared)
 }
 
 fn failed(action: &str, model: &str, source: CoreMlError) -> BackendError {

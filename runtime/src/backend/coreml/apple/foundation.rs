@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anec_mil::{DataType, TensorType};
+use anec_mil::{DataType, Dimension, TensorType};
 use objc2::Message;
 use objc2::rc::Retained;
-use objc2_core_ml::{MLFeatureDescription, MLMultiArrayDataType};
+use objc2_core_ml::{
+    MLFeatureDescription, MLMultiArrayConstraint, MLMultiArrayDataType, MLMultiArrayShapeConstraintType,
+};
 use objc2_foundation::{NSArray, NSDictionary, NSError, NSNumber, NSString, NSURL};
 
 use super::super::failure::FrameworkError;
@@ -53,15 +55,54 @@ pub(super) fn entries<V: Message>(dictionary: &NSDictionary<NSString, V>) -> BTr
 
 /// The type of a feature or state.
 pub(super) fn tensor_type(name: &str, feature: &MLFeatureDescription) -> Result<TensorType, FrameworkError> {
-    // SAFETY: getters of an immutable description.
-    let found = unsafe {
-        let array = feature.multiArrayConstraint().map(|constraint| (constraint.dataType(), constraint.shape()));
-        array.or_else(|| feature.stateConstraint().map(|constraint| (constraint.dataType(), constraint.bufferShape())))
-    };
     let unknown = || FrameworkError::own(format!("`{name}` is no multi-array of a type that is known here"));
-    let (dtype, shape) = found.ok_or_else(unknown)?;
-    let shape: Vec<u64> = sizes(&shape)?.into_iter().map(|size| size as u64).collect();
-    Ok(TensorType::fixed(data_type(dtype).ok_or_else(unknown)?, &shape))
+    // SAFETY: getters of an immutable description.
+    let (array, state) = unsafe { (feature.multiArrayConstraint(), feature.stateConstraint()) };
+    let (dtype, shape) = match (array, state) {
+        // SAFETY: as above.
+        (Some(array), _) => (unsafe { array.dataType() }, allowed_shapes(&array)?),
+        (None, Some(state)) => {
+            // SAFETY: as above.
+            let (dtype, shape) = unsafe { (state.dataType(), state.bufferShape()) };
+            (dtype, fixed(&shape)?)
+        }
+        (None, None) => return Err(unknown()),
+    };
+    Ok(TensorType { dtype: data_type(dtype).ok_or_else(unknown)?, shape })
+}
+
+/// The shape of a multi-array; an axis of which several lengths are allowed is unknown.
+fn allowed_shapes(constraint: &MLMultiArrayConstraint) -> Result<Vec<Dimension>, FrameworkError> {
+    // SAFETY: getters of an immutable description.
+    let (shape, allowed) = unsafe { (constraint.shape(), constraint.shapeConstraint()) };
+    let mut shape = fixed(&shape)?;
+    // SAFETY: as above.
+    let kind = unsafe { allowed.r#type() };
+    if kind == MLMultiArrayShapeConstraintType::Enumerated {
+        // SAFETY: as above.
+        for other in &unsafe { allowed.enumeratedShapes() } {
+            for (size, other) in shape.iter_mut().zip(fixed(&other)?) {
+                if *size != other {
+                    *size = Dimension::Unknown;
+                }
+            }
+        }
+    }
+    if kind == MLMultiArrayShapeConstraintType::Range {
+        // SAFETY: as above; the values are ranges.
+        let ranges = unsafe { allowed.sizeRangeForDimension() };
+        for (size, range) in shape.iter_mut().zip(&ranges) {
+            // SAFETY: as above.
+            if unsafe { range.rangeValue() }.length > 1 {
+                *size = Dimension::Unknown;
+            }
+        }
+    }
+    Ok(shape)
+}
+
+fn fixed(shape: &NSArray<NSNumber>) -> Result<Vec<Dimension>, FrameworkError> {
+    Ok(sizes(shape)?.into_iter().map(|size| Dimension::Fixed(size as u64)).collect())
 }
 
 pub(super) fn data_type(dtype: MLMultiArrayDataType) -> Option<DataType> {

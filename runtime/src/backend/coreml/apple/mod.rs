@@ -7,9 +7,12 @@ mod array;
 mod foundation;
 mod plan;
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 
+use anec_mil::evaluate::Tensor;
 use anec_mil::{NamedValueType, TensorType, ValueType};
 use block2::RcBlock;
 use objc2::AnyThread as _;
@@ -42,10 +45,16 @@ pub struct AppleModel {
     model: Retained<MLModel>,
     signature: Signature,
     options: Retained<MLPredictionOptions>,
-    provider: Retained<MLDictionaryFeatureProvider>,
-    inputs: Vec<(String, Buffer)>,
+    /// By the shapes of the inputs, in the order of the signature: embeddings take one token or a batch.
+    inputs: BTreeMap<Vec<Vec<usize>>, InputBuffers>,
     /// Kept for the options, which name them.
     _outputs: Vec<(String, Buffer)>,
+}
+
+/// Buffers for inputs of certain shapes, and the provider that shows them to Core ML.
+struct InputBuffers {
+    provider: Retained<MLDictionaryFeatureProvider>,
+    buffers: Vec<(String, Buffer)>,
 }
 
 impl AppleFramework {
@@ -141,30 +150,34 @@ impl Framework for AppleFramework {
 impl AppleModel {
     fn new(model: Retained<MLModel>) -> Result<Self, FrameworkError> {
         let signature = signature(&model)?;
-        let mut inputs = Vec::new();
-        for (name, ty) in tensors(&signature.inputs) {
-            inputs.push((name.to_owned(), Buffer::new(ty)?));
-        }
         // Of outputs, only fp16 ones have a backing that every processor can write.
         let mut outputs = Vec::new();
-        for (name, ty) in tensors(&signature.outputs) {
+        for (name, ty) in tensors(&signature.outputs).filter(|(_, ty)| ty.fixed_shape().is_some()) {
             outputs.extend(Buffer::surface(ty)?.map(|buffer| (name.to_owned(), buffer)));
         }
-        let provider = provider(&inputs)?;
         // SAFETY: an initializer without arguments.
         let options = unsafe { MLPredictionOptions::new() };
         let backings = dictionary(outputs.iter().map(|(name, buffer)| (name.as_str(), buffer.object())));
         // SAFETY: the values are multi-arrays, which is one of the two classes that the property takes.
         unsafe { options.setOutputBackings(&backings) };
-        Ok(Self { model, signature, options, provider, inputs, _outputs: outputs })
+        Ok(Self { model, signature, options, inputs: BTreeMap::new(), _outputs: outputs })
     }
 
     fn predict(&mut self, inputs: &Tensors, state: Option<&MLState>) -> Result<Tensors, FrameworkError> {
-        for (name, buffer) in &self.inputs {
-            let missing = || FrameworkError::own(format!("the required input `{name}` is not there"));
-            buffer.write(inputs.get(name).ok_or_else(missing)?)?;
+        let mut given = Vec::new();
+        for input in &self.signature.inputs {
+            let missing = || FrameworkError::own(format!("the required input `{}` is not there", input.name));
+            given.push((input.name.as_str(), inputs.get(&input.name).ok_or_else(missing)?));
         }
-        let features: &ProtocolObject<dyn MLFeatureProvider> = ProtocolObject::from_ref(&*self.provider);
+        let shapes = given.iter().map(|(_, tensor)| tensor.shape().to_vec()).collect();
+        let buffers = match self.inputs.entry(shapes) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => entry.insert(InputBuffers::new(&given)?),
+        };
+        for ((_, buffer), (_, tensor)) in buffers.buffers.iter().zip(&given) {
+            buffer.write(tensor)?;
+        }
+        let features: &ProtocolObject<dyn MLFeatureProvider> = ProtocolObject::from_ref(&*buffers.provider);
         // SAFETY: the features have the types that the model asks for; they, the state and the backings are not touched by
         // anyone else while the call is under way, because one thread makes all calls.
         let predicted = unsafe {
@@ -185,6 +198,14 @@ impl AppleModel {
             outputs.insert(output.name.clone(), array::read(&*value.ok_or_else(missing)?)?);
         }
         Ok(outputs)
+    }
+}
+
+impl InputBuffers {
+    fn new(given: &[(&str, &Tensor)]) -> Result<Self, FrameworkError> {
+        let buffer = |(name, tensor): &(&str, &Tensor)| Ok(((*name).to_owned(), Buffer::new(&tensor.ty())?));
+        let buffers: Vec<(String, Buffer)> = given.iter().map(buffer).collect::<Result<_, FrameworkError>>()?;
+        Ok(Self { provider: provider(&buffers)?, buffers })
     }
 }
 
