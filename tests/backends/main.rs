@@ -66,8 +66,8 @@ fn cause<T>(result: Result<T, BackendError>) -> Cause {
     }
 }
 
-fn stale() -> Option<FrameworkError> {
-    Some(core_ml("Failed to build the model execution plan with error code: -14."))
+fn stale() -> FrameworkError {
+    core_ml("Failed to build the model execution plan with error code: -14.")
 }
 
 #[test]
@@ -126,8 +126,7 @@ fn a_package_is_compiled_once_for_each_build_of_the_system() {
     let compiles = |system: &str| {
         let (framework, backend, _) = bench.scripted(Script { system: system.to_owned(), ..Script::default() });
         backend.open(&part).expect("openable").load(names::MAIN).expect("loadable");
-        let compiled = framework.script().compiled.len();
-        compiled
+        framework.script().compiled.len()
     };
     assert_eq!(compiles("Version 15.5 (Build 24F74)"), 1);
     assert_eq!(compiles("Version 15.5 (Build 24F74)"), 0, "kept");
@@ -140,11 +139,11 @@ fn a_stale_model_of_the_cache_is_compiled_once_more() {
     let part = bench.package(PartRole::LmHead);
     let (framework, backend, _) = bench.scripted(Script::default());
     backend.open(&part).expect("openable");
-    framework.script().loads = [stale()].into();
+    framework.script().loads = [Some(stale())].into();
     let model = backend.open(&part).expect("openable");
     model.load(names::MAIN).expect("loadable at the second attempt");
     assert_eq!(framework.script().compiled.len(), 2);
-    framework.script().loads = [stale(), stale(), stale()].into();
+    framework.script().loads = [Some(stale()), Some(stale()), Some(stale())].into();
     assert_eq!(cause(model.load(names::MAIN)), Cause::NoPlan, "not for ever");
     assert_eq!(framework.script().loads.len(), 1, "one attempt and one more");
 }
@@ -154,11 +153,11 @@ fn a_compiled_model_that_fails_gives_way_to_its_package() {
     let bench = Bench::new();
     let part = bench.directory.parts().last().expect("a head").clone();
     assert!(part.compiled.is_some() && part.package.is_some());
-    let (framework, backend, _) = bench.scripted(Script { loads: [stale()].into(), ..Script::default() });
+    let (framework, backend, _) = bench.scripted(Script { loads: [Some(stale())].into(), ..Script::default() });
     backend.open(&part).expect("openable").load(names::MAIN).expect("loadable from the package");
     assert_eq!(framework.script().compiled.len(), 1);
     let alone = ModelPart { package: None, ..part };
-    framework.script().loads = [stale()].into();
+    framework.script().loads = [Some(stale())].into();
     let model = backend.open(&alone).expect("openable");
     assert_eq!(cause(model.load(names::MAIN)), Cause::NoPlan, "there is nothing to compile");
 }
@@ -205,9 +204,7 @@ fn a_prediction_that_hangs_can_be_cancelled() {
     let part = bench.package(PartRole::LmHead);
     let function = backend.open(&part).expect("openable").load(names::MAIN).expect("loadable");
     let input = function.signature().inputs[0].clone();
-    let shape: Vec<usize> =
-        input.ty.as_tensor().and_then(|ty| ty.fixed_shape()).expect("fixed").iter().map(|s| *s as usize).collect();
-    let zeros = anec_mil::evaluate::Tensor::zeros(anec_mil::DataType::Float16, &shape).expect("small");
+    let zeros = suite::zeros(&input);
     let inputs = Tensors::from([(input.name, zeros)]);
     let mut state = function.new_state().expect("a state");
     let waits = std::thread::spawn(move || {

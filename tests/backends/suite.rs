@@ -193,6 +193,12 @@ fn value(input: &NamedValueType, seed: usize) -> Tensor {
     tensor.expect("as many")
 }
 
+/// A tensor of zeros for an input.
+pub(crate) fn zeros(input: &NamedValueType) -> Tensor {
+    let ty = input.ty.as_tensor().expect("a tensor");
+    Tensor::zeros(ty.dtype, &sizes(ty)).expect("small")
+}
+
 /// Inputs of `infer` at the last position, from which everything before is seen.
 fn at_last_position<F: Function>(infer: &F) -> Tensors {
     let mut inputs = inputs(infer.signature(), 0);

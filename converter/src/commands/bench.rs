@@ -92,16 +92,13 @@ struct Measured {
 /// Measures loading, prefill and decoding.
 pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
     let directory = ModelDirectory::open(&arguments.path)?;
-    let (measured, backend, system) = match arguments.backend.core_ml()? {
-        Some(backend) => {
-            let system = backend.system().map_err(SessionError::from)?;
-            (measure(&directory, &backend, arguments)?, format!("coreml {}", arguments.backend.units()), Some(system))
-        }
-        None => {
-            let numerics = arguments.numerics.into();
-            let backend = ReferenceBackend::new(ReferenceOptions { numerics, statistics: false });
-            (measure(&directory, &backend, arguments)?, "reference".to_owned(), None)
-        }
+    let (measured, backend, system) = if let Some(backend) = arguments.backend.core_ml()? {
+        let system = backend.system().map_err(SessionError::from)?;
+        (measure(&directory, &backend, arguments)?, format!("coreml {}", arguments.backend.units()), Some(system))
+    } else {
+        let backend =
+            ReferenceBackend::new(ReferenceOptions { numerics: arguments.numerics.into(), statistics: false });
+        (measure(&directory, &backend, arguments)?, "reference".to_owned(), None)
     };
     #[expect(clippy::cast_precision_loss, reason = "counts of tokens")]
     let (batch, steps) = (measured.batch as f64, measured.steps as f64);
@@ -127,10 +124,8 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
             text += &measured.prefill.line("prefill", batch);
         }
         text += &measured.decode.line("decode", steps);
-        if let Some(bytes) = memory {
-            text += &format!("memory   {:>9} MB\n", bytes / 1_000_000);
-        }
-        text
+        let memory = memory.map(|bytes| format!("memory   {:>9} MB\n", bytes / 1_000_000));
+        text + memory.as_deref().unwrap_or_default()
     };
     console.data(&text).map_err(|error| Failure { message: error.to_string(), hint: None })
 }
