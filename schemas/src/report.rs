@@ -37,6 +37,9 @@ pub struct Report {
     pub tables: Vec<TableQuality>,
     /// Size of every model, in the order in which a token passes them.
     pub parts: Vec<PartSize>,
+    /// What the device did, where the model ran on one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<DeviceReport>,
     /// Every requirement, and whether it holds.
     pub checks: Vec<Check>,
     /// Whether all do.
@@ -196,6 +199,83 @@ pub struct PartSize {
     pub role: String,
     /// Bytes on disk.
     pub bytes: u64,
+}
+
+/// What a device did.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct DeviceReport {
+    /// Version and build of the system.
+    pub system: String,
+    /// The processors that the model was allowed.
+    pub units: String,
+    /// Each model against the reference engine, given the same inputs.
+    pub agreement: Vec<PartAgreement>,
+    /// Predictions that were made one after another.
+    pub predictions: u64,
+    /// Of them, those whose logits are not all finite.
+    pub not_finite: u64,
+    /// Of them, those whose logits differ from those of the same tokens before.
+    pub differing: u64,
+    /// Where each function runs.
+    pub plans: Vec<FunctionPlan>,
+}
+
+/// How well a model agrees with the reference engine, over all tokens that were given.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PartAgreement {
+    /// What the model does, such as `chunk 1`.
+    pub role: String,
+    /// The result.
+    pub output: String,
+    /// Cosine of the angle between both results; the worst token.
+    pub cosine: f64,
+    /// Peak signal-to-noise ratio in decibels of the worst token; absent where all are equal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub psnr_db: Option<f64>,
+}
+
+/// Where a function runs.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct FunctionPlan {
+    /// The model.
+    pub part: String,
+    /// The function.
+    pub function: String,
+    /// How much runs on each processor.
+    pub devices: Vec<DeviceUse>,
+    /// Share of the Neural Engine, of operations or of cost, whichever is smaller; absent where nothing is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub neural_engine: Option<f64>,
+    /// Operations that run elsewhere.
+    pub elsewhere: Vec<OperationElsewhere>,
+}
+
+/// How much runs on a processor.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct DeviceUse {
+    /// `CPU`, `GPU` or `ANE`.
+    pub device: String,
+    /// Operations.
+    pub operations: u64,
+    /// Share of the operations that run.
+    pub share: f64,
+    /// Share of the estimated cost.
+    pub cost: f64,
+}
+
+/// An operation that does not run on the Neural Engine.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct OperationElsewhere {
+    /// The op.
+    pub op: String,
+    /// Its result.
+    pub result: String,
+    /// Where it runs.
+    pub device: String,
+    /// Whether the Neural Engine could run it, too.
+    pub supported: bool,
+    /// Rules of `anec lint` that it breaks.
+    pub rules: Vec<String>,
 }
 
 /// A requirement.

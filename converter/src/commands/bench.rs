@@ -1,15 +1,17 @@
 //! `anec bench`.
 
+mod memory;
+
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anec_runtime::ModelDirectory;
-use anec_runtime::backend::{ReferenceBackend, ReferenceOptions};
+use anec_runtime::backend::{Backend, ReferenceBackend, ReferenceOptions};
 use anec_runtime::session::{Session, SessionError};
-use anec_runtime::verify::VerifyError;
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::backend_arguments::BackendArguments;
 use super::token_arguments::NumericsName;
 use crate::console::{Console, Failure};
 
@@ -19,6 +21,7 @@ use crate::console::{Console, Failure};
 Examples:
   anec bench out
   anec bench out --decode 64 --repeat 5 --json
+  anec bench out --backend coreml --units cpu-and-ne --json >> figures.jsonl
 
 The reference engine shows what a model computes, not how fast a device is.")]
 pub struct Arguments {
@@ -32,6 +35,9 @@ pub struct Arguments {
     /// Repetitions.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     repeat: u32,
+
+    #[command(flatten)]
+    backend: BackendArguments,
 
     /// How the reference engine computes.
     #[arg(long, value_enum, default_value_t)]
@@ -72,48 +78,84 @@ impl Times {
     }
 }
 
+/// What was measured.
+struct Measured {
+    /// The first time, and once more.
+    loads: [Duration; 2],
+    prefill: Times,
+    decode: Times,
+    /// Tokens of a prefill step and of a repetition of decoding.
+    batch: usize,
+    steps: usize,
+}
+
 /// Measures loading, prefill and decoding.
 pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
     let directory = ModelDirectory::open(&arguments.path)?;
-    let numerics = arguments.numerics.into();
-    let backend = ReferenceBackend::new(ReferenceOptions { numerics, statistics: false });
+    let (measured, backend, system) = if let Some(backend) = arguments.backend.core_ml()? {
+        let system = backend.system().map_err(SessionError::from)?;
+        (measure(&directory, &backend, arguments)?, format!("coreml {}", arguments.backend.units()), Some(system))
+    } else {
+        let backend =
+            ReferenceBackend::new(ReferenceOptions { numerics: arguments.numerics.into(), statistics: false });
+        (measure(&directory, &backend, arguments)?, "reference".to_owned(), None)
+    };
+    #[expect(clippy::cast_precision_loss, reason = "counts of tokens")]
+    let (batch, steps) = (measured.batch as f64, measured.steps as f64);
+    let [load, again] = measured.loads.map(|load| load.as_secs_f64());
+    let memory = memory::resident_bytes();
+    let text = if arguments.json {
+        let line = json!({
+            "model": directory.meta().model_info.name,
+            "generator": format!("anec {}", env!("CARGO_PKG_VERSION")),
+            "backend": backend,
+            "system": system,
+            "threads": rayon::current_num_threads(),
+            "load_seconds": load,
+            "load_again_seconds": again,
+            "prefill": (batch > 0.0).then(|| measured.prefill.json(batch)),
+            "decode": measured.decode.json(steps),
+            "memory_bytes": memory,
+        });
+        format!("{line}\n")
+    } else {
+        let mut text = format!("load     {load:>9.3} s, once more {again:.3} s\n");
+        if batch > 0.0 {
+            text += &measured.prefill.line("prefill", batch);
+        }
+        text += &measured.decode.line("decode", steps);
+        let memory = memory.map(|bytes| format!("memory   {:>9} MB\n", bytes / 1_000_000));
+        text + memory.as_deref().unwrap_or_default()
+    };
+    console.data(&text).map_err(|error| Failure { message: error.to_string(), hint: None })
+}
+
+fn measure<B: Backend>(
+    directory: &ModelDirectory,
+    backend: &B,
+    arguments: &Arguments,
+) -> Result<Measured, SessionError> {
     let start = Instant::now();
-    let mut session = Session::open(&directory, &backend).map_err(VerifyError::from)?;
-    let load = start.elapsed();
+    drop(Session::open(directory, backend)?);
+    let first = start.elapsed();
+    let start = Instant::now();
+    let mut session = Session::open(directory, backend)?;
+    let loads = [first, start.elapsed()];
     let (mut prefill, mut decode) = (Times(Vec::new()), Times(Vec::new()));
     let batch = if session.has_prefill() { session.batch_size() } else { 0 };
     let room = session.context_length().saturating_sub(batch);
     let steps = (arguments.decode as usize).min(room);
     for _ in 0..arguments.repeat {
-        let (a, b) = repetition(&mut session, batch, steps).map_err(VerifyError::from)?;
+        let (a, b) = repetition(&mut session, batch, steps)?;
         prefill.0.push(a.as_secs_f64());
         decode.0.push(b.as_secs_f64());
     }
-    #[expect(clippy::cast_precision_loss, reason = "counts of tokens")]
-    let (batch, steps) = (batch as f64, steps as f64);
-    let text = if arguments.json {
-        let line = json!({
-            "model": directory.meta().model_info.name,
-            "backend": "reference",
-            "threads": rayon::current_num_threads(),
-            "load_seconds": load.as_secs_f64(),
-            "prefill": (batch > 0.0).then(|| prefill.json(batch)),
-            "decode": decode.json(steps),
-        });
-        format!("{line}\n")
-    } else {
-        let mut text = format!("load     {:>9.3} s\n", load.as_secs_f64());
-        if batch > 0.0 {
-            text += &prefill.line("prefill", batch);
-        }
-        text + &decode.line("decode", steps)
-    };
-    console.data(&text).map_err(|error| Failure { message: error.to_string(), hint: None })
+    Ok(Measured { loads, prefill, decode, batch, steps })
 }
 
 /// One prompt of a batch, then so many tokens, each the best after the last.
-fn repetition(
-    session: &mut Session<ReferenceBackend>,
+fn repetition<B: Backend>(
+    session: &mut Session<B>,
     batch: usize,
     steps: usize,
 ) -> Result<(Duration, Duration), SessionError> {

@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+pub mod backend_arguments;
 pub mod bench;
 pub mod compile;
 pub mod completions;

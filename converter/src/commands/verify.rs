@@ -5,12 +5,15 @@ use std::path::{Path, PathBuf};
 
 use anec_runtime::ModelDirectory;
 use anec_runtime::oracle::{Checkpoint, Implementation, Oracle, OracleConfig, OracleError};
-use anec_runtime::verify::{Progress, Thresholds, VerifyError, VerifyOptions, report_page, stored_bits, verify};
-use anec_schemas::report::{Bound, Check, REPORT_HTML, REPORT_JSON, Report};
+use anec_runtime::verify::{
+    DeviceOptions, Progress, Thresholds, VerifyError, VerifyOptions, report_page, stored_bits, verify, verify_on_device,
+};
+use anec_schemas::report::{Bound, Check, DeviceReport, DeviceUse, REPORT_HTML, REPORT_JSON, Report};
 use clap::Args;
 use fs_err as fs;
 use indicatif::ProgressBar;
 
+use super::backend_arguments::BackendArguments;
 use super::token_arguments::TokenArguments;
 use crate::console::{Console, Failure};
 use crate::error::Hint;
@@ -22,6 +25,7 @@ Examples:
   anec verify out --against ~/models/Qwen2.5-0.5B-Instruct
   anec verify out --against checkpoint --text book.txt --limit 512 --numerics fp16
   anec verify out --against checkpoint --report out-report --max-kl 0.05 --min-snr 18
+  anec verify out --against checkpoint --backend coreml --units cpu-and-ne --min-ane 0.95
 
 Memory: about six bytes a parameter of the checkpoint, and the packages.
 Exit code 1 where a requirement does not hold; each is printed with its limit.")]
@@ -46,6 +50,12 @@ pub struct Arguments {
 
     #[command(flatten)]
     limits: Limits,
+
+    #[command(flatten)]
+    backend: BackendArguments,
+
+    #[command(flatten)]
+    device: DeviceArguments,
 
     /// Print the report as JSON on stdout.
     #[arg(long)]
@@ -80,6 +90,21 @@ struct Limits {
     max_overflows: Option<f64>,
 }
 
+/// What is asked of a device.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "On a device (--backend coreml)")]
+struct DeviceArguments {
+    /// Predictions to make one after another.
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    predictions: usize,
+    /// Share of every function that runs on the Neural Engine: of operations or of cost, whichever is smaller.
+    #[arg(long, value_name = "SHARE")]
+    min_ane: Option<f64>,
+    /// Peak signal-to-noise ratio of every model against the reference engine, in decibels [default: 40].
+    #[arg(long, value_name = "DB")]
+    min_psnr: Option<f64>,
+}
+
 impl Limits {
     fn apply(&self, thresholds: &mut Thresholds) {
         let set = |limit: &mut Option<f64>, given: Option<f64>| {
@@ -112,11 +137,9 @@ impl Hint for VerifyError {
         match self {
             Self::Directory(error) => error.hint(),
             Self::Oracle(error) => error.hint(),
-            Self::Session(anec_runtime::session::SessionError::ArgmaxOnly) => {
-                Some("convert once more without --argmax to verify; the layers are the same".to_owned())
-            }
+            Self::Session(error) => error.hint(),
             Self::Vocabulary { .. } => Some("is this the checkpoint that was converted?".to_owned()),
-            Self::Session(_) | Self::NoTokens => None,
+            Self::NoTokens => None,
         }
     }
 }
@@ -131,12 +154,22 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
     let checkpoint = Checkpoint::open(&arguments.against)?;
     let implementation = if arguments.plain_reference { Implementation::Plain } else { Implementation::Automatic };
     let mut oracle = Oracle::new(config, &checkpoint, implementation)?;
+    let core_ml = arguments.backend.core_ml()?;
     let numerics = arguments.tokens.numerics.into();
     let mut thresholds = Thresholds::for_bits(stored_bits(&directory)?, numerics);
     arguments.limits.apply(&mut thresholds);
+    thresholds.neural_engine = arguments.device.min_ane;
+    thresholds.device_psnr_db = arguments.device.min_psnr.or(thresholds.device_psnr_db);
     let options = VerifyOptions { numerics, thresholds, generator: format!("anec {}", env!("CARGO_PKG_VERSION")) };
     let bar = console.count_progress();
-    let report = verify(&directory, &checkpoint, &mut oracle, &tokens, &options, &mut |progress| show(&bar, progress))?;
+    let mut show = |progress| show(&bar, progress);
+    let report = match core_ml {
+        None => verify(&directory, &checkpoint, &mut oracle, &tokens, &options, &mut show)?,
+        Some(backend) => {
+            let device = DeviceOptions { units: arguments.backend.units(), predictions: arguments.device.predictions };
+            verify_on_device(&backend, device, &directory, &checkpoint, &mut oracle, &tokens, &options, &mut show)?
+        }
+    };
     bar.finish_and_clear();
     let written = write(&arguments.report, &report)?;
     if arguments.json {
@@ -170,6 +203,11 @@ fn show(bar: &ProgressBar, progress: Progress) {
             bar.set_length(parts as u64);
             bar.set_position(part as u64);
             bar.set_message("Comparing weights");
+        }
+        Progress::Predictions(done, all) => {
+            bar.set_length(all as u64);
+            bar.set_position(done as u64);
+            bar.set_message("Predicting");
         }
     }
 }
@@ -218,6 +256,9 @@ fn describe(report: &Report) -> String {
             largest.magnitude, largest.name, largest.part, largest.function, report.activations.overflows
         );
     }
+    if let Some(device) = &report.device {
+        describe_device(&mut text, device);
+    }
     let _ = writeln!(text);
     for check in &report.checks {
         let _ = writeln!(text, "  {}", line(check));
@@ -232,4 +273,33 @@ fn line(check: &Check) -> String {
         Bound::AtLeast => "at least",
     };
     format!("{verdict}  {:<28} {:>10.3e}, {bound} {:.3e}  {}", check.name, check.found, check.limit, check.meaning)
+}
+
+/// What a device did, a line for each model and function.
+fn describe_device(text: &mut String, device: &DeviceReport) {
+    let _ = writeln!(text, "  {} on {}", device.units, device.system);
+    for part in &device.agreement {
+        let decibels = part.psnr_db.map_or_else(|| "equal".to_owned(), |decibels| format!("{decibels:.1} dB"));
+        let _ = writeln!(text, "  {} {}: {decibels}, cosine {:.6}", part.role, part.output, part.cosine);
+    }
+    let _ = writeln!(
+        text,
+        "  {} predictions, {} not finite, {} unlike the first",
+        device.predictions, device.not_finite, device.differing
+    );
+    for plan in &device.plans {
+        let share = |used: &DeviceUse| {
+            format!("{} {:.1} % of operations, {:.1} % of cost", used.device, 100.0 * used.share, 100.0 * used.cost)
+        };
+        let shares: Vec<String> = plan.devices.iter().map(share).collect();
+        let _ = writeln!(text, "  {} / {}: {}", plan.part, plan.function, shares.join("; "));
+        for operation in &plan.elsewhere {
+            let rules = match operation.rules.as_slice() {
+                [] if operation.supported => "the Neural Engine could run it".to_owned(),
+                [] => "no rule is known".to_owned(),
+                rules => rules.join(", "),
+            };
+            let _ = writeln!(text, "    {} `{}` on the {}: {rules}", operation.op, operation.result, operation.device);
+        }
+    }
 }

@@ -3,6 +3,7 @@
 //! An engine opens a model of a converted directory, loads functions of it, makes states, and predicts. Tensors pass the
 //! border as [`Tensor`]s; what an engine keeps on a device stays behind the trait.
 
+pub mod coreml;
 mod reference;
 
 use std::collections::BTreeMap;
@@ -10,6 +11,8 @@ use std::collections::BTreeMap;
 use anec_mil::NamedValueType;
 use anec_mil::evaluate::{EvaluateError, Tensor};
 use anec_mil::package::PackageError;
+
+use coreml::CoreMlError;
 
 use crate::directory::{DirectoryError, ModelPart};
 
@@ -121,4 +124,25 @@ pub enum BackendError {
         #[source]
         source: Box<EvaluateError>,
     },
+    /// Core ML cannot do it.
+    #[error("Core ML cannot {action} `{model}`")]
+    CoreMl {
+        /// What it cannot do.
+        action: String,
+        /// The model.
+        model: String,
+        /// Why.
+        #[source]
+        source: Box<CoreMlError>,
+    },
+}
+
+impl BackendError {
+    /// What the user can do about it.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::CoreMl { source, .. } => source.hint(),
+            _ => None,
+        }
+    }
 }

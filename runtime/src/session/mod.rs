@@ -24,6 +24,9 @@ type FunctionOf<B> = <<B as Backend>::Model as Model>::Function;
 /// What a state of the engine `B` is.
 pub type StateOf<B> = <FunctionOf<B> as Function>::State;
 
+/// Looks at the results of each model that a token passes, and may change them.
+pub type Observer<'a> = dyn FnMut(PartRole, &mut Tensors) + 'a;
+
 /// Names that models and their clients agree on.
 ///
 /// # Source
@@ -240,7 +243,7 @@ impl<B: Backend> Session<B> {
             return Err(SessionError::BatchSize { expected: self.batch_size, found: tokens.len() });
         }
         let call = self.call(tokens, position)?;
-        self.decode(&call.tokens, call.position, true)?;
+        self.decode(&call.tokens, call.position, true, &mut |_, _| {})?;
         self.remember(tokens, position);
         Ok(())
     }
@@ -250,7 +253,20 @@ impl<B: Backend> Session<B> {
     /// # Errors
     /// The position is outside of the context, or the engine fails.
     pub fn infer(&mut self, token: u32, position: usize) -> Result<HeadOutput, SessionError> {
-        self.step(&[token], position)
+        self.step(&[token], position, &mut |_, _| {})
+    }
+
+    /// As [`Self::infer`], and shows what each model gives to `observe`, which may change it for the next model.
+    ///
+    /// # Errors
+    /// The position is outside of the context, or the engine fails.
+    pub fn infer_observed(
+        &mut self,
+        token: u32,
+        position: usize,
+        observe: &mut Observer<'_>,
+    ) -> Result<HeadOutput, SessionError> {
+        self.step(&[token], position, observe)
     }
 
     /// Feeds tokens from `position` on as a client feeds a prompt: full batches through `prefill`, the rest and always the
@@ -268,17 +284,23 @@ impl<B: Backend> Session<B> {
         let mut output = None;
         let rows = self.query_length.map_or(1, |_| self.batch_size);
         for (index, tokens) in rest.chunks(rows).enumerate() {
-            output = Some(self.step(tokens, position + batched.len() + index * rows)?);
+            output = Some(self.step(tokens, position + batched.len() + index * rows, &mut |_, _| {})?);
         }
         Ok(output)
     }
 
     /// Takes as many tokens as `infer` has rows, or fewer, and gives what the head gives after the last.
-    fn step(&mut self, tokens: &[u32], position: usize) -> Result<HeadOutput, SessionError> {
+    fn step(
+        &mut self,
+        tokens: &[u32],
+        position: usize,
+        observe: &mut Observer<'_>,
+    ) -> Result<HeadOutput, SessionError> {
         let call = self.call(tokens, position)?;
-        let hidden_states = self.decode(&call.tokens, call.position, false)?;
+        let hidden_states = self.decode(&call.tokens, call.position, false, observe)?;
         let inputs = Tensors::from([(names::HIDDEN_STATES.to_owned(), hidden_states)]);
-        let outputs = self.head.predict(&inputs, &mut self.head.new_state()?)?;
+        let mut outputs = self.head.predict(&inputs, &mut self.head.new_state()?)?;
+        observe(PartRole::LmHead, &mut outputs);
         self.remember(tokens, position);
         self.layout.join(&outputs, call.last, call.tokens.len())
     }
@@ -306,8 +328,14 @@ impl<B: Backend> Session<B> {
         }
     }
 
-    fn decode(&mut self, tokens: &[u32], position: usize, batched: bool) -> Result<Tensor, SessionError> {
-        let mut hidden_states = self.embed(tokens)?;
+    fn decode(
+        &mut self,
+        tokens: &[u32],
+        position: usize,
+        batched: bool,
+        observe: &mut Observer<'_>,
+    ) -> Result<Tensor, SessionError> {
+        let mut hidden_states = self.embed(tokens, observe)?;
         let (positions, mask) = self.positions_and_mask(position, tokens.len())?;
         let current = Tensor::integers(DataType::Int32, &[1], vec![index(position)])?;
         for (number, chunk) in (1..).zip(&self.chunks) {
@@ -319,6 +347,7 @@ impl<B: Backend> Session<B> {
                 (names::CURRENT_POS.to_owned(), current.clone()),
             ]);
             let mut outputs = function.predict(&inputs, &mut self.state)?;
+            observe(PartRole::Chunk(number), &mut outputs);
             hidden_states = outputs.remove(names::OUTPUT_HIDDEN_STATES).ok_or_else(|| SessionError::Contract {
                 role: PartRole::Chunk(number),
                 function: match self.query_length {
@@ -334,7 +363,7 @@ impl<B: Backend> Session<B> {
         Ok(hidden_states)
     }
 
-    fn embed(&mut self, tokens: &[u32]) -> Result<Tensor, SessionError> {
+    fn embed(&mut self, tokens: &[u32], observe: &mut Observer<'_>) -> Result<Tensor, SessionError> {
         let mut ids = Vec::with_capacity(tokens.len());
         for token in tokens {
             let vocab_size = self.vocab_size.unwrap_or(usize::MAX);
@@ -344,6 +373,7 @@ impl<B: Backend> Session<B> {
         let ids = Tensor::integers(DataType::Int32, &[1, tokens.len()], ids)?;
         let inputs = Tensors::from([(names::INPUT_IDS.to_owned(), ids)]);
         let mut outputs = self.embeddings.predict(&inputs, &mut self.embeddings_state)?;
+        observe(PartRole::Embeddings, &mut outputs);
         outputs.remove(names::HIDDEN_STATES).ok_or_else(|| SessionError::Contract {
             role: PartRole::Embeddings,
             function: names::MAIN.to_owned(),

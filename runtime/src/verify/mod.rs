@@ -5,6 +5,7 @@
 //! back from disk. [`Thresholds`] turn the figures into checks.
 
 mod compare;
+mod device;
 mod metrics;
 mod page;
 mod parts;
@@ -12,14 +13,17 @@ mod thresholds;
 mod weights;
 
 use anec_schemas::LutBits;
-use anec_schemas::report::{Agreement, REPORT_VERSION, Report, ReportedModel, ReportedReference, ReportedTokens};
+use anec_schemas::report::{
+    Activations, Agreement, REPORT_VERSION, Report, ReportedModel, ReportedReference, ReportedTokens,
+};
 
-use crate::backend::{ReferenceBackend, ReferenceOptions};
+use crate::backend::{Backend, ReferenceBackend, ReferenceOptions};
 use crate::directory::{DirectoryError, ModelDirectory};
 use crate::oracle::{Checkpoint, Oracle, OracleError};
 use crate::session::{Session, SessionError};
 
 pub use compare::{Compared, PerplexityResult, WindowOutput, compare, perplexity};
+pub use device::{DeviceFigures, DeviceOptions, agreement, endurance, function_plan, verify_on_device};
 pub use page::report_page;
 pub use parts::{activations, part_sizes, stored_bits, stored_weights};
 pub use thresholds::Thresholds;
@@ -74,6 +78,8 @@ pub enum Progress {
     Compared(usize, usize),
     /// The stored weights of a model are compared.
     Weights(usize, usize),
+    /// So many predictions of all have been made.
+    Predictions(usize, usize),
 }
 
 /// How to verify.
@@ -100,13 +106,36 @@ pub fn verify(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Report, VerifyError> {
     let backend = ReferenceBackend::new(ReferenceOptions { numerics: options.numerics, statistics: true });
-    let mut session = Session::open(directory, &backend)?;
+    let name = format!("reference {}", numerics_name(options.numerics));
+    let mut report = verify_with(&backend, name, directory, checkpoint, oracle, tokens, options, progress)?;
+    report.activations = activations(&backend.statistics());
+    conclude(&mut report, &options.thresholds);
+    Ok(report)
+}
+
+/// Verifies a directory with any engine, but for what only the reference engine sees: its activations. The report has no
+/// checks yet; see [`conclude`].
+///
+/// # Errors
+/// As [`verify`].
+#[expect(clippy::too_many_arguments, reason = "those of `verify`, and the engine")]
+pub fn verify_with<B: Backend>(
+    backend: &B,
+    backend_name: String,
+    directory: &ModelDirectory,
+    checkpoint: &Checkpoint,
+    oracle: &mut Oracle,
+    tokens: &TokenWindows,
+    options: &VerifyOptions,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Report, VerifyError> {
+    let mut session = Session::open(directory, backend)?;
     let compared = compare(&mut session, oracle, tokens, progress)?;
     drop(session);
     let (weights, tables) = stored_weights(directory, checkpoint, oracle.config(), progress)?;
     let info = &directory.meta().model_info;
     let bits = |bits: &LutBits| bits.0.unwrap_or(0);
-    let mut report = Report {
+    Ok(Report {
         version: REPORT_VERSION,
         generator: options.generator.clone(),
         model: ReportedModel {
@@ -116,7 +145,7 @@ pub fn verify(
             batch_size: info.parameters.batch_size,
             lut_ffn: bits(&info.parameters.lut_ffn),
             lut_lmhead: bits(&info.parameters.lut_lmhead),
-            backend: format!("reference {}", numerics_name(options.numerics)),
+            backend: backend_name,
         },
         reference: ReportedReference {
             model_type: oracle.config().model_type.clone(),
@@ -125,16 +154,20 @@ pub fn verify(
         tokens: ReportedTokens { source: tokens.source.clone(), windows: compared.windows.clone() },
         decode: compared.decode,
         prefill: compared.prefill,
-        activations: activations(&backend.statistics()),
+        activations: Activations::default(),
         weights,
         tables,
         parts: part_sizes(directory)?,
+        device: None,
         checks: Vec::new(),
         passed: false,
-    };
-    report.checks = options.thresholds.check(&report);
+    })
+}
+
+/// Checks what a report holds.
+pub fn conclude(report: &mut Report, thresholds: &Thresholds) {
+    report.checks = thresholds.check(report);
     report.passed = report.checks.iter().all(|check| check.passed);
-    Ok(report)
 }
 
 /// The name of numerics in reports and options.

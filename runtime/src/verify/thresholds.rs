@@ -1,7 +1,7 @@
 //! Which figures pass.
 
 use anec_mil::evaluate::Numerics;
-use anec_schemas::report::{Check, Report};
+use anec_schemas::report::{Check, DeviceReport, Report};
 
 use super::perplexity_increase;
 
@@ -28,7 +28,14 @@ pub struct Thresholds {
     pub misassigned: Option<f64>,
     /// Largest error of a RoPE table.
     pub table_error: Option<f64>,
+    /// Peak signal-to-noise ratio of a model on a device against the reference engine, in decibels.
+    pub device_psnr_db: Option<f64>,
+    /// Share of a function that runs on the Neural Engine.
+    pub neural_engine: Option<f64>,
 }
+
+/// What results of fp16 must reach on a device, in decibels.
+const DEVICE_PSNR_DB: f64 = 40.0;
 
 /// Defaults by bits of an index or integer: bits, mean divergence, share of equal best tokens, increase of perplexity,
 /// decibels.
@@ -63,6 +70,8 @@ impl Thresholds {
             snr_db: Some(snr_db),
             misassigned: Some(5e-3),
             table_error: Some(1e-3),
+            device_psnr_db: Some(DEVICE_PSNR_DB),
+            neural_engine: None,
         }
     }
 
@@ -121,7 +130,24 @@ impl Thresholds {
         );
         let worst = report.tables.iter().map(|table| table.error_max).max_by(f64::total_cmp);
         checks.at_most("tables.error_max", "largest error of a RoPE table", worst, self.table_error);
+        if let Some(device) = &report.device {
+            self.check_device(device, &mut checks);
+        }
         checks.0
+    }
+}
+
+impl Thresholds {
+    fn check_device(&self, device: &DeviceReport, checks: &mut Checks) {
+        let worst = device.agreement.iter().filter_map(|part| part.psnr_db).min_by(f64::total_cmp);
+        checks.at_least("device.psnr_db", "worst model against the reference engine, dB", worst, self.device_psnr_db);
+        #[expect(clippy::cast_precision_loss, reason = "a count")]
+        let not_finite = (device.predictions > 0).then_some(device.not_finite as f64);
+        checks.at_most("device.not_finite", "predictions with logits that are not finite", not_finite, Some(0.0));
+        // What is not known to run on the Neural Engine does not.
+        let share = device.plans.iter().map(|plan| plan.neural_engine.unwrap_or(0.0)).min_by(f64::total_cmp);
+        let share = share.or(Some(0.0));
+        checks.at_least("device.neural_engine", "share of a function on the Neural Engine", share, self.neural_engine);
     }
 }
 

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use anec_runtime::backend::coreml::CoreMlError;
 use anec_runtime::chat::ChatError;
 use anec_runtime::generate::GenerateError;
 use anec_runtime::sampling::SamplingError;
@@ -17,6 +18,8 @@ use crate::error::Hint;
 pub(super) enum RunError {
     #[error(transparent)]
     Directory(#[from] DirectoryError),
+    #[error(transparent)]
+    CoreMl(#[from] CoreMlError),
     #[error(transparent)]
     Session(#[from] SessionError),
     #[error(transparent)]
@@ -55,6 +58,8 @@ impl Hint for RunError {
     fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::Directory(error) => return error.hint(),
+            Self::CoreMl(error) => return Hint::hint(error),
+            Self::Session(error) | Self::Generate(GenerateError::Session(error)) => return error.hint(),
             Self::Generate(GenerateError::PromptTooLong { .. }) => {
                 "shorten the prompt (in a chat, /reset starts over), or convert with a larger --context-length"
             }

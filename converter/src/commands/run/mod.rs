@@ -9,7 +9,7 @@ mod texts;
 use std::path::PathBuf;
 
 use anec_runtime::ModelDirectory;
-use anec_runtime::backend::{ReferenceBackend, ReferenceOptions};
+use anec_runtime::backend::{Backend, ReferenceBackend, ReferenceOptions};
 use anec_runtime::generate::{Finish, GenerationConfig, Generator, Limits};
 use anec_runtime::sampling::Sampler;
 use anec_runtime::session::Session;
@@ -17,6 +17,7 @@ use anec_runtime::tokenizer::TextTokenizer;
 use clap::{ArgGroup, Args};
 use serde_json::Value;
 
+use super::backend_arguments::BackendArguments;
 use super::token_arguments::NumericsName;
 use crate::console::{Console, Failure};
 
@@ -96,6 +97,9 @@ pub struct Arguments {
     #[command(flatten)]
     sampling: SamplingArguments,
 
+    #[command(flatten)]
+    backend: BackendArguments,
+
     /// How the reference engine computes: in f32, or with every result rounded to fp16.
     #[arg(long, value_enum, default_value_t)]
     numerics: NumericsName,
@@ -123,8 +127,8 @@ impl Arguments {
 }
 
 /// What a model is run with.
-struct Run<'a> {
-    generator: Generator<ReferenceBackend>,
+struct Run<'a, B: Backend> {
+    generator: Generator<B>,
     sampler: Sampler,
     limits: Limits,
     stops: &'a [String],
@@ -160,7 +164,23 @@ fn run_model(arguments: &Arguments, console: Console) -> Result<(), RunError> {
     if texts.template.is_none() && !arguments.raw && arguments.prompt_tokens.is_none() {
         console.status("note: the model has no chat template; the text is continued as it is");
     }
-    let mut run = open(arguments, &texts, console)?;
+    if let Some(backend) = arguments.backend.core_ml()? {
+        return answer_all(arguments, &backend, &texts, turns, console);
+    }
+    let numerics = arguments.numerics.into();
+    let backend = ReferenceBackend::new(ReferenceOptions { numerics, statistics: false });
+    answer_all(arguments, &backend, &texts, turns, console)
+}
+
+/// Answers what the options ask for.
+fn answer_all<B: Backend>(
+    arguments: &Arguments,
+    backend: &B,
+    texts: &Texts,
+    turns: Turns,
+    console: Console,
+) -> Result<(), RunError> {
+    let mut run = open(arguments, backend, texts, console)?;
     if let Some(path) = &arguments.prompt_tokens {
         return run.answer_prompt(&Prompt::of(texts::read_list(path)?)).map(drop);
     }
@@ -171,14 +191,17 @@ fn run_model(arguments: &Arguments, console: Console) -> Result<(), RunError> {
     run.answer(&turns).map(drop)
 }
 
-fn open<'a>(arguments: &'a Arguments, texts: &'a Texts, console: Console) -> Result<Run<'a>, RunError> {
+fn open<'a, B: Backend>(
+    arguments: &'a Arguments,
+    backend: &B,
+    texts: &'a Texts,
+    console: Console,
+) -> Result<Run<'a, B>, RunError> {
     let directory = ModelDirectory::open(&arguments.path)?;
     let parameters = &directory.meta().model_info.parameters;
     let generation = GenerationConfig::open(&arguments.path)?;
     let sampling = arguments.sampling.resolve(parameters, &generation, console)?;
     let sampler = Sampler::new(sampling)?;
-    let numerics = arguments.numerics.into();
-    let backend = ReferenceBackend::new(ReferenceOptions { numerics, statistics: false });
     let tokenizer = TextTokenizer::open(&arguments.path)?;
     let mut stop_tokens = Vec::new();
     if !arguments.ignore_eos {
@@ -187,7 +210,7 @@ fn open<'a>(arguments: &'a Arguments, texts: &'a Texts, console: Console) -> Res
     // Special tokens have no text that could be found.
     let special = arguments.stops.iter().filter(|stop| tokenizer.is_special(stop));
     stop_tokens.extend(special.filter_map(|stop| tokenizer.token(stop)));
-    let generator = Generator::new(Session::open(&directory, &backend)?);
+    let generator = Generator::new(Session::open(&directory, backend)?);
     Ok(Run {
         generator,
         sampler,
@@ -200,7 +223,7 @@ fn open<'a>(arguments: &'a Arguments, texts: &'a Texts, console: Console) -> Res
     })
 }
 
-impl Run<'_> {
+impl<B: Backend> Run<'_, B> {
     /// Answers, writes the answer, and reports how it went.
     fn answer(&mut self, turns: &Turns) -> Result<Answer, RunError> {
         let prompt = self.texts.encode(turns, &self.tokenizer)?;
