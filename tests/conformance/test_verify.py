@@ -149,7 +149,7 @@ def test_another_checkpoint_is_refused(anec, small_checkpoint, presets, tmp_path
     directory = anec.convert(small_checkpoint, "--chunks", 2, "--context-length", CONTEXT_LENGTH)
     outcome = verify(anec, directory, presets("tiny-llama"), tmp_path)
     assert outcome.code == 1
-    assert "hint" in outcome.stderr
+    assert "vocabulary" in outcome.stderr
 
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chrome")

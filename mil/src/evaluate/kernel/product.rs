@@ -1,6 +1,6 @@
 //! Products of matrices: of activations, and of activations with weights that are expanded tile by tile.
 
-use pulp::Arch;
+use pulp::{Arch, NullaryFnOnce};
 use rayon::prelude::*;
 use rten_gemm::{GemmExecutor, GemmInputA, GemmInputB, GemmOptions};
 use rten_tensor::NdTensorView;
@@ -140,24 +140,47 @@ fn project_vectors(
             let first = index * tile_rows;
             tile.resize(output.len() / columns * inner, 0.0);
             weight.expand(start + first * inner, tile)?;
-            Arch::new().dispatch(|| {
-                for (row, (weights, output)) in
-                    tile.chunks_exact(inner).zip(output.chunks_exact_mut(columns)).enumerate()
-                {
-                    let bias = bias.get(first + row).copied().unwrap_or(0.0);
-                    for (output, vector) in output.iter_mut().zip(vectors.chunks_exact(inner)) {
-                        *output = if saturates {
-                            saturating(weights.iter().copied().zip(vector.iter().copied()), bias)
-                        } else {
-                            dot(weights, vector) + bias
-                        };
-                    }
-                }
-            });
+            let bias = bias.get(first..).unwrap_or_default();
+            Arch::new().dispatch(TileProduct { tile, vectors: &vectors, inner, bias, saturates, output });
             Ok(())
         })
         .find_any(|result: &Result<(), TensorError>| result.is_err());
     failed.unwrap_or(Ok(())).map_err(EvaluateError::from)
+}
+
+/// The product of a tile of weights, `[rows, inner]`, with vectors of `inner` elements; `output: [rows, vectors]`.
+struct TileProduct<'a> {
+    tile: &'a [f32],
+    vectors: &'a [f32],
+    inner: usize,
+    /// Of the rows of the tile; rows that it does not have get none.
+    bias: &'a [f32],
+    saturates: bool,
+    output: &'a mut [f32],
+}
+
+impl NullaryFnOnce for TileProduct<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    #[expect(
+        clippy::inline_always,
+        reason = "must be compiled with the instruction set that was found; closures are not"
+    )]
+    fn call(self) {
+        let columns = self.vectors.len() / self.inner;
+        let rows = self.tile.chunks_exact(self.inner).zip(self.output.chunks_exact_mut(columns));
+        for (row, (weights, output)) in rows.enumerate() {
+            let bias = self.bias.get(row).copied().unwrap_or(0.0);
+            for (output, vector) in output.iter_mut().zip(self.vectors.chunks_exact(self.inner)) {
+                *output = if self.saturates {
+                    saturating(weights.iter().copied().zip(vector.iter().copied()), bias)
+                } else {
+                    dot(weights, vector) + bias
+                };
+            }
+        }
+    }
 }
 
 /// Many columns: a panel of rows is expanded by all cores, then multiplied by all cores.
