@@ -3,8 +3,9 @@
     python tests/conformance/bench_evaluation.py CHECKPOINT CONVERTED [--threads 2] [--decode 16] [--rounds 3]
 
 PyTorch runs transformers' model in fp32, eagerly, with its KV cache; the engine runs `anec bench`. They take turns, so
-that both meet the same other load; the figures are medians, and the ratios are of those. More than 1 means that the
-engine is faster.
+that both meet the same other load, and both are warm: PyTorch after a round that does not count, the engine, whose
+process is new in every round, in the median of three repetitions. The figures are medians over the rounds, and the ratios
+are of those. More than 1 means that the engine is faster.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def torch_round(model, batch: int, decode: int) -> tuple[float, float]:
 
 def engine_round(binary: str, converted: str, decode: int, threads: int) -> tuple[int, float, float]:
     """Batch size, and seconds for prefill and decoding."""
-    command = [binary, "bench", converted, "--decode", str(decode), "--repeat", "1", "--json"]
+    command = [binary, "bench", converted, "--decode", str(decode), "--repeat", "3", "--json"]
     environment = os.environ | {"RAYON_NUM_THREADS": str(threads)}
     printed = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
     found = json.loads(printed)

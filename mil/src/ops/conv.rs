@@ -3,7 +3,7 @@
 use super::conv_window::convolution;
 use super::decl::{Effect, FLOATS, INT32, InferError, OpContext, OpDecl, Parameter, Results, STRING};
 use crate::builder::{BuildError, FunctionBuilder, Var};
-use crate::evaluate::{Call, Evaluate, EvaluateError, Matrix, Tensor, check_size, project};
+use crate::evaluate::{Call, Evaluate, EvaluateError, Matrix, Projection, Tensor, check_size};
 use crate::opset::Opset;
 use crate::types::{Dimension, TensorType, ValueType};
 use crate::value::Value;
@@ -126,12 +126,12 @@ fn projection(call: &Call<'_>, x: &Tensor, weight: &Tensor) -> Result<Vec<Tensor
     let mut shape = vec![*batch, *outputs];
     shape.extend(spatial);
     let mut output = vec![0.0; check_size(&shape)?];
-    let bias = call.optional("bias").map(|_| call.floats("bias")).transpose()?;
+    let bias = call.optional("bias").map(|_| call.floats("bias")).transpose()?.unwrap_or_default();
     let floats = call.floats("x")?;
     let pairs = output.chunks_mut((outputs * places).max(1)).zip(floats.chunks((channels * places).max(1)));
     for (output, x) in pairs {
         let x = Matrix::row_major(x, [*channels, places]);
-        project(weight, 0, x, bias.as_deref().unwrap_or_default(), output, call.numerics())?;
+        Projection { weight, start: 0, x, bias: &bias, numerics: call.numerics() }.write(output)?;
     }
     Ok(vec![Tensor::floats(x.dtype(), &shape, output)?])
 }

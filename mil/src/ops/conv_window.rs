@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::decl::InferError;
-use crate::evaluate::{Call, EvaluateError, Matrix, Tensor, along_axis, check_size, project, row_major};
+use crate::evaluate::{Call, EvaluateError, Matrix, Projection, Tensor, along_axis, check_size, row_major};
 
 /// Floats of the matrix of patches that are in memory at a time.
 const PATCH_FLOATS: usize = 1 << 22;
@@ -66,8 +66,9 @@ pub(super) fn convolution(call: &Call<'_>, x: &Tensor, weight: &Tensor) -> Resul
             patches.resize(inner * width, 0.0);
             part.resize(rows * width, 0.0);
             fill(&mut patches, x, &axes, first, width);
-            let columns = Matrix::row_major(&patches, [inner, width]);
-            project(weight, group * rows * inner, columns, bias, &mut part, call.numerics())?;
+            let x = Matrix::row_major(&patches, [inner, width]);
+            let start = group * rows * inner;
+            Projection { weight, start, x, bias, numerics: call.numerics() }.write(&mut part)?;
             for (output, part) in output.chunks_exact_mut(places).zip(part.chunks_exact(width)) {
                 if let Some(output) = output.get_mut(first..first + width) {
                     output.copy_from_slice(part);

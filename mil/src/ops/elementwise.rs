@@ -2,10 +2,12 @@
 
 use std::cmp::Ordering;
 
+use rayon::prelude::*;
+
 use super::decl::{FLOATS, InferError, NUMBERS, OpContext, Parameter};
 use super::shape::{broadcast, same_dtype};
 use crate::dtype::DataType;
-use crate::evaluate::{Call, EvaluateError, Tensor, broadcast_shape, for_each_pair, map_pairs};
+use crate::evaluate::{Call, EvaluateError, PARALLEL_FLOATS, Tensor, broadcast_shape, for_each_pair, map_pairs};
 use crate::types::{TensorType, ValueType};
 
 /// One floating-point operand `x`.
@@ -38,18 +40,28 @@ pub fn compare_x_y(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {
 }
 
 /// `function` of each float of `x`.
-pub fn map_floats(call: &mut Call<'_>, function: impl Fn(f32) -> f32) -> Result<Vec<Tensor>, EvaluateError> {
+pub fn map_floats(call: &mut Call<'_>, function: impl Fn(f32) -> f32 + Sync) -> Result<Vec<Tensor>, EvaluateError> {
+    map_slices(call, |values| {
+        for value in values {
+            *value = function(*value);
+        }
+    })
+}
+
+/// The floats of `x` as `function` changes them, some at a time on each core.
+pub fn map_slices(
+    call: &mut Call<'_>,
+    function: impl Fn(&mut [f32]) + Send + Sync,
+) -> Result<Vec<Tensor>, EvaluateError> {
     let mut x = call.take("x")?;
-    for value in x.floats_mut()? {
-        *value = function(*value);
-    }
+    x.floats_mut()?.par_chunks_mut(PARALLEL_FLOATS).for_each(function);
     Ok(vec![x])
 }
 
 /// `floats` or `integers` of each element of `x`.
 pub fn map_x(
     call: &mut Call<'_>,
-    floats: impl Fn(f32) -> f32,
+    floats: impl Fn(f32) -> f32 + Sync,
     integers: impl Fn(i32) -> i32,
 ) -> Result<Vec<Tensor>, EvaluateError> {
     let x = call.tensor("x")?;

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::decl::{Effect, InferError, NUMBERS, OpContext, OpDecl, Parameter, Results};
 use super::shape::compatible;
-use crate::evaluate::{Call, Evaluate, EvaluateError, Matrix, Tensor, check_size, project, strided_copy};
+use crate::evaluate::{Call, Evaluate, EvaluateError, Matrix, Projection, Tensor, check_size, strided_copy};
 use crate::opset::Opset;
 use crate::types::{TensorType, ValueType};
 
@@ -71,7 +71,7 @@ fn evaluate(call: &mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError> {
     let values = call.floats("x")?;
     let mut columns = vec![0.0; out * rows];
     let vectors = Matrix::row_major(&values, [rows, inner]).transposed();
-    project(weight, 0, vectors, &bias, &mut columns, call.numerics())?;
+    Projection { weight, start: 0, x: vectors, bias: &bias, numerics: call.numerics() }.write(&mut columns)?;
     let mut output = Vec::with_capacity(columns.len());
     let strides = [1, isize::try_from(rows).unwrap_or(isize::MAX)];
     strided_copy(&columns, 0, &[rows, out], &strides, &mut output);

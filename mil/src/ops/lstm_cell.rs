@@ -1,7 +1,7 @@
 //! One direction of an `lstm`: its weights, its activations and one step of it.
 
 use super::decl::InferError;
-use crate::evaluate::{Call, EvaluateError, Matrix, Numerics, Tensor, check_size, project};
+use crate::evaluate::{Call, EvaluateError, Matrix, Numerics, Projection, Tensor, check_size};
 
 /// Gates in the order in which weights have them.
 const GATES: usize = 4;
@@ -63,7 +63,7 @@ impl<'a> Cell<'a> {
     pub(super) fn input_gates(&self, x: &[f32], columns: usize, numerics: Numerics) -> Result<Vec<f32>, EvaluateError> {
         let mut gates = vec![0.0; check_size(&[self.bias.len(), columns])?];
         let x = Matrix::row_major(x, [columns, self.inputs]).transposed();
-        project(self.weight_ih, 0, x, &self.bias, &mut gates, numerics)?;
+        Projection { weight: self.weight_ih, start: 0, x, bias: &self.bias, numerics }.write(&mut gates)?;
         Ok(gates)
     }
 
@@ -85,8 +85,8 @@ impl<'a> Cell<'a> {
         let hidden = self.hidden;
         let batch = state.len() / hidden;
         let mut recurrent = vec![0.0; GATES * hidden * batch];
-        let vectors = Matrix::row_major(state, [batch, hidden]).transposed();
-        project(self.weight_hh, 0, vectors, &[], &mut recurrent, numerics)?;
+        let x = Matrix::row_major(state, [batch, hidden]).transposed();
+        Projection { weight: self.weight_hh, start: 0, x, bias: &[], numerics }.write(&mut recurrent)?;
         for (index, (state, cell)) in state.iter_mut().zip(cells).enumerate() {
             let (row, unit) = (index / hidden, index % hidden);
             let gate = |gate: usize| {

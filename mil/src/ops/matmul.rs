@@ -1,5 +1,7 @@
 //! `matmul`: matrix product of the last two axes.
 
+use rayon::prelude::*;
+
 use super::decl::{BOOL, Effect, InferError, NUMBERS, OpContext, OpDecl, Parameter, Results};
 use super::shape::{broadcast_shapes, compatible, known_bool_or, same_dtype};
 use crate::builder::{BuildError, FunctionBuilder, Var};
@@ -95,7 +97,7 @@ fn evaluate(call: &mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError> {
         let y = y_matrix.within(&y_floats, y);
         multiply(x, y, output, numerics)
     };
-    output.chunks_mut((rows * columns).max(1)).zip(pairs).try_for_each(product)?;
+    output.par_chunks_mut((rows * columns).max(1)).zip(pairs).try_for_each(product)?;
     let result = match call.results().next().and_then(|result| result.ty.as_tensor()).map(|ty| ty.dtype) {
         #[expect(clippy::cast_possible_truncation, reason = "see above")]
         Some(DataType::Int32) => Tensor::integers(DataType::Int32, &shape, output.iter().map(|v| *v as i32).collect())?,

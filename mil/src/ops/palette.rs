@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::evaluate::{Expand, row_major, sub_byte};
+use crate::evaluate::{Expand, look_up, row_major, sub_byte};
 
 /// A weight whose elements are looked up in tables.
 pub(super) struct Palettized {
@@ -98,25 +98,6 @@ impl Palettized {
     fn table(&self, table: usize, entries: usize) -> &[f32] {
         self.tables.get(table * entries..(table + 1) * entries).unwrap_or_default()
     }
-
-    /// Elements within one table, from index `start` on.
-    fn run(&self, table: &[f32], start: usize, output: &mut [f32]) {
-        match (self.bits, start.is_multiple_of(2), self.indices.get(start / 2..)) {
-            (4, true, Some(bytes)) => expand_nibbles(table, bytes, output),
-            (6, ..) if start.is_multiple_of(4) => expand_sixes(table, &self.indices, start, output),
-            (8, ..) => {
-                let bytes = self.indices.get(start..).unwrap_or_default();
-                for (output, index) in output.iter_mut().zip(bytes) {
-                    *output = entry(table, *index);
-                }
-            }
-            _ => {
-                for (offset, output) in output.iter_mut().enumerate() {
-                    *output = entry(table, sub_byte(&self.indices, self.bits, start + offset).unwrap_or(0));
-                }
-            }
-        }
-    }
 }
 
 impl Expand for Palettized {
@@ -132,7 +113,7 @@ impl Expand for Palettized {
                 while !output.is_empty() {
                     let count = (run - start % run).min(output.len());
                     let (head, rest) = output.split_at_mut(count);
-                    self.run(self.table(start / run, entries), start, head);
+                    look_up(self.table(start / run, entries), &self.indices, self.bits, start, head);
                     (start, output) = (start + count, rest);
                 }
             }
@@ -161,50 +142,6 @@ impl Expand for Palettized {
 /// Bits of an index into a table of so many entries.
 fn index_bits(entries: usize) -> Option<usize> {
     matches!(entries, 2 | 4 | 8 | 16 | 64 | 256).then(|| entries.trailing_zeros() as usize)
-}
-
-fn entry(table: &[f32], index: u8) -> f32 {
-    table.get(usize::from(index)).copied().unwrap_or(0.0)
-}
-
-/// Two elements a byte, looked up in pairs: a table of all pairs is made first, which pays from a few hundred elements on.
-fn expand_nibbles(table: &[f32], bytes: &[u8], output: &mut [f32]) {
-    const WORTH_A_TABLE: usize = 1024;
-    let (pairs, last) = output.as_chunks_mut::<2>();
-    if pairs.len() >= WORTH_A_TABLE {
-        let mut both = [[0.0_f32; 2]; 256];
-        for (index, both) in (0_u8..=255).zip(&mut both) {
-            *both = [entry(table, index & 15), entry(table, index >> 4)];
-        }
-        for (output, byte) in pairs.iter_mut().zip(bytes) {
-            *output = both[usize::from(*byte)];
-        }
-    } else {
-        for (output, byte) in pairs.iter_mut().zip(bytes) {
-            *output = [entry(table, byte & 15), entry(table, byte >> 4)];
-        }
-    }
-    if let (Some(last), Some(byte)) = (last.first_mut(), bytes.get(pairs.len())) {
-        *last = entry(table, byte & 15);
-    }
-}
-
-/// Four elements in three bytes. `start` is a multiple of 4.
-fn expand_sixes(table: &[f32], indices: &[u8], start: usize, output: &mut [f32]) {
-    let mut entries = [0.0_f32; 64];
-    for (entry, value) in entries.iter_mut().zip(table) {
-        *entry = *value;
-    }
-    let bytes = indices.get(start / 4 * 3..).unwrap_or_default();
-    let (quads, rest) = output.as_chunks_mut::<4>();
-    for (output, [a, b, c]) in quads.iter_mut().zip(bytes.as_chunks::<3>().0) {
-        let word = u32::from_le_bytes([*a, *b, *c, 0]);
-        *output = [0, 6, 12, 18].map(|shift| entries[(word >> shift & 63) as usize]);
-    }
-    let done = start + quads.len() * 4;
-    for (offset, output) in rest.iter_mut().enumerate() {
-        *output = entry(table, sub_byte(indices, 6, done + offset).unwrap_or(0));
-    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,8 @@ use super::decl::{Domain, Effect, FLOATS, InferError, OpContext, OpDecl, Paramet
 use super::shape::{broadcast_shapes, compatible, compatible_shapes, same_dtype};
 use crate::dtype::DataType;
 use crate::evaluate::{
-    Call, Evaluate, EvaluateError, Matrix, Tensor, broadcast_shape, check_size, multiply, row_major, strided_copy,
+    Call, Evaluate, EvaluateError, Matrix, Tensor, broadcast_shape, check_size, multiply, row_major, softmax,
+    strided_copy,
 };
 use crate::opset::Opset;
 use crate::types::{TensorType, ValueType};
@@ -90,7 +91,7 @@ fn evaluate(call: &mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError> {
         for score in &mut scores {
             *score = *score * scale + masks.next().copied().unwrap_or(0.0);
         }
-        scores.chunks_exact_mut(keys.max(1)).for_each(softmax);
+        softmax(&mut scores, keys, 1);
         let output = output.get_mut(index * queries * width..(index + 1) * queries * width).unwrap_or_default();
         let scores = Matrix::row_major(&scores, [queries, keys]);
         multiply(scores, value, output, call.numerics())?;
@@ -133,18 +134,6 @@ fn additive_mask(call: &Call<'_>, shape: &[usize]) -> Result<Vec<f32>, EvaluateE
     let mut output = Vec::new();
     strided_copy(&values, 0, shape, &strides, &mut output);
     Ok(output)
-}
-
-fn softmax(scores: &mut [f32]) {
-    let largest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let mut sum = 0.0;
-    for score in scores.iter_mut() {
-        *score = (*score - largest).exp();
-        sum += *score;
-    }
-    for score in scores {
-        *score /= sum;
-    }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "sizes of heads are small")]

@@ -1,7 +1,10 @@
 //! `silu`: sigmoid linear unit.
 
+use rten_simd::SimdUnaryOp;
+use rten_vecmath::Silu;
+
 use super::decl::{Effect, OpDecl, Results};
-use super::elementwise::{FLOAT_X, like_x, map_floats};
+use super::elementwise::{FLOAT_X, like_x, map_slices};
 use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::evaluate::Evaluate;
 use crate::opset::Opset;
@@ -15,7 +18,7 @@ pub static DECL: OpDecl = OpDecl {
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer: like_x,
-    evaluate: Evaluate::Computes(|call| map_floats(call, |x| x / (1.0 + (-x).exp()))),
+    evaluate: Evaluate::Computes(|call| map_slices(call, |values| Silu {}.map_mut(values))),
 };
 
 impl FunctionBuilder {

@@ -3,7 +3,7 @@
 use super::decl::{Effect, FLOATS, INT32, InferError, OpContext, OpDecl, Parameter, Results};
 use super::shape::axis_or;
 use crate::builder::{BuildError, FunctionBuilder, Var};
-use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor, along_axis};
+use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor, along_axis, softmax};
 use crate::opset::Opset;
 use crate::types::ValueType;
 use crate::value::Value;
@@ -29,23 +29,8 @@ fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {
 fn evaluate(call: &mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError> {
     let mut x = call.take("x")?;
     let axis = call.axis_or("axis", -1, x.rank())?;
-    let [outer, length, inner] = along_axis(x.shape(), axis);
-    let values = x.floats_mut()?;
-    for outer in 0..outer {
-        for inner_index in 0..inner {
-            let first = outer * length * inner + inner_index;
-            let lane = || (0..length).map(|index| first + index * inner);
-            let largest = lane().map(|place| values[place]).fold(f32::NEG_INFINITY, f32::max);
-            let mut sum = 0.0;
-            for place in lane() {
-                values[place] = (values[place] - largest).exp();
-                sum += values[place];
-            }
-            for place in lane() {
-                values[place] /= sum;
-            }
-        }
-    }
+    let [_, length, inner] = along_axis(x.shape(), axis);
+    softmax(x.floats_mut()?, length, inner);
     Ok(vec![x])
 }
 

@@ -1,43 +1,27 @@
-//! Dot products, in an order of summation that does not depend on the machine.
+//! Dot products.
 
-/// Partial sums that are kept apart: enough to fill the registers of every instruction set.
-const LANES: usize = 32;
+use pulp::Simd;
+
+/// Vectors of partial sums: enough to keep a machine's multipliers busy.
+const SUMS: usize = 4;
 
 /// The dot product of two vectors of one length.
 #[inline(always)]
-#[expect(clippy::inline_always, reason = "must be compiled with the caller's instruction set")]
-pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let mut sums = [0.0_f32; LANES];
-    let (a_blocks, a_rest) = a.as_chunks::<LANES>();
-    let (b_blocks, b_rest) = b.as_chunks::<LANES>();
+#[expect(clippy::inline_always, reason = "must be compiled with the instruction set of `simd`")]
+pub(super) fn dot<S: Simd>(simd: S, a: &[f32], b: &[f32]) -> f32 {
+    let ((a, a_rest), (b, b_rest)) = (S::as_simd_f32s(a), S::as_simd_f32s(b));
+    let ((a_blocks, a), (b_blocks, b)) = (a.as_chunks::<SUMS>(), b.as_chunks::<SUMS>());
+    let mut sums = [simd.splat_f32s(0.0); SUMS];
     for (a, b) in a_blocks.iter().zip(b_blocks) {
-        add_products(&mut sums, a, b);
+        for (sum, (a, b)) in sums.iter_mut().zip(a.iter().zip(b)) {
+            *sum = simd.mul_add_e_f32s(*a, *b, *sum);
+        }
     }
-    // Sums that are indexed by a variable would be kept in memory instead of registers.
-    add_products(&mut sums, &padded(a_rest), &padded(b_rest));
-    let [sum] = halved::<2, 1>(&halved::<4, 2>(&halved::<8, 4>(&halved::<16, 8>(&halved::<LANES, 16>(&sums)))));
-    sum
-}
-
-#[inline(always)]
-#[expect(clippy::inline_always, reason = "must be compiled with the caller's instruction set")]
-fn add_products(sums: &mut [f32; LANES], a: &[f32; LANES], b: &[f32; LANES]) {
-    for lane in 0..LANES {
-        sums[lane] += a[lane] * b[lane];
+    let [first, second, third, fourth] = sums;
+    let mut sum = simd.add_f32s(simd.add_f32s(first, second), simd.add_f32s(third, fourth));
+    for (a, b) in a.iter().zip(b) {
+        sum = simd.mul_add_e_f32s(*a, *b, sum);
     }
-}
-
-#[inline(always)]
-#[expect(clippy::inline_always, reason = "must be compiled with the caller's instruction set")]
-fn padded(rest: &[f32]) -> [f32; LANES] {
-    let mut block = [0.0; LANES];
-    block.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
-    block
-}
-
-/// The sums of the first half and the second.
-#[inline(always)]
-#[expect(clippy::inline_always, reason = "must be compiled with the caller's instruction set")]
-fn halved<const N: usize, const HALF: usize>(sums: &[f32; N]) -> [f32; HALF] {
-    std::array::from_fn(|lane| sums[lane] + sums[lane + HALF])
+    let rest = simd.mul_add_e_f32s(simd.partial_load_f32s(a_rest), simd.partial_load_f32s(b_rest), sum);
+    simd.reduce_sum_f32s(rest)
 }

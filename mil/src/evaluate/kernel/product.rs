@@ -1,14 +1,14 @@
 //! Products of matrices: of activations, and of activations with weights that are expanded tile by tile.
 
-use pulp::{Arch, NullaryFnOnce};
+use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
-use rten_gemm::{GemmExecutor, GemmInputA, GemmInputB, GemmOptions};
+use rten_gemm::{BiasVector, GemmExecutor, GemmInputA, GemmInputB, GemmOptions};
 use rten_tensor::NdTensorView;
 
 use super::dot::dot;
 use crate::evaluate::error::EvaluateError;
 use crate::evaluate::numerics::{Accumulator, Numerics, SATURATION};
-use crate::evaluate::tensor::{Tensor, TensorError};
+use crate::evaluate::tensor::Tensor;
 use crate::ops::decl::InferError;
 
 /// A matrix within a slice: element `(row, column)` is at `row * strides[0] + column * strides[1]`.
@@ -22,11 +22,12 @@ pub struct Matrix<'a> {
     pub strides: [usize; 2],
 }
 
-/// Floats of a weight that are expanded at a time where few vectors are multiplied: what stays in a core's second cache.
-const TILE_FLOATS: usize = 1 << 15;
+/// Floats of a weight that are expanded at a time where few vectors are multiplied: what stays in a core's first cache.
+const TILE_FLOATS: usize = 1 << 12;
 
-/// Floats of a weight that are expanded at a time for a product with many vectors.
-const PANEL_FLOATS: usize = 1 << 20;
+/// Rows and columns of a weight that are expanded at a time for a product with many vectors: what stays in a core's second
+/// cache, beside as many rows of the vectors. The rows are a multiple of what the library's kernels take at once.
+const BLOCK: [usize; 2] = [48, 1024];
 
 /// Fewer vectors than this are multiplied one by one.
 const MIN_GEMM_COLUMNS: usize = 4;
@@ -42,6 +43,12 @@ impl<'a> Matrix<'a> {
     pub fn transposed(self) -> Self {
         let ([rows, columns], [row, column]) = (self.shape, self.strides);
         Self { elements: self.elements, shape: [columns, rows], strides: [column, row] }
+    }
+
+    /// `count` rows from `first` on.
+    fn rows(self, first: usize, count: usize) -> Self {
+        let elements = self.elements.get(first * self.strides[0]..).unwrap_or_default();
+        Self { elements, shape: [count, self.shape[1]], strides: self.strides }
     }
 
     fn at(&self, row: usize, column: usize) -> f32 {
@@ -80,72 +87,118 @@ pub fn multiply(a: Matrix<'_>, b: Matrix<'_>, output: &mut [f32], numerics: Nume
         .map_err(|error| InferError::Mismatch(format!("a product failed: {error:?}")).into())
 }
 
-/// `output = weight · x + bias`.
+/// The product `weight · x + bias` of a weight that is expanded tile by tile.
 ///
 /// # Shapes
-/// `weight` has `rows * inner` elements, row-major, from element `start` on; `x: [inner, columns]`; `bias: [rows]` or
-/// empty; `output: [rows, columns]`, row-major.
-///
-/// # Errors
-/// The shapes do not fit each other.
-pub fn project(
-    weight: &Tensor,
-    start: usize,
-    x: Matrix<'_>,
-    bias: &[f32],
-    output: &mut [f32],
-    numerics: Numerics,
-) -> Result<(), EvaluateError> {
-    let [inner, columns] = x.shape;
-    if output.is_empty() {
-        return Ok(());
-    }
-    let rows = output.len() / columns.max(1);
-    let fits = rows * columns == output.len()
-        && start.checked_add(rows * inner).is_some_and(|end| end <= weight.count())
-        && (bias.is_empty() || bias.len() == rows);
-    if !fits {
-        let found = format!("a weight of {} elements and {} outputs for x {:?}", weight.count(), output.len(), x.shape);
-        return Err(InferError::Mismatch(found).into());
-    }
-    if inner == 0 {
-        for (row, output) in output.chunks_exact_mut(columns).enumerate() {
-            output.fill(bias.get(row).copied().unwrap_or(0.0));
-        }
-        return Ok(());
-    }
-    if columns < MIN_GEMM_COLUMNS || numerics == Numerics::Fp16(Accumulator::Saturating) {
-        project_vectors(weight, start, x, bias, output, numerics)
-    } else {
-        project_panels(weight, start, x, bias, output)
-    }
+/// The weight has `rows * inner` elements, row-major, from element `start` on; `x: [inner, columns]`; `bias: [rows]` or
+/// empty.
+#[derive(Clone, Copy, Debug)]
+pub struct Projection<'a> {
+    /// The tensor that holds the weight.
+    pub weight: &'a Tensor,
+    /// Its first element that is used.
+    pub start: usize,
+    /// The vectors, one a column.
+    pub x: Matrix<'a>,
+    /// What is added to each row, or nothing.
+    pub bias: &'a [f32],
+    /// How sums are accumulated.
+    pub numerics: Numerics,
 }
 
-/// Few columns: each tile of rows is expanded by the core that multiplies it.
-fn project_vectors(
-    weight: &Tensor,
-    start: usize,
-    x: Matrix<'_>,
-    bias: &[f32],
-    output: &mut [f32],
-    numerics: Numerics,
-) -> Result<(), EvaluateError> {
-    let [inner, columns] = x.shape;
-    let vectors: Vec<f32> = (0..columns).flat_map(|column| (0..inner).map(move |k| x.at(k, column))).collect();
-    let tile_rows = (TILE_FLOATS / inner).clamp(1, 64);
-    let saturates = numerics == Numerics::Fp16(Accumulator::Saturating);
-    let tiles = output.par_chunks_mut(tile_rows * columns).enumerate();
-    let failed = tiles
-        .map_init(Vec::new, |tile: &mut Vec<f32>, (index, output)| {
-            let first = index * tile_rows;
+impl Projection<'_> {
+    /// Writes the product, `[rows, columns]`, row-major.
+    ///
+    /// # Errors
+    /// The shapes do not fit each other.
+    pub fn write(&self, output: &mut [f32]) -> Result<(), EvaluateError> {
+        let [inner, columns] = self.x.shape;
+        if output.is_empty() {
+            return Ok(());
+        }
+        let rows = output.len() / columns.max(1);
+        let count = self.weight.count();
+        let fits = rows * columns == output.len()
+            && self.start.checked_add(rows * inner).is_some_and(|end| end <= count)
+            && (self.bias.is_empty() || self.bias.len() == rows);
+        if !fits {
+            let found = format!("a weight of {count} elements and {} outputs for x {:?}", output.len(), self.x.shape);
+            return Err(InferError::Mismatch(found).into());
+        }
+        if inner == 0 {
+            for (row, output) in output.chunks_exact_mut(columns).enumerate() {
+                output.fill(self.bias.get(row).copied().unwrap_or(0.0));
+            }
+            return Ok(());
+        }
+        if columns < MIN_GEMM_COLUMNS || self.numerics == Numerics::Fp16(Accumulator::Saturating) {
+            self.write_vectors(output)
+        } else {
+            self.write_blocks(output)
+        }
+    }
+
+    /// Few columns: tiles of rows by dot products.
+    fn write_vectors(&self, output: &mut [f32]) -> Result<(), EvaluateError> {
+        let [inner, columns] = self.x.shape;
+        let vectors: Vec<f32> = (0..columns).flat_map(|column| (0..inner).map(move |k| self.x.at(k, column))).collect();
+        let saturates = self.numerics == Numerics::Fp16(Accumulator::Saturating);
+        let rows = (TILE_FLOATS / inner).clamp(1, 64);
+        self.for_each_tile(rows, output, |tile, first, output| {
             tile.resize(output.len() / columns * inner, 0.0);
-            weight.expand(start + first * inner, tile)?;
-            let bias = bias.get(first..).unwrap_or_default();
+            self.weight.expand(self.start + first * inner, tile)?;
+            let bias = self.bias.get(first..).unwrap_or_default();
             Arch::new().dispatch(TileProduct { tile, vectors: &vectors, inner, bias, saturates, output });
             Ok(())
         })
-        .find_any(|result: &Result<(), TensorError>| result.is_err());
-    failed.unwrap_or(Ok(())).map_err(EvaluateError::from)
+    }
+
+    /// Many columns: blocks of rows and columns by the library for such products.
+    fn write_blocks(&self, output: &mut [f32]) -> Result<(), EvaluateError> {
+        let [inner, columns] = self.x.shape;
+        let [block_rows, block_inner] = BLOCK;
+        let executor = GemmExecutor::<f32>::new();
+        let mut slices = Vec::with_capacity(inner.div_ceil(block_inner));
+        for from in (0..inner).step_by(block_inner) {
+            let length = block_inner.min(inner - from);
+            slices.push((from, length, executor.prepack_b(self.x.rows(from, length).view()?)));
+        }
+        self.for_each_tile(block_rows, output, |tile, first, output| {
+            let rows = output.len() / columns;
+            let bias = self.bias.get(first..first + rows).map(BiasVector::Column);
+            for (from, length, slice) in &slices {
+                tile.resize(rows * length, 0.0);
+                for (row, floats) in tile.chunks_exact_mut(*length).enumerate() {
+                    self.weight.expand(self.start + (first + row) * inner + from, floats)?;
+                }
+                let block = Matrix::row_major(tile, [rows, *length]);
+                let options = match from {
+                    0 => GemmOptions { bias, ..GemmOptions::default() },
+                    _ => GemmOptions { beta: 1.0, ..GemmOptions::default() },
+                };
+                executor
+                    .gemm(output, GemmInputA::Unpacked(block.view()?), GemmInputB::Packed(slice), options)
+                    .map_err(|error| InferError::Mismatch(format!("a product failed: {error:?}")))?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Calls `write(tile, first_row, output)` for the outputs of each `rows` rows, on all cores. A core has one vector for
+    /// the tiles that it expands.
+    fn for_each_tile(
+        &self,
+        rows: usize,
+        output: &mut [f32],
+        write: impl Fn(&mut Vec<f32>, usize, &mut [f32]) -> Result<(), EvaluateError> + Sync,
+    ) -> Result<(), EvaluateError> {
+        let [_, columns] = self.x.shape;
+        let tiles = output.par_chunks_mut(rows * columns).enumerate();
+        let failed = tiles
+            .map_init(Vec::new, |tile, (index, output)| write(tile, index * rows, output))
+            .find_any(Result::is_err);
+        failed.unwrap_or(Ok(()))
+    }
 }
 
 /// The product of a tile of weights, `[rows, inner]`, with vectors of `inner` elements; `output: [rows, vectors]`.
@@ -159,15 +212,12 @@ struct TileProduct<'a> {
     output: &'a mut [f32],
 }
 
-impl NullaryFnOnce for TileProduct<'_> {
+impl WithSimd for TileProduct<'_> {
     type Output = ();
 
     #[inline(always)]
-    #[expect(
-        clippy::inline_always,
-        reason = "must be compiled with the instruction set that was found; closures are not"
-    )]
-    fn call(self) {
+    #[expect(clippy::inline_always, reason = "must be compiled with the instruction set of `simd`")]
+    fn with_simd<S: Simd>(self, simd: S) {
         let columns = self.vectors.len() / self.inner;
         let rows = self.tile.chunks_exact(self.inner).zip(self.output.chunks_exact_mut(columns));
         for (row, (weights, output)) in rows.enumerate() {
@@ -176,52 +226,11 @@ impl NullaryFnOnce for TileProduct<'_> {
                 *output = if self.saturates {
                     saturating(weights.iter().copied().zip(vector.iter().copied()), bias)
                 } else {
-                    dot(weights, vector) + bias
+                    dot(simd, weights, vector) + bias
                 };
             }
         }
     }
-}
-
-/// Many columns: a panel of rows is expanded by all cores, then multiplied by all cores.
-fn project_panels(
-    weight: &Tensor,
-    start: usize,
-    x: Matrix<'_>,
-    bias: &[f32],
-    output: &mut [f32],
-) -> Result<(), EvaluateError> {
-    let [inner, columns] = x.shape;
-    let executor = GemmExecutor::<f32>::new();
-    let packed = executor.prepack_b(x.view()?);
-    let panel_rows = (PANEL_FLOATS / inner).clamp(1, 4096);
-    let tile_rows = (TILE_FLOATS / inner).clamp(1, 64);
-    let mut panel = Vec::new();
-    for (index, output) in output.chunks_mut(panel_rows * columns).enumerate() {
-        let rows = output.len() / columns;
-        let first = index * panel_rows;
-        panel.resize(rows * inner, 0.0);
-        let tiles = panel.par_chunks_mut(tile_rows * inner).enumerate();
-        let failed = tiles
-            .map(|(tile, floats)| weight.expand(start + (first + tile * tile_rows) * inner, floats))
-            .find_any(Result::is_err);
-        failed.unwrap_or(Ok(()))?;
-        let rows_of_panel = Matrix::row_major(&panel, [rows, inner]);
-        executor
-            .gemm(
-                output,
-                GemmInputA::Unpacked(rows_of_panel.view()?),
-                GemmInputB::Packed(&packed),
-                GemmOptions::default(),
-            )
-            .map_err(|error| InferError::Mismatch(format!("a product failed: {error:?}")))?;
-        for (output, bias) in output.chunks_exact_mut(columns).zip(bias.get(first..).unwrap_or_default()) {
-            for output in output {
-                *output += bias;
-            }
-        }
-    }
-    Ok(())
 }
 
 /// A sum of products that becomes infinite, and stays so, where a partial sum saturates.
@@ -261,14 +270,15 @@ mod tests {
 
     #[test]
     fn a_weight_times_any_number_of_columns_plus_bias_is_exact() {
-        for (rows, inner, columns) in [(1, 1, 1), (70, 33, 1), (5, 1000, 2), (130, 40, 4), (3, 7, 64)] {
+        for (rows, inner, columns) in [(1, 1, 1), (70, 33, 1), (5, 1000, 2), (130, 40, 4), (3, 7, 64), (50, 1030, 5)] {
             let bias = pattern(rows, 2);
             let (a, b, output) = expected(rows, inner, columns, &bias);
             let weight = Tensor::floats(DataType::Float32, &[rows, inner], a).expect("fits");
             for numerics in [Numerics::F32, Numerics::Fp16(Accumulator::Saturating)] {
                 let mut found = vec![0.0; rows * columns];
                 let x = Matrix::row_major(&b, [inner, columns]);
-                project(&weight, 0, x, &bias, &mut found, numerics).expect("shapes fit");
+                let product = Projection { weight: &weight, start: 0, x, bias: &bias, numerics };
+                product.write(&mut found).expect("shapes fit");
                 assert_eq!(found, output);
             }
         }
@@ -307,6 +317,8 @@ mod tests {
         let a = Matrix::row_major(&[1.0, 2.0], [1, 2]);
         assert!(multiply(a, a, &mut [0.0], Numerics::F32).is_err());
         let weight = Tensor::floats(DataType::Float32, &[1], vec![1.0]).expect("fits");
-        assert!(project(&weight, 0, a.transposed(), &[], &mut [0.0], Numerics::F32).is_err());
+        let x = a.transposed();
+        let product = Projection { weight: &weight, start: 0, x, bias: &[], numerics: Numerics::F32 };
+        assert!(product.write(&mut [0.0]).is_err());
     }
 }

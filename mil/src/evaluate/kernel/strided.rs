@@ -37,6 +37,12 @@ fn copy<T: Clone>(source: &[T], start: usize, shape: &[usize], strides: &[isize]
         output.extend_from_slice(source.get(start..start.saturating_add(count)).unwrap_or_default());
         return;
     }
+    if let ([], Ok(step)) = (inner_shape, usize::try_from(*stride))
+        && step > 0
+    {
+        output.extend(source.get(start..).unwrap_or_default().iter().step_by(step).take(*size).cloned());
+        return;
+    }
     for index in 0..*size {
         let Some(place) = isize::try_from(index).ok().and_then(|index| start.checked_add_signed(index * stride)) else {
             return;
