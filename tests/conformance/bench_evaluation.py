@@ -4,8 +4,8 @@
 
 PyTorch runs transformers' model in fp32, eagerly, with its KV cache; the engine runs `anec bench`. They take turns, so
 that both meet the same other load, and both are warm: PyTorch after a round that does not count, the engine, whose
-process is new in every round, in the median of three repetitions. The figures are medians over the rounds, and the ratios
-are of those. More than 1 means that the engine is faster.
+process is new in every round, in the median of three repetitions. The figures are medians over the rounds, and the
+ratios are of those. More than 1 means that the engine is faster.
 """
 
 from __future__ import annotations
