@@ -1,6 +1,7 @@
 //! The conformance suite of engines: on the reference engine, on the engine for Core ML over a framework that stands for it,
 //! and, on a Mac, over Core ML itself. Then what the engine does when Core ML fails.
 
+mod device;
 mod scripted;
 mod suite;
 

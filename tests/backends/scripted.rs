@@ -7,7 +7,7 @@ use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anec_mil::evaluate::State;
-use anec_runtime::backend::coreml::{Framework, FrameworkError, LoadRequest, PlannedOperation};
+use anec_runtime::backend::coreml::{Device, Framework, FrameworkError, LoadRequest, PlannedOperation};
 use anec_runtime::backend::{
     Backend as _, BackendError, Function as _, Model as _, ReferenceBackend, ReferenceFunction, ReferenceModel,
     Signature, Tensors,
@@ -27,6 +27,10 @@ pub(crate) struct Script {
     pub(crate) predictions: VecDeque<Option<FrameworkError>>,
     /// Where a prediction waits until something is sent or the sender goes.
     pub(crate) hold: Option<Receiver<()>>,
+    /// What happens to the results of every prediction.
+    pub(crate) spoil: Option<fn(&mut Tensors)>,
+    /// The op that plans put on the CPU; everything else is on the Neural Engine.
+    pub(crate) on_cpu: Option<&'static str>,
     /// Whether models refuse names of functions.
     pub(crate) refuses_names: bool,
     /// Version and build.
@@ -140,29 +144,37 @@ impl Framework for Scripted {
         inputs: &Tensors,
         state: &mut Self::State,
     ) -> Result<Tensors, FrameworkError> {
-        let (failure, hold) = {
+        let (failure, hold, spoil) = {
             let mut script = self.script();
-            (script.predictions.pop_front().flatten(), script.hold.take())
+            (script.predictions.pop_front().flatten(), script.hold.take(), script.spoil)
         };
         if let Some(hold) = hold {
             let _ = hold.recv();
         }
-        match failure {
-            Some(error) => Err(error),
-            None => model.0.predict(inputs, &mut state.0).map_err(|error| failed(&error)),
+        if let Some(error) = failure {
+            return Err(error);
         }
+        let mut outputs = model.0.predict(inputs, &mut state.0).map_err(|error| failed(&error))?;
+        if let Some(spoil) = spoil {
+            spoil(&mut outputs);
+        }
+        Ok(outputs)
     }
 
     fn compute_plan(&self, request: &LoadRequest) -> Result<Vec<PlannedOperation>, FrameworkError> {
         let model = open(&request.compiled)?;
         let name = request.function.clone().unwrap_or_else(|| names::MAIN.to_owned());
         let function = model.program().functions.get(&name).ok_or_else(|| core_ml("function not found"))?;
-        let planned = |operation: &anec_mil::Operation| PlannedOperation {
-            op: operation.op.clone(),
-            result: operation.outputs.first().map(|output| output.name.clone()).unwrap_or_default(),
-            preferred: None,
-            supported: Vec::new(),
-            cost: None,
+        let on_cpu = self.script().on_cpu;
+        let planned = |operation: &anec_mil::Operation| {
+            let device = if on_cpu == Some(operation.op.as_str()) { Device::Cpu } else { Device::NeuralEngine };
+            PlannedOperation {
+                op: operation.op.clone(),
+                result: operation.outputs.first().map(|output| output.name.clone()).unwrap_or_default(),
+                preferred: (operation.op != "const").then_some(device),
+                supported: vec![device],
+                cost: None,
+            }
         };
         Ok(function.block.operations.iter().map(planned).collect())
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anec_runtime::ModelDirectory;
 use anec_runtime::oracle::{Checkpoint, Implementation, Oracle, OracleConfig, OracleError};
 use anec_runtime::verify::{
-    DeviceOptions, Progress, Thresholds, VerifyError, VerifyOptions, report_page, stored_bits, verify, verify_on_device,
+    DeviceOptions, Progress, Thresholds, Verification, VerifyError, VerifyOptions, report_page, stored_bits,
 };
 use anec_schemas::report::{Bound, Check, DeviceReport, DeviceUse, REPORT_HTML, REPORT_JSON, Report};
 use clap::Args;
@@ -163,11 +163,19 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
     let options = VerifyOptions { numerics, thresholds, generator: format!("anec {}", env!("CARGO_PKG_VERSION")) };
     let bar = console.count_progress();
     let mut show = |progress| show(&bar, progress);
+    let verification = Verification {
+        directory: &directory,
+        checkpoint: &checkpoint,
+        oracle: &mut oracle,
+        tokens: &tokens,
+        options: &options,
+        progress: &mut show,
+    };
     let report = match core_ml {
-        None => verify(&directory, &checkpoint, &mut oracle, &tokens, &options, &mut show)?,
+        None => verification.on_reference()?,
         Some(backend) => {
             let device = DeviceOptions { units: arguments.backend.units(), predictions: arguments.device.predictions };
-            verify_on_device(&backend, device, &directory, &checkpoint, &mut oracle, &tokens, &options, &mut show)?
+            verification.on_device(&backend, device)?
         }
     };
     bar.finish_and_clear();

@@ -5,11 +5,10 @@ use std::collections::BTreeMap;
 use anec_mil::rules::{Conditions, Subject, lint};
 use anec_schemas::report::{DeviceReport, DeviceUse, FunctionPlan, OperationElsewhere, PartAgreement, Report};
 
-use super::{Progress, Thresholds, TokenWindows, VerifyError, VerifyOptions, conclude, verify_with};
+use super::{Progress, Thresholds, Verification, VerifyError, concluded};
 use crate::backend::coreml::{ComputePlan, CoreMlBackend, Device, Framework, Units};
 use crate::backend::{Backend, Model as _, ReferenceBackend, ReferenceOptions, Tensors};
-use crate::directory::{ModelDirectory, ModelPart, PartRole};
-use crate::oracle::{Checkpoint, Oracle};
+use crate::directory::{ModelPart, PartRole};
 use crate::session::{Session, SessionError};
 
 /// What stands for results that cannot be compared, in decibels.
@@ -41,52 +40,46 @@ pub struct DeviceOptions {
     pub predictions: usize,
 }
 
-/// Verifies a directory with Core ML: as the reference engine does, and what only a device can show.
-///
-/// # Errors
-/// The directory or the checkpoint is not usable, or Core ML fails. A requirement that does not hold is no error.
-#[expect(clippy::too_many_arguments, reason = "those of `verify`, and the device")]
-pub fn verify_on_device<F: Framework + 'static>(
-    backend: &CoreMlBackend<F>,
-    device: DeviceOptions,
-    directory: &ModelDirectory,
-    checkpoint: &Checkpoint,
-    oracle: &mut Oracle,
-    tokens: &TokenWindows,
-    options: &VerifyOptions,
-    progress: &mut dyn FnMut(Progress),
-) -> Result<Report, VerifyError> {
-    let name = format!("coreml {}", device.units);
-    let mut report = verify_with(backend, name, directory, checkpoint, oracle, tokens, options, progress)?;
-    let window = tokens.windows.first().ok_or(VerifyError::NoTokens)?;
-    let reference = ReferenceBackend::new(ReferenceOptions { numerics: options.numerics, statistics: false });
-    let mut on_device = Session::open(directory, backend)?;
-    let mut on_reference = Session::open(directory, &reference)?;
-    let compared = window.get(..COMPARED.min(window.len())).unwrap_or_default();
-    let agreement = agreement(&mut on_reference, &mut on_device, compared)?;
-    let figures = endurance(&mut on_device, window, device.predictions, progress)?;
-    drop(on_device);
-    let mut plans = Vec::new();
-    for part in directory.parts() {
-        let model = backend.open(part).map_err(SessionError::from)?;
-        for function in model.function_names() {
-            let plan = model.compute_plan(&function).map_err(SessionError::from)?;
-            plans.push(function_plan(part, &function, &plan));
+impl Verification<'_> {
+    /// Verifies with Core ML: as with the reference engine, and what only a device can show.
+    ///
+    /// # Errors
+    /// The directory or the checkpoint is not usable, or Core ML fails. A requirement that does not hold is no error.
+    pub fn on_device<F: Framework + 'static>(
+        mut self,
+        backend: &CoreMlBackend<F>,
+        device: DeviceOptions,
+    ) -> Result<Report, VerifyError> {
+        let mut report = self.compared(backend, format!("coreml {}", device.units))?;
+        let window = self.tokens.windows.first().ok_or(VerifyError::NoTokens)?;
+        let options = ReferenceOptions { numerics: self.options.numerics, statistics: false };
+        let mut on_device = Session::open(self.directory, backend)?;
+        let mut on_reference = Session::open(self.directory, &ReferenceBackend::new(options))?;
+        let first = window.get(..COMPARED.min(window.len())).unwrap_or_default();
+        let agreement = agreement(&mut on_reference, &mut on_device, first)?;
+        let figures = endurance(&mut on_device, window, device.predictions, self.progress)?;
+        drop(on_device);
+        let mut plans = Vec::new();
+        for part in self.directory.parts() {
+            let model = backend.open(part).map_err(SessionError::from)?;
+            for function in model.function_names() {
+                let plan = model.compute_plan(&function).map_err(SessionError::from)?;
+                plans.push(function_plan(part, &function, &plan));
+            }
         }
+        report.device = Some(DeviceReport {
+            system: backend.system().map_err(SessionError::from)?,
+            units: device.units.to_string(),
+            agreement,
+            predictions: figures.predictions,
+            not_finite: figures.not_finite,
+            differing: figures.differing,
+            plans,
+        });
+        // A device does not tell what its activations became.
+        let thresholds = Thresholds { overflows: None, ..self.options.thresholds.clone() };
+        Ok(concluded(report, &thresholds))
     }
-    report.device = Some(DeviceReport {
-        system: backend.system().map_err(SessionError::from)?,
-        units: device.units.to_string(),
-        agreement,
-        predictions: figures.predictions,
-        not_finite: figures.not_finite,
-        differing: figures.differing,
-        plans,
-    });
-    // A device does not tell what its activations became.
-    let thresholds = Thresholds { overflows: None, ..options.thresholds.clone() };
-    conclude(&mut report, &thresholds);
-    Ok(report)
 }
 
 /// Compares every model of a device with the reference over tokens. Both get what the reference computed as input, so that

@@ -23,7 +23,7 @@ use crate::oracle::{Checkpoint, Oracle, OracleError};
 use crate::session::{Session, SessionError};
 
 pub use compare::{Compared, PerplexityResult, WindowOutput, compare, perplexity};
-pub use device::{DeviceFigures, DeviceOptions, agreement, endurance, function_plan, verify_on_device};
+pub use device::{DeviceFigures, DeviceOptions, agreement, endurance, function_plan};
 pub use page::report_page;
 pub use parts::{activations, part_sizes, stored_bits, stored_weights};
 pub use thresholds::Thresholds;
@@ -93,81 +93,81 @@ pub struct VerifyOptions {
     pub generator: String,
 }
 
-/// Verifies a directory with the reference engine.
-///
-/// # Errors
-/// The directory or the checkpoint is not usable. A requirement that does not hold is no error: see [`Report::passed`].
-pub fn verify(
-    directory: &ModelDirectory,
-    checkpoint: &Checkpoint,
-    oracle: &mut Oracle,
-    tokens: &TokenWindows,
-    options: &VerifyOptions,
-    progress: &mut dyn FnMut(Progress),
-) -> Result<Report, VerifyError> {
-    let backend = ReferenceBackend::new(ReferenceOptions { numerics: options.numerics, statistics: true });
-    let name = format!("reference {}", numerics_name(options.numerics));
-    let mut report = verify_with(&backend, name, directory, checkpoint, oracle, tokens, options, progress)?;
-    report.activations = activations(&backend.statistics());
-    conclude(&mut report, &options.thresholds);
-    Ok(report)
+/// What is verified, against what, over what and how.
+pub struct Verification<'a> {
+    /// The converted directory.
+    pub directory: &'a ModelDirectory,
+    /// What it was converted from.
+    pub checkpoint: &'a Checkpoint,
+    /// The forward pass of the checkpoint.
+    pub oracle: &'a mut Oracle,
+    /// What both run over.
+    pub tokens: &'a TokenWindows,
+    /// How.
+    pub options: &'a VerifyOptions,
+    /// Is told what is done.
+    pub progress: &'a mut dyn FnMut(Progress),
 }
 
-/// Verifies a directory with any engine, but for what only the reference engine sees: its activations. The report has no
-/// checks yet; see [`conclude`].
-///
-/// # Errors
-/// As [`verify`].
-#[expect(clippy::too_many_arguments, reason = "those of `verify`, and the engine")]
-pub fn verify_with<B: Backend>(
-    backend: &B,
-    backend_name: String,
-    directory: &ModelDirectory,
-    checkpoint: &Checkpoint,
-    oracle: &mut Oracle,
-    tokens: &TokenWindows,
-    options: &VerifyOptions,
-    progress: &mut dyn FnMut(Progress),
-) -> Result<Report, VerifyError> {
-    let mut session = Session::open(directory, backend)?;
-    let compared = compare(&mut session, oracle, tokens, progress)?;
-    drop(session);
-    let (weights, tables) = stored_weights(directory, checkpoint, oracle.config(), progress)?;
-    let info = &directory.meta().model_info;
-    let bits = |bits: &LutBits| bits.0.unwrap_or(0);
-    Ok(Report {
-        version: REPORT_VERSION,
-        generator: options.generator.clone(),
-        model: ReportedModel {
-            name: info.name.clone(),
-            architecture: info.architecture.clone(),
-            context_length: info.parameters.context_length,
-            batch_size: info.parameters.batch_size,
-            lut_ffn: bits(&info.parameters.lut_ffn),
-            lut_lmhead: bits(&info.parameters.lut_lmhead),
-            backend: backend_name,
-        },
-        reference: ReportedReference {
-            model_type: oracle.config().model_type.clone(),
-            implementation: oracle.implementation(),
-        },
-        tokens: ReportedTokens { source: tokens.source.clone(), windows: compared.windows.clone() },
-        decode: compared.decode,
-        prefill: compared.prefill,
-        activations: Activations::default(),
-        weights,
-        tables,
-        parts: part_sizes(directory)?,
-        device: None,
-        checks: Vec::new(),
-        passed: false,
-    })
+impl Verification<'_> {
+    /// Verifies with the reference engine.
+    ///
+    /// # Errors
+    /// The directory or the checkpoint is not usable. A requirement that does not hold is no error: see
+    /// [`Report::passed`].
+    pub fn on_reference(mut self) -> Result<Report, VerifyError> {
+        let numerics = self.options.numerics;
+        let backend = ReferenceBackend::new(ReferenceOptions { numerics, statistics: true });
+        let mut report = self.compared(&backend, format!("reference {}", numerics_name(numerics)))?;
+        report.activations = activations(&backend.statistics());
+        Ok(concluded(report, &self.options.thresholds))
+    }
+
+    /// What can be said with any engine. Nothing is checked yet.
+    fn compared<B: Backend>(&mut self, backend: &B, backend_name: String) -> Result<Report, VerifyError> {
+        let directory = self.directory;
+        let mut session = Session::open(directory, backend)?;
+        let compared = compare(&mut session, self.oracle, self.tokens, self.progress)?;
+        drop(session);
+        let config = self.oracle.config();
+        let (weights, tables) = stored_weights(directory, self.checkpoint, config, self.progress)?;
+        let info = &directory.meta().model_info;
+        let bits = |bits: &LutBits| bits.0.unwrap_or(0);
+        Ok(Report {
+            version: REPORT_VERSION,
+            generator: self.options.generator.clone(),
+            model: ReportedModel {
+                name: info.name.clone(),
+                architecture: info.architecture.clone(),
+                context_length: info.parameters.context_length,
+                batch_size: info.parameters.batch_size,
+                lut_ffn: bits(&info.parameters.lut_ffn),
+                lut_lmhead: bits(&info.parameters.lut_lmhead),
+                backend: backend_name,
+            },
+            reference: ReportedReference {
+                model_type: config.model_type.clone(),
+                implementation: self.oracle.implementation(),
+            },
+            tokens: ReportedTokens { source: self.tokens.source.clone(), windows: compared.windows.clone() },
+            decode: compared.decode,
+            prefill: compared.prefill,
+            activations: Activations::default(),
+            weights,
+            tables,
+            parts: part_sizes(directory)?,
+            device: None,
+            checks: Vec::new(),
+            passed: false,
+        })
+    }
 }
 
-/// Checks what a report holds.
-pub fn conclude(report: &mut Report, thresholds: &Thresholds) {
-    report.checks = thresholds.check(report);
+/// A report with its checks.
+fn concluded(mut report: Report, thresholds: &Thresholds) -> Report {
+    report.checks = thresholds.check(&report);
     report.passed = report.checks.iter().all(|check| check.passed);
+    report
 }
 
 /// The name of numerics in reports and options.
