@@ -202,6 +202,36 @@ fn what_the_converter_writes_is_safe_on_all_chips_and_both_systems() {
 }
 
 #[test]
+fn both_forms_of_a_model_have_the_same_findings() {
+    let parent = tempfile::tempdir().unwrap();
+    let checkpoint = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/tiny-qwen3");
+    let output = parent.path().join("out");
+    let arguments = ["convert", checkpoint.to_str().unwrap(), "-o", output.to_str().unwrap(), "--quiet"];
+    assert!(anec(&[&arguments[..], &["--lut", "4", "--chunks", "2"]].concat()).status.success());
+    let findings = |path: PathBuf| {
+        let report: Value = serde_json::from_slice(&lint(&path, &["--format", "json"]).stdout).unwrap();
+        report["programs"][0]["findings"].clone()
+    };
+    let mut models = 0;
+    for entry in fs::read_dir(&output).unwrap() {
+        let package = entry.unwrap().path();
+        if package.extension().is_some_and(|extension| extension == "mlpackage") {
+            models += 1;
+            assert_eq!(
+                findings(package.with_extension("mlmodelc")),
+                findings(package.clone()),
+                "{}",
+                package.display()
+            );
+            // The message of a package alone, with its weight file beside it.
+            let message = package.join("Data/com.apple.CoreML/model.mlmodel");
+            assert_eq!(findings(message), findings(package));
+        }
+    }
+    assert_eq!(models, 4);
+}
+
+#[test]
 fn masks_in_the_weight_file_are_looked_into() {
     let (_directory, path) = compiled(
         r#"program(1.3)

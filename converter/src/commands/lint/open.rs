@@ -6,11 +6,11 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use anec_mil::blob::BlobFile;
-use anec_mil::package::{ModelDescription, Package, PackageError, PackageFiles as _, checked_relative_path};
+use anec_mil::package::{ModelDescription, PackageFiles as _, checked_relative_path};
 use anec_mil::rules::Constants;
 use anec_mil::text::{self, ParseError};
 use anec_mil::{Argument, Binding, BlobReference, DataType, Program, TensorType, Value};
-use anec_runtime::FsPackage;
+use anec_runtime::{FsPackage, OpenError, open_model};
 use fs_err as fs;
 use half::f16;
 
@@ -38,7 +38,7 @@ pub(super) struct Opened {
     pub(super) path: PathBuf,
     /// The program.
     pub(super) program: Program,
-    /// The model's description, in packages.
+    /// The model's description, where there is one that can be read.
     pub(super) description: Option<ModelDescription>,
     /// The weight files.
     pub(super) weights: WeightFiles,
@@ -56,15 +56,9 @@ pub enum LintError {
         #[source]
         source: io::Error,
     },
-    /// It is no package that can be read.
-    #[error("Cannot read `{}`", .path.display())]
-    Package {
-        /// The package.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: Box<PackageError>,
-    },
+    /// It is no model that can be read.
+    #[error(transparent)]
+    Model(#[from] OpenError),
     /// It is no program text.
     #[error("Cannot parse `{}`", .path.display())]
     Text {
@@ -94,7 +88,7 @@ impl Hint for LintError {
             Self::Io { .. } | Self::Empty { .. } => {
                 Some("expected a .mlpackage, a .mlmodelc, a .mil text, or a directory that holds some".to_owned())
             }
-            Self::Package { .. } => Some("only models of the ML program type can be linted".to_owned()),
+            Self::Model(_) => Some("only models of the ML program type can be linted".to_owned()),
             Self::Text { .. } | Self::TooLarge { .. } => None,
         }
     }
@@ -146,23 +140,28 @@ fn models(entries: &[PathBuf]) -> Vec<PathBuf> {
 /// Opens one program.
 pub(super) fn open(path: &Path) -> Result<Opened, LintError> {
     let failed = |source| LintError::Io { path: path.to_owned(), source };
-    if fs::metadata(path).map_err(failed)?.is_dir() {
-        let files = FsPackage::new(path).map_err(failed)?;
-        return if is_package(path) { open_package(path, files) } else { open_text(path, COMPILED_PROGRAM, files) };
+    let is_directory = fs::metadata(path).map_err(failed)?.is_dir();
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let files = FsPackage::new(if is_directory { path } else { parent }).map_err(failed)?;
+    if kind(path) == Some(TEXT) && !is_directory {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        return open_text(path, name, files);
     }
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let files = FsPackage::new(directory).map_err(failed)?;
-    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    open_text(path, name, files)
+    match open_stored(path, files.clone()) {
+        // The description of a compiled model is in a format of its own, without which the program can be linted, too.
+        Err(_) if is_compiled(path) => open_text(path, COMPILED_PROGRAM, files),
+        opened => Ok(opened?),
+    }
 }
 
-fn open_package(path: &Path, files: FsPackage) -> Result<Opened, LintError> {
-    let failed = |source| LintError::Package { path: path.to_owned(), source: Box::new(source) };
-    let package = Package::open(files.clone()).map_err(failed)?;
-    let model = package.model().map_err(failed)?;
+/// Opens a package, a compiled model, or a model message.
+fn open_stored(path: &Path, files: FsPackage) -> Result<Opened, OpenError> {
+    let failed = |source| OpenError::model(path, source);
+    let stored = open_model(path)?;
+    let model = stored.model().map_err(failed)?;
     let mut paths = BTreeMap::new();
     for name in weight_file_names(&model.program) {
-        paths.insert(name.to_owned(), package.weight_path(name).map_err(failed)?);
+        paths.insert(name.to_owned(), stored.weight_path(name).map_err(failed)?);
     }
     let weights = WeightFiles { files, paths, ranges: RefCell::default() };
     Ok(Opened { path: path.to_owned(), program: model.program, description: Some(model.description), weights })
