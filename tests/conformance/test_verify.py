@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -155,20 +156,84 @@ def test_another_checkpoint_is_refused(anec, small_checkpoint, presets, tmp_path
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chrome")
 
 
-@pytest.mark.skipif(BROWSER is None, reason="no browser is installed")
-def test_the_page_shows_the_report_in_a_browser(anec, small_checkpoint, tmp_path):
+@pytest.fixture
+def shown(tmp_path):
+    """What a browser makes of a page, without complaints on its console."""
+    if BROWSER is None:
+        pytest.skip("no browser is installed")
+
+    def show(page: Path) -> str:
+        options = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+        options += ["--disable-component-update", "--disable-sync", f"--user-data-dir={tmp_path / 'profile'}"]
+        command = [BROWSER, *options, "--enable-logging=stderr", "--dump-dom", page.as_uri()]
+        outcome = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+        assert "CONSOLE" not in outcome.stderr, outcome.stderr
+        return outcome.stdout
+
+    return show
+
+
+def test_the_page_shows_the_report_in_a_browser(anec, small_checkpoint, shown, tmp_path):
     directory = anec.convert(small_checkpoint, "--lut", 4, "--chunks", 2, "--context-length", CONTEXT_LENGTH)
     outcome = verify(anec, directory, small_checkpoint, tmp_path)
     assert outcome.code == 0, outcome.stdout + outcome.stderr
     page = tmp_path / "report.html"
-    options = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
-    options += ["--disable-component-update", "--disable-sync", f"--user-data-dir={tmp_path / 'profile'}"]
-    command = [BROWSER, *options, "--enable-logging=stderr", "--dump-dom", page.as_uri()]
-    shown = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    assert "Passed" in shown.stdout
+    document = shown(page)
+    assert "Passed" in document
     # Divergence while decoding and after prefill, precision by layer, bytes by part.
-    assert shown.stdout.count("<svg") >= 4
-    assert "layers_3_down_proj" in shown.stdout
-    assert "CONSOLE" not in shown.stderr, shown.stderr
+    assert document.count("<svg") >= 4
+    assert "layers_3_down_proj" in document
+    assert section(document, "device") == "", "nothing ran on a device"
     assert "http://" not in page.read_text().replace("http://www.w3.org/", "")
     assert "https://" not in page.read_text()
+
+
+def test_the_page_shows_what_a_device_did(anec, small_checkpoint, shown, tmp_path):
+    directory = anec.convert(small_checkpoint, "--lut", 4, "--chunks", 2, "--context-length", CONTEXT_LENGTH)
+    assert verify(anec, directory, small_checkpoint, tmp_path).code == 0
+    page = tmp_path / "report.html"
+    report = (tmp_path / "report.json").read_text().rstrip()
+    gather = {"op": "gather", "result": "rows", "device": "CPU", "supported": True, "rules": ["runtime-gather"]}
+    uses = [
+        {"device": name, "operations": count, "share": 0.5, "cost": 0.5} for name, count in (("ANE", 70), ("CPU", 3))
+    ]
+    plan = {"part": "a", "function": "infer", "devices": uses, "neural_engine": 0.95, "elsewhere": [gather]}
+    device = {
+        "system": "Version 15.6 <Build 24G84>",
+        "units": "cpu-and-ne",
+        "agreement": [
+            {"role": "chunk 1", "output": "output_hidden_states", "cosine": 0.9999, "psnr_db": 61.5},
+            {"role": "LM head", "output": "logits1", "cosine": 1.0},
+        ],
+        "predictions": 1000,
+        "not_finite": 0,
+        "differing": 2,
+        "plans": [plan, {**plan, "function": "prefill", "neural_engine": None, "devices": [], "elsewhere": []}],
+    }
+    del device["plans"][1]["neural_engine"]
+    with_device = json.dumps({**json.loads(report), "device": device}).replace("<", "\\u003c")
+    text = page.read_text()
+    data = report.replace("<", "\\u003c")
+    assert text.count(data) == 1
+    page.write_text(text.replace(data, with_device))
+    found = section(shown(page), "device")
+    for expected in (
+        "Version 15.6 &lt;Build 24G84&gt;",
+        "1,000",
+        "61.5 dB",
+        "equal",
+        "ANE 70, CPU 3",
+        "95 %",
+        "runtime-gather",
+    ):
+        assert expected in found, (expected, found)
+
+
+def section(document: str, name: str) -> str:
+    """What a section of the page shows; nothing where it is hidden."""
+    start = document.index(f'id="{name}"')
+    return (
+        ""
+        if document[start:].startswith(f'id="{name}" hidden')
+        else document[start : document.index("</section>", start)]
+    )
