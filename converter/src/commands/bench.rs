@@ -12,7 +12,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::backend_arguments::BackendArguments;
-use super::token_arguments::NumericsName;
+use super::numerics_argument::NumericsArgument;
 use crate::console::{Console, Failure};
 
 /// Arguments of `anec bench`.
@@ -39,9 +39,8 @@ pub struct Arguments {
     #[command(flatten)]
     backend: BackendArguments,
 
-    /// How the reference engine computes.
-    #[arg(long, value_enum, default_value_t)]
-    numerics: NumericsName,
+    #[command(flatten)]
+    numerics: NumericsArgument,
 
     /// Print one line of JSON.
     #[arg(long)]
@@ -97,7 +96,7 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
         (measure(&directory, &backend, arguments)?, format!("coreml {}", arguments.backend.units()), Some(system))
     } else {
         let backend =
-            ReferenceBackend::new(ReferenceOptions { numerics: arguments.numerics.into(), statistics: false });
+            ReferenceBackend::new(ReferenceOptions { numerics: arguments.numerics.numerics(), statistics: false });
         (measure(&directory, &backend, arguments)?, "reference".to_owned(), None)
     };
     #[expect(clippy::cast_precision_loss, reason = "counts of tokens")]

@@ -11,6 +11,7 @@ use fs_err as fs;
 use safetensors::tensor::{Dtype, TensorView, serialize};
 use serde_json::json;
 
+use super::numerics_argument::NumericsArgument;
 use super::token_arguments::TokenArguments;
 use crate::console::{Console, Failure};
 
@@ -31,6 +32,9 @@ pub struct Arguments {
     #[command(flatten)]
     tokens: TokenArguments,
 
+    #[command(flatten)]
+    numerics: NumericsArgument,
+
     /// Write the logits of every token and the states after each window into a safetensors file.
     #[arg(long, value_name = "FILE")]
     save: Option<PathBuf>,
@@ -45,7 +49,7 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
     let directory = ModelDirectory::open(&arguments.path)?;
     let context_length = directory.meta().model_info.parameters.context_length;
     let tokens = arguments.tokens.windows(&arguments.path, context_length)?;
-    let numerics = arguments.tokens.numerics.into();
+    let numerics = arguments.numerics.numerics();
     let backend = ReferenceBackend::new(ReferenceOptions { numerics, statistics: false });
     let mut session = Session::open(&directory, &backend).map_err(VerifyError::from)?;
     let bar = console.count_progress();

@@ -10,6 +10,7 @@ pub mod eval;
 pub mod inspect;
 pub mod lint;
 pub mod model_arguments;
+pub mod numerics_argument;
 pub mod plan;
 mod plan_report;
 pub mod rules;

@@ -2,17 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
-use anec_mil::evaluate::{Accumulator, Numerics};
 use anec_runtime::tokenizer::{SpecialTokens, TextTokenizer};
 use anec_runtime::verify::TokenWindows;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use fs_err as fs;
 use serde_json::Value;
 
 use crate::console::Failure;
 use crate::error::render;
 
-/// Which tokens, and how they are computed.
+/// Which tokens.
 #[derive(Debug, Args)]
 pub struct TokenArguments {
     /// Text file to run over; cut into windows of --window tokens.
@@ -30,32 +29,6 @@ pub struct TokenArguments {
     /// Stop after this many tokens in all.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..))]
     pub limit: Option<u32>,
-
-    /// How the reference engine computes: in f32, or with every result rounded to fp16.
-    #[arg(long, value_enum, default_value_t)]
-    pub numerics: NumericsName,
-}
-
-/// How the reference engine computes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum NumericsName {
-    /// Nothing is rounded: is the graph right?
-    #[default]
-    F32,
-    /// Every result is rounded to fp16: will it survive on a device?
-    Fp16,
-    /// As fp16, and sums of products saturate at 32768. Slow.
-    Fp16Saturating,
-}
-
-impl From<NumericsName> for Numerics {
-    fn from(name: NumericsName) -> Self {
-        match name {
-            NumericsName::F32 => Self::F32,
-            NumericsName::Fp16 => Self::Fp16(Accumulator::F32),
-            NumericsName::Fp16Saturating => Self::Fp16(Accumulator::Saturating),
-        }
-    }
 }
 
 impl TokenArguments {

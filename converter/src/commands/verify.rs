@@ -14,6 +14,7 @@ use fs_err as fs;
 use indicatif::ProgressBar;
 
 use super::backend_arguments::BackendArguments;
+use super::numerics_argument::NumericsArgument;
 use super::token_arguments::TokenArguments;
 use crate::console::{Console, Failure};
 use crate::error::Hint;
@@ -39,6 +40,9 @@ pub struct Arguments {
 
     #[command(flatten)]
     tokens: TokenArguments,
+
+    #[command(flatten)]
+    numerics: NumericsArgument,
 
     /// Directory for report.json and report.html; made where it is missing.
     #[arg(long, value_name = "DIR", default_value = ".")]
@@ -155,7 +159,7 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
     let implementation = if arguments.plain_reference { Implementation::Plain } else { Implementation::Automatic };
     let mut oracle = Oracle::new(config, &checkpoint, implementation)?;
     let core_ml = arguments.backend.core_ml()?;
-    let numerics = arguments.tokens.numerics.into();
+    let numerics = arguments.numerics.numerics();
     let mut thresholds = Thresholds::for_bits(stored_bits(&directory)?, numerics);
     arguments.limits.apply(&mut thresholds);
     thresholds.neural_engine = arguments.device.min_ane;

@@ -18,7 +18,7 @@ use clap::{ArgGroup, Args};
 use serde_json::Value;
 
 use super::backend_arguments::BackendArguments;
-use super::token_arguments::NumericsName;
+use super::numerics_argument::NumericsArgument;
 use crate::console::{Console, Failure};
 
 use answer::{Answer, Writer};
@@ -100,9 +100,8 @@ pub struct Arguments {
     #[command(flatten)]
     backend: BackendArguments,
 
-    /// How the reference engine computes: in f32, or with every result rounded to fp16.
-    #[arg(long, value_enum, default_value_t)]
-    numerics: NumericsName,
+    #[command(flatten)]
+    numerics: NumericsArgument,
 
     /// Print one JSON object for each answer, in a line, instead of the text as it comes.
     #[arg(long)]
@@ -167,7 +166,7 @@ fn run_model(arguments: &Arguments, console: Console) -> Result<(), RunError> {
     if let Some(backend) = arguments.backend.core_ml()? {
         return answer_all(arguments, &backend, &texts, turns, console);
     }
-    let numerics = arguments.numerics.into();
+    let numerics = arguments.numerics.numerics();
     let backend = ReferenceBackend::new(ReferenceOptions { numerics, statistics: false });
     answer_all(arguments, &backend, &texts, turns, console)
 }
