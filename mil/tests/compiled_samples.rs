@@ -22,30 +22,14 @@ use anec_mil::package::{Model, Package, decode_model};
 use anec_mil::{ValueData, text};
 use serde_json::Value as Json;
 
-use directory::Directory;
+use directory::{Directory, samples};
 
 #[test]
 fn compiled_models_of_others_are_made_again() {
-    let Some(root) = std::env::var_os("ANEC_SAMPLES") else { return };
-    let mut found = Vec::new();
-    collect(Path::new(&root), &mut found);
-    assert!(!found.is_empty(), "no compiled models below {}", root.display());
+    // Whatever they are called.
+    let found = samples(|path| path.join(DATA_PATH).is_file() && path.join(PROGRAM_PATH).is_file());
     let pairs = found.iter().filter(|path| check(path)).count();
-    assert!(pairs > 0, "none of {} compiled models is beside its source", found.len());
-}
-
-/// Directories that hold a compiled model, whatever they are called.
-fn collect(directory: &Path, found: &mut Vec<PathBuf>) {
-    if directory.join(DATA_PATH).is_file() && directory.join(PROGRAM_PATH).is_file() {
-        found.push(directory.to_owned());
-        return;
-    }
-    for entry in fs::read_dir(directory).expect("a directory") {
-        let path = entry.expect("an entry").path();
-        if path.is_dir() {
-            collect(&path, found);
-        }
-    }
+    assert!(found.is_empty() || pairs > 0, "none of {} compiled models is beside its source", found.len());
 }
 
 /// The package or model message beside a compiled model: its model, its message, and the message's name.

@@ -6,38 +6,23 @@
 mod directory;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anec_mil::package::{Model, Package, decode_model};
 use anec_mil::{Argument, Binding, BlobReference, Block, Value, ValueData};
 use anec_schemas::proto::Message;
 use anec_schemas::proto::specification as pb;
 
-use directory::Directory;
+use directory::{Directory, samples};
 
 #[test]
 fn models_of_others_survive_decoding_and_encoding() {
-    let Some(root) = std::env::var_os("ANEC_SAMPLES") else { return };
-    let mut found = Vec::new();
-    collect(Path::new(&root), &mut found);
-    assert!(!found.is_empty(), "no models below {}", root.display());
-    for path in &found {
-        let is_package = path.extension().is_some_and(|extension| extension == "mlpackage");
-        if is_package {
-            check_package(path);
+    let is = |path: &Path, expected: &str| path.extension().is_some_and(|extension| extension == expected);
+    for path in samples(|path| is(path, "mlpackage") || is(path, "mlmodel")) {
+        if is(&path, "mlpackage") {
+            check_package(&path);
         } else {
-            check_model(&fs::read(path).expect("readable"), path);
-        }
-    }
-}
-
-fn collect(directory: &Path, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(directory).expect("a directory") {
-        let path = entry.expect("an entry").path();
-        match path.extension().and_then(|extension| extension.to_str()) {
-            Some("mlpackage" | "mlmodel") => found.push(path),
-            _ if path.is_dir() => collect(&path, found),
-            _ => {}
+            check_model(&fs::read(&path).expect("readable"), &path);
         }
     }
 }

@@ -2,9 +2,10 @@
 //!
 //! Runs over every `model.mil` below the directory that `ANEC_SAMPLES` names; without it there is nothing to do.
 
+mod directory;
+
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anec_mil::blob::BlobError;
@@ -46,11 +47,7 @@ fn small(index: usize) -> f32 {
 
 #[test]
 fn programs_of_others_run_on_made_up_weights() {
-    let Some(root) = std::env::var_os("ANEC_SAMPLES") else { return };
-    let mut found = Vec::new();
-    collect(Path::new(&root), &mut found);
-    assert!(!found.is_empty(), "no model.mil below {}", root.display());
-    for path in found {
+    for path in directory::samples(|path| path.file_name().is_some_and(|name| name == "model.mil")) {
         let program = text::parse(&fs::read_to_string(&path).expect("UTF-8")).expect("a program").program;
         for name in program.functions.keys() {
             let function = EvaluableFunction::new(&program, name, &MadeUp, Numerics::F32)
@@ -94,15 +91,4 @@ fn made_up_input(input: &NamedValueType) -> Tensor {
     }
     let count = shape.iter().product();
     Tensor::floats(ty.dtype, &shape, (0..count).map(small).collect()).expect("a tensor")
-}
-
-fn collect(directory: &Path, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(directory).expect("a directory") {
-        let path = entry.expect("an entry").path();
-        if path.is_dir() {
-            collect(&path, found);
-        } else if path.file_name().is_some_and(|name| name == "model.mil") {
-            found.push(path);
-        }
-    }
 }
