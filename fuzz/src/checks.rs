@@ -1,11 +1,10 @@
 //! One check for each reader of untrusted bytes. A check panics where the reader is wrong, and returns where the input is.
 
-use std::collections::BTreeMap;
-use std::io::{self, Cursor};
+use std::io::Cursor;
 
 use anec_mil::blob::{BlobFile, BlobReader};
 use anec_mil::compiled::{Analytics, CompileOptions, CompiledModel, CoreMlData, compile, normalized};
-use anec_mil::package::{PackageFiles, decode_model, encode_model};
+use anec_mil::package::{decode_model, encode_model};
 use anec_mil::{text, verify};
 use anec_schemas::Manifest;
 
@@ -38,7 +37,7 @@ pub fn model_message(data: &[u8]) {
     let again = encode_model(&decode_model(&encoded).expect("was encoded")).expect("was decoded");
     assert!(again == encoded, "encoding is not stable");
     let Ok(files) = compile(&model, &CompileOptions::package("model", data)) else { return };
-    let read = CompiledModel::open(Memory::new(&files.files())).and_then(|compiled| compiled.model());
+    let read = CompiledModel::open(files.in_memory()).and_then(|compiled| compiled.model());
     let read = read.unwrap_or_else(|error| panic!("a compiled model is not read: {error:?}"));
     let encode = |model| encode_model(&normalized(model)).expect("was encoded");
     assert!(encode(read) == encode(model), "a compiled model is read as another");
@@ -74,21 +73,4 @@ pub fn manifest(data: &[u8]) {
     let Ok(source) = std::str::from_utf8(data) else { return };
     let Ok(read) = Manifest::from_json(source) else { return };
     assert_eq!(Manifest::from_json(&read.to_json()).expect("was written"), read);
-}
-
-/// The files of a model in memory.
-struct Memory(BTreeMap<String, Vec<u8>>);
-
-impl Memory {
-    fn new(files: &[(&'static str, &[u8])]) -> Self {
-        Self(files.iter().map(|(path, bytes)| ((*path).to_owned(), bytes.to_vec())).collect())
-    }
-}
-
-impl PackageFiles for Memory {
-    type File = Cursor<Vec<u8>>;
-
-    fn open(&self, path: &str) -> io::Result<Self::File> {
-        self.0.get(path).cloned().map(Cursor::new).ok_or_else(|| io::ErrorKind::NotFound.into())
-    }
 }

@@ -1,12 +1,11 @@
 //! Packages in memory: both forms of the description, weights, and packages that are broken or hostile.
 
 use std::collections::BTreeMap;
-use std::io::{self, Cursor};
 
 use anec_mil::blob::{BlobLayout, BlobWriter};
 use anec_mil::package::{
-    ArrayDefault, FeatureDescription, FlexibleInputs, FunctionDescription, MANIFEST_PATH, MODEL_PATH, Metadata, Model,
-    ModelDescription, ModelError, MultiArray, Package, PackageError, PackageFiles, ShapeFlexibility, SizeRange,
+    ArrayDefault, FeatureDescription, FilesInMemory, FlexibleInputs, FunctionDescription, MANIFEST_PATH, MODEL_PATH,
+    Metadata, Model, ModelDescription, ModelError, MultiArray, Package, PackageError, ShapeFlexibility, SizeRange,
     WEIGHTS_PATH, decode_model, encode_model,
 };
 use anec_mil::{
@@ -17,16 +16,6 @@ use anec_schemas::Manifest;
 use anec_schemas::manifest::Weights;
 use anec_schemas::proto::{Message, specification as pb};
 use proptest::prelude::*;
-
-struct Memory(BTreeMap<String, Vec<u8>>);
-
-impl PackageFiles for Memory {
-    type File = Cursor<Vec<u8>>;
-
-    fn open(&self, path: &str) -> io::Result<Self::File> {
-        self.0.get(path).cloned().map(Cursor::new).ok_or_else(|| io::ErrorKind::NotFound.into())
-    }
-}
 
 fn layout() -> BlobLayout {
     let mut layout = BlobLayout::default();
@@ -102,12 +91,12 @@ fn single(flexibility: ShapeFlexibility) -> Model {
     }
 }
 
-fn package(model: &Model) -> Memory {
-    Memory(BTreeMap::from([
+fn package(model: &Model) -> FilesInMemory {
+    FilesInMemory::from([
         (MANIFEST_PATH.to_owned(), Manifest::for_package(Weights::Present).to_json().into_bytes()),
         (MODEL_PATH.to_owned(), encode_model(model).expect("valid")),
         (WEIGHTS_PATH.to_owned(), weight_file()),
-    ]))
+    ])
 }
 
 #[test]
@@ -225,7 +214,7 @@ fn names_that_lead_out_of_the_package_are_refused() {
     let mut files = package(&several());
     let text = Manifest::for_package(Weights::Present).to_json();
     let outside = text.replace("com.apple.CoreML/model.mlmodel", "../../model.mlmodel");
-    files.0.insert(MANIFEST_PATH.to_owned(), outside.into_bytes());
+    files.insert(MANIFEST_PATH.to_owned(), outside.into_bytes());
     assert!(matches!(Package::open(files), Err(PackageError::Path(_))));
 
     let package = Package::open(package(&several())).expect("valid");

@@ -1,5 +1,4 @@
 use std::collections::BTreeMap;
-use std::io::{self, Cursor};
 
 use half::f16;
 
@@ -8,29 +7,12 @@ use crate::builder::FunctionBuilder;
 use crate::dtype::DataType;
 use crate::opset::Opset;
 use crate::package::{
-    FlexibleInputs, FunctionDescription, Model, ModelDescription, PackageError, PackageFiles, ShapeFlexibility,
+    FilesInMemory, FlexibleInputs, FunctionDescription, Model, ModelDescription, PackageError, ShapeFlexibility,
     SizeRange,
 };
 use crate::program::{NamedValueType, Operation, Program};
 use crate::types::{Dimension, TensorType};
 use crate::value::Value;
-
-#[derive(Default)]
-struct Memory(BTreeMap<String, Vec<u8>>);
-
-impl PackageFiles for Memory {
-    type File = Cursor<Vec<u8>>;
-
-    fn open(&self, path: &str) -> io::Result<Self::File> {
-        self.0.get(path).cloned().map(Cursor::new).ok_or_else(|| io::ErrorKind::NotFound.into())
-    }
-}
-
-impl Memory {
-    fn of(files: &CompiledFiles) -> Self {
-        Self(files.files().into_iter().map(|(path, bytes)| (path.to_owned(), bytes.to_vec())).collect())
-    }
-}
 
 /// A function of `input_ids` with these shapes.
 fn model(flexibility: Option<ShapeFlexibility>) -> Model {
@@ -63,7 +45,7 @@ fn a_compiled_model_reads_back_as_the_model_that_was_compiled() {
     for flexibility in [None, Some(enumerated(&[1, 64])), Some(range(1, Some(128)))] {
         let model = model(flexibility);
         let files = compiled(&model).expect("compilable");
-        let read = CompiledModel::open(Memory::of(&files)).and_then(|compiled| compiled.model());
+        let read = CompiledModel::open(files.in_memory()).and_then(|compiled| compiled.model());
         assert_eq!(read.expect("valid"), model);
     }
 }
@@ -124,8 +106,8 @@ fn constants_without_a_known_text_are_not_compiled() {
 #[test]
 fn labels_of_others_are_read() {
     let files = compiled(&model(Some(enumerated(&[1, 64])))).expect("compilable");
-    let mut other = Memory::of(&files);
-    other.0.insert(PROGRAM_PATH.to_owned(), files.program.replace("ed9b58c8", "fedcba98").into_bytes());
+    let mut other = files.in_memory();
+    other.insert(PROGRAM_PATH.to_owned(), files.program.replace("ed9b58c8", "fedcba98").into_bytes());
     assert!(CompiledModel::open(other).and_then(|compiled| compiled.model()).is_ok());
 }
 
@@ -138,8 +120,8 @@ fn a_program_that_contradicts_its_description_is_refused() {
         ("tensor<fp16, [1, ?]>", "tensor<fp32, [1, ?]>", "fp32"),
         ("func main", "func other", "main"),
     ] {
-        let mut other = Memory::of(&files);
-        other.0.insert(PROGRAM_PATH.to_owned(), files.program.replace(from, to).into_bytes());
+        let mut other = files.in_memory();
+        other.insert(PROGRAM_PATH.to_owned(), files.program.replace(from, to).into_bytes());
         let error = CompiledModel::open(other).and_then(|compiled| compiled.model()).expect_err(to);
         assert!(error.to_string().contains(expected), "{to}: {error}");
     }
@@ -175,7 +157,7 @@ fn every_cut_or_changed_description_is_an_error_or_another_description() {
 
 #[test]
 fn a_missing_file_is_named() {
-    let error = CompiledModel::open(Memory::default()).map(|_| ()).expect_err("nothing is there");
+    let error = CompiledModel::open(FilesInMemory::new()).map(|_| ()).expect_err("nothing is there");
     assert!(matches!(error, PackageError::Io { path, .. } if path == DATA_PATH));
 }
 

@@ -7,7 +7,7 @@ use super::{
     interface, metadata,
 };
 use crate::dtype::DataType;
-use crate::package::Model;
+use crate::package::{FilesInMemory, Model};
 use crate::program::Program;
 use crate::text::{self, TextVersion};
 use crate::types::{TensorType, ValueType};
@@ -68,6 +68,11 @@ impl CompiledFiles {
             (ANALYTICS_PATH, &self.analytics),
             (METADATA_PATH, self.metadata.as_bytes()),
         ]
+    }
+
+    /// A copy of [`Self::files`] that can be opened as a model. The weight files are not there.
+    pub fn in_memory(&self) -> FilesInMemory {
+        self.files().into_iter().map(|(path, bytes)| (path.to_owned(), bytes.to_vec())).collect()
     }
 }
 

@@ -1,23 +1,9 @@
-use std::io::{self, Cursor};
-
 use super::*;
 use crate::blob::{BlobLayout, BlobWriter};
 use crate::compiled::{CompileOptions, compile};
-use crate::package::{FlexibleInputs, ModelDescription, PackageFiles};
+use crate::package::{FilesInMemory, FlexibleInputs, ModelDescription};
 use crate::text;
 use crate::{DataType, WEIGHT_FILE};
-
-/// A compiled model in memory, with one weight file.
-struct Memory(Vec<(String, Vec<u8>)>);
-
-impl PackageFiles for Memory {
-    type File = Cursor<Vec<u8>>;
-
-    fn open(&self, path: &str) -> io::Result<Self::File> {
-        let file = self.0.iter().find(|(name, _)| name == path);
-        file.map(|(_, bytes)| Cursor::new(bytes.clone())).ok_or_else(|| io::ErrorKind::NotFound.into())
-    }
-}
 
 const OPERATIONS: &str = r#"
             tensor<fp16, [2]> w = const()[name = string("w"), val = tensor<fp16, [2]>(BLOBFILE(path = string("@model_path/weights/weight.bin"), offset = uint64(64)))];
@@ -25,7 +11,7 @@ const OPERATIONS: &str = r#"
             tensor<fp16, [2]> y = mul(x = a, y = fp16(0x1p+0))[name = string("y")];"#;
 
 /// A model of these operations, whose weight file holds these bytes.
-fn stored(operations: &str, weights: &[[u8; 4]]) -> StoredModel<Memory> {
+fn stored(operations: &str, weights: &[[u8; 4]]) -> StoredModel<FilesInMemory> {
     let text = format!("program(1.3)\n{{ func main<ios18>(tensor<fp16, [2]> x) {{ {operations} }} -> (y); }}");
     let program = text::parse(&text).unwrap_or_else(|error| panic!("{error}")).program;
     let function = &program.functions["main"];
@@ -43,13 +29,12 @@ fn stored(operations: &str, weights: &[[u8; 4]]) -> StoredModel<Memory> {
         writer.write(weight).expect("as planned");
     }
     writer.finish().expect("complete");
-    let mut files: Vec<_> =
-        compiled.files().into_iter().map(|(path, bytes)| (path.to_owned(), bytes.to_vec())).collect();
-    files.push((WEIGHT_FILE.trim_start_matches("@model_path/").to_owned(), file));
-    StoredModel::open(Memory(files)).expect("valid")
+    let mut files = compiled.in_memory();
+    files.insert(WEIGHT_FILE.trim_start_matches("@model_path/").to_owned(), file);
+    StoredModel::open(files).expect("valid")
 }
 
-fn differences(left: &StoredModel<Memory>, right: &StoredModel<Memory>) -> Vec<String> {
+fn differences(left: &StoredModel<FilesInMemory>, right: &StoredModel<FilesInMemory>) -> Vec<String> {
     compare(left, right, 10).expect("readable").iter().map(ToString::to_string).collect()
 }
 

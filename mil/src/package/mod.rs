@@ -20,7 +20,7 @@ pub use model::{
     encode_model,
 };
 pub use path::{PathError, checked_relative_path};
-pub use reader::{Package, PackageError, PackageFiles};
+pub use reader::{FilesInMemory, Package, PackageError, PackageFiles};
 pub use stored_model::{Form, MessageFile, StoredModel};
 
 /// Path of the manifest within a package.

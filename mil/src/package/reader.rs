@@ -1,7 +1,8 @@
 //! Reads packages.
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
-use std::io::{self, Read, Seek};
+use std::io::{self, Cursor, Read, Seek};
 
 use anec_schemas::{Manifest, ManifestError};
 
@@ -24,6 +25,17 @@ pub trait PackageFiles {
     /// # Errors
     /// There is no such file, or it cannot be opened.
     fn open(&self, path: &str) -> io::Result<Self::File>;
+}
+
+/// The files of a model that is not on a disk, by path.
+pub type FilesInMemory = BTreeMap<String, Vec<u8>>;
+
+impl PackageFiles for FilesInMemory {
+    type File = Cursor<Vec<u8>>;
+
+    fn open(&self, path: &str) -> io::Result<Self::File> {
+        self.get(path).cloned().map(Cursor::new).ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
 }
 
 /// What every program writes before the path of a weight file, and what stands for the model's directory.
