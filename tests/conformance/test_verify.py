@@ -150,7 +150,8 @@ def test_another_checkpoint_is_refused(anec, small_checkpoint, presets, tmp_path
     directory = anec.convert(small_checkpoint, "--chunks", 2, "--context-length", CONTEXT_LENGTH)
     outcome = verify(anec, directory, presets("tiny-llama"), tmp_path)
     assert outcome.code == 1
-    assert "vocabulary" in outcome.stderr
+    assert "logits for" in outcome.stderr
+    assert "is this the checkpoint that was converted?" in outcome.stderr
 
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chrome")

@@ -196,6 +196,11 @@ impl<B: Backend> Session<B> {
         self.context_length
     }
 
+    /// Tokens of the vocabulary, where `meta.yaml` tells it.
+    pub fn vocab_size(&self) -> Option<usize> {
+        self.vocab_size
+    }
+
     /// Tokens that a prefill step takes.
     pub fn batch_size(&self) -> usize {
         self.batch_size

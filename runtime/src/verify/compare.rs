@@ -30,6 +30,10 @@ pub fn compare<B: Backend>(
     tokens: &TokenWindows,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Compared, VerifyError> {
+    let expected = oracle.config().vocab_size;
+    if let Some(found) = session.vocab_size().filter(|found| *found != expected) {
+        return Err(VerifyError::Vocabulary { expected, found });
+    }
     let limit = session.context_length().min(oracle.config().max_position_embeddings);
     let windows: Vec<&[u32]> =
         tokens.windows.iter().map(|window| &window[..window.len().min(limit)]).filter(|w| !w.is_empty()).collect();
