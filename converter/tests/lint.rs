@@ -188,6 +188,8 @@ fn what_the_converter_writes_is_safe_on_all_chips_and_both_systems() {
         ("macos", &["--target", "macos15"]),
         ("contexts", &["--context-length", "64,128", "--kv", "mask"]),
         ("single", &["--functions", "single"]),
+        ("int8", &["--lut", "6", "--int8-embeddings", "--lm-head", "int8"]),
+        ("scales", &["--lut", "4", "--channel-scale"]),
     ] {
         let output = parent.path().join(name);
         let path = output.to_str().unwrap();
