@@ -30,7 +30,7 @@ pub struct Arguments {
     #[arg(short, long, value_name = "OUT.mlmodelc")]
     output: Option<PathBuf>,
 
-    /// Replace a compiled model that exists.
+    /// Replace a compiled model that exists, if there is nothing else in it.
     #[arg(long)]
     force: bool,
 

@@ -10,6 +10,7 @@
 //! An interrupt, a kill and a full disk leave the work directory for `--resume`; other failures remove it. An output that
 //! exists is replaced only when asked, and only at the end.
 
+mod existing;
 mod identity;
 mod journal;
 
@@ -17,8 +18,6 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use anec_mil::compiled::DATA_PATH;
-use anec_schemas::meta::META_YAML;
 use fs_err as fs;
 
 use self::journal::OpenError;
@@ -49,13 +48,13 @@ pub enum StagingError {
         /// The output.
         path: PathBuf,
     },
-    /// `--force` was given, but what exists is not an output of anec.
-    #[error("Cannot replace `{}`: it has no `{marker}`, so anec did not write it", .path.display())]
+    /// `--force` was given, but something would be lost that is not an output of anec.
+    #[error("Cannot replace `{}`: anec did not write `{}`", .path.display(), .found.display())]
     Foreign {
         /// The output.
         path: PathBuf,
-        /// The file that every output of its kind has.
-        marker: &'static str,
+        /// What anec did not write.
+        found: PathBuf,
     },
     /// Another process writes the same output.
     #[error("Cannot write in `{}`: another conversion is at work there", .path.display())]
@@ -80,7 +79,7 @@ impl Hint for StagingError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Exists { .. } => Some("choose another directory with `-o`, or replace it with `--force`".to_owned()),
-            Self::Foreign { .. } => Some("remove it yourself, or choose another directory with `-o`".to_owned()),
+            Self::Foreign { .. } => Some("move it away yourself, or choose another directory with `-o`".to_owned()),
             Self::Busy { .. } => Some("wait for it, or choose another directory with `-o`".to_owned()),
             Self::Different { .. } => Some("start over without `--resume`".to_owned()),
             Self::Unnamed { .. } | Self::Io(_) => None,
@@ -104,23 +103,6 @@ pub(crate) enum Kind {
     Converted,
     /// A compiled model.
     Compiled,
-}
-
-impl Kind {
-    /// The file that every output of the kind has.
-    fn marker(self) -> &'static str {
-        match self {
-            Self::Converted => META_YAML,
-            Self::Compiled => DATA_PATH,
-        }
-    }
-
-    /// Whether there is such an output.
-    fn is_at(self, output: &Path) -> bool {
-        let has_marker = |directory: &Path| fs::metadata(directory.join(self.marker())).is_ok();
-        let mut entries = fs::read_dir(output).into_iter().flatten().flatten();
-        has_marker(output) || self == Self::Converted && entries.any(|entry| has_marker(&entry.path()))
-    }
 }
 
 /// What an earlier attempt left.
@@ -152,6 +134,7 @@ impl Staging {
     /// # Errors
     /// The output exists and `force` is not given, or another process is writing it.
     pub(crate) fn check(kind: Kind, output: &Path, force: bool) -> Result<Left, StagingError> {
+        let output = &resolved(output)?;
         if recover(output, &work_directory(output)?)? == Left::Published {
             return Ok(Left::Published);
         }
@@ -171,11 +154,12 @@ impl Staging {
         unfinished: Unfinished,
         identity: &Identity,
     ) -> Result<Self, StagingError> {
-        check_output(kind, output, force)?;
-        let work = work_directory(output)?;
+        let output = resolved(output)?;
+        check_output(kind, &output, force)?;
+        let work = work_directory(&output)?;
         fs::create_dir_all(&work)?;
         let journal = open_journal(&work)?;
-        let mut staging = Self { kind, output: output.to_owned(), work, journal, force, keep: true };
+        let mut staging = Self { kind, output, work, journal, force, keep: true };
         let found = staging.journal.found().identity.as_ref().filter(|_| unfinished == Unfinished::Resume);
         if let Some(found) = found {
             if let Some(difference) = found.difference(identity) {
@@ -261,10 +245,10 @@ fn check_output(kind: Kind, output: &Path, force: bool) -> Result<(), StagingErr
     if !force {
         return Err(StagingError::Exists { path: output.to_owned() });
     }
-    if kind.is_at(output) {
-        return Ok(());
+    match existing::foreign(kind, output)? {
+        None => Ok(()),
+        Some(found) => Err(StagingError::Foreign { path: output.to_owned(), found }),
     }
-    Err(StagingError::Foreign { path: output.to_owned(), marker: kind.marker() })
 }
 
 /// Ends or undoes a publication that was cut short.
@@ -322,6 +306,17 @@ fn work_directory(output: &Path) -> Result<PathBuf, StagingError> {
     work.push(name);
     work.push(".partial");
     Ok(parent(output).join(work))
+}
+
+/// The output by the real path of its parent, where there is one: a path through a directory that is about to be replaced
+/// would lead nowhere while it is.
+fn resolved(output: &Path) -> Result<PathBuf, StagingError> {
+    let name = output.file_name().ok_or_else(|| StagingError::Unnamed { path: output.to_owned() })?;
+    match fs::canonicalize(parent(output)) {
+        Ok(parent) => Ok(parent.join(name)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(output.to_owned()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn parent(output: &Path) -> &Path {

@@ -15,6 +15,7 @@ fn part() -> FinishedPart {
 fn write_model(directory: &Path, content: &str) {
     fs::create_dir_all(directory).expect("writable");
     fs::write(directory.join("meta.yaml"), content).expect("writable");
+    fs::write(directory.join("SHA256SUMS"), "0  meta.yaml\n").expect("writable");
 }
 
 fn content(output: &Path) -> String {
@@ -59,6 +60,69 @@ fn an_existing_output_is_replaced_only_by_force_and_only_if_it_is_a_model() {
     assert!(matches!(Staging::check(Kind::Converted, &output, true), Err(StagingError::Foreign { .. })));
     write_model(&output, "old");
     let staging = open(&output, true, Unfinished::Discard).expect("a model may be replaced");
+    write_model(&staging.path(), "new");
+    staging.publish().expect("published");
+    assert_eq!(content(&output), "new");
+    assert_eq!(names(parent.path()), ["out"]);
+}
+
+/// Whether `--force` may replace what these files make.
+fn may_replace(kind: Kind, files: &[(&str, &str)]) -> bool {
+    let parent = tempfile::tempdir().expect("a temporary directory");
+    let output = parent.path().join("out");
+    fs::create_dir(&output).expect("writable");
+    for (path, content) in files {
+        let path = output.join(path);
+        fs::create_dir_all(path.parent().expect("below the output")).expect("writable");
+        fs::write(path, content).expect("writable");
+    }
+    match Staging::check(kind, &output, true) {
+        Ok(_) => true,
+        Err(StagingError::Foreign { .. }) => false,
+        Err(other) => panic!("{other}"),
+    }
+}
+
+#[test]
+fn force_replaces_nothing_that_anec_did_not_write() {
+    let sums = ("SHA256SUMS", "0  meta.yaml\n1  a.mlpackage/Manifest.json\n");
+    let ours = [sums, ("meta.yaml", ""), ("a.mlpackage/Manifest.json", ""), ("report.html", "")];
+    assert!(may_replace(Kind::Converted, &ours));
+    for foreign in ["model.safetensors", "a.mlpackage/mine", "notes/mine", "SHA256SUMS.txt"] {
+        assert!(!may_replace(Kind::Converted, &[&ours[..], &[(foreign, "")]].concat()), "{foreign}");
+    }
+    assert!(!may_replace(Kind::Converted, &[("meta.yaml", "somebody's")]));
+    let contexts = [("context_64/SHA256SUMS", "0  meta.yaml\n"), ("context_64/meta.yaml", "")];
+    assert!(may_replace(Kind::Converted, &contexts));
+    for foreign in ["photos/a.jpg", "config.json", "context_64/model.safetensors"] {
+        assert!(!may_replace(Kind::Converted, &[&contexts[..], &[(foreign, "")]].concat()), "{foreign}");
+    }
+    let compiled = [("coremldata.bin", ""), ("model.mil", ""), ("weights/weight.bin", "")];
+    assert!(may_replace(Kind::Compiled, &compiled));
+    for foreign in ["in.mlpackage/Manifest.json", "Manifest.json", "model.safetensors"] {
+        assert!(!may_replace(Kind::Compiled, &[&compiled[..], &[(foreign, "")]].concat()), "{foreign}");
+    }
+    assert!(!may_replace(Kind::Compiled, &compiled[1..]));
+}
+
+#[cfg(unix)]
+#[test]
+fn force_replaces_no_link() {
+    let parent = tempfile::tempdir().expect("a temporary directory");
+    let (model, link) = (parent.path().join("model"), parent.path().join("link"));
+    write_model(&model, "a");
+    std::os::unix::fs::symlink(&model, &link).expect("writable");
+    assert!(matches!(Staging::check(Kind::Converted, &link, true), Err(StagingError::Foreign { .. })));
+}
+
+#[test]
+fn an_output_can_be_named_through_itself() {
+    let parent = tempfile::tempdir().expect("a temporary directory");
+    let output = parent.path().join("out");
+    fs::create_dir_all(output.join("inner")).expect("writable");
+    write_model(&output, "old");
+    let around = output.join("inner/../../out");
+    let staging = open(&around, true, Unfinished::Discard).expect("a model may be replaced");
     write_model(&staging.path(), "new");
     staging.publish().expect("published");
     assert_eq!(content(&output), "new");
