@@ -15,11 +15,22 @@ pub struct Console {
 }
 
 impl Console {
-    /// Writes data for the user or a pipe.
+    /// Writes data for the user or a pipe. A reader who has seen enough, such as `head`, is no failure.
     ///
     /// # Errors
-    /// The pipe is closed or the disk is full.
+    /// The disk is full.
     pub fn data(self, text: &str) -> io::Result<()> {
+        match self.stream(text) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            result => result,
+        }
+    }
+
+    /// Writes a part of data of which more may follow.
+    ///
+    /// # Errors
+    /// The pipe is closed, so that more is not worth making, or the disk is full.
+    pub fn stream(self, text: &str) -> io::Result<()> {
         let mut stdout = io::stdout().lock();
         stdout.write_all(text.as_bytes())?;
         stdout.flush()

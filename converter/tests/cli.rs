@@ -397,3 +397,48 @@ fn usage_errors_have_exit_code_2() {
     assert_eq!(anec(&["convert", "--lut", "5"]).status.code(), Some(2));
     assert_eq!(anec(&["frobnicate"]).status.code(), Some(2));
 }
+
+#[test]
+fn a_context_that_the_neural_engine_refuses_is_refused_at_once() {
+    let parent = tempfile::tempdir().unwrap();
+    let output = parent.path().join("out");
+    let checkpoint = checkpoint();
+    let convert = |options: &[&str]| {
+        let arguments = ["convert", checkpoint.to_str().unwrap(), "-o", output.to_str().unwrap(), "--quiet"];
+        anec(&[&arguments[..], &["--context-length", "100"], options].concat())
+    };
+    let refused = convert(&[]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(stderr(&refused).contains("such as 128"), "{}", stderr(&refused));
+    assert!(convert(&["--target", "macos15-gpu"]).status.success());
+}
+
+#[test]
+fn what_nobody_reads_to_the_end_is_no_failure() {
+    let output =
+        Command::new("sh").args(["-c", "\"$0\" rules --json | :", env!("CARGO_BIN_EXE_anec")]).output().unwrap();
+    assert_eq!(stderr(&output), "");
+}
+
+#[test]
+fn what_needs_a_device_is_refused_without_one() {
+    let parent = tempfile::tempdir().unwrap();
+    let output = parent.path().join("out");
+    let (checkpoint, path) = (checkpoint(), output.to_str().unwrap());
+    let checkpoint = checkpoint.to_str().unwrap();
+    assert!(anec(&["convert", checkpoint, "-o", path, "--quiet", "--context-length", "64"]).status.success());
+    for option in [["--min-ane", "0.5"], ["--min-psnr", "40"], ["--predictions", "5"], ["--units", "all"]] {
+        let refused = anec(&[&["verify", path, "--against", checkpoint], &option[..]].concat());
+        assert_eq!(refused.status.code(), Some(1), "{option:?}");
+        assert!(stderr(&refused).contains("needs `--backend coreml`"), "{}", stderr(&refused));
+    }
+    let tokens = parent.path().join("tokens.json");
+    fs::write(&tokens, "[1, 2, 999999]").unwrap();
+    let refused = anec(&["eval", path, "--tokens", tokens.to_str().unwrap()]);
+    assert!(stderr(&refused).contains("999999"), "the last token is scored, too: {}", stderr(&refused));
+    fs::write(parent.path().join("file"), "").unwrap();
+    let report = parent.path().join("file");
+    let refused = anec(&["verify", path, "--against", checkpoint, "--report", report.to_str().unwrap()]);
+    assert!(stderr(&refused).contains("--report"), "{}", stderr(&refused));
+    assert!(!stderr(&refused).contains("Reading"), "before any work: {}", stderr(&refused));
+}

@@ -47,14 +47,22 @@ enum UnitsName {
 }
 
 impl BackendArguments {
-    /// Core ML, if it is asked for; `None` for the reference engine.
-    pub(super) fn core_ml(&self) -> Result<Option<SystemBackend>, CoreMlError> {
+    /// Core ML, if it is asked for; `None` for the reference engine, with which none of the options for a device may be
+    /// given: those here, and `others` of the command.
+    pub(super) fn core_ml(
+        &self,
+        others: &[(&'static str, bool)],
+    ) -> Result<Option<SystemBackend>, BackendArgumentsError> {
         if self.backend == BackendName::Reference {
-            return Ok(None);
+            let own = [("--units", self.units.is_some()), ("--cache", self.cache.is_some())];
+            return match own.iter().chain(others).find(|(_, given)| *given) {
+                Some((option, _)) => Err(BackendArgumentsError::NeedsDevice { option }),
+                None => Ok(None),
+            };
         }
         let cache = self.cache.clone().unwrap_or_else(default_cache);
         let options = CoreMlOptions { units: self.units(), cache, cancellation: Cancellation::default() };
-        SystemBackend::open_system(options).map(Some)
+        Ok(Some(SystemBackend::open_system(options)?))
     }
 
     /// Where Core ML may run the model.
@@ -63,6 +71,29 @@ impl BackendArguments {
             Some(UnitsName::CpuOnly) => Units::CpuOnly,
             None | Some(UnitsName::CpuAndNe) => Units::CpuAndNeuralEngine,
             Some(UnitsName::All) => Units::All,
+        }
+    }
+}
+
+/// A backend that cannot be had, or not with these options.
+#[derive(Debug, thiserror::Error)]
+pub enum BackendArgumentsError {
+    /// An option that would do nothing.
+    #[error("`{option}` needs `--backend coreml`")]
+    NeedsDevice {
+        /// The option.
+        option: &'static str,
+    },
+    /// Core ML is not there.
+    #[error(transparent)]
+    CoreMl(#[from] CoreMlError),
+}
+
+impl Hint for BackendArgumentsError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::NeedsDevice { .. } => Some("the reference engine, the default, runs on no device".to_owned()),
+            Self::CoreMl(error) => Hint::hint(error),
         }
     }
 }

@@ -91,7 +91,7 @@ struct Measured {
 /// Measures loading, prefill and decoding.
 pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
     let directory = ModelDirectory::open(&arguments.path)?;
-    let (measured, backend, system) = if let Some(backend) = arguments.backend.core_ml()? {
+    let (measured, backend, system) = if let Some(backend) = arguments.backend.core_ml(&[])? {
         let system = backend.system().map_err(SessionError::from)?;
         (measure(&directory, &backend, arguments)?, format!("coreml {}", arguments.backend.units()), Some(system))
     } else {

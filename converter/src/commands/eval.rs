@@ -75,11 +75,12 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
         format!("{value}\n")
     } else {
         format!(
-            "perplexity {:.4} over {} tokens of {} in {} windows\n",
+            "perplexity {:.4} over {} tokens of {} in {} {}\n",
             result.perplexity,
             result.tokens,
             tokens.source,
-            tokens.windows.len()
+            tokens.windows.len(),
+            if tokens.windows.len() == 1 { "window" } else { "windows" }
         )
     };
     console.data(&text).map_err(|error| Failure { message: error.to_string(), hint: None })

@@ -86,7 +86,7 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
     let mut programs = Vec::new();
     for path in &arguments.paths {
         for path in open::find(path)? {
-            programs.push(lint(&path, &conditions, &arguments.allow)?);
+            programs.push(lint(&path, &conditions, &arguments.allow, console)?);
         }
     }
     let report = LintReport::new(&conditions, programs);
@@ -126,8 +126,20 @@ fn conditions(arguments: &Arguments) -> Result<Conditions, Failure> {
     Ok(Conditions { chip: arguments.chip, target, os })
 }
 
-fn lint(path: &std::path::Path, conditions: &Conditions, allowed: &[&'static Rule]) -> Result<ProgramReport, Failure> {
+fn lint(
+    path: &std::path::Path,
+    conditions: &Conditions,
+    allowed: &[&'static Rule],
+    console: Console,
+) -> Result<ProgramReport, Failure> {
     let opened = open::open(path)?;
+    for name in opened.weights.unreadable(&opened.program) {
+        console.warning(&format!(
+            "{}: the weight file `{name}` cannot be read, so its constants are not looked into; without it the model does \
+             not load",
+            path.display()
+        ));
+    }
     let subject = Subject {
         program: &opened.program,
         description: opened.description.as_ref(),

@@ -1,5 +1,6 @@
 //! The options of commands that run a model over tokens.
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use anec_runtime::tokenizer::{SpecialTokens, TextTokenizer};
@@ -10,6 +11,12 @@ use serde_json::Value;
 
 use crate::console::Failure;
 use crate::error::render;
+
+/// Largest text that is read, in bytes.
+const MAX_TEXT_BYTES: u64 = 1 << 28;
+
+/// Tokens at the end of a part of a text that may be others in the whole.
+const MARGIN_TOKENS: usize = 64;
 
 /// Which tokens.
 #[derive(Debug, Args)]
@@ -36,7 +43,7 @@ impl TokenArguments {
     pub fn windows(&self, directory: &Path, context_length: u64) -> Result<TokenWindows, Failure> {
         let mut tokens = match (&self.tokens, &self.text) {
             (Some(path), _) => token_file(path)?,
-            (None, Some(path)) => text_file(path, directory)?,
+            (None, Some(path)) => text_file(path, directory, self.limit)?,
             (None, None) => shipped_text(directory)?,
         };
         let window = self.window.map_or(context_length, u64::from).min(context_length).max(1);
@@ -76,9 +83,37 @@ fn file_name(path: &Path) -> String {
     path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
 }
 
-fn text_file(path: &Path, directory: &Path) -> Result<TokenWindows, Failure> {
-    let text = fs::read_to_string(path).map_err(|error| Failure { message: error.to_string(), hint: None })?;
-    encode(&text, file_name(path), directory)
+/// The tokens of a text. Of a long one only so much is read as `limit` tokens need, and some more, so that they are those of
+/// the whole text.
+fn text_file(path: &Path, directory: &Path, limit: Option<u32>) -> Result<TokenWindows, Failure> {
+    let failed = |message: String| Failure { message, hint: None };
+    let needed = limit.map_or(usize::MAX, |limit| (limit as usize).saturating_add(MARGIN_TOKENS));
+    let mut read = limit.map_or(MAX_TEXT_BYTES, |limit| (u64::from(limit) * 16).clamp(1 << 16, MAX_TEXT_BYTES));
+    loop {
+        let mut bytes = Vec::new();
+        let file = fs::File::open(path).map_err(|error| failed(error.to_string()))?;
+        file.take(read + 1).read_to_end(&mut bytes).map_err(|error| failed(error.to_string()))?;
+        let is_whole = bytes.len() as u64 <= read;
+        if !is_whole && read >= MAX_TEXT_BYTES {
+            return Err(failed(format!("{} has more than {MAX_TEXT_BYTES} bytes", path.display())));
+        }
+        if !is_whole {
+            bytes.truncate(end_of_words(&bytes));
+        }
+        let text = String::from_utf8(bytes)
+            .map_err(|error| failed(format!("{} is not UTF-8: {}", path.display(), error.utf8_error())))?;
+        let tokens = encode(&text, file_name(path), directory)?;
+        if is_whole || tokens.windows.iter().map(Vec::len).sum::<usize>() >= needed {
+            return Ok(tokens);
+        }
+        read = read.saturating_mul(4).min(MAX_TEXT_BYTES);
+    }
+}
+
+/// Where the last whitespace of a part of a text begins, or else its last character.
+fn end_of_words(bytes: &[u8]) -> usize {
+    let end = bytes.iter().rposition(u8::is_ascii_whitespace);
+    end.or_else(|| bytes.iter().rposition(|byte| !(0x80..0xc0).contains(byte))).unwrap_or(0)
 }
 
 fn shipped_text(directory: &Path) -> Result<TokenWindows, Failure> {
@@ -93,4 +128,18 @@ fn encode(text: &str, source: String, directory: &Path) -> Result<TokenWindows, 
             hint: Some("put the checkpoint's tokenizer.json there, or give token ids with --tokens".to_owned()),
         })?;
     Ok(TokenWindows { source, windows: vec![tokens] })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_of_a_text_ends_between_words_or_else_between_characters() {
+        let kept = |text: &'static [u8]| &text[..end_of_words(text)];
+        assert_eq!(kept(b"one two\nthr"), b"one two");
+        assert_eq!(kept("日本".as_bytes()), "日".as_bytes());
+        assert_eq!(kept(&"日本".as_bytes()[..5]), "日".as_bytes());
+        assert_eq!(kept(b""), b"");
+    }
 }

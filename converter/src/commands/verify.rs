@@ -53,13 +53,7 @@ pub struct Arguments {
     plain_reference: bool,
 
     #[command(flatten)]
-    limits: Limits,
-
-    #[command(flatten)]
     backend: BackendArguments,
-
-    #[command(flatten)]
-    device: DeviceArguments,
 
     /// Print the report as JSON on stdout.
     #[arg(long)]
@@ -68,6 +62,13 @@ pub struct Arguments {
     /// Print nothing but errors and data.
     #[arg(long, short)]
     pub(crate) quiet: bool,
+
+    // Their headings hold for everything that follows.
+    #[command(flatten)]
+    limits: Limits,
+
+    #[command(flatten)]
+    device: DeviceArguments,
 }
 
 /// Requirements. The defaults depend on the bits of the weights; a report names them.
@@ -75,22 +76,22 @@ pub struct Arguments {
 #[command(next_help_heading = "Requirements (defaults by bits of the weights)")]
 struct Limits {
     /// Mean KL divergence from the checkpoint, in nats.
-    #[arg(long, value_name = "NATS")]
+    #[arg(long, value_name = "NATS", value_parser = limit)]
     max_kl: Option<f64>,
     /// Share of positions with the same most likely token.
-    #[arg(long, value_name = "SHARE")]
+    #[arg(long, value_name = "SHARE", value_parser = share)]
     min_top1: Option<f64>,
     /// Largest difference of a logit.
-    #[arg(long, value_name = "LOGIT")]
+    #[arg(long, value_name = "LOGIT", value_parser = limit)]
     max_logit_error: Option<f64>,
     /// Share by which the perplexity may exceed the checkpoint's.
-    #[arg(long, value_name = "SHARE")]
+    #[arg(long, value_name = "SHARE", value_parser = limit)]
     max_perplexity_increase: Option<f64>,
     /// Signal-to-noise ratio of the worst weight, in decibels.
-    #[arg(long, value_name = "DB")]
+    #[arg(long, value_name = "DB", value_parser = limit)]
     min_snr: Option<f64>,
     /// Values that fp16 cannot hold.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = limit)]
     max_overflows: Option<f64>,
 }
 
@@ -98,15 +99,39 @@ struct Limits {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "On a device (--backend coreml)")]
 struct DeviceArguments {
-    /// Predictions to make one after another.
-    #[arg(long, value_name = "N", default_value_t = 1000)]
-    predictions: usize,
+    /// Predictions to make one after another [default: 1000].
+    #[arg(long, value_name = "N")]
+    predictions: Option<usize>,
     /// Share of every function that runs on the Neural Engine: of operations or of cost, whichever is smaller.
-    #[arg(long, value_name = "SHARE")]
+    #[arg(long, value_name = "SHARE", value_parser = share)]
     min_ane: Option<f64>,
     /// Peak signal-to-noise ratio of every model against the reference engine, in decibels [default: 40].
-    #[arg(long, value_name = "DB")]
+    #[arg(long, value_name = "DB", value_parser = limit)]
     min_psnr: Option<f64>,
+}
+
+fn limit(text: &str) -> Result<f64, String> {
+    let value = text.parse().ok().filter(|value: &f64| value.is_finite() && *value >= 0.0);
+    value.ok_or_else(|| "expected a number of 0 or more".to_owned())
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    limit(text).ok().filter(|value| *value <= 1.0).ok_or_else(|| "expected a number from 0 to 1".to_owned())
+}
+
+impl DeviceArguments {
+    /// Which options were given.
+    fn given(&self) -> [(&'static str, bool); 3] {
+        [
+            ("--predictions", self.predictions.is_some()),
+            ("--min-ane", self.min_ane.is_some()),
+            ("--min-psnr", self.min_psnr.is_some()),
+        ]
+    }
+
+    fn predictions(&self) -> usize {
+        self.predictions.unwrap_or(1000)
+    }
 }
 
 impl Limits {
@@ -150,7 +175,9 @@ impl Hint for VerifyError {
 
 /// Verifies, writes the report, and fails where a requirement does not hold.
 pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
+    let core_ml = arguments.backend.core_ml(&arguments.device.given())?;
     let directory = ModelDirectory::open(&arguments.path)?;
+    can_write(&arguments.report)?;
     let parameters = &directory.meta().model_info.parameters;
     let tokens = arguments.tokens.windows(&arguments.path, parameters.context_length)?;
     console.status(&format!("Reading {}", arguments.against.display()));
@@ -158,7 +185,6 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
     let checkpoint = Checkpoint::open(&arguments.against)?;
     let implementation = if arguments.plain_reference { Implementation::Plain } else { Implementation::Automatic };
     let mut oracle = Oracle::new(config, &checkpoint, implementation)?;
-    let core_ml = arguments.backend.core_ml()?;
     let numerics = arguments.numerics.numerics();
     let mut thresholds = Thresholds::for_bits(stored_bits(&directory)?, numerics);
     arguments.limits.apply(&mut thresholds);
@@ -178,18 +204,19 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
     let report = match core_ml {
         None => verification.on_reference()?,
         Some(backend) => {
-            let device = DeviceOptions { units: arguments.backend.units(), predictions: arguments.device.predictions };
+            let device =
+                DeviceOptions { units: arguments.backend.units(), predictions: arguments.device.predictions() };
             verification.on_device(&backend, device)?
         }
     };
     bar.finish_and_clear();
-    let written = write(&arguments.report, &report)?;
     if arguments.json {
         let text = report.to_json().map_err(|error| failed(error.to_string()))?;
         console.data(&text).map_err(|error| failed(error.to_string()))?;
     } else {
         console.data(&describe(&report)).map_err(|error| failed(error.to_string()))?;
     }
+    let written = write(&arguments.report, &report)?;
     console.status(&format!("Report: {}", written.display()));
     if report.passed {
         return Ok(());
@@ -222,6 +249,17 @@ fn show(bar: &ProgressBar, progress: Progress) {
             bar.set_message("Predicting");
         }
     }
+}
+
+/// Finds out before the work whether its result can be kept.
+fn can_write(directory: &Path) -> Result<(), Failure> {
+    let probe = directory.join(format!(".{REPORT_JSON}.partial"));
+    let written =
+        fs::create_dir_all(directory).and_then(|()| fs::write(&probe, "")).and_then(|()| fs::remove_file(&probe));
+    written.map_err(|error| Failure {
+        message: error.to_string(),
+        hint: Some("`--report` names the directory for the report".to_owned()),
+    })
 }
 
 /// Writes both files of the report, whole or not at all, and gives the path of the page.
@@ -261,6 +299,13 @@ fn describe(report: &Report) -> String {
     if let Some((reference, found)) = decode.perplexity_reference.zip(decode.perplexity_model) {
         let _ = writeln!(text, "  perplexity {found:.4}, checkpoint {reference:.4}");
     }
+    if report.prefill.is_none() {
+        let _ = writeln!(
+            text,
+            "  prefill not compared: no window of tokens is longer than a batch of {}, or the model has none",
+            model.batch_size
+        );
+    }
     if let Some(largest) = report.activations.largest.first() {
         let _ = writeln!(
             text,
@@ -284,7 +329,18 @@ fn line(check: &Check) -> String {
         Bound::AtMost => "at most",
         Bound::AtLeast => "at least",
     };
-    format!("{verdict}  {:<28} {:>10.3e}, {bound} {:.3e}  {}", check.name, check.found, check.limit, check.meaning)
+    let (found, limit) = (figure(check.found), figure(check.limit));
+    format!("{verdict}  {:<28} {found:>9}, {bound} {limit:<7}  {}", check.name, check.meaning)
+}
+
+/// A figure in about three digits.
+fn figure(value: f64) -> String {
+    match value.abs() {
+        0.0 => "0".to_owned(),
+        size if !(1e-3..1e5).contains(&size) => format!("{value:.2e}"),
+        size if size < 10.0 => format!("{value:.4}"),
+        _ => format!("{value:.2}"),
+    }
 }
 
 /// What a device did, a line for each model and function.

@@ -269,6 +269,18 @@ fn check_options(decoder: &DecoderPlan, options: &Options) -> Result<(), PlanErr
             expected: format!("it must not exceed the context length of {}", options.context_length),
         });
     }
+    let multiple = u32::try_from(STATE_MULTIPLE).unwrap_or(u32::MAX);
+    if options.target.is_neural_engine() && !options.context_length.is_multiple_of(multiple) {
+        let length = options.context_length;
+        return Err(PlanError::Option {
+            option: "--context-length",
+            value: length.to_string(),
+            expected: format!(
+                "the Neural Engine refuses states whose sizes are not multiples of {multiple}, such as {}",
+                length.next_multiple_of(multiple)
+            ),
+        });
+    }
     if options.functions == Functions::Single && options.runtime == Runtime::Anemll {
         return Err(PlanError::Option {
             option: "--functions",
@@ -341,12 +353,11 @@ fn check_size(stem: &str, size: u64, options: &Options, hint: &str) -> Result<()
 
 fn warnings(decoder: &DecoderPlan, options: &Options, files: &[FilePlan], head: &HeadSplit) -> Vec<String> {
     let mut warnings = Vec::new();
-    let state_axes = [u64::from(options.context_length), decoder.head_dim as u64];
-    if !state_axes.iter().all(|size| size.is_multiple_of(STATE_MULTIPLE)) {
+    if options.target.is_neural_engine() && !(decoder.head_dim as u64).is_multiple_of(STATE_MULTIPLE) {
         warnings.push(format!(
-            "the KV cache has {} positions of {} channels; the Neural Engine is reported to refuse states whose sizes are \
-             not multiples of {STATE_MULTIPLE}",
-            options.context_length, decoder.head_dim
+            "the KV cache has heads of {} channels; the Neural Engine is reported to refuse states whose sizes are not \
+             multiples of {STATE_MULTIPLE}",
+            decoder.head_dim
         ));
     }
     if options.context_length as usize > decoder.max_position_embeddings {

@@ -7,7 +7,7 @@ use super::metrics::{Comparison, finite, negative_log_likelihood};
 use super::{Progress, TokenWindows, VerifyError};
 use crate::backend::{Backend, Tensors};
 use crate::oracle::Oracle;
-use crate::session::Session;
+use crate::session::{Session, SessionError};
 
 /// What a comparison of logits found.
 #[derive(Clone, Debug, PartialEq)]
@@ -116,6 +116,11 @@ pub fn perplexity<B: Backend>(
 ) -> Result<PerplexityResult, VerifyError> {
     let limit = session.context_length();
     let windows: Vec<&[u32]> = tokens.windows.iter().map(|window| &window[..window.len().min(limit)]).collect();
+    // The last token of a window is scored, but not fed.
+    let vocab_size = session.vocab_size().unwrap_or(usize::MAX);
+    if let Some(token) = windows.iter().copied().flatten().find(|token| **token as usize >= vocab_size) {
+        return Err(SessionError::Token { token: *token, vocab_size }.into());
+    }
     let all = windows.iter().map(|window| window.len().saturating_sub(1)).sum();
     let (mut sum, mut scored) = (0.0, 0);
     for window in windows {

@@ -227,6 +227,15 @@ impl WeightFiles {
         self.paths.values().map(length).sum()
     }
 
+    /// The names of those that are not there or no weight files.
+    pub(super) fn unreadable(&self, program: &Program) -> Vec<String> {
+        let readable = |name: &str| {
+            let file = self.files.open(self.paths.get(name)?).ok()?;
+            BlobFile::new(file).and_then(|mut file| file.blobs()).ok()
+        };
+        weight_file_names(program).into_iter().filter(|name| readable(name).is_none()).map(str::to_owned).collect()
+    }
+
     fn read_range(&self, blob: &BlobReference, ty: &TensorType) -> Option<(f64, f64)> {
         let bytes =
             ty.dtype.packed_bytes(ty.element_count()?).filter(|bytes| (1..=MAX_CONSTANT_BYTES).contains(bytes))?;

@@ -41,7 +41,7 @@ pub(super) fn generate<B: Backend>(run: &mut Run<'_, B>, prompt: &Prompt, writer
     let mut write = |piece: &str| {
         text.push_str(piece);
         match writer {
-            Writer::Console(console) if !piece.is_empty() => console.data(piece).map_err(RunError::Output),
+            Writer::Console(console) if !piece.is_empty() => console.stream(piece).map_err(RunError::Output),
             _ => Ok(()),
         }
     };

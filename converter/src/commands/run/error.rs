@@ -3,7 +3,6 @@
 use std::io;
 use std::path::PathBuf;
 
-use anec_runtime::backend::coreml::CoreMlError;
 use anec_runtime::chat::ChatError;
 use anec_runtime::generate::GenerateError;
 use anec_runtime::sampling::SamplingError;
@@ -11,6 +10,7 @@ use anec_runtime::session::SessionError;
 use anec_runtime::tokenizer::TokenizerError;
 use anec_runtime::{CompanionError, DirectoryError};
 
+use crate::commands::backend_arguments::BackendArgumentsError;
 use crate::error::Hint;
 
 /// A model that cannot be run.
@@ -19,7 +19,7 @@ pub(super) enum RunError {
     #[error(transparent)]
     Directory(#[from] DirectoryError),
     #[error(transparent)]
-    CoreMl(#[from] CoreMlError),
+    Backend(#[from] BackendArgumentsError),
     #[error(transparent)]
     Session(#[from] SessionError),
     #[error(transparent)]
@@ -58,7 +58,7 @@ impl Hint for RunError {
     fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::Directory(error) => return error.hint(),
-            Self::CoreMl(error) => return Hint::hint(error),
+            Self::Backend(error) => return error.hint(),
             Self::Session(error) | Self::Generate(GenerateError::Session(error)) => return error.hint(),
             Self::Generate(GenerateError::PromptTooLong { .. }) => {
                 "shorten the prompt (in a chat, /reset starts over), or convert with a larger --context-length"

@@ -6,6 +6,7 @@ mod error;
 mod options;
 mod texts;
 
+use std::io;
 use std::path::PathBuf;
 
 use anec_runtime::ModelDirectory;
@@ -95,9 +96,6 @@ pub struct Arguments {
     ignore_eos: bool,
 
     #[command(flatten)]
-    sampling: SamplingArguments,
-
-    #[command(flatten)]
     backend: BackendArguments,
 
     #[command(flatten)]
@@ -110,6 +108,10 @@ pub struct Arguments {
     /// Print only the text and errors.
     #[arg(short, long)]
     pub(crate) quiet: bool,
+
+    // Its heading holds for everything that follows.
+    #[command(flatten)]
+    sampling: SamplingArguments,
 }
 
 impl Arguments {
@@ -139,7 +141,11 @@ struct Run<'a, B: Backend> {
 
 /// Generates text.
 pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
-    Ok(run_model(arguments, console)?)
+    match run_model(arguments, console) {
+        // Whoever reads has seen enough.
+        Err(RunError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => Ok(result?),
+    }
 }
 
 fn run_model(arguments: &Arguments, console: Console) -> Result<(), RunError> {
@@ -163,7 +169,7 @@ fn run_model(arguments: &Arguments, console: Console) -> Result<(), RunError> {
     if texts.template.is_none() && !arguments.raw && arguments.prompt_tokens.is_none() {
         console.status("note: the model has no chat template; the text is continued as it is");
     }
-    if let Some(backend) = arguments.backend.core_ml()? {
+    if let Some(backend) = arguments.backend.core_ml(&[])? {
         return answer_all(arguments, &backend, &texts, turns, console);
     }
     let numerics = arguments.numerics.numerics();
@@ -234,9 +240,9 @@ impl<B: Backend> Run<'_, B> {
         let writer = if self.json { Writer::Nothing } else { Writer::Console(self.console) };
         let answer = answer::generate(self, prompt, writer)?;
         if self.json {
-            self.console.data(&format!("{}\n", answer.to_json())).map_err(RunError::Output)?;
+            self.console.stream(&format!("{}\n", answer.to_json())).map_err(RunError::Output)?;
         } else if !answer.text.ends_with('\n') {
-            self.console.data("\n").map_err(RunError::Output)?;
+            self.console.stream("\n").map_err(RunError::Output)?;
         }
         if answer.finish == Some(Finish::ContextFull) {
             let context_length = self.generator.session().context_length();

@@ -10,7 +10,7 @@ use crate::console::Console;
 
 /// How the next token is chosen. The defaults are the model's recommendations, or else the most likely token.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Sampling (defaults by the model)")]
+#[command(next_help_heading = "Sampling (greedy, unless the model recommends otherwise or one of these is given)")]
 pub(super) struct SamplingArguments {
     /// Always take the most likely token.
     #[arg(long, conflicts_with_all = ["temperature", "top_k", "top_p", "seed"])]
