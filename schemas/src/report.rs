@@ -199,6 +199,9 @@ pub struct PartSize {
     pub role: String,
     /// Bytes on disk.
     pub bytes: u64,
+    /// The first differences of its compiled form from its package; absent where only one of them is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub differences: Option<Vec<String>>,
 }
 
 /// What a device did.

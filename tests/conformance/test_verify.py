@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -87,6 +88,20 @@ def test_one_wrong_palette_entry_is_caught(victim, failed_checks):
 
     broken.change("layers_1_up_proj_weight_palettized", change, parameter="lut")
     assert "weights.misassigned" in failed_checks(broken)
+
+
+def test_a_compiled_model_that_is_not_its_package_is_caught(anec, small_checkpoint, failed_checks, tmp_path):
+    converted = anec.convert(small_checkpoint, "--lut", 4, "--chunks", 2, "--context-length", CONTEXT_LENGTH)
+    broken = SimpleNamespace(directory=shutil.copytree(converted, tmp_path / "victim"))
+    weights = broken.directory / "combined_lut4_chunk_02of02.mlmodelc" / "weights" / "weight.bin"
+    data = bytearray(weights.read_bytes())
+    data[len(data) // 2] ^= 1
+    # The copy has its own file, so that the package stays as it was.
+    weights.unlink()
+    weights.write_bytes(data)
+    assert failed_checks(broken) == {"parts.differences"}
+    shutil.rmtree(weights.parent)
+    assert failed_checks(broken) == {"parts.differences"}
 
 
 def test_swapped_key_and_value_rows_are_caught(victim, failed_checks):

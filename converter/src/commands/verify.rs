@@ -299,6 +299,11 @@ fn describe(report: &Report) -> String {
     if let Some((reference, found)) = decode.perplexity_reference.zip(decode.perplexity_model) {
         let _ = writeln!(text, "  perplexity {found:.4}, checkpoint {reference:.4}");
     }
+    for part in &report.parts {
+        for difference in part.differences.iter().flatten() {
+            let _ = writeln!(text, "  {} differs from its package: {difference}", part.part);
+        }
+    }
     if report.prefill.is_none() {
         let _ = writeln!(
             text,

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use anec_mil::difference::{self, Difference};
 use anec_mil::evaluate::Statistics;
 use anec_mil::ops::special;
+use anec_mil::package::Form;
 use anec_mil::{Binding, DataType, Operation, Program};
 use anec_schemas::report::{Activation, Activations, PartSize, TableQuality, WeightQuality};
 use fs_err as fs;
@@ -12,9 +14,12 @@ use fs_err as fs;
 use super::weights::{table_quality, weight_quality};
 use super::{Progress, VerifyError};
 use crate::backend::{Backend, Model, ReferenceBackend};
-use crate::directory::{DirectoryError, ModelDirectory};
+use crate::directory::{DirectoryError, ModelDirectory, ModelPart};
 use crate::oracle::{Checkpoint, OracleConfig};
 use crate::session::SessionError;
+
+/// Differences of the forms of a model that are listed.
+const DIFFERENCES: usize = 5;
 
 /// Operations that are listed with their largest magnitudes.
 const LISTED: usize = 20;
@@ -140,17 +145,37 @@ pub fn activations(seen: &BTreeMap<(String, String), Statistics>) -> Activations
     activations
 }
 
-/// Bytes of every model.
+/// Bytes of every model, and whether its forms are the same.
 ///
 /// # Errors
 /// A file cannot be looked at.
 pub fn part_sizes(directory: &ModelDirectory) -> Result<Vec<PartSize>, DirectoryError> {
-    let size = |part: &crate::ModelPart| {
+    let size = |part: &ModelPart| {
         let path = part.any_path().unwrap_or(directory.root());
         let bytes = bytes_below(path).map_err(|source| DirectoryError::Io { path: path.to_owned(), source })?;
-        Ok(PartSize { part: part.stem.clone(), role: part.role.to_string(), bytes })
+        let differences = differences(part);
+        Ok(PartSize { part: part.stem.clone(), role: part.role.to_string(), bytes, differences })
     };
     directory.parts().iter().map(size).collect()
+}
+
+/// The first differences of both forms of a model, of which one was run and apps may load the other.
+fn differences(part: &ModelPart) -> Option<Vec<String>> {
+    if part.package.is_none() || part.compiled.is_none() {
+        return None;
+    }
+    let open = |form| part.open_as(form).map_err(|error| chain(&error));
+    let compared = open(Form::Package).and_then(|package| {
+        difference::compare(&package, &open(Form::Compiled)?, DIFFERENCES).map_err(|error| chain(&error))
+    });
+    let line = |difference: &Difference| format!("{}: {} / {}", difference.place, difference.left, difference.right);
+    Some(compared.map_or_else(|error| vec![error], |found| found.iter().map(line).collect()))
+}
+
+/// An error with its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |error| error.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 fn bytes_below(path: &Path) -> std::io::Result<u64> {

@@ -130,6 +130,11 @@ impl Thresholds {
         );
         let worst = report.tables.iter().map(|table| table.error_max).max_by(f64::total_cmp);
         checks.at_most("tables.error_max", "largest error of a RoPE table", worst, self.table_error);
+        let differences = report.parts.iter().filter_map(|part| part.differences.as_ref().map(Vec::len));
+        #[expect(clippy::cast_precision_loss, reason = "a count")]
+        let differences = differences.reduce(|sum, count| sum + count).map(|count| count as f64);
+        let meaning = "differences of compiled models from their packages";
+        checks.at_most("parts.differences", meaning, differences, Some(0.0));
         if let Some(device) = &report.device {
             self.check_device(device, &mut checks);
         }
