@@ -70,7 +70,7 @@ impl Console {
         if self.quiet || !io::stderr().is_terminal() {
             return ProgressBar::hidden();
         }
-        let template = "{msg:32!} [{bar:32}] {bytes}/{total_bytes} {bytes_per_sec}, {eta} left";
+        let template = "[{wide_bar}] {decimal_bytes}/{decimal_total_bytes}, {decimal_bytes_per_sec}, {eta} left {msg}";
         let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
         let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr()).with_style(style);
         bar.enable_steady_tick(Duration::from_millis(200));
@@ -82,7 +82,7 @@ impl Console {
         if self.quiet || !io::stderr().is_terminal() {
             return ProgressBar::hidden();
         }
-        let template = "{msg:24!} [{bar:32}] {pos}/{len} {per_sec}, {eta} left";
+        let template = "{msg:20!} [{wide_bar}] {pos}/{len}, {eta} left";
         let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
         let bar = ProgressBar::with_draw_target(Some(1), ProgressDrawTarget::stderr()).with_style(style);
         bar.enable_steady_tick(Duration::from_millis(200));

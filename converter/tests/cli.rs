@@ -264,7 +264,7 @@ fn plans_that_cannot_be_are_refused_with_the_option_that_is_wrong() {
     for (arguments, words) in [
         (&["--functions", "single", "--runtime", "anemll"][..], "ANEMLL's clients call `infer` and `prefill`"),
         (&["--functions", "single", "--query-length", "600"], "`--query-length 600`"),
-        (&["--context-length", "32,64"], "`--batch-size 64`"),
+        (&["--context-length", "32,64", "--batch-size", "64"], "`--batch-size 64`"),
         (&["--chunks", "99"], "the model has 28 layers"),
     ] {
         let result = anec(&[&["plan", &config], arguments].concat());
@@ -441,4 +441,27 @@ fn what_needs_a_device_is_refused_without_one() {
     let refused = anec(&["verify", path, "--against", checkpoint, "--report", report.to_str().unwrap()]);
     assert!(stderr(&refused).contains("--report"), "{}", stderr(&refused));
     assert!(!stderr(&refused).contains("Reading"), "before any work: {}", stderr(&refused));
+}
+
+#[test]
+fn options_that_do_nothing_are_said_to() {
+    let checkpoint = checkpoint();
+    let plan = |options: &[&str]| {
+        let planned = anec(&[&["plan", checkpoint.to_str().unwrap()], options].concat());
+        assert!(planned.status.success(), "{}", stderr(&planned));
+        stderr(&planned)
+    };
+    for (options, option) in [
+        (&["--group-size", "16"][..], "--group-size"),
+        (&["--palette", "exact"], "--palette"),
+        (&["--channel-scale"], "--channel-scale"),
+        (&["--lut", "4", "--lm-head", "int8", "--lut-lm-head", "4"], "--lut-lm-head"),
+        (&["--query-length", "8"], "--query-length"),
+        (&["--functions", "single", "--batch-size", "32"], "--batch-size"),
+    ] {
+        assert!(plan(options).contains(&format!("`{option}` has no effect")), "{options:?}");
+    }
+    let all = ["--lut", "4", "--group-size", "16", "--palette", "exact", "--channel-scale", "--batch-size", "32"];
+    assert!(!plan(&all).contains("no effect"));
+    assert!(!plan(&["--context-length", "32"]).contains("warning"), "the batch is no larger than the context");
 }

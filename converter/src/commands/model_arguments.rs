@@ -84,18 +84,18 @@ pub struct ModelArguments {
           value_parser = clap::value_parser!(u32).range(1..=131_072))]
     pub context_length: Vec<u32>,
 
-    /// Tokens that one prefill call takes; fixed in the packages.
-    #[arg(long, value_name = "TOKENS", default_value = "64")]
-    pub batch_size: NonZeroU32,
+    /// Tokens that one prefill call takes; fixed in the packages [default: 64, or the context length if it is less].
+    #[arg(long, value_name = "TOKENS")]
+    pub batch_size: Option<NonZeroU32>,
 
     /// Functions of the chunks: `infer,prefill`, or `single` for one of --query-length rows that takes half the memory
     /// on the device.
     #[arg(long, value_name = "infer,prefill|single", default_value = "infer,prefill")]
     pub functions: Functions,
 
-    /// Rows of a single function.
-    #[arg(long, value_name = "TOKENS", default_value = "16")]
-    pub query_length: NonZeroU32,
+    /// Rows of a single function [default: 16].
+    #[arg(long, value_name = "TOKENS")]
+    pub query_length: Option<NonZeroU32>,
 
     /// How the KV cache is written: `slice` moves only what is new, `mask` does without slices at a position.
     #[arg(long, value_enum, default_value_t)]
@@ -130,6 +130,12 @@ pub struct ModelArguments {
     #[arg(long, value_name = "KEY")]
     pub ignore_config_key: Vec<String>,
 }
+
+/// Tokens of a prefill call where none are given.
+const BATCH_SIZE: u32 = 64;
+
+/// Rows of a single function where none are given.
+const QUERY_LENGTH: u32 = 16;
 
 /// A checkpoint with the plans of its conversion.
 pub(crate) struct Prepared {
@@ -183,7 +189,29 @@ impl ModelArguments {
         self.plans(&decoder, console)
     }
 
+    /// Options that were given and do nothing, and why.
+    fn without_effect(&self, options: &Options) -> Vec<(&'static str, &'static str)> {
+        let stored = [options.ffn, options.lm_head, options.embeddings];
+        let has_palettes = stored.iter().any(|stored| matches!(stored, Some(Compression::Palette(_))));
+        let is_single = self.functions == Functions::Single;
+        let no_palettes = "nothing is palettized without `--lut`";
+        [
+            ("--group-size", self.group_size.is_some() && !has_palettes, no_palettes),
+            ("--palette", self.palette != PaletteMethod::Fast && !has_palettes, no_palettes),
+            ("--channel-scale", self.channel_scale && !has_palettes, no_palettes),
+            ("--lut-lm-head", self.lut_lm_head.is_some() && self.lm_head == HeadStorage::Int8, "the LM head is int8"),
+            ("--query-length", self.query_length.is_some() && !is_single, "it needs `--functions single`"),
+            ("--batch-size", self.batch_size.is_some() && is_single, "a single function takes `--query-length` rows"),
+        ]
+        .into_iter()
+        .filter_map(|(option, has_none, reason)| has_none.then_some((option, reason)))
+        .collect()
+    }
+
     fn plans(&self, decoder: &DecoderPlan, console: Console) -> Result<Plans, Failure> {
+        for (option, reason) in self.without_effect(&self.options()) {
+            console.warning(&format!("`{option}` has no effect: {reason}"));
+        }
         let mut plans =
             ConversionPlan::for_context_lengths(decoder, &self.options(), &self.context_length)?.into_iter();
         let missing = || Failure { message: "Cannot plan without a context length".to_owned(), hint: None };
@@ -219,8 +247,11 @@ impl ModelArguments {
             lm_head_splits: self.lm_head_splits,
             context_length: self.context_length.iter().copied().max().unwrap_or(0),
             batch_size: match self.functions {
-                Functions::InferPrefill => self.batch_size.get(),
-                Functions::Single => self.query_length.get(),
+                Functions::InferPrefill => self.batch_size.map_or_else(
+                    || self.context_length.iter().copied().min().unwrap_or(BATCH_SIZE).min(BATCH_SIZE),
+                    NonZeroU32::get,
+                ),
+                Functions::Single => self.query_length.map_or(QUERY_LENGTH, NonZeroU32::get),
             },
             functions: self.functions,
             kv_write: self.kv,
