@@ -47,12 +47,12 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<ExitCode, Failure>
         message: format!("Cannot compile `{}`: {message}", path.display()),
         hint: Some(hint.to_owned()),
     };
-    Staging::check(Kind::Compiled, &output, arguments.force)?;
     let stored = open_model(path)?;
     let failed = |source| OpenError::model(path, source);
     let Some(message) = stored.message_bytes().map_err(failed)? else {
         return Err(refused("it is compiled already", "give the .mlpackage that it was made from"));
     };
+    Staging::check(Kind::Compiled, &output, arguments.force)?;
     let report = PackageReport::open(path)?;
     if let [problem, ..] = report.problems.as_slice() {
         let message = format!("{} problems, the first: {problem}", report.problems.len());

@@ -35,18 +35,18 @@ pub struct Arguments {
     json: bool,
 }
 
-const EXPECTED: &str = "expected a .mlpackage or .mlmodelc, or a directory that `anec convert` wrote; of several context \
-                        lengths, name the directory of one";
-
 impl Hint for OpenError {
     fn hint(&self) -> Option<String> {
-        Some(EXPECTED.to_owned())
+        Some("expected a .mlpackage, a .mlmodelc or a .mlmodel".to_owned())
     }
 }
 
 impl Hint for DirectoryError {
     fn hint(&self) -> Option<String> {
-        Some(EXPECTED.to_owned())
+        Some(
+            "expected a directory that `anec convert` wrote; of several context lengths, name the directory of one"
+                .to_owned(),
+        )
     }
 }
 
@@ -75,8 +75,11 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
 /// The model itself, or the models of a converted directory in the order of their calls.
 fn models(path: &Path) -> Result<Vec<PathBuf>, Failure> {
     let converted = fs::metadata(path.join(META_YAML)).is_ok();
-    let is_model =
-        path.is_file() || [MANIFEST_PATH, DATA_PATH].iter().any(|name| fs::metadata(path.join(name)).is_ok());
+    let is_named =
+        path.extension().is_some_and(|extension| ["mlpackage", "mlmodelc"].iter().any(|name| extension == *name));
+    let is_model = is_named
+        || path.is_file()
+        || [MANIFEST_PATH, DATA_PATH].iter().any(|name| fs::metadata(path.join(name)).is_ok());
     if is_model && !converted {
         return Ok(vec![path.to_owned()]);
     }

@@ -149,6 +149,7 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
 }
 
 fn run_model(arguments: &Arguments, console: Console) -> Result<(), RunError> {
+    let directory = ModelDirectory::open(&arguments.path)?;
     let mut texts = Texts::open(&arguments.path, &arguments.variables, arguments.tools.as_deref())?;
     if arguments.raw || arguments.prompt_tokens.is_some() {
         texts.template = None;
@@ -170,22 +171,23 @@ fn run_model(arguments: &Arguments, console: Console) -> Result<(), RunError> {
         console.status("note: the model has no chat template; the text is continued as it is");
     }
     if let Some(backend) = arguments.backend.core_ml(&[])? {
-        return answer_all(arguments, &backend, &texts, turns, console);
+        return answer_all(arguments, &directory, &backend, &texts, turns, console);
     }
     let numerics = arguments.numerics.numerics();
     let backend = ReferenceBackend::new(ReferenceOptions { numerics, statistics: false });
-    answer_all(arguments, &backend, &texts, turns, console)
+    answer_all(arguments, &directory, &backend, &texts, turns, console)
 }
 
 /// Answers what the options ask for.
 fn answer_all<B: Backend>(
     arguments: &Arguments,
+    directory: &ModelDirectory,
     backend: &B,
     texts: &Texts,
     turns: Turns,
     console: Console,
 ) -> Result<(), RunError> {
-    let mut run = open(arguments, backend, texts, console)?;
+    let mut run = open(arguments, directory, backend, texts, console)?;
     if let Some(path) = &arguments.prompt_tokens {
         return run.answer_prompt(&Prompt::of(texts::read_list(path)?)).map(drop);
     }
@@ -198,11 +200,11 @@ fn answer_all<B: Backend>(
 
 fn open<'a, B: Backend>(
     arguments: &'a Arguments,
+    directory: &ModelDirectory,
     backend: &B,
     texts: &'a Texts,
     console: Console,
 ) -> Result<Run<'a, B>, RunError> {
-    let directory = ModelDirectory::open(&arguments.path)?;
     let parameters = &directory.meta().model_info.parameters;
     let generation = GenerationConfig::open(&arguments.path)?;
     let sampling = arguments.sampling.resolve(parameters, &generation, console)?;
@@ -215,7 +217,7 @@ fn open<'a, B: Backend>(
     // Special tokens have no text that could be found.
     let special = arguments.stops.iter().filter(|stop| tokenizer.is_special(stop));
     stop_tokens.extend(special.filter_map(|stop| tokenizer.token(stop)));
-    let generator = Generator::new(Session::open(&directory, backend)?);
+    let generator = Generator::new(Session::open(directory, backend)?);
     Ok(Run {
         generator,
         sampler,
