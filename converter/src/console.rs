@@ -90,6 +90,11 @@ impl Console {
     }
 }
 
+/// How many there are of what `noun` names, such as `1 problem`.
+pub(crate) fn counted(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
 /// An error of a command: its message with causes, and its hint.
 #[derive(Debug)]
 pub struct Failure {

@@ -11,7 +11,7 @@ use clap::Args;
 use fs_err as fs;
 
 use crate::compiled_model::{self, CompileError};
-use crate::console::{Console, Failure};
+use crate::console::{Console, Failure, counted};
 use crate::interrupt::{self, Interrupt};
 use crate::staging::{Identity, Kind, Staging, Unfinished};
 
@@ -55,7 +55,7 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<ExitCode, Failure>
     Staging::check(Kind::Compiled, &output, arguments.force)?;
     let report = PackageReport::open(path)?;
     if let [problem, ..] = report.problems.as_slice() {
-        let message = format!("{} problems, the first: {problem}", report.problems.len());
+        let message = format!("{}, the first: {problem}", counted(report.problems.len(), "problem"));
         return Err(refused(&message, "`anec inspect` lists all of them"));
     }
     let model = stored.model().map_err(failed)?;

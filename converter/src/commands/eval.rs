@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::numerics_argument::NumericsArgument;
 use super::token_arguments::TokenArguments;
-use crate::console::{Console, Failure};
+use crate::console::{Console, Failure, counted};
 
 /// Arguments of `anec eval`.
 #[derive(Debug, Args)]
@@ -75,12 +75,11 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
         format!("{value}\n")
     } else {
         format!(
-            "perplexity {:.4} over {} tokens of {} in {} {}\n",
+            "perplexity {:.4} over {} tokens of {} in {}\n",
             result.perplexity,
             result.tokens,
             tokens.source,
-            tokens.windows.len(),
-            if tokens.windows.len() == 1 { "window" } else { "windows" }
+            counted(tokens.windows.len(), "window")
         )
     };
     console.data(&text).map_err(|error| Failure { message: error.to_string(), hint: None })

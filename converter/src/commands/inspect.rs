@@ -11,7 +11,7 @@ use anec_schemas::meta::META_YAML;
 use clap::Args;
 use fs_err as fs;
 
-use crate::console::{Console, Failure};
+use crate::console::{Console, Failure, counted};
 use crate::error::Hint;
 use crate::options::ByteSize;
 
@@ -67,7 +67,7 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
     console.data(&output).map_err(|error| failed(error.to_string()))?;
     let problems: usize = reports.iter().map(|report| report.problems.len()).sum();
     if problems > 0 {
-        return Err(failed(format!("{problems} problems found")));
+        return Err(failed(format!("{} found", counted(problems, "problem"))));
     }
     Ok(())
 }

@@ -13,7 +13,7 @@ use clap::{Args, ValueEnum};
 
 pub use self::open::LintError;
 use self::report::{LintReport, ProgramReport};
-use crate::console::{Console, Failure};
+use crate::console::{Console, Failure, counted};
 
 /// Arguments of `anec lint`.
 #[derive(Debug, Args)]
@@ -109,8 +109,7 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
             Some(Deny::Notes) => report.warnings + report.notes,
         };
     if denied > 0 {
-        let noun = if denied == 1 { "finding" } else { "findings" };
-        return Err(failed(format!("{denied} {noun} not allowed")));
+        return Err(failed(format!("{} not allowed", counted(denied, "finding"))));
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::Run;
 use super::error::RunError;
 use super::texts::Prompt;
-use crate::console::Console;
+use crate::console::{Console, counted};
 
 /// Where the text goes as it comes.
 #[derive(Clone, Copy)]
@@ -87,10 +87,10 @@ impl Answer {
             reused => format!(" ({reused} kept from before)"),
         };
         format!(
-            "prompt: {} tokens{reused}{}; answer: {} tokens{}",
-            self.prompt_tokens,
+            "prompt: {}{reused}{}; answer: {}{}",
+            counted(self.prompt_tokens, "token"),
             speed(self.prefill_rate()),
-            self.tokens.len(),
+            counted(self.tokens.len(), "token"),
             speed(self.decode_rate())
         )
     }
