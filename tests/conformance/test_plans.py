@@ -87,7 +87,7 @@ def test_palettes_of_split_convolutions_are_at_least_as_good(anec, presets):
 @pytest.mark.parametrize("kv", ["slice", "mask"])
 def test_context_lengths_share_weights_and_agree(anec, presets, preset, kv):
     checkpoint = presets(preset)
-    lengths = (64, 32, 48)
+    lengths = (64, 32, 96)
     options = ("--batch-size", 16, "--lut", 6, "--group-size", "tensor", "--kv", kv)
     output = anec.convert(checkpoint, "--context-length", ",".join(map(str, lengths)), *options)
     assert not problems(output)

@@ -149,7 +149,6 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
 }
 
 fn run_model(arguments: &Arguments, console: Console) -> Result<(), RunError> {
-    let directory = ModelDirectory::open(&arguments.path)?;
     let mut texts = Texts::open(&arguments.path, &arguments.variables, arguments.tools.as_deref())?;
     if arguments.raw || arguments.prompt_tokens.is_some() {
         texts.template = None;
@@ -167,6 +166,7 @@ fn run_model(arguments: &Arguments, console: Console) -> Result<(), RunError> {
         let turns = arguments.prompt.iter().fold(turns, |turns, prompt| turns.with_user(prompt));
         return console.data(&texts.render(&turns)?).map_err(RunError::Output);
     }
+    let directory = ModelDirectory::open(&arguments.path)?;
     if texts.template.is_none() && !arguments.raw && arguments.prompt_tokens.is_none() {
         console.status("note: the model has no chat template; the text is continued as it is");
     }
