@@ -209,11 +209,11 @@ impl ModelArguments {
     }
 
     fn plans(&self, decoder: &DecoderPlan, console: Console) -> Result<Plans, Failure> {
-        for (option, reason) in self.without_effect(&self.options()) {
+        let options = self.options();
+        for (option, reason) in self.without_effect(&options) {
             console.warning(&format!("`{option}` has no effect: {reason}"));
         }
-        let mut plans =
-            ConversionPlan::for_context_lengths(decoder, &self.options(), &self.context_length)?.into_iter();
+        let mut plans = ConversionPlan::for_context_lengths(decoder, &options, &self.context_length)?.into_iter();
         let missing = || Failure { message: "Cannot plan without a context length".to_owned(), hint: None };
         let plans = Plans { longest: plans.next().ok_or_else(missing)?, others: plans.collect() };
         let mut said = BTreeSet::new();

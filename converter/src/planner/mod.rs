@@ -269,15 +269,14 @@ fn check_options(decoder: &DecoderPlan, options: &Options) -> Result<(), PlanErr
             expected: format!("it must not exceed the context length of {}", options.context_length),
         });
     }
-    let multiple = u32::try_from(STATE_MULTIPLE).unwrap_or(u32::MAX);
-    if options.target.is_neural_engine() && !options.context_length.is_multiple_of(multiple) {
-        let length = options.context_length;
+    let length = u64::from(options.context_length);
+    if options.target.is_neural_engine() && !length.is_multiple_of(STATE_MULTIPLE) {
         return Err(PlanError::Option {
             option: "--context-length",
             value: length.to_string(),
             expected: format!(
-                "the Neural Engine refuses states whose sizes are not multiples of {multiple}, such as {}",
-                length.next_multiple_of(multiple)
+                "the Neural Engine refuses states whose sizes are not multiples of {STATE_MULTIPLE}, such as {}",
+                length.next_multiple_of(STATE_MULTIPLE)
             ),
         });
     }

@@ -1,6 +1,7 @@
 //! What is at an output already, and whether all of it is ours to replace.
 
 use std::collections::BTreeSet;
+use std::fs::FileType;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
@@ -55,8 +56,8 @@ fn foreign_in_converted(output: &Path) -> io::Result<Option<PathBuf>> {
 /// Of a directory that holds conversions, one for each context length, and nothing else.
 fn foreign_in_contexts(output: &Path) -> io::Result<Option<PathBuf>> {
     let mut contexts = 0;
-    for (path, name) in entries(output)? {
-        if path.is_dir() && !path.is_symlink() && path.join(CHECKSUMS).is_file() {
+    for (path, name, kind) in entries(output)? {
+        if kind.is_dir() && path.join(CHECKSUMS).is_file() {
             contexts += 1;
             if let Some(foreign) = foreign_in_converted(&path)? {
                 return Ok(Some(foreign));
@@ -70,12 +71,12 @@ fn foreign_in_contexts(output: &Path) -> io::Result<Option<PathBuf>> {
 
 /// The first file below `directory` that is not `ours`, by its path from the top.
 fn first_file(directory: &Path, prefix: &str, ours: &dyn Fn(&str) -> bool) -> io::Result<Option<PathBuf>> {
-    for (path, name) in entries(directory)? {
+    for (path, name, kind) in entries(directory)? {
         let relative = format!("{prefix}{name}");
-        let found = if path.is_dir() && !path.is_symlink() {
+        let found = if kind.is_dir() {
             first_file(&path, &format!("{relative}/"), ours)?
         } else {
-            (path.is_symlink() || !ours(&relative)).then_some(path)
+            (!kind.is_file() || !ours(&relative)).then_some(path)
         };
         if found.is_some() {
             return Ok(found);
@@ -84,13 +85,13 @@ fn first_file(directory: &Path, prefix: &str, ours: &dyn Fn(&str) -> bool) -> io
     Ok(None)
 }
 
-/// Paths and names, in order.
-fn entries(directory: &Path) -> io::Result<Vec<(PathBuf, String)>> {
+/// Path, name and kind of what is in a directory, in order. A link is a link, whatever it leads to.
+fn entries(directory: &Path) -> io::Result<Vec<(PathBuf, String, FileType)>> {
     let mut entries = Vec::new();
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
-        entries.push((entry.path(), entry.file_name().to_string_lossy().into_owned()));
+        entries.push((entry.path(), entry.file_name().to_string_lossy().into_owned(), entry.file_type()?));
     }
-    entries.sort_unstable();
+    entries.sort_unstable_by(|a, b| a.0.cmp(&b.0));
     Ok(entries)
 }
