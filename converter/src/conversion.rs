@@ -7,7 +7,7 @@ use std::sync::mpsc;
 
 use anec_mil::blob::BlobError;
 use anec_mil::compiled::{self, CompileOptions};
-use anec_mil::package::{MANIFEST_PATH, MODEL_PATH, ModelError, WEIGHTS_PATH, encode_model};
+use anec_mil::package::{MANIFEST_PATH, MODEL_PATH, ModelError, PACKAGE_EXTENSION, WEIGHTS_PATH, encode_model};
 use anec_runtime::{OpenError, PackageReport};
 use anec_schemas::Manifest;
 use anec_schemas::manifest::Weights;
@@ -158,7 +158,8 @@ impl<'a> StagedModel<'a> {
         let path =
             |is_wanted: bool, extension: &str| is_wanted.then(|| directory.join(format!("{}.{extension}", file.stem)));
         let emit = plan.options.emit;
-        let (package, compiled) = (path(emit.packages(), "mlpackage"), path(emit.compiled(), "mlmodelc"));
+        let (package, compiled) =
+            (path(emit.packages(), PACKAGE_EXTENSION), path(emit.compiled(), compiled::COMPILED_EXTENSION));
         let in_package = package.as_ref().map(|package| package.join(WEIGHTS_PATH));
         let in_compiled = compiled.as_ref().map(|compiled| compiled.join(compiled::WEIGHTS_PATH));
         let weights = in_package.or(in_compiled).unwrap_or_default();

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use anec_mil::compiled::COMPILED_EXTENSION;
+use anec_mil::package::PACKAGE_EXTENSION;
 use anec_schemas::meta::{META_JSON, META_VERSION, META_YAML};
 use anec_schemas::{LutBits, MetaYaml, ModelInfo, Parameters, RecommendedSampling};
 use fs_err as fs;
@@ -48,7 +50,7 @@ fn parameters(plan: &ConversionPlan, checkpoint: &Path) -> Parameters {
     let options = &plan.options;
     // ANEMLL's clients look for the compiled form and take the package where it is not there.
     let compiled = options.emit.compiled() || options.runtime == Runtime::Anemll;
-    let extension = if compiled { "mlmodelc" } else { "mlpackage" };
+    let extension = if compiled { COMPILED_EXTENSION } else { PACKAGE_EXTENSION };
     let file = |stem: String| Some(format!("{stem}.{extension}"));
     Parameters {
         context_length: u64::from(options.context_length),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anec_mil::compiled::{self, CompileOptions};
+use anec_mil::compiled::{self, COMPILED_EXTENSION, CompileOptions};
 use anec_mil::package::{Form, StoredModel};
 use anec_runtime::{FsPackage, OpenError, PackageReport, open_model};
 use clap::Args;
@@ -42,7 +42,7 @@ pub struct Arguments {
 /// Compiles a model.
 pub fn run(arguments: &Arguments, console: Console) -> Result<ExitCode, Failure> {
     let path = &arguments.model;
-    let output = arguments.output.clone().unwrap_or_else(|| path.with_extension("mlmodelc"));
+    let output = arguments.output.clone().unwrap_or_else(|| path.with_extension(COMPILED_EXTENSION));
     let refused = |message: &str, hint: &str| Failure {
         message: format!("Cannot compile `{}`: {message}", path.display()),
         hint: Some(hint.to_owned()),

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use anec_mil::compiled::DATA_PATH;
-use anec_mil::package::MANIFEST_PATH;
+use anec_mil::compiled::{COMPILED_EXTENSION, DATA_PATH};
+use anec_mil::package::{MANIFEST_PATH, PACKAGE_EXTENSION};
 use anec_mil::text::{self, TextVersion};
 use anec_runtime::{DirectoryError, ModelDirectory, OpenError, PackageReport};
 use anec_schemas::meta::META_YAML;
@@ -75,8 +75,9 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
 /// The model itself, or the models of a converted directory in the order of their calls.
 fn models(path: &Path) -> Result<Vec<PathBuf>, Failure> {
     let converted = fs::metadata(path.join(META_YAML)).is_ok();
-    let is_named =
-        path.extension().is_some_and(|extension| ["mlpackage", "mlmodelc"].iter().any(|name| extension == *name));
+    let is_named = path
+        .extension()
+        .is_some_and(|extension| [PACKAGE_EXTENSION, COMPILED_EXTENSION].iter().any(|name| extension == *name));
     let is_model = is_named
         || path.is_file()
         || [MANIFEST_PATH, DATA_PATH].iter().any(|name| fs::metadata(path.join(name)).is_ok());

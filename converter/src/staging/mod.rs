@@ -18,6 +18,8 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use anec_mil::compiled::COMPILED_EXTENSION;
+use anec_mil::package::PACKAGE_EXTENSION;
 use fs_err as fs;
 
 use self::journal::OpenError;
@@ -31,7 +33,7 @@ const OUTPUT: &str = "output";
 const REPLACED: &str = "replaced";
 
 /// The file name extensions of models, which hold weights.
-const MODELS: [&str; 2] = ["mlpackage", "mlmodelc"];
+const MODELS: [&str; 2] = [PACKAGE_EXTENSION, COMPILED_EXTENSION];
 
 /// Why an output cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -134,11 +136,11 @@ impl Staging {
     /// # Errors
     /// The output exists and `force` is not given, or another process is writing it.
     pub(crate) fn check(kind: Kind, output: &Path, force: bool) -> Result<Left, StagingError> {
-        let output = &resolved(output)?;
-        if recover(output, &work_directory(output)?)? == Left::Published {
+        let (output, work) = places(output)?;
+        if recover(&output, &work)? == Left::Published {
             return Ok(Left::Published);
         }
-        check_output(kind, output, force)?;
+        check_output(kind, &output, force)?;
         Ok(Left::Unfinished)
     }
 
@@ -154,9 +156,8 @@ impl Staging {
         unfinished: Unfinished,
         identity: &Identity,
     ) -> Result<Self, StagingError> {
-        let output = resolved(output)?;
+        let (output, work) = places(output)?;
         check_output(kind, &output, force)?;
-        let work = work_directory(&output)?;
         fs::create_dir_all(&work)?;
         let journal = open_journal(&work)?;
         let mut staging = Self { kind, output, work, journal, force, keep: true };
@@ -300,23 +301,18 @@ fn open_journal(work: &Path) -> Result<Journal, StagingError> {
     })
 }
 
-fn work_directory(output: &Path) -> Result<PathBuf, StagingError> {
+/// The output and its work directory, by the real path of their parent where there is one: a path through a directory that
+/// is about to be replaced would lead nowhere while it is.
+fn places(output: &Path) -> Result<(PathBuf, PathBuf), StagingError> {
     let name = output.file_name().ok_or_else(|| StagingError::Unnamed { path: output.to_owned() })?;
+    let parent = match fs::canonicalize(parent(output)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => parent(output).to_owned(),
+        parent => parent?,
+    };
     let mut work = OsString::from(".");
     work.push(name);
     work.push(".partial");
-    Ok(parent(output).join(work))
-}
-
-/// The output by the real path of its parent, where there is one: a path through a directory that is about to be replaced
-/// would lead nowhere while it is.
-fn resolved(output: &Path) -> Result<PathBuf, StagingError> {
-    let name = output.file_name().ok_or_else(|| StagingError::Unnamed { path: output.to_owned() })?;
-    match fs::canonicalize(parent(output)) {
-        Ok(parent) => Ok(parent.join(name)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(output.to_owned()),
-        Err(error) => Err(error.into()),
-    }
+    Ok((parent.join(name), parent.join(work)))
 }
 
 fn parent(output: &Path) -> &Path {

@@ -37,6 +37,9 @@ use crate::package::ModelError;
 use crate::text::{ParseError, PrintError};
 use crate::verify::VerifyErrors;
 
+/// What names of compiled models end in, behind a dot.
+pub const COMPILED_EXTENSION: &str = "mlmodelc";
+
 /// Path of the program within a compiled model.
 pub const PROGRAM_PATH: &str = "model.mil";
 

@@ -29,6 +29,9 @@ pub const MANIFEST_PATH: &str = "Manifest.json";
 /// Directory that the paths of the manifest are relative to.
 pub const DATA_DIRECTORY: &str = "Data";
 
+/// What names of packages end in, behind a dot.
+pub const PACKAGE_EXTENSION: &str = "mlpackage";
+
 /// Path of the model message within a package.
 pub const MODEL_PATH: &str = "Data/com.apple.CoreML/model.mlmodel";
 

@@ -6,7 +6,8 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use anec_mil::blob::BlobFile;
-use anec_mil::package::{ModelDescription, PackageFiles as _, checked_relative_path};
+use anec_mil::compiled::{COMPILED_EXTENSION, PROGRAM_PATH};
+use anec_mil::package::{ModelDescription, PACKAGE_EXTENSION, PackageFiles as _, checked_relative_path};
 use anec_mil::rules::Constants;
 use anec_mil::text::{self, ParseError};
 use anec_mil::{Argument, Binding, BlobReference, DataType, Program, TensorType, Value};
@@ -16,12 +17,7 @@ use half::f16;
 
 use crate::error::Hint;
 
-const PACKAGE: &str = "mlpackage";
-const COMPILED: &str = "mlmodelc";
 const TEXT: &str = "mil";
-
-/// The program of a compiled model.
-const COMPILED_PROGRAM: &str = "model.mil";
 
 /// What programs write before the path of a weight file.
 const MODEL_DIRECTORY_PREFIX: &str = "@model_path/";
@@ -130,7 +126,8 @@ fn models(entries: &[PathBuf]) -> Vec<PathBuf> {
     let mut found: BTreeMap<PathBuf, &PathBuf> = BTreeMap::new();
     for entry in entries {
         let extension = kind(entry).filter(|extension| *extension != TEXT);
-        if extension == Some(PACKAGE) || extension.is_some() && !found.contains_key(&entry.with_extension("")) {
+        if extension == Some(PACKAGE_EXTENSION) || extension.is_some() && !found.contains_key(&entry.with_extension(""))
+        {
             found.insert(entry.with_extension(""), entry);
         }
     }
@@ -149,7 +146,7 @@ pub(super) fn open(path: &Path) -> Result<Opened, LintError> {
     }
     match open_stored(path, files.clone()) {
         // The description of a compiled model is in a format of its own, without which the program can be linted, too.
-        Err(_) if is_compiled(path) => open_text(path, COMPILED_PROGRAM, files),
+        Err(_) if is_compiled(path) => open_text(path, PROGRAM_PATH, files),
         opened => Ok(opened?),
     }
 }
@@ -187,7 +184,7 @@ fn open_text(path: &Path, name: &str, files: FsPackage) -> Result<Opened, LintEr
 /// The extension, if it is one of those that hold programs.
 fn kind(path: &Path) -> Option<&'static str> {
     let extension = path.extension()?;
-    [PACKAGE, COMPILED, TEXT].into_iter().find(|known| extension == *known)
+    [PACKAGE_EXTENSION, COMPILED_EXTENSION, TEXT].into_iter().find(|known| extension == *known)
 }
 
 fn is_package(path: &Path) -> bool {
@@ -195,7 +192,7 @@ fn is_package(path: &Path) -> bool {
 }
 
 fn is_compiled(path: &Path) -> bool {
-    fs::metadata(path.join(COMPILED_PROGRAM)).is_ok()
+    fs::metadata(path.join(PROGRAM_PATH)).is_ok()
 }
 
 /// Names of the weight files, as the program spells them.

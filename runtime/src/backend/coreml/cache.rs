@@ -3,6 +3,7 @@
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
+use anec_mil::compiled::COMPILED_EXTENSION;
 use fs_err::{self as fs, File};
 use sha2::{Digest as _, Sha256};
 
@@ -14,8 +15,6 @@ const CACHE_VERSION: &str = "1";
 
 /// Bytes that are hashed at a time.
 const BLOCK: usize = 1 << 20;
-
-const COMPILED_EXTENSION: &str = "mlmodelc";
 
 /// A directory of compiled models, by content of the package and build of the system.
 #[derive(Clone, Debug, PartialEq, Eq)]
