@@ -8,9 +8,9 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anec_converter::arch::{self, ArchChoice};
-use anec_converter::decoder_plan::DecoderPlan;
-use anec_converter::estimate::{self, Cost};
+use anec_converter::model::arch::{self, ArchChoice};
+use anec_converter::model::decoder_plan::DecoderPlan;
+use anec_converter::plan::estimate::{self, Cost};
 use anec_mil::rules::chip::CHIPS;
 use anec_mil::rules::{Chip, ChipFacts};
 

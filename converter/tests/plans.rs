@@ -6,14 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anec_converter::arch::{self, ArchChoice};
 use anec_converter::commands::plan::summary;
-use anec_converter::decoder_plan::DecoderPlan;
 use anec_converter::error::Hint as _;
+use anec_converter::model::arch::{self, ArchChoice};
+use anec_converter::model::decoder_plan::DecoderPlan;
 use anec_converter::options::{
     Compression, ConvSplits, Functions, GroupSize, KvWrite, LutBits, Options, Palette, Runtime, Target,
 };
-use anec_converter::planner::{ConversionPlan, FilePlan};
+use anec_converter::plan::{ConversionPlan, FilePlan};
 use anec_mil::rules::system::System;
 use anec_mil::rules::{self, Chip, Conditions, Severity, Subject, notch};
 use anec_mil::{Argument, Binding, Function, Operation};

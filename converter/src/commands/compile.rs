@@ -10,10 +10,10 @@ use anec_runtime::{FsPackage, OpenError, PackageReport, open_model};
 use clap::Args;
 use fs_err as fs;
 
-use crate::compiled_model::{self, CompileError};
 use crate::console::{Console, Failure, counted};
 use crate::interrupt::{self, Interrupt};
-use crate::staging::{Identity, Kind, Staging, Unfinished};
+use crate::output::forms::compiled_model::{self, CompileError};
+use crate::output::staging::{Identity, Kind, Staging, Unfinished};
 
 /// Arguments of `anec compile`.
 #[derive(Debug, Args)]

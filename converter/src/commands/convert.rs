@@ -12,12 +12,12 @@ use super::model_arguments::{ModelArguments, Prepared};
 use super::plan;
 use super::plan_report::PlanReport;
 use crate::console::{Console, Failure};
-use crate::conversion::{self, ConversionError, Written};
-use crate::emit::Context;
 use crate::error::render;
 use crate::interrupt::{self, Interrupt};
 use crate::options::ByteSize;
-use crate::staging::{Identity, Kind, Left, Staging, StagingError, Unfinished};
+use crate::output::conversion::{self, ConversionError, Written};
+use crate::output::emit::Context;
+use crate::output::staging::{Identity, Kind, Left, Staging, StagingError, Unfinished};
 
 /// The output directory where none is given.
 const DEFAULT_OUTPUT: &str = "converted_model";

@@ -7,15 +7,15 @@ use std::path::PathBuf;
 use anec_mil::rules::Chip;
 use clap::Args;
 
-use crate::arch::{self, ArchChoice};
-use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::console::{Console, Failure};
-use crate::decoder_plan::{DecoderPlan, WeightMap};
+use crate::model::arch::{self, ArchChoice};
+use crate::model::decoder_plan::{DecoderPlan, WeightMap};
 use crate::options::{
     ByteSize, Compression, ConvSplits, Count, Emit, Functions, GroupSize, HeadStorage, KvWrite, LutBits, Options,
     Palette, PaletteMethod, Runtime, Target,
 };
-use crate::planner::ConversionPlan;
+use crate::plan::ConversionPlan;
+use crate::source::checkpoint::{Checkpoint, CheckpointError};
 
 /// Which model, and how to convert it.
 #[derive(Debug, Args)]

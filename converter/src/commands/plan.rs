@@ -7,9 +7,9 @@ use clap::Args;
 use super::model_arguments::ModelArguments;
 use super::plan_report::PlanReport;
 use crate::console::{Console, Failure};
-use crate::estimate::{self, Bounds, Cost};
 use crate::options::ByteSize;
-use crate::planner::{ConversionPlan, FileRole};
+use crate::plan::estimate::{self, Bounds, Cost};
+use crate::plan::{ConversionPlan, FileRole};
 
 /// Arguments of `anec plan`.
 #[derive(Debug, Args)]

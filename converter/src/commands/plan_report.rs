@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use crate::estimate::{self, Bounds, Cost};
-use crate::planner::{ConversionPlan, Decision, FilePlan, FileRole};
+use crate::plan::estimate::{self, Bounds, Cost};
+use crate::plan::{ConversionPlan, Decision, FilePlan, FileRole};
 
 /// The plan as data. The fields are those of the longest context length; `other_contexts` has the rest.
 #[derive(Serialize)]

@@ -1,0 +1,107 @@
+//! Additive attention masks: the clients' causal mask, and the band of sliding-window layers.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use anec_mil::{SliceMasks, Var};
+use half::f16;
+
+use crate::graph::{Graph, GraphError, int};
+use crate::model::decoder_plan::AttentionKind;
+
+/// What is added to the score of a position outside the window. Large enough that softmax gives exactly 0 in fp16 and
+/// fp32, small enough that adding it to the client's own mask cannot overflow fp16.
+///
+/// # Source
+/// Apple and ANEMLL-compatible converters use -1e4 to -4e4 where -inf is not safe on the Neural Engine.
+const OUTSIDE_WINDOW: f16 = f16::from_f32_const(-1e4);
+
+/// The masks of one call, by kind of attention, each `[1, 1, group * tokens, context_length]`.
+pub(crate) struct Masks(BTreeMap<AttentionKind, Var>);
+
+impl Masks {
+    /// The mask for layers of this kind.
+    pub(crate) fn get(&self, kind: AttentionKind) -> Option<&Var> {
+        self.0.get(&kind)
+    }
+}
+
+impl Graph<'_> {
+    /// The masks for the kinds of attention in these layers, repeated for the queries of a KV head.
+    ///
+    /// # Shapes
+    /// `causal_mask: [1, 1, tokens, context_length]`.
+    pub(crate) fn masks(
+        &mut self,
+        kinds: &[AttentionKind],
+        causal_mask: &Var,
+        positions: &Var,
+    ) -> Result<Masks, GraphError> {
+        let mut masks = BTreeMap::new();
+        for &kind in kinds {
+            if masks.contains_key(&kind) {
+                continue;
+            }
+            let mask = match self.window(kind) {
+                None => self.per_query_group("mask", causal_mask)?,
+                Some(window) => {
+                    let (context_length, longest) = (self.settings.context_length, self.settings.tables.positions);
+                    let name = format!("window_{window}_band");
+                    let mut band = self.gather_rows(&name, longest, || band_table(longest, window), positions)?;
+                    if context_length < longest {
+                        let end = [1, 1, int(self.tokens), int(context_length)];
+                        let masks = SliceMasks::end(&[true, true, true, false]);
+                        band = self.ops.slice_by_index(&format!("{name}_head"), &band, &[0, 0, 0, 0], &end, &masks)?;
+                    }
+                    let mask = self.ops.add(&format!("window_{window}_mask"), causal_mask, &band)?;
+                    self.per_query_group(&format!("window_{window}_mask_group"), &mask)?
+                }
+            };
+            masks.insert(kind, mask);
+        }
+        Ok(Masks(masks))
+    }
+
+    /// The window, if it is smaller than the cache.
+    fn window(&self, kind: AttentionKind) -> Option<u64> {
+        match kind {
+            AttentionKind::Sliding { window } if (window as u64) < self.settings.context_length => Some(window as u64),
+            _ => None,
+        }
+    }
+
+    /// Repeats a mask for every query head of a KV head; their queries are stacked on the row axis.
+    fn per_query_group(&mut self, name: &str, mask: &Var) -> Result<Var, GraphError> {
+        let group = self.plan().group() as u64;
+        if group == 1 {
+            return Ok(mask.clone());
+        }
+        Ok(self.ops.tile(name, mask, &[1, 1, int(group), 1])?)
+    }
+}
+
+/// Row `p` is 0 at the keys that a query at position `p` may see, the last `window` up to `p`, and
+/// [`OUTSIDE_WINDOW`] at the older ones. Keys after `p` are the causal mask's to hide.
+fn band_table(context_length: u64, window: u64) -> Arc<[u8]> {
+    let entries = (0..context_length).flat_map(|query| {
+        (0..context_length).map(move |key| if key + window <= query { OUTSIDE_WINDOW } else { f16::ZERO })
+    });
+    entries.flat_map(f16::to_le_bytes).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_of_two_shows_a_query_itself_and_its_predecessor() {
+        let table = band_table(4, 2);
+        let visible: Vec<bool> =
+            table.as_chunks::<2>().0.iter().map(|pair| f16::from_le_bytes(*pair) == f16::ZERO).collect();
+        let row = |query: usize| visible[4 * query..=5 * query].to_vec();
+        assert_eq!(row(0), [true]);
+        assert_eq!(row(1), [true, true]);
+        assert_eq!(row(2), [false, true, true]);
+        assert_eq!(row(3), [false, false, true, true]);
+    }
+}

@@ -1,0 +1,88 @@
+//! The supported architectures: one adapter each, one line each in [`ARCHS`].
+//!
+//! An adapter owns what the keys of its config.json mean. It never builds a graph; its [`DecoderPlan`] is all that the
+//! rest of anec knows of an architecture.
+
+mod common;
+mod llama;
+mod mistral;
+mod qwen2;
+mod qwen3;
+mod select;
+#[cfg(test)]
+mod tests;
+
+use serde_json::{Map, Value};
+
+use crate::model::decoder_plan::DecoderPlan;
+use crate::source::config::{ConfigError, ConfigReader, check_kind};
+
+pub use self::select::{ArchChoice, select};
+
+/// An architecture.
+pub trait Arch: Sync {
+    /// The name that people use, such as `Qwen3`.
+    fn name(&self) -> &'static str;
+
+    /// The word of `--arch` that takes it in.
+    fn family(&self) -> ArchChoice;
+
+    /// Values of `model_type` in config.json.
+    fn model_types(&self) -> &'static [&'static str];
+
+    /// Model classes in `architectures` of config.json.
+    fn architectures(&self) -> &'static [&'static str];
+
+    /// Reads the keys of config.json into a plan. Values that are not as they have to be stay with the reader.
+    fn plan(&self, config: &mut ConfigReader<'_>) -> DecoderPlan;
+}
+
+/// All adapters.
+pub static ARCHS: &[&dyn Arch] = &[&llama::Llama, &mistral::Mistral, &qwen2::Qwen2, &qwen3::Qwen3];
+
+/// Picks the adapter for a config and lets it read it.
+///
+/// Keys in `ignored` are accepted without being known; a key inside an object is written with a dot, such as
+/// `rope_scaling.finetuned`.
+///
+/// # Errors
+/// The architecture is not supported or not the one chosen, a value is not as it has to be, or a key is unknown.
+///
+/// # Example
+/// ```
+/// use anec_converter::model::arch::{self, ArchChoice};
+///
+/// let config = serde_json::json!({
+///     "model_type": "llama", "vocab_size": 128, "hidden_size": 64, "intermediate_size": 96,
+///     "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
+/// });
+/// let plan = arch::plan(ArchChoice::Auto, config.as_object().unwrap(), &[])?;
+/// assert_eq!(plan.head_dim, 16);
+/// # Ok::<(), anec_converter::source::config::ConfigError>(())
+/// ```
+pub fn plan(choice: ArchChoice, config: &Map<String, Value>, ignored: &[String]) -> Result<DecoderPlan, ConfigError> {
+    check_kind(config)?;
+    let arch = select(choice, config)?;
+    check_model_class(arch, config, ignored)?;
+    let mut reader = ConfigReader::new(config, ignored);
+    let plan = arch.plan(&mut reader);
+    reader.finish()?;
+    Ok(plan)
+}
+
+/// Refuses classifiers, reward models and bare decoders by their name: their weights would only be called missing.
+fn check_model_class(arch: &dyn Arch, config: &Map<String, Value>, ignored: &[String]) -> Result<(), ConfigError> {
+    let expected = arch.architectures();
+    let classes = config.get("architectures").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    if classes.is_empty() || ignored.iter().any(|key| key == "architectures") {
+        return Ok(());
+    }
+    let known = |class: &Value| class.as_str().is_some_and(|class| expected.contains(&class));
+    match classes.iter().find(|class| !known(class)) {
+        None => Ok(()),
+        Some(class) => {
+            let found = class.as_str().map_or_else(|| class.to_string(), str::to_owned);
+            Err(ConfigError::ModelClass { found, expected })
+        }
+    }
+}

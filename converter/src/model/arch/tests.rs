@@ -1,0 +1,238 @@
+use serde_json::json;
+
+use super::*;
+use crate::error::Hint as _;
+use crate::model::decoder_plan::AttentionKind;
+use crate::model::rope::{Llama3, RopeScaling};
+
+/// A config that every adapter accepts under its `model_type`.
+fn config(model_type: &str, changes: &Value) -> Map<String, Value> {
+    let base = json!({
+        "architectures": null, "model_type": model_type, "vocab_size": 128, "hidden_size": 64, "intermediate_size": 96,
+        "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 512,
+        "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "hidden_act": "silu", "torch_dtype": "bfloat16",
+        "transformers_version": "4.57.6", "use_cache": true, "initializer_range": 0.02, "attention_dropout": 0.0,
+        "bos_token_id": 1, "eos_token_id": [2, 3], "pad_token_id": null, "tie_word_embeddings": false,
+    });
+    let mut base = base.as_object().expect("an object").clone();
+    for (key, value) in changes.as_object().expect("an object") {
+        base.insert(key.clone(), value.clone());
+    }
+    base
+}
+
+fn plan_of(model_type: &str, changes: &Value) -> Result<DecoderPlan, ConfigError> {
+    plan(ArchChoice::Auto, &config(model_type, changes), &[])
+}
+
+fn violated_keys(model_type: &str, changes: &Value) -> Vec<String> {
+    match plan_of(model_type, changes) {
+        Err(ConfigError::Violations(violations)) => violations.into_iter().map(|violation| violation.key).collect(),
+        other => panic!("expected violations, found {other:?}"),
+    }
+}
+
+const SLIDING: fn(usize) -> AttentionKind = |window| AttentionKind::Sliding { window };
+
+#[test]
+fn every_adapter_accepts_its_own_model_type_and_class() {
+    for arch in ARCHS {
+        for model_type in arch.model_types() {
+            let class = arch.architectures().first().expect("a class");
+            let plan = plan_of(model_type, &json!({"architectures": [class]})).expect("a plan");
+            assert_eq!(plan.model_type, *model_type);
+            assert_eq!(plan.attention.len(), plan.num_hidden_layers);
+            assert_eq!(plan.rope.head_dim, plan.head_dim);
+        }
+    }
+}
+
+#[test]
+fn llama_takes_biases_head_dim_and_llama3_scaling_from_its_config() {
+    let plan = plan_of(
+        "llama",
+        &json!({
+            "attention_bias": true, "mlp_bias": true, "head_dim": 32, "pretraining_tp": 1, "rope_theta": 5e5,
+            "rope_scaling": {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+                             "original_max_position_embeddings": 128},
+        }),
+    )
+    .expect("a plan");
+    assert!(plan.qkv_bias && plan.o_bias && plan.mlp_bias && !plan.qk_norm);
+    assert_eq!((plan.head_dim, plan.q_size()), (32, 128));
+    let llama3 =
+        Llama3 { factor: 8.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_max_position_embeddings: 128 };
+    assert_eq!(plan.rope.scaling, RopeScaling::Llama3(llama3));
+}
+
+#[test]
+fn llama_of_the_first_release_has_a_key_head_for_each_query_head() {
+    let mut config = config("llama", &json!({}));
+    for key in ["num_key_value_heads", "rope_theta", "max_position_embeddings", "rms_norm_eps", "hidden_act"] {
+        config.shift_remove(key);
+    }
+    let plan = plan(ArchChoice::Llama, &config, &[]).expect("a plan");
+    assert_eq!((plan.num_key_value_heads, plan.group(), plan.head_dim), (4, 1, 16));
+    assert_eq!((plan.max_position_embeddings, plan.rope.theta.to_bits()), (2048, 10_000_f64.to_bits()));
+}
+
+#[test]
+fn qwen2_has_biases_on_queries_keys_and_values_only() {
+    let plan = plan_of("qwen2", &json!({"use_mrope": false})).expect("a plan");
+    assert!(plan.qkv_bias && !plan.o_bias && !plan.mlp_bias && !plan.qk_norm);
+}
+
+#[test]
+fn qwen3_normalizes_heads_of_128_channels_by_default() {
+    let plan = plan_of("qwen3", &json!({})).expect("a plan");
+    assert!(plan.qk_norm && !plan.qkv_bias && !plan.o_bias);
+    assert_eq!((plan.head_dim, plan.q_size(), plan.hidden_size), (128, 512, 64));
+    let plan = plan_of("qwen3", &json!({"head_dim": 16, "attention_bias": true})).expect("a plan");
+    assert!(plan.qkv_bias && plan.o_bias && plan.head_dim == 16);
+    assert_eq!(violated_keys("qwen3", &json!({"head_dim": null})), ["head_dim"]);
+}
+
+#[test]
+fn qwen_windows_act_only_where_they_are_in_use() {
+    let attention = |changes: &Value| plan_of("qwen2", changes).map(|plan| plan.attention);
+    let full = vec![AttentionKind::Full; 3];
+    assert_eq!(attention(&json!({"sliding_window": 64, "max_window_layers": 1})), Ok(full.clone()));
+    assert_eq!(
+        attention(&json!({"use_sliding_window": true, "sliding_window": null, "max_window_layers": 1})),
+        Ok(full.clone())
+    );
+    assert_eq!(attention(&json!({"use_sliding_window": true, "sliding_window": 64})), Ok(full.clone()));
+    let upper = vec![AttentionKind::Full, SLIDING(64), SLIDING(64)];
+    assert_eq!(
+        attention(&json!({"use_sliding_window": true, "sliding_window": 64, "max_window_layers": 1})),
+        Ok(upper)
+    );
+    assert_eq!(attention(&json!({"use_sliding_window": true, "max_window_layers": 0})), Ok(vec![SLIDING(4096); 3]));
+    let types = json!(["sliding_attention", "full_attention", "sliding_attention"]);
+    let mixed = vec![SLIDING(64), AttentionKind::Full, SLIDING(64)];
+    assert_eq!(
+        attention(
+            &json!({"use_sliding_window": true, "sliding_window": 64, "max_window_layers": 1, "layer_types": types})
+        ),
+        Ok(mixed)
+    );
+}
+
+#[test]
+fn layer_types_that_cannot_be_are_refused() {
+    for types in [
+        json!(["sliding_attention", "full_attention", "full_attention"]),
+        json!(["full_attention"]),
+        json!(["full_attention", "full_attention", "linear_attention"]),
+        json!("full_attention"),
+        json!([]),
+    ] {
+        assert_eq!(violated_keys("qwen3", &json!({"layer_types": types})), ["layer_types"]);
+    }
+    assert_eq!(violated_keys("qwen2", &json!({"max_window_layers": -1})), ["max_window_layers"]);
+}
+
+#[test]
+fn mistral_slides_in_every_layer_unless_its_window_is_null() {
+    let attention = |changes: &Value| plan_of("mistral", changes).map(|plan| plan.attention);
+    assert_eq!(attention(&json!({"sliding_window": 64})), Ok(vec![SLIDING(64); 3]));
+    assert_eq!(attention(&json!({"sliding_window": null})), Ok(vec![AttentionKind::Full; 3]));
+    assert_eq!(attention(&json!({})), Ok(vec![SLIDING(4096); 3]));
+    assert_eq!(violated_keys("mistral", &json!({"sliding_window": 0})), ["sliding_window"]);
+    let nemo = plan_of("mistral", &json!({"head_dim": 32, "sliding_window": null})).expect("a plan");
+    assert_eq!((nemo.head_dim, nemo.q_size()), (32, 128));
+}
+
+#[test]
+fn values_that_do_not_fit_together_are_refused() {
+    assert_eq!(violated_keys("llama", &json!({"num_key_value_heads": 3})), ["num_key_value_heads"]);
+    assert_eq!(violated_keys("llama", &json!({"hidden_size": 66})), ["hidden_size"]);
+    assert_eq!(violated_keys("llama", &json!({"head_dim": 15})), ["head_dim"]);
+    assert_eq!(violated_keys("llama", &json!({"hidden_act": "gelu"})), ["hidden_act"]);
+    assert_eq!(violated_keys("llama", &json!({"pretraining_tp": 2})), ["pretraining_tp"]);
+    assert_eq!(violated_keys("llama", &json!({"rms_norm_eps": 0.0})), ["rms_norm_eps"]);
+    assert_eq!(violated_keys("llama", &json!({"tie_word_embeddings": "yes"})), ["tie_word_embeddings"]);
+    assert_eq!(
+        violated_keys("llama", &json!({"head_dim": 2, "rope_scaling": {"type": "dynamic", "factor": 2.0}})),
+        ["head_dim"]
+    );
+    let many =
+        json!({"vocab_size": -1, "hidden_size": 1_u64 << 40, "num_hidden_layers": 0, "num_attention_heads": "4"});
+    let expected = ["hidden_size", "num_attention_heads", "num_hidden_layers", "vocab_size"];
+    assert_eq!(violated_keys("llama", &many), expected);
+}
+
+#[test]
+fn keys_of_one_architecture_are_unknown_to_another() {
+    let unknown = |model_type: &str, changes: &Value| match plan_of(model_type, changes) {
+        Err(ConfigError::UnknownKeys(keys)) => keys.into_iter().map(|key| key.key).collect::<Vec<_>>(),
+        other => panic!("expected unknown keys, found {other:?}"),
+    };
+    assert_eq!(unknown("llama", &json!({"sliding_window": 64})), ["sliding_window"]);
+    assert_eq!(unknown("mistral", &json!({"mlp_bias": true, "attention_bias": true})), ["attention_bias", "mlp_bias"]);
+    assert_eq!(
+        unknown("qwen2", &json!({"auto_map": {"AutoModel": "x"}, "rope_interleaved": true})),
+        ["auto_map", "rope_interleaved"]
+    );
+    let config = config("llama", &json!({"sliding_window": 64}));
+    assert!(plan(ArchChoice::Auto, &config, &["sliding_window".to_owned()]).is_ok());
+}
+
+#[test]
+fn the_flag_must_fit_the_config() {
+    let of = |choice, model_type: &str| plan(choice, &config(model_type, &json!({})), &[]);
+    assert_eq!(of(ArchChoice::Qwen, "qwen2").map(|plan| plan.qkv_bias), Ok(true));
+    assert_eq!(of(ArchChoice::Qwen, "qwen3").map(|plan| plan.qk_norm), Ok(true));
+    let error = of(ArchChoice::Mistral, "qwen3").expect_err("a mismatch");
+    assert_eq!(error.to_string(), "Cannot use `--arch mistral`: config.json has `model_type` `qwen3`");
+    assert_eq!(error.hint().as_deref(), Some("use `--arch qwen` or `--arch auto`"));
+}
+
+#[test]
+fn unknown_model_types_name_the_nearest_and_list_all() {
+    let hint = |model_type: &str| plan_of(model_type, &json!({})).expect_err("unknown").hint();
+    assert_eq!(hint("quen3").as_deref(), Some("did you mean `qwen3`? Supported are llama, mistral, qwen2, qwen3"));
+    assert_eq!(hint("gpt_neox").as_deref(), Some("supported are llama, mistral, qwen2, qwen3"));
+    let missing = plan_of("llama", &json!({"model_type": null}));
+    assert_eq!(missing, Err(ConfigError::MissingModelType));
+    assert!(matches!(plan_of("llama", &json!({"model_type": 3})), Err(ConfigError::UnknownModelType { .. })));
+}
+
+#[test]
+fn other_heads_are_refused_by_the_name_of_their_class() {
+    let classifier = json!({"architectures": ["LlamaForSequenceClassification"]});
+    let error = plan_of("llama", &classifier).expect_err("a classifier");
+    assert_eq!(error.to_string(), "Cannot convert `LlamaForSequenceClassification`: expected LlamaForCausalLM");
+    assert!(plan(ArchChoice::Auto, &config("llama", &classifier), &["architectures".to_owned()]).is_ok());
+}
+
+#[test]
+fn models_of_other_kinds_are_refused_before_their_keys() {
+    for (changes, key) in [
+        (json!({"quantization_config": {"quant_method": "awq"}}), "quantization_config"),
+        (json!({"quantization_config": {"quant_method": "fp8"}}), "quantization_config"),
+        (json!({"quantization_config": {"load_in_4bit": true}}), "quantization_config"),
+        (json!({"quantization": {"bits": 4, "group_size": 64}}), "quantization"),
+        (json!({"num_local_experts": 8}), "num_local_experts"),
+        (json!({"num_experts": 128}), "num_experts"),
+        (json!({"vision_config": {"depth": 2}}), "vision_config"),
+        (json!({"audio_config": {"depth": 2}}), "audio_config"),
+        (json!({"text_config": {"hidden_size": 2}}), "text_config"),
+    ] {
+        let error = plan_of("llama", &changes).expect_err("another kind");
+        let found = match &error {
+            ConfigError::Quantized { key, .. }
+            | ConfigError::MixtureOfExperts { key, .. }
+            | ConfigError::Multimodal { key } => *key,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(found, key);
+        assert!(error.hint().is_some());
+    }
+    for model_type in ["mixtral", "qwen2_moe", "qwen3_moe"] {
+        assert!(matches!(plan_of(model_type, &json!({})), Err(ConfigError::MixtureOfExperts { .. })), "{model_type}");
+    }
+    assert!(plan_of("llama", &json!({"quantization_config": null, "num_experts": 0, "vision_config": {}})).is_err_and(
+        |error| matches!(error, ConfigError::UnknownKeys(keys) if keys.iter().all(|key| key.key == "num_experts"))
+    ));
+}

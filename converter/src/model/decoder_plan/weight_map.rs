@@ -1,0 +1,181 @@
+//! Every tensor of a checkpoint accounted for: mapped to a role, skipped for a reason, or an error.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use super::{DecoderPlan, Part, TensorSpec};
+use crate::error::Hint;
+use crate::source::checkpoint::{Checkpoint, listed};
+
+/// Which tensor of a checkpoint has which role.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WeightMap {
+    mapped: BTreeMap<Part, TensorSpec>,
+    skipped: BTreeMap<String, SkipReason>,
+}
+
+/// Why a tensor is not converted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SkipReason {
+    /// Rotary frequencies that old versions of transformers saved; they are computed from config.json.
+    RotaryFrequencies,
+    /// The head of a model whose head is its token embeddings.
+    TiedHead,
+}
+
+impl fmt::Display for SkipReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::RotaryFrequencies => "rotary frequencies, which are computed from config.json",
+            Self::TiedHead => "LM head, which is tied to the token embeddings",
+        })
+    }
+}
+
+/// A checkpoint whose tensors are not those of its config.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "Cannot match the checkpoint's tensors with its config.json: {} missing, {} unknown, {} of another shape{}{}{}",
+    .missing.len(), .unknown.len(), .shapes.len(), listed(.missing), listed(.unknown), listed(.shapes)
+)]
+pub struct WeightMapError {
+    /// Tensors that the config asks for, sorted by name.
+    pub missing: Vec<MissingTensor>,
+    /// Tensors that the config has no role for, sorted by name.
+    pub unknown: Vec<UnknownTensor>,
+    /// Tensors of another shape, sorted by name.
+    pub shapes: Vec<WrongShape>,
+}
+
+/// A tensor that is not in the checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MissingTensor(
+    /// Its name.
+    pub String,
+);
+
+/// A tensor that is in the checkpoint without a role.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct UnknownTensor(
+    /// Its name.
+    pub String,
+);
+
+/// A tensor of another shape.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct WrongShape {
+    /// Its name.
+    pub name: String,
+    /// The shape that follows from the config.
+    pub expected: Vec<usize>,
+    /// The shape in the checkpoint.
+    pub found: Vec<usize>,
+}
+
+impl fmt::Display for MissingTensor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}` is missing", self.0)
+    }
+}
+
+impl fmt::Display for UnknownTensor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}` is unknown", self.0)
+    }
+}
+
+impl fmt::Display for WrongShape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, expected, found } = self;
+        write!(f, "`{name}` has shape {found:?}, expected {expected:?}")
+    }
+}
+
+impl Hint for WeightMapError {
+    fn hint(&self) -> Option<String> {
+        let unprefixed = |missing: &MissingTensor| {
+            missing.0.strip_prefix("model.").is_some_and(|name| self.unknown.iter().any(|unknown| unknown.0 == name))
+        };
+        let is_head = |missing: &MissingTensor| missing.0 == "lm_head.weight";
+        let hint = if self.missing.iter().any(unprefixed) {
+            "the checkpoint was saved from the decoder without its head; load it as `AutoModelForCausalLM` and save that"
+        } else if self.missing.len() == 1 && self.missing.iter().all(is_head) {
+            "if the head is meant to be the token embeddings, set `tie_word_embeddings` to true in config.json"
+        } else if self.unknown.iter().any(|unknown| unknown.0.contains("lora_")) {
+            "merge the LoRA weights with PEFT's `merge_and_unload()` and save the result"
+        } else {
+            "the weights and config.json are not of the same model, or the model has parts that anec does not know"
+        };
+        Some(hint.to_owned())
+    }
+}
+
+impl WeightMap {
+    /// Accounts for every tensor of a checkpoint.
+    ///
+    /// # Errors
+    /// Tensors are missing, without a role, or of another shape; all of them are in the error.
+    pub fn new(checkpoint: &Checkpoint, plan: &DecoderPlan) -> Result<Self, WeightMapError> {
+        let (mut missing, mut unknown, mut shapes) = (Vec::new(), Vec::new(), Vec::new());
+        let mut mapped = BTreeMap::new();
+        let mut names = BTreeSet::new();
+        for spec in plan.tensors() {
+            names.insert(spec.name.clone());
+            match checkpoint.tensor(&spec.name) {
+                None => missing.push(MissingTensor(spec.name.clone())),
+                Some(info) if info.shape != spec.shape => shapes.push(WrongShape {
+                    name: spec.name.clone(),
+                    expected: spec.shape.clone(),
+                    found: info.shape.to_vec(),
+                }),
+                Some(_) => {}
+            }
+            mapped.insert(spec.role, spec);
+        }
+        let mut skipped = BTreeMap::new();
+        for name in checkpoint.tensor_names().filter(|name| !names.contains(*name)) {
+            match skip_reason(name, plan) {
+                Some(reason) => {
+                    skipped.insert(name.to_owned(), reason);
+                }
+                None => unknown.push(UnknownTensor(name.to_owned())),
+            }
+        }
+        if missing.is_empty() && unknown.is_empty() && shapes.is_empty() {
+            return Ok(Self { mapped, skipped });
+        }
+        missing.sort();
+        unknown.sort();
+        shapes.sort();
+        Err(WeightMapError { missing, unknown, shapes })
+    }
+
+    /// The tensors that are converted, in the order of use.
+    pub fn mapped(&self) -> impl Iterator<Item = &TensorSpec> {
+        self.mapped.values()
+    }
+
+    /// The tensors that are not converted, sorted by name.
+    pub fn skipped(&self) -> impl Iterator<Item = (&str, SkipReason)> {
+        self.skipped.iter().map(|(name, reason)| (name.as_str(), *reason))
+    }
+
+    /// How many tensors are not converted for each reason.
+    pub fn skipped_by_reason(&self) -> BTreeMap<SkipReason, usize> {
+        let mut counts = BTreeMap::new();
+        for reason in self.skipped.values() {
+            *counts.entry(*reason).or_default() += 1;
+        }
+        counts
+    }
+}
+
+fn skip_reason(name: &str, plan: &DecoderPlan) -> Option<SkipReason> {
+    if name.ends_with(".rotary_emb.inv_freq") {
+        return Some(SkipReason::RotaryFrequencies);
+    }
+    (plan.tie_word_embeddings && name == "lm_head.weight").then_some(SkipReason::TiedHead)
+}
+
+#[cfg(test)]
+mod tests;

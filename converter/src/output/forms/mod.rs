@@ -1,0 +1,3 @@
+//! How a program lies on disk.
+
+pub mod compiled_model;

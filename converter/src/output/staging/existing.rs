@@ -1,0 +1,97 @@
+//! What is at an output already, and whether all of it is ours to replace.
+
+use std::collections::BTreeSet;
+use std::fs::FileType;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+use anec_mil::compiled::{ANALYTICS_PATH, DATA_PATH, METADATA_PATH, PROGRAM_PATH};
+use anec_schemas::report::{REPORT_HTML, REPORT_JSON};
+use fs_err as fs;
+
+use super::Kind;
+use crate::output::publish::CHECKSUMS;
+
+/// What `anec verify` and file managers put beside what was converted.
+const BESIDE: [&str; 4] = [CHECKSUMS, REPORT_JSON, REPORT_HTML, ".DS_Store"];
+
+/// Every file of a compiled model but its weights.
+const COMPILED: [&str; 4] = [PROGRAM_PATH, DATA_PATH, ANALYTICS_PATH, METADATA_PATH];
+
+/// As much of a checksum file is read; ours have a line for each of some dozens of files.
+const MAX_CHECKSUMS_BYTES: u64 = 1 << 24;
+
+/// Where a compiled model has its weights.
+const COMPILED_WEIGHTS: &str = "weights/";
+
+/// The first thing at `output` that anec did not write; `None` where all of it is an output of this kind.
+///
+/// A link is never ours: what it leads to may be anybody's.
+///
+/// # Errors
+/// Something cannot be read.
+pub(super) fn foreign(kind: Kind, output: &Path) -> io::Result<Option<PathBuf>> {
+    if !fs::symlink_metadata(output)?.is_dir() {
+        return Ok(Some(output.to_owned()));
+    }
+    match kind {
+        Kind::Compiled if !output.join(DATA_PATH).is_file() => Ok(Some(output.to_owned())),
+        Kind::Compiled => {
+            first_file(output, "", &|path| COMPILED.contains(&path) || path.starts_with(COMPILED_WEIGHTS))
+        }
+        Kind::Converted if output.join(CHECKSUMS).is_file() => foreign_in_converted(output),
+        Kind::Converted => foreign_in_contexts(output),
+    }
+}
+
+/// Of a directory with checksums, which list every file of a conversion.
+fn foreign_in_converted(output: &Path) -> io::Result<Option<PathBuf>> {
+    let mut checksums = String::new();
+    fs::File::open(output.join(CHECKSUMS))?.take(MAX_CHECKSUMS_BYTES).read_to_string(&mut checksums)?;
+    let listed: BTreeSet<&str> =
+        checksums.lines().filter_map(|line| line.split_once("  ")).map(|(_, path)| path).collect();
+    first_file(output, "", &|path| BESIDE.contains(&path) || listed.contains(path))
+}
+
+/// Of a directory that holds conversions, one for each context length, and nothing else.
+fn foreign_in_contexts(output: &Path) -> io::Result<Option<PathBuf>> {
+    let mut contexts = 0;
+    for (path, name, kind) in entries(output)? {
+        if kind.is_dir() && path.join(CHECKSUMS).is_file() {
+            contexts += 1;
+            if let Some(foreign) = foreign_in_converted(&path)? {
+                return Ok(Some(foreign));
+            }
+        } else if !BESIDE.contains(&name.as_str()) {
+            return Ok(Some(path));
+        }
+    }
+    Ok((contexts == 0).then(|| output.to_owned()))
+}
+
+/// The first file below `directory` that is not `ours`, by its path from the top.
+fn first_file(directory: &Path, prefix: &str, ours: &dyn Fn(&str) -> bool) -> io::Result<Option<PathBuf>> {
+    for (path, name, kind) in entries(directory)? {
+        let relative = format!("{prefix}{name}");
+        let found = if kind.is_dir() {
+            first_file(&path, &format!("{relative}/"), ours)?
+        } else {
+            (!kind.is_file() || !ours(&relative)).then_some(path)
+        };
+        if found.is_some() {
+            return Ok(found);
+        }
+    }
+    Ok(None)
+}
+
+/// Path, name and kind of what is in a directory, in order. A link is a link, whatever it leads to.
+fn entries(directory: &Path) -> io::Result<Vec<(PathBuf, String, FileType)>> {
+    let mut entries = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        entries.push((entry.path(), entry.file_name().to_string_lossy().into_owned(), entry.file_type()?));
+    }
+    entries.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+    Ok(entries)
+}

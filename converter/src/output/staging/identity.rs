@@ -1,0 +1,99 @@
+//! Which conversion an unfinished output belongs to: the program, the checkpoint and the plan that it was begun with.
+
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+use std::io;
+use std::time::UNIX_EPOCH;
+
+use fs_err as fs;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::output::publish::hex;
+use crate::plan::ConversionPlan;
+use crate::source::checkpoint::Checkpoint;
+use crate::weights::weight_file::Job;
+
+/// Digests of everything that decides the bytes of an output.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Identity {
+    /// The build of anec: two builds of one version may encode differently.
+    pub(crate) program: String,
+    /// The checkpoint: config, tensors, and size and time of its files.
+    pub(crate) checkpoint: String,
+    /// The plan: packages and the encoding of every weight.
+    pub(crate) plan: String,
+}
+
+impl Identity {
+    /// The identity of a conversion by this program.
+    pub(crate) fn new(checkpoint: &Checkpoint, plans: &[&ConversionPlan]) -> io::Result<Self> {
+        Ok(Self { program: program(), checkpoint: checkpoint_digest(checkpoint)?, plan: plan_digest(plans) })
+    }
+
+    /// The identity of an output that is never resumed.
+    pub(crate) fn once() -> Self {
+        Self { program: program(), checkpoint: String::new(), plan: String::new() }
+    }
+
+    /// What of another identity differs.
+    pub(super) fn difference(&self, other: &Self) -> Option<&'static str> {
+        let parts = [
+            (self.program == other.program, "another build of anec"),
+            (self.checkpoint == other.checkpoint, "another checkpoint, or one that has changed since"),
+            (self.plan == other.plan, "other options"),
+        ];
+        parts.into_iter().find_map(|(same, what)| (!same).then_some(what))
+    }
+}
+
+/// Version and content of the running program; of a program that cannot be read the version must do.
+fn program() -> String {
+    let content = std::env::current_exe().and_then(fs::read).unwrap_or_default();
+    format!("{} {}", env!("CARGO_PKG_VERSION"), hex(Sha256::digest(content)))
+}
+
+/// Weights are known by the size and time of their files, as build tools do: reading them takes as long as converting.
+fn checkpoint_digest(checkpoint: &Checkpoint) -> io::Result<String> {
+    let mut hasher = Sha256::new();
+    add(&mut hasher, checkpoint.config_json());
+    let mut files = BTreeSet::new();
+    for name in checkpoint.tensor_names() {
+        let tensor = checkpoint.tensor(name);
+        add(&mut hasher, &(name, tensor));
+        files.extend(tensor.map(|tensor| tensor.file.to_owned()));
+    }
+    for file in files {
+        let metadata = fs::metadata(&file)?;
+        let modified = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        add(&mut hasher, &(metadata.len(), modified));
+    }
+    Ok(hex(hasher.finalize()))
+}
+
+fn plan_digest(plans: &[&ConversionPlan]) -> String {
+    let mut hasher = Sha256::new();
+    for plan in plans {
+        add(&mut hasher, &(plan.set_name(), plan.options.emit));
+    }
+    // The others have the weights of the first.
+    for file in plans.first().iter().flat_map(|plan| &plan.files) {
+        add(&mut hasher, &(&file.stem, file.weights.layout()));
+        for job in file.weights.jobs() {
+            match job {
+                // Tables are large, and longer still as text.
+                Job::Generated { bytes, at } => {
+                    add(&mut hasher, at);
+                    hasher.update(bytes);
+                }
+                job => add(&mut hasher, job),
+            }
+        }
+    }
+    hex(hasher.finalize())
+}
+
+/// Adds what the debug form says; digests are compared only between runs of one build.
+fn add(hasher: &mut Sha256, value: &impl Debug) {
+    hasher.update(format!("{value:?}\n"));
+}

@@ -1,0 +1,247 @@
+//! What a plan decided and why, one line each.
+
+use std::fmt::Write as _;
+
+use anec_mil::rules::chip::DmaNotch;
+use anec_mil::rules::notch;
+
+use super::ConversionPlan;
+use crate::graph::conv_split::{Cause, ConvSplitter};
+use crate::model::decoder_plan::{LayerWeight, Part};
+use crate::options::{ByteSize, Compression, ConvSplits, Count, Functions, KvWrite, Options, Runtime};
+use crate::plan::estimate;
+use crate::plan::head_split;
+
+/// What a decision is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Topic {
+    /// The chip and system that limits come from.
+    Target,
+    /// Positions of the cache.
+    Context,
+    /// Functions of the chunks.
+    Functions,
+    /// How the cache is written.
+    KvWrite,
+    /// Which layers are in which package.
+    Chunks,
+    /// Parts of the LM head.
+    LmHead,
+    /// A convolution that is split along its input channels.
+    Split,
+    /// How weights are stored.
+    Weights,
+}
+
+impl Topic {
+    /// Its name in a table.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Target => "target",
+            Self::Context => "context",
+            Self::Functions => "functions",
+            Self::KvWrite => "kv cache",
+            Self::Chunks => "chunks",
+            Self::LmHead => "lm head",
+            Self::Split => "split",
+            Self::Weights => "weights",
+        }
+    }
+}
+
+/// A decision of the planner.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Decision {
+    /// What it is about.
+    pub topic: Topic,
+    /// What was decided, and why.
+    pub text: String,
+}
+
+/// All decisions of a plan whose tables have `longest` positions.
+pub(super) fn decisions(plan: &ConversionPlan, longest: u32) -> Vec<Decision> {
+    let options = &plan.options;
+    let mut decisions = vec![
+        Decision { topic: Topic::Target, text: target(options) },
+        Decision { topic: Topic::Context, text: context(plan, longest) },
+        Decision { topic: Topic::Functions, text: functions(options) },
+        Decision { topic: Topic::KvWrite, text: kv_write(options) },
+        Decision { topic: Topic::Chunks, text: chunks(plan) },
+        Decision { topic: Topic::LmHead, text: lm_head(plan) },
+        Decision { topic: Topic::Weights, text: weights(options) },
+    ];
+    decisions.extend(splits(plan).into_iter().map(|text| Decision { topic: Topic::Split, text }));
+    decisions
+}
+
+fn target(options: &Options) -> String {
+    let limit = options.size_limit();
+    if !options.target.is_neural_engine() {
+        return format!("the GPU of a Mac: weight files up to {limit}, nothing is split for the Neural Engine");
+    }
+    let facts = options.chip.facts();
+    let notch = match facts.dma_notch {
+        DmaNotch::Measured => "weights are kept off its slow read sizes, which were measured",
+        DmaNotch::Assumed => "weights are kept off the slow read sizes that were measured on M3 and M4",
+        DmaNotch::ReportedAbsent => "its weight reads are reported to have no slow sizes",
+    };
+    format!("{}: weight files up to {limit}, axes up to {}, {notch}", facts.name, facts.max_head_rows)
+}
+
+fn context(plan: &ConversionPlan, longest: u32) -> String {
+    let length = plan.options.context_length;
+    let mut text = format!(
+        "{length} positions, a state of {}; every token attends over all of them, so a shorter context is faster",
+        ByteSize(plan.state_bytes())
+    );
+    if longest > length {
+        let _ = write!(text, "; shares the weight files of context {longest}");
+    }
+    text
+}
+
+fn functions(options: &Options) -> String {
+    match options.functions {
+        Functions::InferPrefill => format!(
+            "infer for 1 token and prefill for {}, with one copy of the weights on disk; the device keeps one for each \
+             function that is loaded",
+            options.batch_size
+        ),
+        Functions::Single => format!(
+            "one of {} rows for the prompt, decoding and verification, so that the device keeps one copy of the weights",
+            options.batch_size
+        ),
+    }
+}
+
+fn kv_write(options: &Options) -> String {
+    match options.kv_write {
+        KvWrite::Slice => "slice_update at the current position: moves only the new rows".to_owned(),
+        KvWrite::Mask => "masks: no slice depends on the position, but each layer writes its whole rows".to_owned(),
+    }
+}
+
+fn chunks(plan: &ConversionPlan) -> String {
+    let sizes = |pick: fn(u64, u64) -> u64| {
+        let chunks = plan.files.iter().filter(|file| file.layers().is_some());
+        chunks.map(|file| file.weight_bytes).reduce(pick).unwrap_or(0)
+    };
+    let (largest, smallest) = (sizes(u64::max), sizes(u64::min));
+    let count = plan.chunk_count();
+    let why = match plan.options.chunks {
+        Count::Exactly(_) => "as asked for".to_owned(),
+        Count::Auto => format!("the fewest of at most {}", plan.options.size_limit()),
+    };
+    if count == 1 {
+        return format!("1, {why}: {}", ByteSize(largest));
+    }
+    format!("{count}, {why}, balanced by bytes: {} to {}", ByteSize(smallest), ByteSize(largest))
+}
+
+fn lm_head(plan: &ConversionPlan) -> String {
+    let options = &plan.options;
+    let parts = plan.head.sizes.len();
+    let rows = plan.head.sizes.iter().max().copied().unwrap_or(0);
+    let limit = match head_split::max_rows(options) {
+        u64::MAX => "no limit on rows".to_owned(),
+        limit => format!("at most {limit} rows on {}", options.chip),
+    };
+    let why = match options.lm_head_splits {
+        Count::Exactly(_) => "as asked for",
+        Count::Auto if options.runtime == Runtime::Anemll || head_split::needs_many_parts(options) => {
+            "nearest to what clients expect"
+        }
+        Count::Auto => "the fewest",
+    };
+    let even = if plan.head.is_even() { "equal parts" } else { "parts that differ by one" };
+    match parts {
+        1 => format!("1 part of {rows} rows: {limit}"),
+        _ => format!("{parts} {even} of {rows} rows: {limit}, {why}"),
+    }
+}
+
+fn weights(options: &Options) -> String {
+    let of = |compression: Option<Compression>| match compression {
+        None => "fp16".to_owned(),
+        Some(Compression::Int8) => "int8 with a scale per row".to_owned(),
+        Some(Compression::Palette(palette)) => {
+            let scale = if palette.channel_scale { " and a scale per channel" } else { "" };
+            format!("{}-bit palettes, group size {}{scale}", palette.bits, palette.group_size)
+        }
+    };
+    format!("layers {}; LM head {}; embeddings {}", of(options.ffn), of(options.lm_head), of(options.embeddings))
+}
+
+/// One line for every shape of convolution that is split.
+fn splits(plan: &ConversionPlan) -> Vec<String> {
+    let options = &plan.options;
+    if options.conv_splits == ConvSplits::None {
+        return vec!["convolutions stay whole, as asked for".to_owned()];
+    }
+    let splitter = ConvSplitter::new(options);
+    let mut lines: Vec<(Vec<String>, String)> = Vec::new();
+    let mut add = |name: String, [rows, columns]: [u64; 2], compression: Option<Compression>| {
+        let bits = compression.map(Compression::bits);
+        let Some(cause) = splitter.cause(rows, columns, bits) else { return };
+        let parts = splitter.parts(rows, columns, bits);
+        let text = format!("[{rows}, {columns}] {}", split_text(cause, parts.iter().map(|part| part.end - part.start)));
+        match lines.iter_mut().find(|(_, known)| *known == text) {
+            Some((names, _)) => names.push(name),
+            None => lines.push((vec![name], text)),
+        }
+    };
+    let mlp_parts = splitter.mlp_parts(plan.decoder.intermediate_size as u64);
+    let mut mlp_sizes: Vec<u64> = mlp_parts.iter().map(|part| part.end - part.start).collect();
+    mlp_sizes.dedup();
+    for weight in LayerWeight::ALL.into_iter().filter(|weight| plan.decoder.has(*weight)) {
+        let shape = plan.decoder.tensor(Part::Layer { index: 0, weight }).shape;
+        let [rows, columns] = shape[..] else { continue };
+        let (rows, columns, name) = (rows as u64, columns as u64, weight.short_name().to_owned());
+        for size in &mlp_sizes {
+            match weight {
+                LayerWeight::GateProj | LayerWeight::UpProj => add(name.clone(), [*size, columns], options.ffn),
+                LayerWeight::DownProj => add(name.clone(), [rows, *size], options.ffn),
+                _ => {}
+            }
+        }
+        if !matches!(weight, LayerWeight::GateProj | LayerWeight::UpProj | LayerWeight::DownProj) {
+            add(name, [rows, columns], options.ffn);
+        }
+    }
+    let mut sizes = plan.head.sizes.clone();
+    sizes.dedup();
+    for rows in sizes {
+        add("lm_head parts".to_owned(), [rows, plan.decoder.hidden_size as u64], options.lm_head);
+    }
+    let mut texts: Vec<String> =
+        lines.into_iter().map(|(names, text)| format!("{} {text}", names.join(", "))).collect();
+    if mlp_parts.len() > 1 {
+        let sizes: Vec<String> = mlp_parts.iter().map(|part| (part.end - part.start).to_string()).collect();
+        let limit = options.chip.facts().max_head_rows;
+        texts.insert(0, format!("mlp in {} parts of {} channels: at most {limit}", sizes.len(), sizes.join(" + ")));
+    }
+    texts
+}
+
+#[expect(clippy::cast_precision_loss, reason = "for people; three decimals are shown")]
+fn split_text(cause: Cause, parts: impl Iterator<Item = u64>) -> String {
+    let parts: Vec<String> = parts.map(|channels| channels.to_string()).collect();
+    let why = match cause {
+        Cause::Notch { payload_bytes } => {
+            format!("{:.3} MiB per core is a size that reads slowly", payload_bytes as f64 / notch::PERIOD as f64)
+        }
+        Cause::Size { bytes } => format!("{} is more than one convolution may have", ByteSize(bytes)),
+    };
+    match parts.len() {
+        1 => format!("stays whole though {why}: no number of parts is better"),
+        count => format!("in {count} parts of {} input channels: {why}", parts.join(" + ")),
+    }
+}
+
+impl ConversionPlan {
+    /// Bytes of the KV cache, which all chunks and functions share.
+    pub fn state_bytes(&self) -> u64 {
+        estimate::cache_bytes(&self.decoder, u64::from(self.options.context_length))
+    }
+}

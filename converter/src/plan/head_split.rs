@@ -1,0 +1,138 @@
+//! How the vocabulary is split over the parts of the LM head.
+//!
+//! Clients join the logits of the parts, or add offsets to the best token of each. Some assume parts of equal size, so
+//! the planner prefers a number of parts that divides the vocabulary; where there is none, every token still belongs to
+//! a part and `lm_head_chunk_sizes` in meta.yaml says how many each has. A part that is on the notch is split again
+//! along its input channels, which clients do not see.
+
+use std::ops::Range;
+
+use anec_mil::rules::Chip;
+use anec_mil::rules::limits::WEIGHT_BYTES;
+
+use crate::model::decoder_plan::DecoderPlan;
+use crate::options::{Compression, Count, GroupSize, Options, Runtime};
+use crate::plan::PlanError;
+
+/// The most parts that are tried for an even split.
+const MAX_PARTS: u64 = 64;
+
+/// Rows of each part.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeadSplit {
+    /// Tokens in each part, in order of token id.
+    pub sizes: Vec<u64>,
+}
+
+impl HeadSplit {
+    /// Token ids of each part.
+    pub(crate) fn parts(&self) -> Vec<Range<u64>> {
+        let mut end = 0;
+        let part = |size: &u64| {
+            end += size;
+            end - size..end
+        };
+        self.sizes.iter().map(part).collect()
+    }
+
+    /// Whether all parts have the same size.
+    pub fn is_even(&self) -> bool {
+        self.sizes.windows(2).all(|pair| pair[0] == pair[1])
+    }
+}
+
+/// Splits the vocabulary.
+pub(crate) fn split(plan: &DecoderPlan, options: &Options) -> Result<HeadSplit, PlanError> {
+    let vocab_size = plan.vocab_size as u64;
+    // Parts are made of whole palette groups.
+    let unit = match options.lm_head.and_then(Compression::palette).map(|palette| palette.group_size) {
+        Some(GroupSize::Channels(channels)) if vocab_size.is_multiple_of(u64::from(channels.get())) => {
+            u64::from(channels.get())
+        }
+        _ => 1,
+    };
+    let units = vocab_size / unit;
+    let parts = match options.lm_head_splits {
+        Count::Exactly(count) => u64::from(count.get()),
+        Count::Auto => even_parts(units, unit, default_parts(plan, options), max_rows(options)),
+    };
+    if parts > units {
+        return Err(PlanError::Option {
+            option: "--lm-head-splits",
+            value: parts.to_string(),
+            expected: format!("the vocabulary of {vocab_size} makes at most {units} parts"),
+        });
+    }
+    let sizes = (0..parts).map(|part| unit * (units / parts + u64::from(part < units % parts))).collect();
+    Ok(HeadSplit { sizes })
+}
+
+/// The most rows that one part may have on the chip.
+pub(crate) fn max_rows(options: &Options) -> u64 {
+    if options.target.is_neural_engine() { options.chip.facts().max_head_rows } else { u64::MAX }
+}
+
+/// Parts that ANEMLL's clients expect where nothing else is said, for chips that need as many, and the fewest that the
+/// others take.
+fn default_parts(plan: &DecoderPlan, options: &Options) -> u64 {
+    if options.runtime == Runtime::Anemll || needs_many_parts(options) {
+        return client_parts(&plan.model_type);
+    }
+    if !options.target.is_neural_engine() {
+        return 1;
+    }
+    let rows = plan.vocab_size as u64;
+    let bits = u64::from(options.lm_head.map_or(16, Compression::bits));
+    let bytes = (rows.saturating_mul(plan.hidden_size as u64)).saturating_mul(bits).div_ceil(8);
+    rows.div_ceil(max_rows(options)).max(bytes.div_ceil(WEIGHT_BYTES))
+}
+
+/// Whether the chip takes so few rows that most vocabularies need about as many parts as clients expect.
+pub(crate) fn needs_many_parts(options: &Options) -> bool {
+    max_rows(options) <= Chip::Generic.facts().max_head_rows
+}
+
+/// # Source
+/// ANEMLL splits heads in 16 for Qwen and in 8 for the others.
+fn client_parts(model_type: &str) -> u64 {
+    if model_type.starts_with("qwen") { 16 } else { 8 }
+}
+
+/// The number of equal parts nearest to `default` from above, else from below; `default` where none is small enough.
+fn even_parts(units: u64, unit: u64, default: u64, max_rows: u64) -> u64 {
+    let default = default.min(units).max(1);
+    let fits = |parts: &u64| units.is_multiple_of(*parts) && units / parts * unit <= max_rows;
+    (default..=MAX_PARTS.max(default))
+        .find(fits)
+        .or_else(|| (1..default).rev().find(fits))
+        .unwrap_or_else(|| default.max((units * unit).div_ceil(max_rows)).min(units))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn vocabularies_of_real_models_split_evenly() {
+        for (vocab_size, default, expected) in
+            [(151_936_u64, 16, 16), (128_256, 8, 8), (32_000, 8, 8), (32_768, 8, 8), (131_072, 8, 8), (152_064, 16, 16)]
+        {
+            assert_eq!(even_parts(vocab_size / 8, 8, default, 16_384), expected, "{vocab_size}");
+        }
+    }
+
+    #[test]
+    fn a_vocabulary_that_the_default_does_not_divide_gets_another_even_split() {
+        assert_eq!(even_parts(2050, 1, 8, 16_384), 10);
+        assert_eq!(even_parts(49_155, 1, 8, 16_384), 15);
+    }
+
+    #[test]
+    fn a_prime_vocabulary_keeps_every_token() {
+        let parts = even_parts(32_003, 1, 8, 16_384);
+        assert_eq!(parts, 8);
+        let sizes: Vec<u64> = (0..parts).map(|part| 32_003 / parts + u64::from(part < 32_003 % parts)).collect();
+        assert_eq!(sizes.iter().sum::<u64>(), 32_003);
+        assert!(!HeadSplit { sizes }.is_even());
+    }
+}

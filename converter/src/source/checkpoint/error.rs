@@ -1,0 +1,262 @@
+//! What can be wrong with a checkpoint directory. Every variant is about the checkpoint unless its doc says otherwise.
+
+use std::fmt::Write as _;
+use std::io;
+use std::path::PathBuf;
+
+use crate::error::Hint;
+use crate::source::config::ConfigError;
+
+/// A checkpoint that cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointError {
+    /// The path is a file or something else.
+    #[error("Cannot open checkpoint `{path}`: expected a directory")]
+    NotADirectory {
+        /// The path.
+        path: PathBuf,
+    },
+    /// A llama.cpp model.
+    #[error("Cannot open checkpoint `{path}`: it holds a GGUF model, expected config.json and *.safetensors")]
+    Gguf {
+        /// The directory or file.
+        path: PathBuf,
+    },
+    /// Weights that only Python's pickle reads.
+    #[error("Cannot open checkpoint `{directory}`: the weights in `{file}` are pickled, expected *.safetensors")]
+    Pickled {
+        /// The directory.
+        directory: PathBuf,
+        /// A pickled file in it.
+        file: String,
+    },
+    /// A LoRA or another adapter, which is no model by itself.
+    #[error("Cannot open checkpoint `{directory}`: `{file}` makes it an adapter, expected a whole model")]
+    Adapter {
+        /// The directory.
+        directory: PathBuf,
+        /// The file that says so.
+        file: String,
+    },
+    /// No config.json.
+    #[error("Cannot open checkpoint `{directory}`: it has no config.json")]
+    MissingConfig {
+        /// The directory.
+        directory: PathBuf,
+    },
+    /// No weights.
+    #[error(
+        "Cannot open checkpoint `{directory}`: it has neither model.safetensors nor model.safetensors.index.json{}",
+        found_instead(.found)
+    )]
+    MissingWeights {
+        /// The directory.
+        directory: PathBuf,
+        /// Safetensors files of other names.
+        found: Vec<String>,
+    },
+    /// The file system.
+    #[error("Cannot read `{path}`")]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Not JSON, or not of the expected form.
+    #[error("Cannot read `{path}`: invalid JSON")]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// Why, and at which line.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// JSON of another type.
+    #[error("Cannot read `{path}`: expected a JSON object, found {found}")]
+    NotAnObject {
+        /// The file.
+        path: PathBuf,
+        /// The type found.
+        found: &'static str,
+    },
+    /// A text file beyond all reason.
+    #[error("Cannot read `{path}`: it has {found} bytes, the limit is {limit}")]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Its bytes.
+        found: u64,
+        /// The most that is read.
+        limit: u64,
+    },
+    /// A name that leads out of the directory.
+    #[error("Cannot open `{name}`: it is outside the checkpoint directory `{directory}`")]
+    Outside {
+        /// The directory.
+        directory: PathBuf,
+        /// The name as the checkpoint gives it.
+        name: String,
+    },
+    /// A directory, pipe or device where a file should be.
+    #[error("Cannot read `{path}`: expected a regular file")]
+    NotAFile {
+        /// The path.
+        path: PathBuf,
+    },
+    /// A header that lies or is no header.
+    #[error("Cannot read `{path}`: invalid safetensors header")]
+    Header {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        #[source]
+        source: safetensors::SafeTensorError,
+    },
+    /// A file that ends early or late.
+    #[error("Cannot read `{path}`: its header describes {expected} bytes, the file has {found}")]
+    Length {
+        /// The file.
+        path: PathBuf,
+        /// Bytes that the header accounts for.
+        expected: u64,
+        /// Bytes of the file.
+        found: u64,
+    },
+    /// A tensor without elements.
+    #[error("Cannot use `{tensor}` in `{path}`: its shape {shape:?} has no elements")]
+    ZeroSize {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// Its shape.
+        shape: Vec<usize>,
+    },
+    /// An element type that is no 16- or 32-bit float.
+    #[error("Cannot use `{tensor}` in `{path}`: its dtype is {found}, expected BF16, F16 or F32")]
+    Dtype {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// Its dtype, as safetensors spells it.
+        found: String,
+    },
+    /// Shards that are not what the index says.
+    #[error("Cannot open the shards of `{path}`: they are not what it says{}", listed(.problems))]
+    Index {
+        /// The index.
+        path: PathBuf,
+        /// One line each, sorted.
+        problems: Vec<String>,
+    },
+    /// A kind of model that no adapter could read.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A bug in anec: rows of a tensor that is not there, or more rows than it has.
+    #[error("Cannot read rows {start}..{end} of `{tensor}`: it has {found} rows")]
+    Rows {
+        /// The tensor.
+        tensor: String,
+        /// First row.
+        start: usize,
+        /// Row after the last.
+        end: usize,
+        /// Rows that there are; 0 for an unknown tensor.
+        found: usize,
+    },
+    /// NaN or an infinity.
+    #[error("Cannot convert `{tensor}`: element {position:?} is {value}")]
+    NotFinite {
+        /// The tensor.
+        tensor: String,
+        /// One index per axis.
+        position: Vec<usize>,
+        /// The value.
+        value: f32,
+    },
+    /// A finite value that fp16 cannot hold.
+    #[error("Cannot convert `{tensor}` to fp16: element {position:?} is {value}, the largest fp16 value is 65504")]
+    Overflow {
+        /// The tensor.
+        tensor: String,
+        /// One index per axis.
+        position: Vec<usize>,
+        /// The value.
+        value: f32,
+    },
+}
+
+impl Hint for CheckpointError {
+    fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::NotADirectory { .. } => "give the directory that holds config.json and the *.safetensors files",
+            Self::Gguf { .. } => {
+                "anec reads Hugging Face checkpoints; download the original model that the GGUF was made from"
+            }
+            Self::Pickled { .. } => {
+                "load the model in Python and save it with `save_pretrained(directory, safe_serialization=True)`"
+            }
+            Self::Adapter { .. } => {
+                "merge it into its base model with PEFT's `merge_and_unload()` and save the result; if this already is the \
+                 merged model, remove the adapter's files"
+            }
+            Self::MissingConfig { .. } => {
+                "give the directory that `save_pretrained` wrote, or the snapshot that the Hugging Face client downloaded"
+            }
+            Self::MissingWeights { found, .. } if !found.is_empty() => {
+                "shards need their model.safetensors.index.json; download it too, or save the model again with \
+                 `save_pretrained`"
+            }
+            Self::MissingWeights { .. } => "download the *.safetensors files of the model too",
+            Self::Length { expected, found, .. } if found < expected => "the file is incomplete; download it again",
+            Self::Header { .. } | Self::Length { .. } => {
+                "the file is damaged, or is a Git LFS pointer; download it again"
+            }
+            Self::Outside { .. } => {
+                "put the files themselves into the directory; links are followed only from a Hugging Face cache snapshot to \
+                 its blobs"
+            }
+            Self::Dtype { found, .. }
+                if found.starts_with("F8") || found.starts_with('I') || found.starts_with('U') =>
+            {
+                "quantized weights cannot be converted; use the unquantized original of this model"
+            }
+            Self::Dtype { .. } => "save the model as bfloat16, float16 or float32",
+            Self::Index { .. } => "the download is incomplete or mixes two models; download it again",
+            Self::NotFinite { .. } => "the checkpoint is damaged, or its training diverged",
+            Self::Overflow { .. } => "the Neural Engine computes in fp16; this weight cannot be represented there",
+            Self::Rows { .. } => "this is a bug in anec; please report it with the model's config.json",
+            Self::Config(error) => return error.hint(),
+            Self::Io { .. }
+            | Self::Json { .. }
+            | Self::NotAnObject { .. }
+            | Self::TooLarge { .. }
+            | Self::NotAFile { .. }
+            | Self::ZeroSize { .. } => return None,
+        };
+        Some(hint.to_owned())
+    }
+}
+
+/// Lines that a list under a message has at most.
+const LISTED_LINES: usize = 100;
+
+/// The lines under a message.
+pub(crate) fn listed<T: std::fmt::Display>(items: &[T]) -> String {
+    let mut text = String::new();
+    // Writing to a string cannot fail.
+    for item in items.iter().take(LISTED_LINES) {
+        let _ = write!(text, "\n  {item}");
+    }
+    if let Some(more) = items.len().checked_sub(LISTED_LINES).filter(|more| *more > 0) {
+        let _ = write!(text, "\n  and {more} more");
+    }
+    text
+}
+
+fn found_instead(found: &[String]) -> String {
+    if found.is_empty() { String::new() } else { format!(", only {}", found.join(", ")) }
+}
