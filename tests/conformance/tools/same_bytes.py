@@ -11,8 +11,8 @@ What a record leaves out, and a comparison therefore does not see:
 - the text of the version (`anec --version`), which is replaced before hashing;
 - `SHA256SUMS`, which says of the other files what the record says.
 
-Record both builds at one version. Of two versions, `analytics/coremldata.bin` differs, because it hashes the model message
-with the version in it; where their texts have different lengths, every file that names the version differs.
+Record both builds at one version. Of two versions, `analytics/coremldata.bin` differs, because it hashes the model
+message with the version in it; where their texts have different lengths, every file that names the version differs.
 
 `compare` reports files that only the second record has as added. A file that changed or is missing is a difference and
 makes the exit code 1; so does a conversion that one refuses and the other makes. The words of a refusal may change.
