@@ -16,6 +16,7 @@ pub mod passes;
 pub mod program;
 pub mod proto;
 pub mod rules;
+pub mod stored;
 pub mod text;
 pub mod types;
 pub mod value;

@@ -4,7 +4,8 @@ use std::fmt;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use anec_mil::package::{Form, PathError, StoredModel, checked_relative_path};
+use anec_mil::package::{PathError, checked_relative_path};
+use anec_mil::stored::{Form, StoredModel};
 use anec_schemas::meta::META_YAML;
 use anec_schemas::{MetaError, MetaYaml};
 use fs_err::{self as fs, File};

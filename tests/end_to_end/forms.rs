@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use anec_converter::cli::Cli;
 use anec_converter::commands;
 use anec_mil::evaluate::Tensor;
-use anec_mil::package::Form;
+use anec_mil::stored::Form;
 use anec_runtime::backend::{Backend, BackendError, ReferenceBackend, ReferenceModel};
 use anec_runtime::session::Session;
 use anec_runtime::{ModelDirectory, ModelPart};

@@ -9,6 +9,7 @@ use anec_schemas::MetaError;
 use fs_err as fs;
 use rayon::prelude::*;
 use sha2::{Digest as _, Sha256};
+use walkdir::WalkDir;
 
 use crate::error::Hint;
 
@@ -106,11 +107,9 @@ fn inline_chat_template(output: &Path) -> Result<(), PublishError> {
 /// Writes the checksums of every file below `output`, in the form that `sha256sum -c` reads. Those of `known` paths
 /// are taken as they are.
 pub(crate) fn write_checksums(output: &Path, known: &BTreeMap<PathBuf, String>) -> Result<(), PublishError> {
-    let mut paths = Vec::new();
-    collect_files(output, "", &mut paths)?;
     // Both forms of a model share their weights; a file is read once, whatever it is called.
     let mut files: BTreeMap<FileIdentity, Vec<String>> = BTreeMap::new();
-    for path in paths {
+    for path in files_below(output)? {
         files.entry(FileIdentity::of(output, &path)?).or_default().push(path);
     }
     let files: Vec<Vec<String>> = files.into_values().collect();
@@ -149,17 +148,17 @@ impl FileIdentity {
 }
 
 /// Paths below `directory`, with `/` on every system.
-fn collect_files(directory: &Path, prefix: &str, paths: &mut Vec<String>) -> io::Result<()> {
-    for entry in fs::read_dir(directory)? {
+fn files_below(directory: &Path) -> io::Result<Vec<String>> {
+    let mut paths = Vec::new();
+    for entry in WalkDir::new(directory) {
         let entry = entry?;
-        let path = format!("{prefix}{}", entry.file_name().to_string_lossy());
-        if entry.file_type()?.is_dir() {
-            collect_files(&entry.path(), &format!("{path}/"), paths)?;
-        } else {
-            paths.push(path);
+        if !entry.file_type().is_dir() {
+            let below = entry.path().strip_prefix(directory).expect("a walk stays below where it starts");
+            let names: Vec<_> = below.iter().map(|name| name.to_string_lossy()).collect();
+            paths.push(names.join("/"));
         }
     }
-    Ok(())
+    Ok(paths)
 }
 
 /// The checksum of a file.

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use anec_mil::NamedValueType;
 use anec_mil::evaluate::{EvaluateError, Tensor};
-use anec_mil::package::PackageError;
+use anec_mil::stored::StoredModelError;
 
 use coreml::CoreMlError;
 
@@ -100,7 +100,7 @@ pub enum BackendError {
         model: String,
         /// Why.
         #[source]
-        source: Box<PackageError>,
+        source: Box<StoredModelError>,
     },
     /// A function cannot be loaded.
     #[error("Cannot load the function `{function}` of `{model}`")]

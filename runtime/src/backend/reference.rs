@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anec_mil::blob::{BlobError, BlobFile};
 use anec_mil::evaluate::{EvaluableFunction, Numerics, State, Statistics, Tensor, WeightSource};
-use anec_mil::package::StoredModel;
+use anec_mil::stored::StoredModel;
 use anec_mil::{BlobReference, NamedValueType, Program, TensorType, ValueType};
 use fs_err::File;
 

@@ -6,10 +6,9 @@ use std::path::Path;
 use anec_mil::difference::{self, Difference};
 use anec_mil::evaluate::Statistics;
 use anec_mil::ops::special;
-use anec_mil::package::Form;
+use anec_mil::stored::Form;
 use anec_mil::{Binding, DataType, Operation, Program};
 use anec_schemas::report::{Activation, Activations, PartSize, TableQuality, WeightQuality};
-use fs_err as fs;
 
 use super::weights::{table_quality, weight_quality};
 use super::{Progress, VerifyError};
@@ -180,10 +179,11 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 fn bytes_below(path: &Path) -> std::io::Result<u64> {
     let mut bytes = 0;
-    for entry in fs::read_dir(path)? {
+    for entry in walkdir::WalkDir::new(path) {
         let entry = entry?;
-        let kind = entry.file_type()?;
-        bytes += if kind.is_dir() { bytes_below(&entry.path())? } else { entry.metadata()?.len() };
+        if !entry.file_type().is_dir() {
+            bytes += entry.metadata()?.len();
+        }
     }
     Ok(bytes)
 }

@@ -5,9 +5,10 @@ use std::path::Path;
 
 use anec_mil::compiled::{CompileOptions, compile};
 use anec_mil::package::{
-    FlexibleInputs, Form, FunctionDescription, MANIFEST_PATH, MODEL_PATH, Model, ModelDescription, PackageError,
+    FlexibleInputs, FunctionDescription, MANIFEST_PATH, MODEL_PATH, Model, ModelDescription, PackageError,
     WEIGHTS_DIRECTORY, encode_model,
 };
+use anec_mil::stored::{Form, StoredModelError};
 use anec_mil::{Block, DataType, Function, NamedValueType, Opset, Program, TensorType};
 use anec_runtime::{DirectoryError, ModelDirectory, PartRole};
 use anec_schemas::Manifest;
@@ -165,5 +166,5 @@ fn symbolic_links_that_lead_out_are_refused() {
     fs::remove_file(&model).expect("writable");
     symlink(outside.path().join("embeddings.mlpackage").join(MODEL_PATH), &model).expect("writable");
     let package = ModelDirectory::open(root).expect("complete").parts()[0].open().expect("a manifest");
-    assert!(matches!(package.model(), Err(PackageError::Io { .. })));
+    assert!(matches!(package.model(), Err(StoredModelError::Package(PackageError::Io { .. }))));
 }

@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-use super::MANIFEST_PATH;
-use super::model::{Model, decode_model};
-use super::path::checked_relative_path;
-use super::reader::{MAX_MODEL_BYTES, Package, PackageError, PackageFiles, open_weights, read_limited, weight_path};
 use crate::blob::BlobFile;
-use crate::compiled::{CompiledModel, DATA_PATH};
+use crate::compiled::{CompiledError, CompiledModel, DATA_PATH};
+use crate::package::{
+    MANIFEST_PATH, MAX_MODEL_BYTES, Model, ModelError, Package, PackageError, PackageFiles, PathError,
+    checked_relative_path, decode_model, open_weights, read_limited, weight_path,
+};
 
 /// The form of a stored model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,26 +48,52 @@ pub struct MessageFile<F> {
     path: String,
 }
 
+/// A stored model that cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum StoredModelError {
+    /// Neither a package nor a compiled model.
+    #[error("There is neither `{MANIFEST_PATH}` of a package nor `{DATA_PATH}` of a compiled model")]
+    NoModel,
+    /// The package, or the model message and its weight files, are not usable.
+    #[error(transparent)]
+    Package(#[from] PackageError),
+    /// The compiled model is not usable.
+    #[error(transparent)]
+    Compiled(#[from] CompiledError),
+}
+
+impl From<PathError> for StoredModelError {
+    fn from(error: PathError) -> Self {
+        PackageError::from(error).into()
+    }
+}
+
+impl From<ModelError> for StoredModelError {
+    fn from(error: ModelError) -> Self {
+        PackageError::from(error).into()
+    }
+}
+
 impl<F: PackageFiles> StoredModel<F> {
     /// Opens a package or a compiled model, whichever is there.
     ///
     /// # Errors
     /// Neither is there, or what is there is malformed.
-    pub fn open(files: F) -> Result<Self, PackageError> {
+    pub fn open(files: F) -> Result<Self, StoredModelError> {
         if files.open(MANIFEST_PATH).is_ok() {
             return Ok(Self::Package(Package::open(files)?));
         }
         if files.open(DATA_PATH).is_ok() {
             return Ok(Self::Compiled(CompiledModel::open(files)?));
         }
-        Err(PackageError::NoModel)
+        Err(StoredModelError::NoModel)
     }
 
     /// The model message at `path`, whose weight files are beside it.
     ///
     /// # Errors
     /// The path leads out of the directory.
-    pub fn message(files: F, path: &str) -> Result<Self, PackageError> {
+    pub fn message(files: F, path: &str) -> Result<Self, StoredModelError> {
         let path = checked_relative_path(path)?.to_owned();
         Ok(Self::Message(MessageFile { files, path }))
     }
@@ -85,10 +111,10 @@ impl<F: PackageFiles> StoredModel<F> {
     ///
     /// # Errors
     /// It is missing, malformed, or contradicts itself.
-    pub fn model(&self) -> Result<Model, PackageError> {
+    pub fn model(&self) -> Result<Model, StoredModelError> {
         match self {
-            Self::Package(package) => package.model(),
-            Self::Compiled(compiled) => compiled.model(),
+            Self::Package(package) => Ok(package.model()?),
+            Self::Compiled(compiled) => Ok(compiled.model()?),
             Self::Message(_) => Ok(decode_model(&self.message_bytes()?.unwrap_or_default())?),
         }
     }
@@ -97,11 +123,11 @@ impl<F: PackageFiles> StoredModel<F> {
     ///
     /// # Errors
     /// It cannot be read.
-    pub fn message_bytes(&self) -> Result<Option<Vec<u8>>, PackageError> {
+    pub fn message_bytes(&self) -> Result<Option<Vec<u8>>, StoredModelError> {
         match self {
-            Self::Package(package) => package.model_bytes().map(Some),
+            Self::Package(package) => Ok(Some(package.model_bytes()?)),
             Self::Compiled(_) => Ok(None),
-            Self::Message(file) => read_limited(&file.files, &file.path, MAX_MODEL_BYTES).map(Some),
+            Self::Message(file) => Ok(Some(read_limited(&file.files, &file.path, MAX_MODEL_BYTES)?)),
         }
     }
 
@@ -109,11 +135,11 @@ impl<F: PackageFiles> StoredModel<F> {
     ///
     /// # Errors
     /// The name leads out of the model, or the file is missing or not a weight file.
-    pub fn weights(&self, name: &str) -> Result<BlobFile<F::File>, PackageError> {
+    pub fn weights(&self, name: &str) -> Result<BlobFile<F::File>, StoredModelError> {
         match self {
-            Self::Package(package) => package.weights(name),
-            Self::Compiled(compiled) => compiled.weights(name),
-            Self::Message(file) => open_weights(&file.files, &file.path, name),
+            Self::Package(package) => Ok(package.weights(name)?),
+            Self::Compiled(compiled) => Ok(compiled.weights(name)?),
+            Self::Message(file) => Ok(open_weights(&file.files, &file.path, name)?),
         }
     }
 
@@ -121,11 +147,11 @@ impl<F: PackageFiles> StoredModel<F> {
     ///
     /// # Errors
     /// The name leads out of the model.
-    pub fn weight_path(&self, name: &str) -> Result<String, PackageError> {
+    pub fn weight_path(&self, name: &str) -> Result<String, StoredModelError> {
         match self {
-            Self::Package(package) => package.weight_path(name),
-            Self::Compiled(compiled) => compiled.weight_path(name),
-            Self::Message(file) => weight_path(&file.path, name),
+            Self::Package(package) => Ok(package.weight_path(name)?),
+            Self::Compiled(compiled) => Ok(compiled.weight_path(name)?),
+            Self::Message(file) => Ok(weight_path(&file.path, name)?),
         }
     }
 }
