@@ -21,6 +21,7 @@ use crate::source::config::UnknownKeys;
 
 /// Which model, and how to convert it.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "flags of the command line are booleans")]
 pub struct ModelArguments {
     /// Checkpoint directory: config.json, *.safetensors, tokenizer files.
     #[arg(default_value = ".")]
