@@ -9,6 +9,8 @@ mod meta_files;
 mod metadata;
 #[cfg(test)]
 mod worked_example;
+#[cfg(test)]
+mod worked_example_tests;
 
 use std::path::Path;
 
