@@ -146,7 +146,11 @@ fn layout_name() -> impl TypedValueParser<Value = &'static str> {
         let value = PossibleValue::new(layout.name()).help(layout.summary());
         if index == 0 { value.alias(FORMER_DEFAULT) } else { value }
     });
-    PossibleValuesParser::new(names).map(|name| layouts::find(&name).unwrap_or(layouts::LAYOUTS[0]).name())
+    PossibleValuesParser::new(names).map(|name| match layouts::find(&name) {
+        Some(layout) => layout.name(),
+        // No other value is let through.
+        None => layouts::LAYOUTS[0].name(),
+    })
 }
 
 /// Names of forms, and the word for both of Core ML's.
@@ -155,6 +159,7 @@ fn emit_value() -> impl TypedValueParser<Value = Emit> {
     let both = PossibleValue::new(BOTH).help("both, with one weight file between them");
     PossibleValuesParser::new(names.chain([both])).map(|name| match forms::find(&name) {
         Some(form) => Emit(vec![form.name()]),
+        // No other value is let through.
         None => Options::default().emit,
     })
 }

@@ -24,6 +24,9 @@ pub(crate) fn ranges(
     options: &Options,
 ) -> Result<Vec<Range<usize>>, PlanError> {
     let layers = settings.plan.num_hidden_layers;
+    if !family.cuts_layers() {
+        return Ok(std::iter::once(0..layers).collect());
+    }
     let bytes = (0..layers).map(|layer| layer_bytes(family, settings, layer)).collect::<Result<Vec<_>, _>>()?;
     let size = |range: Range<usize>| {
         let layers = bytes.get(range).expect("ranges are of layers of the model");

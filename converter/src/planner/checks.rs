@@ -43,6 +43,11 @@ pub(super) fn options(layout: &dyn Layout, decoder: &DecoderPlan, options: &Opti
         }
     }
     match options.chunks {
+        Count::Exactly(count) if count.get() > 1 && !layout.family().cuts_layers() => Err(PlanError::Option {
+            option: "--chunks",
+            value: count.to_string(),
+            expected: format!("the layout `{}` does not cut a model between layers", layout.name()),
+        }),
         Count::Exactly(count) if count.get() as usize > decoder.num_hidden_layers => Err(PlanError::Option {
             option: "--chunks",
             value: count.to_string(),

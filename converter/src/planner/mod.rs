@@ -5,6 +5,8 @@
 //! is the same for all.
 
 mod checks;
+#[cfg(test)]
+mod tests;
 mod warnings;
 
 use std::sync::Arc;

@@ -28,7 +28,13 @@ pub(crate) trait Family: Sync {
     /// The contract that its programs follow.
     fn contract(&self) -> &'static Contract;
 
-    /// The pieces of a model whose decoder layers are cut at `layers`, in the order in which a client calls them.
+    /// Whether the planner may cut a model between layers. Where not, all layers come as one range.
+    fn cuts_layers(&self) -> bool {
+        true
+    }
+
+    /// The pieces of a model whose decoder layers are cut at `layers`, in the order in which a client calls them. Where
+    /// layers are cut, each range is that of one piece.
     fn labels(&self, layers: &[Range<usize>]) -> Vec<Label>;
 
     /// The sizes and variants of one piece, by which the contract says what its functions take and give.
