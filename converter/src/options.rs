@@ -4,6 +4,8 @@ use std::fmt;
 use std::num::NonZeroU32;
 use std::str::FromStr;
 
+use anec_mil::compiled::COMPILED_EXTENSION;
+use anec_mil::package::PACKAGE_EXTENSION;
 use anec_mil::rules::{Chip, limits};
 
 /// Palette index widths that Core ML can store.
@@ -303,35 +305,15 @@ pub enum ConvSplits {
     None,
 }
 
-/// Whose client is to open the result: decides file names and metadata, never the graphs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Runtime {
-    /// anec's own names.
-    Default,
-    /// The names, keys and metadata that ANEMLL's clients look for.
-    Anemll,
-}
-
-/// Which forms of each model are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Emit {
-    /// Packages, which Core ML's tools and Python open.
-    Mlpackage,
-    /// Compiled models, which apps load.
-    Mlmodelc,
-    /// Both, with one weight file between them.
-    Both,
-}
+/// Which forms of each model are written, by their names; the first of the table of forms holds the weights that the
+/// others share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Emit(pub Vec<&'static str>);
 
 impl Emit {
-    /// Whether packages are written.
-    pub fn packages(self) -> bool {
-        self != Self::Mlmodelc
-    }
-
-    /// Whether compiled models are written.
-    pub fn compiled(self) -> bool {
-        self != Self::Mlpackage
+    /// Whether the form of this name is written.
+    pub fn has(&self, form: &str) -> bool {
+        self.0.contains(&form)
     }
 }
 
@@ -366,8 +348,9 @@ pub struct Options {
     pub target: Target,
     /// Largest weight file, where it differs from the target's.
     pub size_limit: Option<ByteSize>,
-    /// Whose client.
-    pub runtime: Runtime,
+    /// Whose client is to open the result, by the name of a layout: decides file names and metadata, and which family makes
+    /// the graphs.
+    pub layout: &'static str,
     /// Which forms.
     pub emit: Emit,
 }
@@ -390,8 +373,8 @@ impl Default for Options {
             argmax: false,
             target: Target::Ios18,
             size_limit: None,
-            runtime: Runtime::Default,
-            emit: Emit::Both,
+            layout: "anec",
+            emit: Emit(vec![PACKAGE_EXTENSION, COMPILED_EXTENSION]),
         }
     }
 }

@@ -8,6 +8,7 @@ pub mod convert;
 pub mod diff;
 pub mod eval;
 pub mod inspect;
+pub mod layouts;
 pub mod lint;
 pub mod model_arguments;
 pub mod numerics_argument;
@@ -54,6 +55,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Inspect(arguments) => inspect::run(&arguments, console).map(done),
         Command::Verify(arguments) => verify::run(&arguments, console).map(done),
         Command::Eval(arguments) => eval::run(&arguments, console).map(done),
+        Command::Layouts(arguments) => layouts::run(&arguments, console).map(done),
         Command::Lint(arguments) => lint::run(&arguments, console).map(done),
         Command::Rules(arguments) => rules::run(&arguments, console).map(done),
         Command::Run(arguments) => run::run(&arguments, console).map(done),

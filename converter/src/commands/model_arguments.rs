@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use anec_mil::rules::Chip;
 use clap::Args;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use serde_json::{Map, Value};
 
 use crate::console::{Console, Failure};
@@ -13,8 +14,10 @@ use crate::model::arch::{self, ArchChoice};
 use crate::model::decoder_plan::{DecoderPlan, WeightMap};
 use crate::options::{
     ByteSize, Compression, ConvSplits, Count, Emit, Functions, GroupSize, HeadStorage, KvWrite, LutBits, Options,
-    Palette, PaletteMethod, Runtime, Target,
+    Palette, PaletteMethod, Target,
 };
+use crate::output::forms::{self, FORMS};
+use crate::output::layouts;
 use crate::plan::ConversionPlan;
 use crate::source::checkpoint::{Checkpoint, CheckpointError};
 use crate::source::config::UnknownKeys;
@@ -121,12 +124,12 @@ pub struct ModelArguments {
     #[arg(long, value_name = "SIZE")]
     pub size_limit: Option<ByteSize>,
 
-    /// Whose client opens the result; decides file names and metadata.
-    #[arg(long, value_enum, default_value_t = Runtime::Default)]
-    pub runtime: Runtime,
+    /// Whose client opens the result; decides the programs, file names and metadata. `anec layouts` explains each.
+    #[arg(long, alias = "runtime", value_name = "NAME", default_value = layouts::LAYOUTS[0].name(), value_parser = layout_name())]
+    pub layout: &'static str,
 
     /// Forms to write: packages, compiled models, or both with one weight file between them.
-    #[arg(long, value_enum, default_value_t = Emit::Both)]
+    #[arg(long, value_name = "FORM", default_value = BOTH, value_parser = emit_value())]
     pub emit: Emit,
 
     /// Ignore a key of config.json that anec does not know; repeat for more.
@@ -136,6 +139,36 @@ pub struct ModelArguments {
     /// Refuse every key of config.json that anec does not know, not only those that sound like maths.
     #[arg(long)]
     pub strict: bool,
+}
+
+/// Word for packages and compiled models.
+const BOTH: &str = "both";
+
+/// What `--layout` was called when it was `--runtime`, and its first value.
+const FORMER_DEFAULT: &str = "default";
+
+/// Names of layouts.
+fn layout_name() -> impl TypedValueParser<Value = &'static str> {
+    let names = layouts::LAYOUTS.iter().enumerate().map(|(index, layout)| {
+        let value = PossibleValue::new(layout.name()).help(layout.summary());
+        if index == 0 { value.alias(FORMER_DEFAULT) } else { value }
+    });
+    PossibleValuesParser::new(names).map(|name| match layouts::find(&name) {
+        Some(layout) => layout.name(),
+        // No other value is let through.
+        None => layouts::LAYOUTS[0].name(),
+    })
+}
+
+/// Names of forms, and the word for both of Core ML's.
+fn emit_value() -> impl TypedValueParser<Value = Emit> {
+    let names = FORMS.iter().map(|form| PossibleValue::new(form.name()).help(form.summary()));
+    let both = PossibleValue::new(BOTH).help("both, with one weight file between them");
+    PossibleValuesParser::new(names.chain([both])).map(|name| match forms::find(&name) {
+        Some(form) => Emit(vec![form.name()]),
+        // No other value is let through.
+        None => Options::default().emit,
+    })
 }
 
 /// Tokens of a prefill call where none are given.
@@ -277,8 +310,8 @@ impl ModelArguments {
             argmax: self.argmax,
             target: self.target,
             size_limit: self.size_limit,
-            runtime: self.runtime,
-            emit: self.emit,
+            layout: self.layout,
+            emit: self.emit.clone(),
         }
     }
 }

@@ -8,9 +8,8 @@ use anec_mil::rules::notch;
 use super::ConversionPlan;
 use crate::graph::conv_split::{Cause, ConvSplitter};
 use crate::model::decoder_plan::{LayerWeight, Part};
-use crate::options::{ByteSize, Compression, ConvSplits, Count, Functions, KvWrite, Options, Runtime};
-use crate::plan::estimate;
-use crate::plan::head_split;
+use crate::options::{ByteSize, Compression, ConvSplits, Count, Functions, KvWrite, Options};
+use crate::plan::head_split::{self, Reason};
 
 /// What a decision is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
@@ -60,7 +59,7 @@ pub struct Decision {
 }
 
 /// All decisions of a plan whose tables have `longest` positions.
-pub(super) fn decisions(plan: &ConversionPlan, longest: u32) -> Vec<Decision> {
+pub(crate) fn decisions(plan: &ConversionPlan, longest: u32) -> Vec<Decision> {
     let options = &plan.options;
     let mut decisions = vec![
         Decision { topic: Topic::Target, text: target(options) },
@@ -123,10 +122,7 @@ fn kv_write(options: &Options) -> String {
 }
 
 fn chunks(plan: &ConversionPlan) -> String {
-    let sizes = |pick: fn(u64, u64) -> u64| {
-        let chunks = plan.files.iter().filter(|file| file.layers().is_some());
-        chunks.map(|file| file.weight_bytes).reduce(pick).unwrap_or(0)
-    };
+    let sizes = |pick: fn(u64, u64) -> u64| plan.chunks().map(|file| file.weight_bytes).reduce(pick).unwrap_or(0);
     let (largest, smallest) = (sizes(u64::max), sizes(u64::min));
     let count = plan.chunk_count();
     let why = match plan.options.chunks {
@@ -147,12 +143,10 @@ fn lm_head(plan: &ConversionPlan) -> String {
         u64::MAX => "no limit on rows".to_owned(),
         limit => format!("at most {limit} rows on {}", options.chip),
     };
-    let why = match options.lm_head_splits {
-        Count::Exactly(_) => "as asked for",
-        Count::Auto if options.runtime == Runtime::Anemll || head_split::needs_many_parts(options) => {
-            "nearest to what clients expect"
-        }
-        Count::Auto => "the fewest",
+    let why = match plan.head.reason {
+        Reason::Asked => "as asked for",
+        Reason::Expected => "nearest to what clients expect",
+        Reason::Fewest => "the fewest",
     };
     let even = if plan.head.is_even() { "equal parts" } else { "parts that differ by one" };
     match parts {
@@ -236,12 +230,5 @@ fn split_text(cause: Cause, parts: impl Iterator<Item = u64>) -> String {
     match parts.len() {
         1 => format!("stays whole though {why}: no number of parts is better"),
         count => format!("in {count} parts of {} input channels: {why}", parts.join(" + ")),
-    }
-}
-
-impl ConversionPlan {
-    /// Bytes of the KV cache, which all chunks and functions share.
-    pub fn state_bytes(&self) -> u64 {
-        estimate::cache_bytes(&self.decoder, u64::from(self.options.context_length))
     }
 }

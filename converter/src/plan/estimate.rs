@@ -7,9 +7,10 @@
 use anec_mil::rules::ChipFacts;
 use anec_mil::rules::chip::{CHIPS, Figure};
 
+use crate::graph::families::Reads;
 use crate::model::decoder_plan::{DecoderPlan, LayerWeight, Part};
 use crate::options::{Functions, Options, Target};
-use crate::plan::{ConversionPlan, FileRole};
+use crate::plan::{ConversionPlan, FilePlan};
 
 /// Bytes of an fp16 number.
 const FP16_BYTES: u64 = 2;
@@ -38,7 +39,7 @@ pub struct Memory {
     pub weights: u64,
     /// The KV cache.
     pub state: u64,
-    /// Weights and cache with all functions loaded: chunks count once for each.
+    /// Weights and cache with all functions loaded: each counts once for each function.
     ///
     /// # Source
     /// A second loaded function of one package was measured to take as much device memory again: Anemll-forge (0.69 GB
@@ -64,22 +65,13 @@ pub struct Bounds {
 impl Cost {
     /// The cost of a plan.
     pub fn of(plan: &ConversionPlan) -> Self {
-        let sum = |wanted: fn(&FileRole) -> bool| -> u64 {
-            let files = plan.files.iter().filter(|file| wanted(&file.role));
-            files.map(crate::plan::FilePlan::checkpoint_bytes).sum()
+        let sum = |wanted: Reads| -> u64 {
+            plan.files.iter().filter(|file| file.reads == wanted).map(FilePlan::checkpoint_bytes).sum()
         };
-        let layers = sum(|role| matches!(role, FileRole::Chunk { .. }));
-        let head = sum(|role| *role == FileRole::LmHead);
-        let chunk_files: u64 = plan
-            .files
-            .iter()
-            .filter(|file| matches!(file.role, FileRole::Chunk { .. }))
-            .map(|file| file.weight_bytes)
-            .sum();
-        let copies = match plan.options.functions {
-            Functions::InferPrefill => 2,
-            Functions::Single => 1,
-        };
+        let (layers, head) = (sum(Reads::Always), sum(Reads::Decoding));
+        // One copy is among the weights.
+        let copies: u64 =
+            plan.files.iter().map(|file| file.weight_bytes * (file.functions().count() as u64).saturating_sub(1)).sum();
         let (weights, state) = (plan.total_bytes(), plan.state_bytes());
         Self {
             weight_bytes_per_token: layers + head,
@@ -87,7 +79,7 @@ impl Cost {
             weight_bytes_per_prefill: layers,
             prefill_tokens: u64::from(plan.options.batch_size),
             operations_per_prompt_token: operations_per_prompt_token(&plan.decoder, &plan.options),
-            memory: Memory { weights, state, loaded: weights + state + (copies - 1) * chunk_files },
+            memory: Memory { weights, state, loaded: weights + state + copies },
         }
     }
 

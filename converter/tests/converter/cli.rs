@@ -184,7 +184,7 @@ fn anemll_names_are_those_that_its_clients_look_for() {
         model.to_str().unwrap(),
         "-o",
         output.to_str().unwrap(),
-        "--runtime",
+        "--layout",
         "anemll",
         "--lut",
         "4",
@@ -259,10 +259,46 @@ fn a_plan_as_data_has_every_context_length_with_decisions_and_bounds() {
 }
 
 #[test]
+fn a_layout_goes_by_its_former_option_too() {
+    let config = config("qwen3-0.6b");
+    let files = |arguments: &[&str]| {
+        let result = anec(&[&["plan", &config, "--json"], arguments].concat());
+        let plan: serde_json::Value = serde_json::from_str(&stdout(&result)).unwrap();
+        plan["files"].as_array().unwrap().iter().map(|file| file["name"].to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(files(&["--runtime", "anemll"]), files(&["--layout", "anemll"]));
+    assert_eq!(files(&["--runtime", "default"]), files(&[]));
+    assert_ne!(files(&["--layout", "anemll"]), files(&["--layout", "anec"]));
+    let unknown = anec(&["plan", &config, "--layout", "swift"]);
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(stderr(&unknown).contains("anec, anemll"), "{}", stderr(&unknown));
+}
+
+#[test]
+fn layouts_say_what_their_clients_rely_on() {
+    let table = stdout(&anec(&["layouts"]));
+    assert!(table.contains("anemll") && table.contains("stateful"), "{table}");
+    let text = stdout(&anec(&["layouts", "anemll"]));
+    for words in [
+        "causal_mask                   fp16   [1, 1, batch_size, context_length]",
+        "model_model_kv_cache_0        fp16   [2 * num_hidden_layers, num_key_value_heads, context_length, head_dim]",
+        "input_ids                     int32  [1, 1 or batch_size] (not single)",
+        "  decode  lm_head     main",
+    ] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+    let json: serde_json::Value = serde_json::from_str(&stdout(&anec(&["layouts", "anec", "--json"]))).unwrap();
+    let roles: Vec<&str> =
+        json["contract"]["files"].as_array().unwrap().iter().map(|file| file["role"].as_str().unwrap()).collect();
+    assert_eq!(roles, ["embeddings", "chunk", "lm_head"]);
+    assert_eq!(anec(&["layouts", "swift"]).status.code(), Some(2));
+}
+
+#[test]
 fn plans_that_cannot_be_are_refused_with_the_option_that_is_wrong() {
     let config = config("qwen3-0.6b");
     for (arguments, words) in [
-        (&["--functions", "single", "--runtime", "anemll"][..], "ANEMLL's clients call `infer` and `prefill`"),
+        (&["--functions", "single", "--layout", "anemll"][..], "ANEMLL's clients call `infer` and `prefill`"),
         (&["--functions", "single", "--query-length", "600"], "`--query-length 600`"),
         (&["--context-length", "32,64", "--batch-size", "64"], "`--batch-size 64`"),
         (&["--chunks", "99"], "the model has 28 layers"),

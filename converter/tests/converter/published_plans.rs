@@ -11,7 +11,7 @@ use anec_converter::error::Hint as _;
 use anec_converter::model::arch::{self, ArchChoice};
 use anec_converter::model::decoder_plan::DecoderPlan;
 use anec_converter::options::{
-    Compression, ConvSplits, Functions, GroupSize, KvWrite, LutBits, Options, Palette, Runtime, Target,
+    Compression, ConvSplits, Functions, GroupSize, KvWrite, LutBits, Options, Palette, Target,
 };
 use anec_converter::plan::{ConversionPlan, FilePlan};
 use anec_mil::rules::system::System;
@@ -220,7 +220,7 @@ fn every_option_lints_clean() {
         Options { kv_write: KvWrite::Mask, ..Options::default() },
         Options { argmax: true, ..Options::default() },
         Options { chip: Chip::M4Pro, ..Options::default() },
-        Options { runtime: Runtime::Anemll, ..Options::default() },
+        Options { layout: "anemll", ..Options::default() },
         Options { ffn: palette(Some(6)), lm_head: palette(Some(8)), ..Options::default() },
     ];
     for config in configs().iter().filter(|config| ["qwen3-0.6b", "llama-3.2-1b"].contains(&&*name(config))) {

@@ -17,12 +17,6 @@ use half::f16;
 use crate::graph::{Graph, GraphError, int};
 use crate::options::KvWrite;
 
-/// Name of the state.
-///
-/// # Source
-/// The state input of every chunk that ANEMLL publishes.
-pub(crate) const STATE_NAME: &str = "model_model_kv_cache_0";
-
 /// Where this call writes.
 pub(crate) enum CachePosition {
     /// Rows from `start` to before `end`.
@@ -42,14 +36,6 @@ pub(crate) enum CachePosition {
 }
 
 impl Graph<'_> {
-    /// The type of the state.
-    pub(crate) fn state_type(&self) -> TensorType {
-        let plan = self.plan();
-        let rows = 2 * plan.num_hidden_layers as u64;
-        let shape = [rows, plan.num_key_value_heads as u64, self.settings.context_length, plan.head_dim as u64];
-        TensorType::fixed(DataType::Float16, &shape)
-    }
-
     /// The rows of the cache that this call writes.
     pub(crate) fn cache_position(&mut self, current_pos: &Var) -> Result<CachePosition, GraphError> {
         if self.settings.kv_write == KvWrite::Mask {
