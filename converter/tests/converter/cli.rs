@@ -444,6 +444,23 @@ fn what_needs_a_device_is_refused_without_one() {
 }
 
 #[test]
+fn layers_of_int8_hold_before_lint_and_verification() {
+    let parent = tempfile::tempdir().unwrap();
+    let output = parent.path().join("out");
+    let path = output.to_str().unwrap();
+    let model = checkpoint();
+    let model = model.to_str().unwrap();
+    let converted = anec(&["convert", model, "-o", path, "--ffn", "int8", "--chunks", "2", "--quiet"]);
+    assert!(converted.status.success(), "{}", stderr(&converted));
+    assert!(output.join("combined_int8_chunk_01of02.mlpackage").is_dir(), "{:?}", names(&output));
+    assert!(fs::read_to_string(output.join("meta.yaml")).unwrap().contains("# ffn = int8, a scale per channel\n"));
+    let linted = anec(&["lint", path]);
+    assert!(stdout(&linted).contains("0 errors, 0 warnings"), "{}", stdout(&linted));
+    let verified = anec(&["verify", path, "--against", model]);
+    assert!(verified.status.success(), "{}{}", stdout(&verified), stderr(&verified));
+}
+
+#[test]
 fn storages_that_contradict_each_other_are_refused_by_name() {
     let checkpoint = checkpoint();
     for (options, named) in [

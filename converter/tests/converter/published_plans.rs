@@ -12,7 +12,7 @@ use anec_converter::model::arch::{self, ArchChoice};
 use anec_converter::model::decoder_plan::DecoderPlan;
 use anec_converter::options::{ConvSplits, Functions, KvWrite, Options, Runtime, Target};
 use anec_converter::plan::{ConversionPlan, FilePlan};
-use anec_converter::weights::recipe::Recipe;
+use anec_converter::weights::recipe::{Recipe, WeightKind};
 use anec_converter::weights::storage::Storage;
 use anec_mil::rules::system::System;
 use anec_mil::rules::{self, Chip, Conditions, Severity, Subject, notch};
@@ -234,4 +234,21 @@ fn every_option_lints_clean() {
             assert_eq!(complaints(&plan), [""; 0], "{} with {options:?}", name(config));
         }
     }
+}
+
+#[test]
+fn one_tensor_can_be_stored_unlike_the_others() {
+    let tensor = "model.layers.1.self_attn.q_proj.weight";
+    let options = |storage: Recipe| Options { storage, ..Options::default() };
+    let plan = |storage: Recipe| ConversionPlan::new(shortened(&configs()[0]), options(storage)).unwrap();
+    let integers = |plan: &ConversionPlan| {
+        let functions = plan.files.iter().flat_map(|file| file.program().functions.values());
+        let operations = functions.flat_map(|function| &function.block.operations);
+        let quantized = operations.filter(|operation| operation.op == "constexpr_blockwise_shift_scale");
+        quantized.map(|operation| operation.outputs[0].name.clone()).collect::<BTreeSet<String>>()
+    };
+    assert!(integers(&plan(storage(Some(4), Some(4)))).is_empty());
+    let recipe = storage(Some(4), Some(4)).with_tensor(WeightKind::Layer, tensor, "int8".parse().unwrap());
+    let stored = integers(&plan(recipe));
+    assert!(!stored.is_empty() && stored.iter().all(|name| name.starts_with("layers_1_q_proj")), "{stored:?}");
 }

@@ -371,3 +371,6 @@ fn row_range(section: &Section<'_>, block: usize) -> Range<usize> {
     let rows = section.block(block);
     to_usize(rows.start)..to_usize(rows.end)
 }
+
+#[cfg(test)]
+mod tests;

@@ -59,7 +59,7 @@ pub(crate) struct Block<'a> {
     /// The weight that it is a part of.
     pub(crate) source: &'a Rows,
     /// Its rows, for encoders that look something up.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the encodings so far look at nothing but weights"))]
+    #[expect(dead_code, reason = "the encodings so far look at nothing but weights")]
     pub(crate) rows: Range<u64>,
     /// Its elements, row by row.
     pub(crate) weights: &'a [f16],

@@ -4,6 +4,8 @@
 //! and how it is named. It knows no layer; what it is told is which rows of which tensor, and in which shape.
 
 pub(crate) mod blocks;
+#[cfg(test)]
+pub(crate) mod example;
 pub(crate) mod fp16;
 pub(crate) mod int8;
 pub(crate) mod palette;
@@ -19,7 +21,13 @@ use super::storage::Storage;
 use crate::error::Hint;
 
 /// Every encoding.
-pub(crate) static ENCODINGS: &[&Kind] = &[&fp16::KIND, &int8::KIND, &palette::KIND];
+pub(crate) static ENCODINGS: &[&Kind] = &[
+    &fp16::KIND,
+    &int8::KIND,
+    &palette::KIND,
+    #[cfg(test)]
+    &example::KIND,
+];
 
 /// A row of the table: how an encoding is asked for.
 pub(crate) struct Kind {
