@@ -6,3 +6,4 @@ mod lint;
 mod performance;
 mod published_plans;
 mod resume;
+mod templates;

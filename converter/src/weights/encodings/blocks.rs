@@ -132,13 +132,13 @@ impl Scratch {
     }
 
     /// What an encoder put here for its next block, or a new one.
-    pub(crate) fn take_kept<T: Default + 'static>(&mut self) -> Box<T> {
-        self.kept.take().and_then(|kept| kept.downcast().ok()).unwrap_or_default()
+    pub(crate) fn take_kept<T: Default + 'static>(&mut self) -> T {
+        self.kept.take().and_then(|kept| kept.downcast().ok()).map_or_else(T::default, |kept| *kept)
     }
 
     /// Keeps something for the next block.
-    pub(crate) fn keep<T: 'static>(&mut self, kept: Box<T>) {
-        self.kept = Some(kept);
+    pub(crate) fn keep<T: 'static>(&mut self, kept: T) {
+        self.kept = Some(Box::new(kept));
     }
 
     /// The bytes of the last block.

@@ -94,7 +94,7 @@ impl BlockCoder for Groups {
     fn encode(&self, block: &Block<'_>, scratch: &mut Scratch) -> Result<ErrorStats, QuantizeError> {
         let Parameters { bits, method, .. } = self.parameters;
         let groups = block.weights.chunks(self.group_elements(block.columns()));
-        let mut kept: Box<Kept> = scratch.take_kept();
+        let mut kept: Kept = scratch.take_kept();
         kept.indices.clear();
         let mut stats = ErrorStats::default();
         if self.places.scales.is_some() {
@@ -109,7 +109,7 @@ impl BlockCoder for Groups {
             anec_quantize::pack(&kept.indices, bits, data);
         } else {
             let [data, palettes] = scratch.buffers();
-            let Kept { indices, palettizer } = &mut *kept;
+            let Kept { indices, palettizer } = &mut kept;
             let palettizer = match palettizer {
                 Some((of_bits, of_method, palettizer)) if (*of_bits, *of_method) == (bits, method) => palettizer,
                 slot => &mut slot.insert((bits, method, Palettizer::new(bits, method)?)).2,
@@ -171,7 +171,7 @@ impl SharedCoder for Shared {
             anec_quantize::pack(&rows.indices, bits, data);
             return Ok(rows.stats);
         }
-        let mut kept: Box<Kept> = scratch.take_kept();
+        let mut kept: Kept = scratch.take_kept();
         kept.indices.clear();
         kept.indices.resize(block.weights.len(), 0);
         palette.assigner().assign(block.weights, &mut kept.indices);

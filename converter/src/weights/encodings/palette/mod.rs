@@ -116,14 +116,14 @@ fn parse(text: &str, defaults: &Defaults) -> Result<Palettes, StorageError> {
 
 impl Palettes {
     /// Rows that share a palette.
-    fn group_rows(&self, rows: &Rows) -> u64 {
+    fn group_rows(self, rows: &Rows) -> u64 {
         match self.group_size {
             GroupSize::Tensor => rows.count(),
             GroupSize::Channels(size) => u64::from(size.get()),
         }
     }
 
-    fn method(&self) -> Method {
+    fn method(self) -> Method {
         match self.method {
             PaletteMethod::Fast => Method::Fast,
             PaletteMethod::Exact => Method::Exact,
