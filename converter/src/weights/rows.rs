@@ -37,6 +37,12 @@ impl Rows {
         self.count().saturating_mul(self.columns)
     }
 
+    /// The given of these rows, counted from the first of them.
+    pub(crate) fn with_rows(&self, rows: &Range<u64>) -> Self {
+        let first = self.rows.start;
+        Self { rows: first + rows.start..first + rows.end, ..self.clone() }
+    }
+
     /// The given columns of these rows, counted from the first of them.
     pub(crate) fn with_columns(&self, columns: &Range<u64>) -> Self {
         let first_column = self.first_column + columns.start;

@@ -10,7 +10,6 @@ use super::linear::Linear;
 use crate::graph::{Graph, GraphError};
 use crate::model::decoder_plan::LayerWeight;
 use crate::weights::recipe::WeightKind;
-use crate::weights::rows::Rows;
 
 impl Graph<'_> {
     /// # Shapes
@@ -55,7 +54,7 @@ impl Graph<'_> {
         channels: &Range<u64>,
         suffix: &str,
     ) -> Result<Var, GraphError> {
-        let rows = Rows { rows: channels.clone(), ..self.projection_rows(layer, weight) };
+        let rows = self.projection_rows(layer, weight).with_rows(channels);
         let bias = self.plan().mlp_bias.then(|| self.tensor_name(layer, bias));
         let linear = Linear { rows, bias: bias.as_deref(), kind: WeightKind::Layer };
         self.linear(&format!("layers_{layer}_{}{suffix}", weight.short_name()), x, &linear)
