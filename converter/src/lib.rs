@@ -14,4 +14,4 @@ pub mod output;
 pub mod plan;
 mod planner;
 pub mod source;
-mod weights;
+pub mod weights;

@@ -9,8 +9,10 @@ use anec_schemas::contract::{ContractError, Role};
 
 use super::conv_split::ConvSplitter;
 use crate::model::decoder_plan::DecoderPlan;
-use crate::options::{Compression, Functions, KvWrite};
-use crate::weights::weight_file::{GroupSizeError, WeightFile};
+use crate::options::{Functions, KvWrite};
+use crate::weights::encodings::UnfitError;
+use crate::weights::recipe::Recipe;
+use crate::weights::weight_file::WeightFile;
 
 /// The operation set of every program.
 pub(crate) const OPSET: Opset = Opset::Ios18;
@@ -39,9 +41,9 @@ pub enum GraphError {
         /// What the graph has.
         found: String,
     },
-    /// A group size that does not fit a weight.
+    /// A weight that its encoding cannot store.
     #[error(transparent)]
-    GroupSize(#[from] GroupSizeError),
+    Storage(#[from] UnfitError),
     /// A bug in the graph code: operands that do not fit an op.
     #[error("Cannot build the graph")]
     Build(#[from] BuildError),
@@ -50,7 +52,7 @@ pub enum GraphError {
 impl crate::error::Hint for GraphError {
     fn hint(&self) -> Option<String> {
         match self {
-            Self::GroupSize(error) => error.hint(),
+            Self::Storage(error) => error.hint(),
             Self::Contract(_) | Self::Breach { .. } | Self::Build(_) => {
                 Some("this is a bug in anec; please report it with the model's config.json".to_owned())
             }
@@ -83,12 +85,8 @@ pub(crate) struct ModelSettings<'a> {
     pub(crate) kv_write: KvWrite,
     /// How convolutions are split.
     pub(crate) splitter: ConvSplitter,
-    /// Storage of the decoder layers.
-    pub(crate) ffn: Option<Compression>,
-    /// Storage of the token embeddings.
-    pub(crate) embeddings: Option<Compression>,
-    /// Storage of the LM head.
-    pub(crate) lm_head: Option<Compression>,
+    /// Storage of every weight.
+    pub(crate) recipe: &'a Recipe,
     /// Token ids of each part of the LM head.
     pub(crate) head_parts: &'a [Range<u64>],
     /// Whether the head gives the best token of each part instead of logits.

@@ -7,6 +7,7 @@ use crate::options::{Count, Functions, Options};
 use crate::output::forms;
 use crate::output::layouts::Layout;
 use crate::plan::PlanError;
+use crate::weights::recipe::WeightKind;
 
 pub(super) fn options(layout: &dyn Layout, decoder: &DecoderPlan, options: &Options) -> Result<(), PlanError> {
     if options.batch_size > options.context_length {
@@ -18,6 +19,13 @@ pub(super) fn options(layout: &dyn Layout, decoder: &DecoderPlan, options: &Opti
             value: options.batch_size.to_string(),
             expected: format!("it must not exceed the context length of {}", options.context_length),
         });
+    }
+    for storage in options.storage.all_of(WeightKind::Embeddings) {
+        storage.encoding().check_table().map_err(|problem| PlanError::Option {
+            option: "--embeddings",
+            value: storage.to_string(),
+            expected: problem.to_owned(),
+        })?;
     }
     let length = u64::from(options.context_length);
     if options.target.is_neural_engine() && !length.is_multiple_of(STATE_MULTIPLE) {

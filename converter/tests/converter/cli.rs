@@ -480,6 +480,38 @@ fn what_needs_a_device_is_refused_without_one() {
 }
 
 #[test]
+fn layers_of_int8_hold_before_lint_and_verification() {
+    let parent = tempfile::tempdir().unwrap();
+    let output = parent.path().join("out");
+    let path = output.to_str().unwrap();
+    let model = checkpoint();
+    let model = model.to_str().unwrap();
+    let converted = anec(&["convert", model, "-o", path, "--ffn", "int8", "--chunks", "2", "--quiet"]);
+    assert!(converted.status.success(), "{}", stderr(&converted));
+    assert!(output.join("combined_int8_chunk_01of02.mlpackage").is_dir(), "{:?}", names(&output));
+    assert!(fs::read_to_string(output.join("meta.yaml")).unwrap().contains("# ffn = int8, a scale per channel\n"));
+    let linted = anec(&["lint", path]);
+    assert!(stdout(&linted).contains("0 errors, 0 warnings"), "{}", stdout(&linted));
+    let verified = anec(&["verify", path, "--against", model]);
+    assert!(verified.status.success(), "{}{}", stdout(&verified), stderr(&verified));
+}
+
+#[test]
+fn storages_that_contradict_each_other_are_refused_by_name() {
+    let checkpoint = checkpoint();
+    for (options, named) in [
+        (&["--ffn", "int8", "--lut-ffn", "4"][..], ["`--ffn int8`", "`--lut-ffn 4`"]),
+        (&["--lm-head", "int8", "--lut-lm-head", "4"], ["`--lm-head int8`", "`--lut-lm-head 4`"]),
+        (&["--ffn", "lut4:8", "--group-size", "16"], ["`--ffn lut4:8`", "`--group-size 16`"]),
+        (&["--embeddings", "lut4:8+scale"], ["lut4:8+scale", "gathered"]),
+    ] {
+        let refused = anec(&[&["plan", checkpoint.to_str().unwrap()], options].concat());
+        assert_eq!(refused.status.code(), Some(1), "{options:?}");
+        assert!(named.iter().all(|name| stderr(&refused).contains(name)), "{options:?}: {}", stderr(&refused));
+    }
+}
+
+#[test]
 fn options_that_do_nothing_are_said_to() {
     let checkpoint = checkpoint();
     let plan = |options: &[&str]| {
@@ -491,7 +523,7 @@ fn options_that_do_nothing_are_said_to() {
         (&["--group-size", "16"][..], "--group-size"),
         (&["--palette", "exact"], "--palette"),
         (&["--channel-scale"], "--channel-scale"),
-        (&["--lut", "4", "--lm-head", "int8", "--lut-lm-head", "4"], "--lut-lm-head"),
+        (&["--lut", "4", "--ffn", "int8", "--lm-head", "int8"], "--lut"),
         (&["--query-length", "8"], "--query-length"),
         (&["--functions", "single", "--batch-size", "32"], "--batch-size"),
     ] {

@@ -9,7 +9,7 @@ use anec_mil::Var;
 use super::linear::Linear;
 use crate::graph::{Graph, GraphError};
 use crate::model::decoder_plan::LayerWeight;
-use crate::weights::weight_file::Rows;
+use crate::weights::recipe::WeightKind;
 
 impl Graph<'_> {
     /// # Shapes
@@ -40,7 +40,7 @@ impl Graph<'_> {
         // The sum has one bias.
         let biased = self.plan().mlp_bias && channels.start == 0;
         let bias = biased.then(|| self.tensor_name(layer, LayerWeight::DownProjBias));
-        let down = Linear { rows, bias: bias.as_deref(), compression: self.settings.ffn };
+        let down = Linear { rows, bias: bias.as_deref(), kind: WeightKind::Layer };
         self.linear(&format!("layers_{layer}_down_proj{suffix}"), &product, &down)
     }
 
@@ -54,9 +54,9 @@ impl Graph<'_> {
         channels: &Range<u64>,
         suffix: &str,
     ) -> Result<Var, GraphError> {
-        let rows = Rows { rows: channels.clone(), ..self.projection_rows(layer, weight) };
+        let rows = self.projection_rows(layer, weight).with_rows(channels);
         let bias = self.plan().mlp_bias.then(|| self.tensor_name(layer, bias));
-        let linear = Linear { rows, bias: bias.as_deref(), compression: self.settings.ffn };
+        let linear = Linear { rows, bias: bias.as_deref(), kind: WeightKind::Layer };
         self.linear(&format!("layers_{layer}_{}{suffix}", weight.short_name()), x, &linear)
     }
 }

@@ -9,7 +9,7 @@ use anec_schemas::contract::stateful::{CHUNK, EMBEDDINGS};
 use super::{Layout, Refusal, SideFile, SideFileError, anemll, meta_files, metadata};
 use crate::graph::families::{Family, Label, stateful};
 use crate::model::decoder_plan::DecoderPlan;
-use crate::options::{Compression, Options};
+use crate::options::Options;
 use crate::plan::{ConversionPlan, FilePlan, head_split};
 
 /// The layout.
@@ -42,11 +42,7 @@ impl Layout for Anec {
     }
 
     fn stem(&self, _decoder: &DecoderPlan, options: &Options, label: &Label) -> String {
-        let suffix = match metadata::storage(options, label.role) {
-            None => String::new(),
-            Some(Compression::Palette(palette)) => format!("_lut{}", palette.bits),
-            Some(Compression::Int8) => "_int8".to_owned(),
-        };
+        let suffix = metadata::storage(options, label.role).encoding().suffix();
         match label.role {
             CHUNK => format!("combined{suffix}_chunk_{:02}of{:02}", label.number, label.count),
             role => format!("{role}{suffix}"),

@@ -9,7 +9,7 @@ use anec_schemas::contract::stateful::{CHUNK, EMBEDDINGS};
 use super::{Layout, Refusal, SideFile, SideFileError, meta_files, metadata};
 use crate::graph::families::{Family, Label, stateful};
 use crate::model::decoder_plan::DecoderPlan;
-use crate::options::{Compression, Functions, Options};
+use crate::options::{Functions, Options};
 use crate::plan::{ConversionPlan, FilePlan};
 
 /// The layout.
@@ -46,8 +46,8 @@ impl Layout for Anemll {
 
     /// Clients make names from the bits of palettes, never the group size, and know of nothing else.
     fn stem(&self, decoder: &DecoderPlan, options: &Options, label: &Label) -> String {
-        let palette = metadata::storage(options, label.role).and_then(Compression::palette);
-        let suffix = palette.map_or_else(String::new, |palette| format!("_lut{}", palette.bits));
+        let lut = metadata::storage(options, label.role).lut();
+        let suffix = lut.map_or_else(String::new, |lut| format!("_lut{}", lut.bits));
         let prefix = prefix(&decoder.model_type);
         match label.role {
             CHUNK => format!("{prefix}_FFN_PF{suffix}_chunk_{:02}of{:02}", label.number, label.count),

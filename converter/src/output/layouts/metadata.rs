@@ -4,18 +4,19 @@ use anec_mil::package::Metadata;
 use anec_schemas::contract::Role;
 use anec_schemas::contract::stateful::{CHUNK, EMBEDDINGS, LM_HEAD};
 
-use crate::options::{Compression, Options};
+use crate::options::Options;
 use crate::plan::{ConversionPlan, FilePlan};
+use crate::weights::storage::Storage;
 
 /// Who wrote the model.
 const AUTHOR: &str = concat!("Converted with anec v", env!("CARGO_PKG_VERSION"));
 
 /// How the weights of a role are stored.
-pub(super) fn storage(options: &Options, role: Role) -> Option<Compression> {
+pub(super) fn storage(options: &Options, role: Role) -> &Storage {
     match role {
-        EMBEDDINGS => options.embeddings,
-        LM_HEAD => options.lm_head,
-        _ => options.ffn,
+        EMBEDDINGS => &options.storage.embeddings,
+        LM_HEAD => &options.storage.lm_head,
+        _ => &options.storage.ffn,
     }
 }
 
@@ -48,8 +49,8 @@ pub(super) fn metadata(plan: &ConversionPlan, file: &FilePlan, short_description
     if file.label.role != LM_HEAD {
         entries.push(("batch_size", options.batch_size.to_string()));
     }
-    if let Some(palette) = storage(options, file.label.role).and_then(Compression::palette) {
-        entries.push(("lut_bits", palette.bits.to_string()));
+    if let Some(lut) = storage(options, file.label.role).lut() {
+        entries.push(("lut_bits", lut.bits.to_string()));
     }
     Metadata {
         short_description,

@@ -86,7 +86,7 @@ fn plan_digest(plans: &[&ConversionPlan]) -> String {
                     add(&mut hasher, at);
                     hasher.update(bytes);
                 }
-                job => add(&mut hasher, job),
+                Job::Weight(weight) => add(&mut hasher, weight),
             }
         }
     }

@@ -10,7 +10,10 @@ use anec_schemas::contract::stateful::names;
 use crate::graph::families::conformity::Inputs;
 use crate::graph::{GraphError, ModelSettings, OPSET};
 use crate::model::decoder_plan::Part;
-use crate::weights::weight_file::{Rows, StoredWeight, WeightFile};
+use crate::weights::encodings::Constant;
+use crate::weights::recipe::WeightKind;
+use crate::weights::rows::Rows;
+use crate::weights::weight_file::WeightFile;
 
 /// Builds the function.
 pub(super) fn function(
@@ -22,21 +25,11 @@ pub(super) fn function(
     let mut ops = FunctionBuilder::new(OPSET);
     let inputs = declare(&mut ops)?;
     let (vocab_size, hidden_size) = (plan.vocab_size as u64, plan.hidden_size as u64);
-    let rows = Rows {
-        tensor: plan.tensor(Part::EmbedTokens).name,
-        rows: 0..vocab_size,
-        first_column: 0,
-        columns: hidden_size,
-    };
-    let table = match weights.weight(&rows, &[vocab_size, hidden_size], settings.embeddings)? {
-        StoredWeight::Plain(value) => ops.constant("embed_tokens_weight", value),
-        StoredWeight::Palettized { indices, lut, .. } => {
-            ops.lut_to_dense("embed_tokens_weight_palettized", indices, lut)?
-        }
-        StoredWeight::Int8 { data, scale } => {
-            ops.blockwise_shift_scale("embed_tokens_weight_quantized", data, scale, None)?
-        }
-    };
+    let rows = Rows::new(plan.tensor(Part::EmbedTokens).name, 0..vocab_size, hidden_size);
+    let storage = settings.recipe.of(WeightKind::Embeddings, &rows.tensor);
+    let stored = weights.weight(&rows, &[vocab_size, hidden_size], storage)?;
+    let Constant { weight: table, result_scale } = stored.constant(&mut ops, "embed_tokens_weight")?;
+    assert!(result_scale.is_none(), "the planner refuses tables whose rows would have to be scaled");
     let hidden_states = ops.gather(names::HIDDEN_STATES, &table, inputs.get(names::INPUT_IDS), 0)?;
     Ok(ops.finish(&[&hidden_states]))
 }

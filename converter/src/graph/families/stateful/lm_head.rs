@@ -13,7 +13,9 @@ use crate::graph::layers::linear::Linear;
 use crate::graph::{Graph, GraphError, ModelSettings, int};
 use crate::model::decoder_plan::Part;
 use crate::options::Functions;
-use crate::weights::weight_file::{Rows, WeightFile};
+use crate::weights::recipe::WeightKind;
+use crate::weights::rows::Rows;
+use crate::weights::weight_file::WeightFile;
 
 /// Builds the function.
 pub(super) fn function(
@@ -40,8 +42,8 @@ pub(super) fn function(
     let mut indices = Vec::new();
     let mut values = Vec::new();
     for (number, rows) in (1..).zip(settings.head_parts) {
-        let rows = Rows { tensor: tensor.clone(), rows: rows.clone(), first_column: 0, columns };
-        let linear = Linear { rows, bias: None, compression: settings.lm_head };
+        let rows = Rows::new(tensor.clone(), rows.clone(), columns);
+        let linear = Linear { rows, bias: None, kind: WeightKind::LmHead };
         let logits = graph.linear(&format!("lm_head_{number}"), &x, &linear)?;
         if settings.argmax {
             let index = graph.ops.reduce_argmax(&format!("argmax_idx_{number}"), &logits, 1, false)?;
