@@ -165,6 +165,7 @@ impl Hint for VerifyError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Directory(error) => error.hint(),
+            Self::Part(error) => error.hint(),
             Self::Oracle(error) => error.hint(),
             Self::Session(error) => error.hint(),
             Self::Vocabulary { .. } => Some("is this the checkpoint that was converted?".to_owned()),

@@ -17,10 +17,11 @@ use anec_schemas::report::{
     Activations, Agreement, REPORT_VERSION, Report, ReportedModel, ReportedReference, ReportedTokens,
 };
 
-use crate::backend::{Backend, ReferenceBackend, ReferenceOptions};
+use crate::backend::{Engine, ReferenceBackend, ReferenceOptions};
 use crate::directory::{DirectoryError, ModelDirectory};
 use crate::oracle::{Checkpoint, Oracle, OracleError};
-use crate::session::{Session, SessionError};
+use crate::part::PartError;
+use crate::session::SessionError;
 
 pub use compare::{Compared, PerplexityResult, WindowOutput, compare, perplexity};
 pub use device::{DeviceFigures, DeviceOptions, agreement, endurance, function_plan};
@@ -41,6 +42,9 @@ pub enum VerifyError {
     /// The directory is not usable.
     #[error(transparent)]
     Directory(#[from] DirectoryError),
+    /// A model of it cannot be looked at.
+    #[error(transparent)]
+    Part(#[from] PartError),
     /// The model cannot be driven.
     #[error(transparent)]
     Session(#[from] SessionError),
@@ -124,10 +128,10 @@ impl Verification<'_> {
     }
 
     /// What can be said with any engine. Nothing is checked yet.
-    fn compared<B: Backend>(&mut self, backend: &B, backend_name: String) -> Result<Report, VerifyError> {
+    fn compared(&mut self, engine: &dyn Engine, engine_name: String) -> Result<Report, VerifyError> {
         let directory = self.directory;
-        let mut session = Session::open(directory, backend)?;
-        let compared = compare(&mut session, self.oracle, self.tokens, self.progress)?;
+        let mut session = directory.session(engine)?;
+        let compared = compare(&mut *session, self.oracle, self.tokens, self.progress)?;
         drop(session);
         let config = self.oracle.config();
         let (weights, tables) = stored_weights(directory, self.checkpoint, config, self.progress)?;
@@ -143,7 +147,7 @@ impl Verification<'_> {
                 batch_size: info.parameters.batch_size,
                 lut_ffn: bits(&info.parameters.lut_ffn),
                 lut_lmhead: bits(&info.parameters.lut_lmhead),
-                backend: backend_name,
+                backend: engine_name,
             },
             reference: ReportedReference {
                 model_type: config.model_type.clone(),

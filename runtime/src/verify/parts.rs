@@ -14,8 +14,9 @@ use fs_err as fs;
 use super::weights::{table_quality, weight_quality};
 use super::{Progress, VerifyError};
 use crate::backend::{Backend, Model, ReferenceBackend};
-use crate::directory::{DirectoryError, ModelDirectory, ModelPart};
+use crate::directory::ModelDirectory;
 use crate::oracle::{Checkpoint, OracleConfig};
+use crate::part::{ModelPart, PartError};
 use crate::session::SessionError;
 
 /// Differences of the forms of a model that are listed.
@@ -149,12 +150,12 @@ pub fn activations(seen: &BTreeMap<(String, String), Statistics>) -> Activations
 ///
 /// # Errors
 /// A file cannot be looked at.
-pub fn part_sizes(directory: &ModelDirectory) -> Result<Vec<PartSize>, DirectoryError> {
+pub fn part_sizes(directory: &ModelDirectory) -> Result<Vec<PartSize>, PartError> {
     let size = |part: &ModelPart| {
         let path = part.any_path().unwrap_or(directory.root());
-        let bytes = bytes_below(path).map_err(|source| DirectoryError::Io { path: path.to_owned(), source })?;
+        let bytes = bytes_below(path).map_err(|source| PartError::Io { path: path.to_owned(), source })?;
         let differences = differences(part);
-        Ok(PartSize { part: part.stem.clone(), role: part.role.to_string(), bytes, differences })
+        Ok(PartSize { part: part.stem.clone(), role: part.label.to_string(), bytes, differences })
     };
     directory.parts().iter().map(size).collect()
 }

@@ -78,6 +78,7 @@ fn parameters(plan: &ConversionPlan, checkpoint: &Path) -> Parameters {
             Functions::Single => Some(u64::from(options.batch_size)),
         },
         recommended_sampling: recommended_sampling(checkpoint),
+        ..Parameters::default()
     }
 }
 
