@@ -9,7 +9,7 @@ use serde_json::json;
 use super::Run;
 use super::error::RunError;
 use super::texts::Prompt;
-use crate::console::{Console, counted};
+use crate::console::{Console, counted, printable};
 
 /// Where the text goes as it comes.
 #[derive(Clone, Copy)]
@@ -40,7 +40,9 @@ pub(super) fn generate(run: &mut Run<'_>, prompt: &Prompt, writer: Writer) -> Re
     let mut write = |piece: &str| {
         text.push_str(piece);
         match writer {
-            Writer::Console(console) if !piece.is_empty() => console.stream(piece).map_err(RunError::Output),
+            Writer::Console(console) if !piece.is_empty() => {
+                console.stream(&printable(piece)).map_err(RunError::Output)
+            }
             _ => Ok(()),
         }
     };
