@@ -6,151 +6,7 @@ use std::str::FromStr;
 
 use anec_mil::rules::{Chip, limits};
 
-/// Palette index widths that Core ML can store.
-///
-/// # Source
-/// `constexpr_lut_to_dense` takes uint1, uint2, uint3, uint4, uint6 and uint8 indices.
-pub const PALETTE_BITS: [u8; 6] = [1, 2, 3, 4, 6, 8];
-
-/// Bits of a palette's indices, or none for plain fp16.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LutBits(pub Option<u8>);
-
-impl FromStr for LutBits {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text == "none" {
-            return Ok(Self(None));
-        }
-        match text.parse::<u8>() {
-            Ok(bits) if PALETTE_BITS.contains(&bits) => Ok(Self(Some(bits))),
-            _ => Err("expected none, 1, 2, 3, 4, 6 or 8".to_owned()),
-        }
-    }
-}
-
-impl fmt::Display for LutBits {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Some(bits) => write!(f, "{bits}"),
-            None => f.write_str("none"),
-        }
-    }
-}
-
-/// How many output channels share a palette.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum GroupSize {
-    /// All of them.
-    Tensor,
-    /// This many; it must divide the channels.
-    Channels(NonZeroU32),
-}
-
-impl FromStr for GroupSize {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text == "tensor" {
-            return Ok(Self::Tensor);
-        }
-        text.parse().map(Self::Channels).map_err(|_| "expected `tensor` or a positive number of channels".to_owned())
-    }
-}
-
-impl fmt::Display for GroupSize {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tensor => f.write_str("tensor"),
-            Self::Channels(channels) => write!(f, "{channels}"),
-        }
-    }
-}
-
-/// How the entries of palettes are found.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
-pub enum PaletteMethod {
-    /// A local optimum near the best palette.
-    #[default]
-    Fast,
-    /// The best palette, at a multiple of the time.
-    Exact,
-}
-
-/// A palette: its index width, who shares it, and how it is made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Palette {
-    /// Bits per index.
-    pub bits: u8,
-    /// Who shares it.
-    pub group_size: GroupSize,
-    /// How its entries are found.
-    pub method: PaletteMethod,
-    /// Whether each output channel also has a scale of its own.
-    pub channel_scale: bool,
-}
-
-/// How a weight is stored, where it is not plain fp16.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Compression {
-    /// Indices into palettes.
-    Palette(Palette),
-    /// Integers of eight bits with a scale for each row.
-    Int8,
-}
-
-impl Compression {
-    /// Bits of an index or integer.
-    pub fn bits(self) -> u8 {
-        match self {
-            Self::Palette(palette) => palette.bits,
-            Self::Int8 => 8,
-        }
-    }
-
-    /// The palette, where there is one.
-    pub fn palette(self) -> Option<Palette> {
-        match self {
-            Self::Palette(palette) => Some(palette),
-            Self::Int8 => None,
-        }
-    }
-}
-
-impl fmt::Display for Compression {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Palette(palette) => {
-                write!(f, "{} bits, group size {}", palette.bits, palette.group_size)?;
-                f.write_str(if palette.channel_scale { ", a scale per channel" } else { "" })
-            }
-            Self::Int8 => f.write_str("int8, a scale per channel"),
-        }
-    }
-}
-
-/// How the LM head is stored.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum HeadStorage {
-    /// As `--lut` and `--lut-lm-head` say.
-    #[default]
-    Lut,
-    /// Integers of eight bits with a scale for each token.
-    Int8,
-}
-
-impl Palette {
-    /// The palette for `bits`; `group_size` defaults to 8 channels below 8 bits, where palettes are small beside the
-    /// indices, and to the tensor at 8 bits, where they are not.
-    pub fn new(bits: LutBits, group_size: Option<GroupSize>) -> Option<Self> {
-        const EIGHT: NonZeroU32 = NonZeroU32::new(8).expect("8 is not zero");
-        let bits = bits.0?;
-        let default = if bits < 8 { GroupSize::Channels(EIGHT) } else { GroupSize::Tensor };
-        let group_size = group_size.unwrap_or(default);
-        Some(Self { bits, group_size, method: PaletteMethod::Fast, channel_scale: false })
-    }
-}
+use crate::weights::recipe::Recipe;
 
 /// A number that is given, or left to the planner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -338,12 +194,8 @@ impl Emit {
 /// Everything that shapes a conversion.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Storage of the decoder layers; none is fp16.
-    pub ffn: Option<Compression>,
-    /// Storage of the LM head; none is fp16.
-    pub lm_head: Option<Compression>,
-    /// Storage of the token embeddings; none is fp16.
-    pub embeddings: Option<Compression>,
+    /// Storage of the weights.
+    pub storage: Recipe,
     /// Packages that the decoder layers are split into.
     pub chunks: Count,
     /// Parts that the LM head is split into.
@@ -376,9 +228,7 @@ impl Default for Options {
     /// What `anec plan` takes where nothing is asked for.
     fn default() -> Self {
         Self {
-            ffn: None,
-            lm_head: None,
-            embeddings: None,
+            storage: Recipe::default(),
             chunks: Count::Auto,
             lm_head_splits: Count::Auto,
             context_length: 512,
@@ -424,11 +274,5 @@ mod tests {
         for wrong in ["", "MB", "-1MB", "1TB", "nanMB", "0"] {
             assert!(wrong.parse::<ByteSize>().is_err(), "{wrong}");
         }
-    }
-
-    #[test]
-    fn five_bit_palettes_are_refused() {
-        assert!("5".parse::<LutBits>().is_err());
-        assert_eq!("none".parse(), Ok(LutBits(None)));
     }
 }

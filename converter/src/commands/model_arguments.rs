@@ -8,13 +8,11 @@ use anec_mil::rules::Chip;
 use clap::Args;
 use serde_json::{Map, Value};
 
+use crate::commands::storage_arguments::{ContradictionError, StorageArguments};
 use crate::console::{Console, Failure};
 use crate::model::arch::{self, ArchChoice};
 use crate::model::decoder_plan::{DecoderPlan, WeightMap};
-use crate::options::{
-    ByteSize, Compression, ConvSplits, Count, Emit, Functions, GroupSize, HeadStorage, KvWrite, LutBits, Options,
-    Palette, PaletteMethod, Runtime, Target,
-};
+use crate::options::{ByteSize, ConvSplits, Count, Emit, Functions, KvWrite, Options, Runtime, Target};
 use crate::plan::ConversionPlan;
 use crate::source::checkpoint::{Checkpoint, CheckpointError};
 use crate::source::config::UnknownKeys;
@@ -31,42 +29,9 @@ pub struct ModelArguments {
     #[arg(long, value_enum, default_value_t = ArchChoice::Auto)]
     pub arch: ArchChoice,
 
-    /// Palette bits of the decoder layers and the LM head: none, 1, 2, 3, 4, 6 or 8.
-    #[arg(long, value_name = "BITS", default_value = "none")]
-    pub lut: LutBits,
-
-    /// Palette bits of the decoder layers, where they differ from --lut.
-    #[arg(long, value_name = "BITS")]
-    pub lut_ffn: Option<LutBits>,
-
-    /// Palette bits of the LM head, where they differ from --lut.
-    #[arg(long, value_name = "BITS")]
-    pub lut_lm_head: Option<LutBits>,
-
-    /// Palette bits of the token embeddings.
-    #[arg(long, value_name = "BITS", default_value = "none")]
-    pub lut_embeddings: LutBits,
-
-    /// Output channels that share a palette: a number that divides them, or `tensor`
-    /// [default: 8; tensor at 8 bits].
-    #[arg(long, value_name = "N|tensor")]
-    pub group_size: Option<GroupSize>,
-
-    /// How palettes are found: `exact` takes the best there is, and a multiple of the time.
-    #[arg(long, value_enum, default_value_t = PaletteMethod::Fast)]
-    pub palette: PaletteMethod,
-
-    /// Give each output channel of a palettized projection a scale of its own, applied to its result.
-    #[arg(long)]
-    pub channel_scale: bool,
-
-    /// Store the token embeddings as int8 with a scale for each token.
-    #[arg(long, conflicts_with = "lut_embeddings")]
-    pub int8_embeddings: bool,
-
-    /// How the LM head is stored: as the palette options say, or as int8 with a scale for each token.
-    #[arg(long, value_enum, default_value_t = HeadStorage::Lut)]
-    pub lm_head: HeadStorage,
+    /// How weights are stored.
+    #[command(flatten)]
+    pub storage: StorageArguments,
 
     /// Packages that the decoder layers are split into; `auto` takes the fewest that fit.
     #[arg(long, value_name = "N|auto", default_value = "auto")]
@@ -208,25 +173,18 @@ impl ModelArguments {
 
     /// Options that were given and do nothing, and why.
     fn without_effect(&self, options: &Options) -> Vec<(&'static str, &'static str)> {
-        let stored = [options.ffn, options.lm_head, options.embeddings];
-        let has_palettes = stored.iter().any(|stored| matches!(stored, Some(Compression::Palette(_))));
         let is_single = self.functions == Functions::Single;
-        let no_palettes = "nothing is palettized without `--lut`";
-        [
-            ("--group-size", self.group_size.is_some() && !has_palettes, no_palettes),
-            ("--palette", self.palette != PaletteMethod::Fast && !has_palettes, no_palettes),
-            ("--channel-scale", self.channel_scale && !has_palettes, no_palettes),
-            ("--lut-lm-head", self.lut_lm_head.is_some() && self.lm_head == HeadStorage::Int8, "the LM head is int8"),
+        let functions = [
             ("--query-length", self.query_length.is_some() && !is_single, "it needs `--functions single`"),
             ("--batch-size", self.batch_size.is_some() && is_single, "a single function takes `--query-length` rows"),
-        ]
-        .into_iter()
-        .filter_map(|(option, has_none, reason)| has_none.then_some((option, reason)))
-        .collect()
+        ];
+        let functions =
+            functions.into_iter().filter_map(|(option, has_none, reason)| has_none.then_some((option, reason)));
+        self.storage.without_effect(&options.storage).into_iter().chain(functions).collect()
     }
 
     fn plans(&self, decoder: &DecoderPlan, console: Console) -> Result<Plans, Failure> {
-        let options = self.options();
+        let options = self.options()?;
         for (option, reason) in self.without_effect(&options) {
             console.warning(&format!("`{option}` has no effect: {reason}"));
         }
@@ -242,24 +200,9 @@ impl ModelArguments {
         Ok(plans)
     }
 
-    fn options(&self) -> Options {
-        let palette = |bits: LutBits, channel_scale: bool| {
-            let palette = Palette { method: self.palette, channel_scale, ..Palette::new(bits, self.group_size)? };
-            Some(Compression::Palette(palette))
-        };
-        let projection = |bits: LutBits| palette(bits, self.channel_scale);
-        Options {
-            ffn: projection(self.lut_ffn.unwrap_or(self.lut)),
-            lm_head: match self.lm_head {
-                HeadStorage::Lut => projection(self.lut_lm_head.unwrap_or(self.lut)),
-                HeadStorage::Int8 => Some(Compression::Int8),
-            },
-            // A table of tokens is gathered from: it has no channels to scale.
-            embeddings: if self.int8_embeddings {
-                Some(Compression::Int8)
-            } else {
-                palette(self.lut_embeddings, false)
-            },
+    fn options(&self) -> Result<Options, ContradictionError> {
+        Ok(Options {
+            storage: self.storage.recipe()?,
             chunks: self.chunks,
             lm_head_splits: self.lm_head_splits,
             context_length: self.context_length.iter().copied().max().unwrap_or(0),
@@ -279,6 +222,6 @@ impl ModelArguments {
             size_limit: self.size_limit,
             runtime: self.runtime,
             emit: self.emit,
-        }
+        })
     }
 }

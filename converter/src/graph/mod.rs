@@ -14,8 +14,10 @@ use anec_mil::{BuildError, FunctionBuilder, Opset, Var};
 
 use crate::graph::conv_split::ConvSplitter;
 use crate::model::decoder_plan::DecoderPlan;
-use crate::options::{Compression, Functions, KvWrite};
-use crate::weights::weight_file::{GroupSizeError, WeightFile};
+use crate::options::{Functions, KvWrite};
+use crate::weights::encodings::UnfitError;
+use crate::weights::recipe::Recipe;
+use crate::weights::weight_file::WeightFile;
 
 /// The operation set of every program.
 pub(crate) const OPSET: Opset = Opset::Ios18;
@@ -23,9 +25,9 @@ pub(crate) const OPSET: Opset = Opset::Ios18;
 /// A graph that cannot be built.
 #[derive(Debug, thiserror::Error)]
 pub enum GraphError {
-    /// A group size that does not fit a weight.
+    /// A weight that its encoding cannot store.
     #[error(transparent)]
-    GroupSize(#[from] GroupSizeError),
+    Storage(#[from] UnfitError),
     /// A bug in the graph code: operands that do not fit an op.
     #[error("Cannot build the graph")]
     Build(#[from] BuildError),
@@ -34,7 +36,7 @@ pub enum GraphError {
 impl crate::error::Hint for GraphError {
     fn hint(&self) -> Option<String> {
         match self {
-            Self::GroupSize(error) => error.hint(),
+            Self::Storage(error) => error.hint(),
             Self::Build(_) => Some("this is a bug in anec; please report it with the model's config.json".to_owned()),
         }
     }
@@ -65,8 +67,8 @@ pub(crate) struct ModelSettings<'a> {
     pub(crate) kv_write: KvWrite,
     /// How convolutions are split.
     pub(crate) splitter: ConvSplitter,
-    /// Storage of the decoder layers.
-    pub(crate) ffn: Option<Compression>,
+    /// Storage of every weight.
+    pub(crate) recipe: &'a Recipe,
     /// Tables.
     pub(crate) tables: &'a Tables,
 }

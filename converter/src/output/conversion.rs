@@ -11,6 +11,7 @@ use anec_mil::package::{MANIFEST_PATH, MODEL_PATH, ModelError, PACKAGE_EXTENSION
 use anec_runtime::{OpenError, PackageReport};
 use anec_schemas::Manifest;
 use anec_schemas::manifest::Weights;
+use anec_schemas::provenance::{PROVENANCE_JSON, ProvenanceError};
 use fs_err as fs;
 
 use crate::error::Hint;
@@ -18,6 +19,7 @@ use crate::output::emit::{self, Context, EmitError, Outcome, QuantizedWeight};
 use crate::output::forms::compiled_model::{self, CompileError};
 use crate::output::layouts::metadata;
 use crate::output::layouts::package_model;
+use crate::output::provenance;
 use crate::output::publish::{self, PublishError};
 use crate::plan::{ConversionPlan, FilePlan};
 
@@ -68,6 +70,9 @@ pub enum ConversionError {
         /// What is wrong with it.
         problems: Vec<String>,
     },
+    /// A bug in what the weights are said to have come from.
+    #[error("Cannot write where the weights came from")]
+    Provenance(#[from] ProvenanceError),
     /// The user or the system asked to stop.
     #[error("Interrupted")]
     Interrupted,
@@ -96,7 +101,7 @@ impl Hint for ConversionError {
             Self::Emit(error) => error.hint(),
             Self::Publish(error) => error.hint(),
             Self::Compile(error) => error.hint(),
-            Self::Model { .. } => {
+            Self::Model { .. } | Self::Provenance(_) => {
                 Some("this is a bug in anec; please report it with the model's config.json".to_owned())
             }
             Self::ReadBack(_) | Self::Invalid { .. } => {
@@ -149,6 +154,8 @@ impl<'a> Set<'a> {
     ) -> Result<(), ConversionError> {
         publish::copy_companions(checkpoint, &self.directory)?;
         metadata::write(self.plan, checkpoint, &self.directory)?;
+        let files = self.plan.files.iter().map(|file| (file.stem.as_str(), &file.program, &file.weights));
+        fs::write(self.directory.join(PROVENANCE_JSON), provenance::text(files)?)?;
         Ok(publish::write_checksums(&self.directory, checksums)?)
     }
 }

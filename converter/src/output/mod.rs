@@ -4,5 +4,6 @@ pub mod conversion;
 pub mod emit;
 pub mod forms;
 pub(crate) mod layouts;
+pub(crate) mod provenance;
 pub mod publish;
 pub mod staging;

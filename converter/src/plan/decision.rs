@@ -8,9 +8,11 @@ use anec_mil::rules::notch;
 use super::ConversionPlan;
 use crate::graph::conv_split::{Cause, ConvSplitter};
 use crate::model::decoder_plan::{LayerWeight, Part};
-use crate::options::{ByteSize, Compression, ConvSplits, Count, Functions, KvWrite, Options, Runtime};
+use crate::options::{ByteSize, ConvSplits, Count, Functions, KvWrite, Options, Runtime};
 use crate::plan::estimate;
 use crate::plan::head_split;
+use crate::weights::recipe::WeightKind;
+use crate::weights::storage::Storage;
 
 /// What a decision is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
@@ -162,15 +164,9 @@ fn lm_head(plan: &ConversionPlan) -> String {
 }
 
 fn weights(options: &Options) -> String {
-    let of = |compression: Option<Compression>| match compression {
-        None => "fp16".to_owned(),
-        Some(Compression::Int8) => "int8 with a scale per row".to_owned(),
-        Some(Compression::Palette(palette)) => {
-            let scale = if palette.channel_scale { " and a scale per channel" } else { "" };
-            format!("{}-bit palettes, group size {}{scale}", palette.bits, palette.group_size)
-        }
-    };
-    format!("layers {}; LM head {}; embeddings {}", of(options.ffn), of(options.lm_head), of(options.embeddings))
+    let [ffn, lm_head, embeddings] = [&options.storage.ffn, &options.storage.lm_head, &options.storage.embeddings]
+        .map(|storage| storage.encoding().decision());
+    format!("layers {ffn}; LM head {lm_head}; embeddings {embeddings}")
 }
 
 /// One line for every shape of convolution that is split.
@@ -181,8 +177,8 @@ fn splits(plan: &ConversionPlan) -> Vec<String> {
     }
     let splitter = ConvSplitter::new(options);
     let mut lines: Vec<(Vec<String>, String)> = Vec::new();
-    let mut add = |name: String, [rows, columns]: [u64; 2], compression: Option<Compression>| {
-        let bits = compression.map(Compression::bits);
+    let mut add = |name: String, [rows, columns]: [u64; 2], storage: &Storage| {
+        let bits = storage.quantized_bits();
         let Some(cause) = splitter.cause(rows, columns, bits) else { return };
         let parts = splitter.parts(rows, columns, bits);
         let text = format!("[{rows}, {columns}] {}", split_text(cause, parts.iter().map(|part| part.end - part.start)));
@@ -195,24 +191,26 @@ fn splits(plan: &ConversionPlan) -> Vec<String> {
     let mut mlp_sizes: Vec<u64> = mlp_parts.iter().map(|part| part.end - part.start).collect();
     mlp_sizes.dedup();
     for weight in LayerWeight::ALL.into_iter().filter(|weight| plan.decoder.has(*weight)) {
-        let shape = plan.decoder.tensor(Part::Layer { index: 0, weight }).shape;
-        let [rows, columns] = shape[..] else { continue };
+        let tensor = plan.decoder.tensor(Part::Layer { index: 0, weight });
+        let [rows, columns] = tensor.shape[..] else { continue };
+        let storage = options.storage.of(WeightKind::Layer, &tensor.name);
         let (rows, columns, name) = (rows as u64, columns as u64, weight.short_name().to_owned());
         for size in &mlp_sizes {
             match weight {
-                LayerWeight::GateProj | LayerWeight::UpProj => add(name.clone(), [*size, columns], options.ffn),
-                LayerWeight::DownProj => add(name.clone(), [rows, *size], options.ffn),
+                LayerWeight::GateProj | LayerWeight::UpProj => add(name.clone(), [*size, columns], storage),
+                LayerWeight::DownProj => add(name.clone(), [rows, *size], storage),
                 _ => {}
             }
         }
         if !matches!(weight, LayerWeight::GateProj | LayerWeight::UpProj | LayerWeight::DownProj) {
-            add(name, [rows, columns], options.ffn);
+            add(name, [rows, columns], storage);
         }
     }
+    let lm_head = options.storage.of(WeightKind::LmHead, &plan.decoder.tensor(Part::LmHead).name);
     let mut sizes = plan.head.sizes.clone();
     sizes.dedup();
     for rows in sizes {
-        add("lm_head parts".to_owned(), [rows, plan.decoder.hidden_size as u64], options.lm_head);
+        add("lm_head parts".to_owned(), [rows, plan.decoder.hidden_size as u64], lm_head);
     }
     let mut texts: Vec<String> =
         lines.into_iter().map(|(names, text)| format!("{} {text}", names.join(", "))).collect();

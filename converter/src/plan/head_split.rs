@@ -11,8 +11,11 @@ use anec_mil::rules::Chip;
 use anec_mil::rules::limits::WEIGHT_BYTES;
 
 use crate::model::decoder_plan::DecoderPlan;
-use crate::options::{Compression, Count, GroupSize, Options, Runtime};
+use crate::model::decoder_plan::Part;
+use crate::options::{Count, Options, Runtime};
 use crate::plan::PlanError;
+use crate::weights::recipe::WeightKind;
+use crate::weights::storage::Storage;
 
 /// The most parts that are tried for an even split.
 const MAX_PARTS: u64 = 64;
@@ -45,10 +48,8 @@ impl HeadSplit {
 pub(crate) fn split(plan: &DecoderPlan, options: &Options) -> Result<HeadSplit, PlanError> {
     let vocab_size = plan.vocab_size as u64;
     // Parts are made of whole palette groups.
-    let unit = match options.lm_head.and_then(Compression::palette).map(|palette| palette.group_size) {
-        Some(GroupSize::Channels(channels)) if vocab_size.is_multiple_of(u64::from(channels.get())) => {
-            u64::from(channels.get())
-        }
+    let unit = match storage(plan, options).encoding().row_unit() {
+        unit if vocab_size.is_multiple_of(unit) => unit,
         _ => 1,
     };
     let units = vocab_size / unit;
@@ -67,6 +68,10 @@ pub(crate) fn split(plan: &DecoderPlan, options: &Options) -> Result<HeadSplit, 
     Ok(HeadSplit { sizes })
 }
 
+fn storage<'a>(plan: &DecoderPlan, options: &'a Options) -> &'a Storage {
+    options.storage.of(WeightKind::LmHead, &plan.tensor(Part::LmHead).name)
+}
+
 /// The most rows that one part may have on the chip.
 pub(crate) fn max_rows(options: &Options) -> u64 {
     if options.target.is_neural_engine() { options.chip.facts().max_head_rows } else { u64::MAX }
@@ -82,7 +87,7 @@ fn default_parts(plan: &DecoderPlan, options: &Options) -> u64 {
         return 1;
     }
     let rows = plan.vocab_size as u64;
-    let bits = u64::from(options.lm_head.map_or(16, Compression::bits));
+    let bits = u64::from(storage(plan, options).bits());
     let bytes = (rows.saturating_mul(plan.hidden_size as u64)).saturating_mul(bits).div_ceil(8);
     rows.div_ceil(max_rows(options)).max(bytes.div_ceil(WEIGHT_BYTES))
 }

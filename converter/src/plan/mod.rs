@@ -30,6 +30,7 @@ use crate::options::{ByteSize, Count, Functions, Options, Runtime};
 use crate::output::layouts::names::Names;
 use crate::output::layouts::package_model;
 use crate::plan::head_split::HeadSplit;
+use crate::weights::recipe::WeightKind;
 use crate::weights::weight_file::WeightFile;
 
 /// A conversion, decided: `anec plan` prints it, emission carries it out.
@@ -147,7 +148,7 @@ impl ConversionPlan {
             functions: options.functions,
             kv_write: options.kv_write,
             splitter: ConvSplitter::new(&options),
-            ffn: options.ffn,
+            recipe: &options.storage,
             tables: &tables,
         };
         let ranges = match shared {
@@ -156,7 +157,7 @@ impl ConversionPlan {
         };
         let mut weights = shared.into_iter().flat_map(|shared| &shared.files).map(|file| file.weights.clone());
         let mut next_weights = || weights.next().unwrap_or_default();
-        let mut files = vec![embeddings_file(&settings, &options, &names, next_weights())?];
+        let mut files = vec![embeddings_file(&settings, &names, next_weights())?];
         for (index, layers) in ranges.iter().enumerate() {
             let role = FileRole::Chunk { index, count: ranges.len(), layers: layers.clone() };
             files.push(chunk_file(&settings, &options, &names, role, next_weights())?);
@@ -272,6 +273,13 @@ fn check_options(decoder: &DecoderPlan, options: &Options) -> Result<(), PlanErr
             expected: format!("it must not exceed the context length of {}", options.context_length),
         });
     }
+    for storage in options.storage.all_of(WeightKind::Embeddings) {
+        storage.encoding().check_table().map_err(|problem| PlanError::Option {
+            option: "--embeddings",
+            value: storage.to_string(),
+            expected: problem.to_owned(),
+        })?;
+    }
     let length = u64::from(options.context_length);
     if options.target.is_neural_engine() && !length.is_multiple_of(STATE_MULTIPLE) {
         return Err(PlanError::Option {
@@ -302,11 +310,10 @@ fn check_options(decoder: &DecoderPlan, options: &Options) -> Result<(), PlanErr
 
 fn embeddings_file(
     settings: &ModelSettings<'_>,
-    options: &Options,
     names: &Names,
     mut weights: WeightFile,
 ) -> Result<FilePlan, PlanError> {
-    let function = embeddings::function(settings, options.embeddings, &mut weights)?;
+    let function = embeddings::function(settings, &mut weights)?;
     FilePlan::new(names.embeddings(), FileRole::Embeddings, weights, [("main", function)])
 }
 
@@ -317,7 +324,7 @@ fn head_file(
     head: &HeadSplit,
     mut weights: WeightFile,
 ) -> Result<FilePlan, PlanError> {
-    let head = HeadSettings { parts: head.parts(), compression: options.lm_head, argmax: options.argmax };
+    let head = HeadSettings { parts: head.parts(), argmax: options.argmax };
     let function = lm_head::function(settings, &head, &mut weights)?;
     let hint = "palettize the head (`--lut-lm-head 6`), or raise `--size-limit` for a target that takes it";
     check_size(&names.lm_head(), weights.size(), options, hint)?;

@@ -444,6 +444,21 @@ fn what_needs_a_device_is_refused_without_one() {
 }
 
 #[test]
+fn storages_that_contradict_each_other_are_refused_by_name() {
+    let checkpoint = checkpoint();
+    for (options, named) in [
+        (&["--ffn", "int8", "--lut-ffn", "4"][..], ["`--ffn int8`", "`--lut-ffn 4`"]),
+        (&["--lm-head", "int8", "--lut-lm-head", "4"], ["`--lm-head int8`", "`--lut-lm-head 4`"]),
+        (&["--ffn", "lut4:8", "--group-size", "16"], ["`--ffn lut4:8`", "`--group-size 16`"]),
+        (&["--embeddings", "lut4:8+scale"], ["lut4:8+scale", "gathered"]),
+    ] {
+        let refused = anec(&[&["plan", checkpoint.to_str().unwrap()], options].concat());
+        assert_eq!(refused.status.code(), Some(1), "{options:?}");
+        assert!(named.iter().all(|name| stderr(&refused).contains(name)), "{options:?}: {}", stderr(&refused));
+    }
+}
+
+#[test]
 fn options_that_do_nothing_are_said_to() {
     let checkpoint = checkpoint();
     let plan = |options: &[&str]| {
@@ -455,7 +470,7 @@ fn options_that_do_nothing_are_said_to() {
         (&["--group-size", "16"][..], "--group-size"),
         (&["--palette", "exact"], "--palette"),
         (&["--channel-scale"], "--channel-scale"),
-        (&["--lut", "4", "--lm-head", "int8", "--lut-lm-head", "4"], "--lut-lm-head"),
+        (&["--lut", "4", "--ffn", "int8", "--lm-head", "int8"], "--lut"),
         (&["--query-length", "8"], "--query-length"),
         (&["--functions", "single", "--batch-size", "32"], "--batch-size"),
     ] {

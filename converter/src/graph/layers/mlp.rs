@@ -9,7 +9,8 @@ use anec_mil::Var;
 use super::linear::Linear;
 use crate::graph::{Graph, GraphError};
 use crate::model::decoder_plan::LayerWeight;
-use crate::weights::weight_file::Rows;
+use crate::weights::recipe::WeightKind;
+use crate::weights::rows::Rows;
 
 impl Graph<'_> {
     /// # Shapes
@@ -40,7 +41,7 @@ impl Graph<'_> {
         // The sum has one bias.
         let biased = self.plan().mlp_bias && channels.start == 0;
         let bias = biased.then(|| self.tensor_name(layer, LayerWeight::DownProjBias));
-        let down = Linear { rows, bias: bias.as_deref(), compression: self.settings.ffn };
+        let down = Linear { rows, bias: bias.as_deref(), kind: WeightKind::Layer };
         self.linear(&format!("layers_{layer}_down_proj{suffix}"), &product, &down)
     }
 
@@ -56,7 +57,7 @@ impl Graph<'_> {
     ) -> Result<Var, GraphError> {
         let rows = Rows { rows: channels.clone(), ..self.projection_rows(layer, weight) };
         let bias = self.plan().mlp_bias.then(|| self.tensor_name(layer, bias));
-        let linear = Linear { rows, bias: bias.as_deref(), compression: self.settings.ffn };
+        let linear = Linear { rows, bias: bias.as_deref(), kind: WeightKind::Layer };
         self.linear(&format!("layers_{layer}_{}{suffix}", weight.short_name()), x, &linear)
     }
 }

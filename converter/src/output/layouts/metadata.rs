@@ -9,9 +9,10 @@ use anec_schemas::{LutBits, MetaYaml, ModelInfo, Parameters, RecommendedSampling
 use fs_err as fs;
 
 use crate::model::decoder_plan::AttentionKind;
-use crate::options::{Compression, Functions, GroupSize, KvWrite, Runtime};
+use crate::options::{Functions, KvWrite, Runtime};
 use crate::output::publish::PublishError;
 use crate::plan::ConversionPlan;
+use crate::weights::storage::Storage;
 
 /// The name of a model whose directory has none.
 const UNNAMED: &str = "model";
@@ -55,12 +56,12 @@ fn parameters(plan: &ConversionPlan, checkpoint: &Path) -> Parameters {
     Parameters {
         context_length: u64::from(options.context_length),
         batch_size: u64::from(options.batch_size),
-        lut_embeddings: bits(options.embeddings),
-        lut_embeddings_per_channel: per_channel(options.embeddings),
-        lut_ffn: bits(options.ffn),
-        lut_ffn_per_channel: per_channel(options.ffn),
-        lut_lmhead: bits(options.lm_head),
-        lut_lmhead_per_channel: per_channel(options.lm_head),
+        lut_embeddings: bits(&options.storage.embeddings),
+        lut_embeddings_per_channel: per_channel(&options.storage.embeddings),
+        lut_ffn: bits(&options.storage.ffn),
+        lut_ffn_per_channel: per_channel(&options.storage.ffn),
+        lut_lmhead: bits(&options.storage.lm_head),
+        lut_lmhead_per_channel: per_channel(&options.storage.lm_head),
         num_chunks: plan.chunk_count() as u64,
         model_prefix: plan.names.prefix().to_owned(),
         embeddings: file(plan.names.embeddings()),
@@ -82,15 +83,12 @@ fn parameters(plan: &ConversionPlan, checkpoint: &Path) -> Parameters {
     }
 }
 
-fn bits(compression: Option<Compression>) -> LutBits {
-    LutBits(compression.and_then(Compression::palette).map(|palette| u32::from(palette.bits)))
+fn bits(storage: &Storage) -> LutBits {
+    LutBits(storage.lut().map(|lut| u32::from(lut.bits)))
 }
 
-fn per_channel(compression: Option<Compression>) -> Option<u64> {
-    match compression?.palette()?.group_size {
-        GroupSize::Tensor => None,
-        GroupSize::Channels(channels) => Some(u64::from(channels.get())),
-    }
+fn per_channel(storage: &Storage) -> Option<u64> {
+    storage.lut()?.channels
 }
 
 /// The checkpoint directory's name.
@@ -119,7 +117,6 @@ fn recommended_sampling(checkpoint: &Path) -> Option<RecommendedSampling> {
 /// The conversion's parameters for the comment block.
 fn conversion_parameters(plan: &ConversionPlan) -> Vec<(String, String)> {
     let options = &plan.options;
-    let storage = |compression: Option<Compression>| compression.map_or_else(|| "none".to_owned(), |of| of.to_string());
     let windows: Vec<String> = plan
         .decoder
         .attention
@@ -138,9 +135,9 @@ fn conversion_parameters(plan: &ConversionPlan) -> Vec<(String, String)> {
         ("num_chunks", plan.chunk_count().to_string()),
         ("functions", options.functions.to_string()),
         ("chip", options.chip.to_string()),
-        ("embeddings", storage(options.embeddings)),
-        ("ffn", storage(options.ffn)),
-        ("lm_head", storage(options.lm_head)),
+        ("embeddings", options.storage.embeddings.description()),
+        ("ffn", options.storage.ffn.description()),
+        ("lm_head", options.storage.lm_head.description()),
         ("vocab_size", plan.decoder.vocab_size.to_string()),
     ];
     if options.kv_write == KvWrite::Mask {

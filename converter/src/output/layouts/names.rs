@@ -1,7 +1,8 @@
 //! File names of a converted directory. Clients find packages by these patterns, so they are part of the contract.
 
 use crate::model::decoder_plan::DecoderPlan;
-use crate::options::{Compression, Options, Runtime};
+use crate::options::{Options, Runtime};
+use crate::weights::storage::Storage;
 
 /// Name stems of the packages, without extension.
 #[derive(Clone, Debug)]
@@ -16,13 +17,13 @@ pub(crate) struct Names {
 impl Names {
     /// The names for a conversion.
     pub(crate) fn new(plan: &DecoderPlan, options: &Options) -> Self {
-        let suffix = |compression: Option<Compression>| suffix(compression, options.runtime);
+        let suffix = |storage: &Storage| suffix(storage, options.runtime);
         Self {
             runtime: options.runtime,
             prefix: prefix(&plan.model_type).to_owned(),
-            ffn: suffix(options.ffn),
-            lm_head: suffix(options.lm_head),
-            embeddings: suffix(options.embeddings),
+            ffn: suffix(&options.storage.ffn),
+            lm_head: suffix(&options.storage.lm_head),
+            embeddings: suffix(&options.storage.embeddings),
         }
     }
 
@@ -58,11 +59,10 @@ impl Names {
 }
 
 /// Bits only, never the group size. ANEMLL's clients make names from the bits of palettes and know of nothing else.
-fn suffix(compression: Option<Compression>, runtime: Runtime) -> String {
-    match (compression, runtime) {
-        (Some(Compression::Palette(palette)), _) => format!("_lut{}", palette.bits),
-        (Some(Compression::Int8), Runtime::Default) => "_int8".to_owned(),
-        (None, _) | (Some(Compression::Int8), Runtime::Anemll) => String::new(),
+fn suffix(storage: &Storage, runtime: Runtime) -> String {
+    match runtime {
+        Runtime::Default => storage.encoding().suffix(),
+        Runtime::Anemll => storage.lut().map_or_else(String::new, |lut| format!("_lut{}", lut.bits)),
     }
 }
 

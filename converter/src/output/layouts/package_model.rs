@@ -10,7 +10,7 @@ use anec_mil::package::{
 
 use crate::graph::OPSET;
 use crate::graph::families::stateful::{chunk, embeddings};
-use crate::options::{Compression, Functions, Options, Runtime};
+use crate::options::{Functions, Options, Runtime};
 use crate::plan::{ConversionPlan, FilePlan, FileRole};
 
 /// Who wrote the package.
@@ -84,11 +84,11 @@ fn user_defined(plan: &ConversionPlan, file: &FilePlan) -> BTreeMap<String, Stri
         ("vocab_size", plan.decoder.vocab_size.to_string()),
     ];
     let storage = match &file.role {
-        FileRole::Embeddings => options.embeddings,
+        FileRole::Embeddings => &options.storage.embeddings,
         FileRole::Chunk { index, .. } => {
             entries.push(("chunk_no", (index + 1).to_string()));
             entries.push(("functions", file.functions().collect::<Vec<_>>().join(",")));
-            options.ffn
+            &options.storage.ffn
         }
         FileRole::LmHead => {
             let sizes: Vec<String> = plan.head.sizes.iter().map(u64::to_string).collect();
@@ -96,14 +96,14 @@ fn user_defined(plan: &ConversionPlan, file: &FilePlan) -> BTreeMap<String, Stri
             if options.argmax {
                 entries.push(("argmax_in_model", "true".to_owned()));
             }
-            options.lm_head
+            &options.storage.lm_head
         }
     };
     if file.role != FileRole::LmHead {
         entries.push(("batch_size", options.batch_size.to_string()));
     }
-    if let Some(palette) = storage.and_then(Compression::palette) {
-        entries.push(("lut_bits", palette.bits.to_string()));
+    if let Some(lut) = storage.lut() {
+        entries.push(("lut_bits", lut.bits.to_string()));
     }
     entries.into_iter().map(|(key, value)| (format!("{prefix}.{key}"), value)).collect()
 }

@@ -7,18 +7,17 @@ use anec_mil::{DataType, Dimension, Function, FunctionBuilder, TensorType};
 
 use crate::graph::{GraphError, ModelSettings, OPSET};
 use crate::model::decoder_plan::Part;
-use crate::options::{Compression, Functions};
-use crate::weights::weight_file::{Rows, StoredWeight, WeightFile};
+use crate::options::Functions;
+use crate::weights::encodings::Constant;
+use crate::weights::recipe::WeightKind;
+use crate::weights::rows::Rows;
+use crate::weights::weight_file::WeightFile;
 
 /// Name of the token ids.
 pub(crate) const INPUT: &str = "input_ids";
 
 /// Builds the function.
-pub(crate) fn function(
-    settings: &ModelSettings<'_>,
-    compression: Option<Compression>,
-    weights: &mut WeightFile,
-) -> Result<Function, GraphError> {
+pub(crate) fn function(settings: &ModelSettings<'_>, weights: &mut WeightFile) -> Result<Function, GraphError> {
     let plan = settings.plan;
     let mut ops = FunctionBuilder::new(OPSET);
     let tokens = match settings.functions {
@@ -28,21 +27,11 @@ pub(crate) fn function(
     let ids_type = TensorType { dtype: DataType::Int32, shape: vec![Dimension::Fixed(1), tokens] };
     let input_ids = ops.input(INPUT, ids_type);
     let (vocab_size, hidden_size) = (plan.vocab_size as u64, plan.hidden_size as u64);
-    let rows = Rows {
-        tensor: plan.tensor(Part::EmbedTokens).name,
-        rows: 0..vocab_size,
-        first_column: 0,
-        columns: hidden_size,
-    };
-    let table = match weights.weight(&rows, &[vocab_size, hidden_size], compression)? {
-        StoredWeight::Plain(value) => ops.constant("embed_tokens_weight", value),
-        StoredWeight::Palettized { indices, lut, .. } => {
-            ops.lut_to_dense("embed_tokens_weight_palettized", indices, lut)?
-        }
-        StoredWeight::Int8 { data, scale } => {
-            ops.blockwise_shift_scale("embed_tokens_weight_quantized", data, scale, None)?
-        }
-    };
+    let rows = Rows::new(plan.tensor(Part::EmbedTokens).name, 0..vocab_size, hidden_size);
+    let storage = settings.recipe.of(WeightKind::Embeddings, &rows.tensor);
+    let stored = weights.weight(&rows, &[vocab_size, hidden_size], storage)?;
+    let Constant { weight: table, result_scale } = stored.constant(&mut ops, "embed_tokens_weight")?;
+    assert!(result_scale.is_none(), "the planner refuses tables whose rows would have to be scaled");
     let hidden_states = ops.gather("hidden_states", &table, &input_ids, 0)?;
     Ok(ops.finish(&[&hidden_states]))
 }

@@ -12,15 +12,15 @@ use anec_mil::{DataType, Function, TensorType};
 use crate::graph::layers::linear::Linear;
 use crate::graph::{Graph, GraphError, ModelSettings, int};
 use crate::model::decoder_plan::Part;
-use crate::options::{Compression, Functions};
-use crate::weights::weight_file::{Rows, WeightFile};
+use crate::options::Functions;
+use crate::weights::recipe::WeightKind;
+use crate::weights::rows::Rows;
+use crate::weights::weight_file::WeightFile;
 
 /// What the head is made of.
 pub(crate) struct HeadSettings {
     /// Rows of the vocabulary in each part.
     pub(crate) parts: Vec<Range<u64>>,
-    /// Storage of the weight.
-    pub(crate) compression: Option<Compression>,
     /// Whether it returns the best token of each part.
     pub(crate) argmax: bool,
 }
@@ -51,8 +51,8 @@ pub(crate) fn function(
     let mut indices = Vec::new();
     let mut values = Vec::new();
     for (number, rows) in (1..).zip(&head.parts) {
-        let rows = Rows { tensor: tensor.clone(), rows: rows.clone(), first_column: 0, columns };
-        let linear = Linear { rows, bias: None, compression: head.compression };
+        let rows = Rows::new(tensor.clone(), rows.clone(), columns);
+        let linear = Linear { rows, bias: None, kind: WeightKind::LmHead };
         let logits = graph.linear(&format!("lm_head_{number}"), &x, &linear)?;
         if head.argmax {
             let index = graph.ops.reduce_argmax(&format!("argmax_idx_{number}"), &logits, 1, false)?;
