@@ -13,11 +13,13 @@ mod thresholds;
 mod weights;
 
 use anec_schemas::LutBits;
+use anec_schemas::provenance::ProvenanceError;
 use anec_schemas::report::{
     Activations, Agreement, REPORT_VERSION, Report, ReportedModel, ReportedReference, ReportedTokens,
 };
 
 use crate::backend::{Engine, ReferenceBackend, ReferenceOptions};
+use crate::companion::CompanionError;
 use crate::directory::{DirectoryError, ModelDirectory};
 use crate::oracle::{Checkpoint, Oracle, OracleError};
 use crate::part::PartError;
@@ -26,8 +28,9 @@ use crate::session::SessionError;
 pub use compare::{Compared, PerplexityResult, WindowOutput, compare, perplexity};
 pub use device::{DeviceFigures, DeviceOptions, agreement, endurance, function_plan};
 pub use page::report_page;
-pub use parts::{activations, part_sizes, stored_bits, stored_weights};
+pub use parts::{activations, part_sizes, stored_bits};
 pub use thresholds::Thresholds;
+pub use weights::{StoredWeights, stored_weights};
 
 /// The text that is run over where none is given: Lincoln's address at Gettysburg, 1863, and the preamble and first
 /// paragraphs of the Declaration of Independence, 1776, both in the public domain.
@@ -45,6 +48,12 @@ pub enum VerifyError {
     /// A model of it cannot be looked at.
     #[error(transparent)]
     Part(#[from] PartError),
+    /// The provenance cannot be read.
+    #[error(transparent)]
+    Companion(#[from] CompanionError),
+    /// The provenance is not usable.
+    #[error(transparent)]
+    Provenance(#[from] ProvenanceError),
     /// The model cannot be driven.
     #[error(transparent)]
     Session(#[from] SessionError),
@@ -134,7 +143,8 @@ impl Verification<'_> {
         let compared = compare(&mut *session, self.oracle, self.tokens, self.progress)?;
         drop(session);
         let config = self.oracle.config();
-        let (weights, tables) = stored_weights(directory, self.checkpoint, config, self.progress)?;
+        let StoredWeights { weights, tables, origins } =
+            stored_weights(directory, self.checkpoint, config, self.progress)?;
         let info = &directory.meta().model_info;
         let bits = |bits: &LutBits| bits.0.unwrap_or(0);
         Ok(Report {
@@ -159,6 +169,7 @@ impl Verification<'_> {
             activations: Activations::default(),
             weights,
             tables,
+            origins: Some(origins),
             parts: part_sizes(directory)?,
             device: None,
             checks: Vec::new(),

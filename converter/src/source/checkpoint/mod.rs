@@ -185,11 +185,7 @@ impl Checkpoint {
     }
 
     /// The bytes of rows of a tensor, and what their elements are.
-    fn source_rows(
-        &self,
-        name: &str,
-        rows: &Range<usize>,
-    ) -> Result<(&Entry, SourceDtype, &[u8]), CheckpointError> {
+    fn source_rows(&self, name: &str, rows: &Range<usize>) -> Result<(&Entry, SourceDtype, &[u8]), CheckpointError> {
         let unknown =
             |found| CheckpointError::Rows { tensor: name.to_owned(), start: rows.start, end: rows.end, found };
         let Tensor { shard, entry } = self.tensors.get(name).ok_or_else(|| unknown(0))?;
