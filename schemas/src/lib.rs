@@ -7,6 +7,7 @@ pub mod contract;
 pub mod manifest;
 pub mod meta;
 pub mod proto;
+pub mod provenance;
 pub mod report;
 pub mod wire;
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 
 use anec_mil::blob::BlobError;
+use anec_schemas::provenance::{PROVENANCE_JSON, ProvenanceError};
 use fs_err as fs;
 
 use crate::error::Hint;
@@ -15,6 +16,7 @@ use crate::output::emit::{self, Context, EmitError, Outcome, QuantizedWeight};
 use crate::output::forms::{FORMS, Form, FormError, ModelFiles};
 use crate::output::layouts::{self, Layout, SideFileError};
 use crate::output::link::link_or_copy;
+use crate::output::provenance;
 use crate::plan::{ConversionPlan, FilePlan, PlanError};
 
 /// What was written.
@@ -50,6 +52,9 @@ pub enum ConversionError {
     /// A plan for another layout.
     #[error(transparent)]
     Plan(#[from] PlanError),
+    /// A bug in what the weights are said to have come from.
+    #[error("Cannot write where the weights came from")]
+    Provenance(#[from] ProvenanceError),
     /// The user or the system asked to stop.
     #[error("Interrupted")]
     Interrupted,
@@ -79,6 +84,9 @@ impl Hint for ConversionError {
             Self::Form(error) => error.hint(),
             Self::Companions(error) => error.hint(),
             Self::Plan(error) => error.hint(),
+            Self::Provenance(_) => {
+                Some("this is a bug in anec; please report it with the model's config.json".to_owned())
+            }
             Self::SideFiles(_) | Self::Interrupted | Self::Io(_) => None,
         }
     }
@@ -127,6 +135,8 @@ impl<'a> StagedPlan<'a> {
         for side_file in self.layout.side_files(self.plan, checkpoint)? {
             fs::write(self.directory.join(side_file.name), side_file.text)?;
         }
+        let files = self.plan.files.iter().map(|file| (file.stem.as_str(), &file.program, &file.weights));
+        fs::write(self.directory.join(PROVENANCE_JSON), provenance::text(files)?)?;
         Ok(checksums::write(&self.directory, known)?)
     }
 }

@@ -8,4 +8,5 @@ pub mod emit;
 pub mod forms;
 pub(crate) mod layouts;
 mod link;
+pub(crate) mod provenance;
 pub mod staging;

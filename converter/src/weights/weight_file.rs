@@ -202,7 +202,6 @@ impl WeightFile {
     }
 
     /// Where every weight that comes from the checkpoint came from, in file order.
-    #[cfg_attr(not(test), expect(dead_code, reason = "written beside the models by the conversion"))]
     pub(crate) fn provenance(&self) -> impl Iterator<Item = Provenance<'_>> {
         self.jobs.iter().filter_map(|job| match job {
             Job::Weight(Weight { rows, storage, blobs }) => Some(Provenance {
@@ -215,6 +214,11 @@ impl WeightFile {
             }),
             Job::Generated { .. } => None,
         })
+    }
+
+    /// Name and offset of each table that does not come from the checkpoint, as programs have them.
+    pub(crate) fn tables(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.tables.iter().filter_map(|(name, value)| Some((name.as_str(), value.as_blob()?.offset)))
     }
 
     /// The next blob, and the offset of its record.

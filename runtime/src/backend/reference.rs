@@ -13,8 +13,8 @@ use anec_mil::{BlobReference, NamedValueType, Program, TensorType, ValueType};
 use fs_err::File;
 
 use super::{Backend, BackendError, Function, Model, Signature, Tensors};
-use crate::directory::ModelPart;
 use crate::fs_package::FsPackage;
+use crate::part::ModelPart;
 
 /// How the reference engine computes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! Which figures pass.
 
 use anec_mil::evaluate::Numerics;
-use anec_schemas::report::{Check, DeviceReport, Report};
+use anec_schemas::report::{Check, DeviceReport, MatchedBy, Report};
 
 use super::perplexity_increase;
 
@@ -128,6 +128,12 @@ impl Thresholds {
             worst,
             limit,
         );
+        // Names are a guess, so that what they do not match may be in order.
+        let known = report.origins.as_ref().filter(|origins| origins.matched_by == MatchedBy::Provenance);
+        #[expect(clippy::cast_precision_loss, reason = "a count")]
+        let unknown = known.map(|origins| origins.findings.len() as f64);
+        let meaning = "weights without a known origin, or origins without a weight";
+        checks.at_most("weights.provenance", meaning, unknown, Some(0.0));
         let worst = report.tables.iter().map(|table| table.error_max).max_by(f64::total_cmp);
         checks.at_most("tables.error_max", "largest error of a RoPE table", worst, self.table_error);
         let differences = report.parts.iter().filter_map(|part| part.differences.as_ref().map(Vec::len));
