@@ -13,4 +13,4 @@ pub mod options;
 pub mod output;
 pub mod plan;
 pub mod source;
-mod weights;
+pub mod weights;

@@ -11,6 +11,8 @@ use std::sync::Arc;
 use anec_mil::blob::BlobLayout;
 use anec_mil::{BlobReference, DataType, TensorType, Value, WEIGHT_FILE};
 
+use super::requests::Requests;
+use super::transform::Transform;
 use crate::options::{Compression, GroupSize, Palette, PaletteMethod};
 
 /// Rows of a tensor of the checkpoint, output channels of a projection or tokens of an embedding, whole or cut to some
@@ -26,9 +28,16 @@ pub(crate) struct Rows {
     pub(crate) first_column: u64,
     /// Columns that are taken.
     pub(crate) columns: u64,
+    /// What becomes of the elements before they are stored, in this order.
+    pub(crate) transforms: Vec<Transform>,
 }
 
 impl Rows {
+    /// Whole rows, each of `columns`, of a tensor as it is.
+    pub(crate) fn new(tensor: impl Into<String>, rows: Range<u64>, columns: u64) -> Self {
+        Self { tensor: tensor.into(), rows, first_column: 0, columns, transforms: Vec::new() }
+    }
+
     fn elements(&self) -> u64 {
         (self.rows.end - self.rows.start).saturating_mul(self.columns)
     }
@@ -37,10 +46,16 @@ impl Rows {
         self.rows.end - self.rows.start
     }
 
+    /// The given of these rows, counted from the first of them.
+    pub(crate) fn with_rows(&self, rows: &Range<u64>) -> Self {
+        let first = self.rows.start;
+        Self { rows: first + rows.start..first + rows.end, ..self.clone() }
+    }
+
     /// The given columns of these rows, counted from the first of them.
     pub(crate) fn with_columns(&self, columns: &Range<u64>) -> Self {
-        let (tensor, rows) = (self.tensor.clone(), self.rows.clone());
-        Self { tensor, rows, first_column: self.first_column + columns.start, columns: columns.end - columns.start }
+        let first_column = self.first_column + columns.start;
+        Self { first_column, columns: columns.end - columns.start, ..self.clone() }
     }
 }
 
@@ -159,21 +174,23 @@ impl crate::error::Hint for GroupSizeError {
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Key {
-    Rows { tensor: String, start: u64, end: u64, first_column: u64, columns: u64, compression: Option<Compression> },
+    Rows {
+        tensor: String,
+        transforms: Vec<Transform>,
+        start: u64,
+        end: u64,
+        first_column: u64,
+        columns: u64,
+        compression: Option<Compression>,
+    },
     Generated(String),
 }
 
 impl Key {
     fn rows(rows: &Rows, compression: Option<Compression>) -> Self {
-        let (first_column, columns) = (rows.first_column, rows.columns);
-        Self::Rows {
-            tensor: rows.tensor.clone(),
-            start: rows.rows.start,
-            end: rows.rows.end,
-            first_column,
-            columns,
-            compression,
-        }
+        let Rows { tensor, rows, first_column, columns, transforms } = rows.clone();
+        let Range { start, end } = rows;
+        Self::Rows { tensor, transforms, start, end, first_column, columns, compression }
     }
 }
 
@@ -183,6 +200,8 @@ pub(crate) struct WeightFile {
     layout: BlobLayout,
     jobs: Vec<Job>,
     known: BTreeMap<Key, StoredWeight>,
+    /// What else the graphs said of their weights.
+    pub(crate) requests: Requests,
 }
 
 impl WeightFile {
@@ -210,20 +229,14 @@ impl WeightFile {
         Ok(stored)
     }
 
-    /// A whole tensor of the checkpoint as fp16 in the given shape, such as the weight of a norm.
-    pub(crate) fn vector(&mut self, tensor: &str, shape: &[u64]) -> Value {
-        self.vector_rows(tensor, 0..shape.iter().product(), shape)
-    }
-
-    /// Elements of a vector of the checkpoint as fp16 in the given shape, such as the bias of some output channels.
-    pub(crate) fn vector_rows(&mut self, tensor: &str, rows: Range<u64>, shape: &[u64]) -> Value {
-        let rows = Rows { tensor: tensor.to_owned(), rows, first_column: 0, columns: 1 };
-        let key = Key::rows(&rows, None);
+    /// Rows of the checkpoint as fp16 in the given shape, such as the weight of a norm.
+    pub(crate) fn plain(&mut self, rows: &Rows, shape: &[u64]) -> Value {
+        let key = Key::rows(rows, None);
         if let Some(StoredWeight::Plain(value)) = self.known.get(&key) {
             return value.clone();
         }
         let (value, at) = self.blob(TensorType::fixed(DataType::Float16, shape));
-        self.jobs.push(Job::Float16 { rows, at });
+        self.jobs.push(Job::Float16 { rows: rows.clone(), at });
         self.known.insert(key, StoredWeight::Plain(value.clone()));
         value
     }
@@ -342,7 +355,7 @@ mod tests {
     #[test]
     fn a_weight_asked_for_twice_is_stored_once() {
         let mut file = WeightFile::default();
-        let rows = Rows { tensor: "w".to_owned(), rows: 0..16, first_column: 0, columns: 32 };
+        let rows = Rows::new("w", 0..16, 32);
         let palette =
             Palette { bits: 4, group_size: GroupSize::Tensor, method: PaletteMethod::Fast, channel_scale: false };
         let palette = Compression::Palette(palette);

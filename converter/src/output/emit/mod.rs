@@ -317,7 +317,23 @@ impl<C: Fn(usize) + Sync> Emission<'_, C> {
         let result = self.context.checkpoint.rows_f16(tensor, rows.clone(), &mut scratch.weights);
         self.context.checkpoint.release_rows(tensor, rows);
         keep_columns(section.source, count, &mut scratch.weights);
-        result
+        result?;
+        Self::transform(section.source, &mut scratch.weights)
+    }
+
+    /// Applies the transforms of a weight to some of its rows.
+    fn transform(source: &Rows, weights: &mut [f16]) -> Result<(), CheckpointError> {
+        if source.transforms.is_empty() {
+            return Ok(());
+        }
+        for (index, weight) in weights.iter_mut().enumerate() {
+            let value = source.transforms.iter().fold(weight.to_f32(), |element, step| step.apply(element));
+            *weight = f16::from_f32(value);
+            if !weight.is_finite() {
+                return Err(CheckpointError::Overflow { tensor: source.tensor.clone(), position: vec![index], value });
+            }
+        }
+        Ok(())
     }
 
     /// Writes a part, notes that it is finished, and tells when its file is complete.
@@ -378,7 +394,7 @@ mod tests {
 
     #[test]
     fn rows_are_cut_to_their_columns() {
-        let rows = Rows { tensor: "w".to_owned(), rows: 0..2, first_column: 1, columns: 2 };
+        let rows = Rows::new("w", 0..2, 4).with_columns(&(1..3));
         let mut weights: Vec<f16> = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0].map(f16::from_f32).to_vec();
         keep_columns(&rows, 2, &mut weights);
         assert_eq!(weights, [1.0, 2.0, 5.0, 6.0].map(f16::from_f32));

@@ -270,7 +270,7 @@ mod tests {
     use super::*;
 
     fn rows(rows: Range<u64>, columns: u64) -> Rows {
-        Rows { tensor: "w".to_owned(), rows, first_column: 0, columns }
+        Rows::new("w", rows, columns)
     }
 
     fn palettized(rows: Rows, bits: u8, group_rows: u64) -> Job {

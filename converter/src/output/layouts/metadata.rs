@@ -121,10 +121,10 @@ fn conversion_parameters(plan: &ConversionPlan) -> Vec<(String, String)> {
     let storage = |compression: Option<Compression>| compression.map_or_else(|| "none".to_owned(), |of| of.to_string());
     let windows: Vec<String> = plan
         .decoder
-        .attention
+        .layers
         .iter()
         .enumerate()
-        .filter_map(|(layer, kind)| match kind {
+        .filter_map(|(layer, kind)| match kind.attention {
             AttentionKind::Sliding { window } => Some(format!("{layer}:{window}")),
             AttentionKind::Full => None,
         })

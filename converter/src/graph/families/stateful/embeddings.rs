@@ -5,10 +5,11 @@
 
 use anec_mil::{DataType, Dimension, Function, FunctionBuilder, TensorType};
 
-use crate::graph::{GraphError, ModelSettings, OPSET};
-use crate::model::decoder_plan::Part;
+use crate::graph::{GraphError, ModelSettings, OPSET, matrix};
+use crate::model::decoder_plan::WeightPath;
 use crate::options::{Compression, Functions};
-use crate::weights::weight_file::{Rows, StoredWeight, WeightFile};
+use crate::weights::transform::Transform;
+use crate::weights::weight_file::{StoredWeight, WeightFile};
 
 /// Name of the token ids.
 pub(crate) const INPUT: &str = "input_ids";
@@ -28,12 +29,10 @@ pub(crate) fn function(
     let ids_type = TensorType { dtype: DataType::Int32, shape: vec![Dimension::Fixed(1), tokens] };
     let input_ids = ops.input(INPUT, ids_type);
     let (vocab_size, hidden_size) = (plan.vocab_size as u64, plan.hidden_size as u64);
-    let rows = Rows {
-        tensor: plan.tensor(Part::EmbedTokens).name,
-        rows: 0..vocab_size,
-        first_column: 0,
-        columns: hidden_size,
-    };
+    let mut rows = matrix(plan, weights, &WeightPath::EMBED_TOKENS, [vocab_size, hidden_size]);
+    if plan.embedding_scale.total_cmp(&1.0).is_ne() {
+        rows.transforms.push(Transform::scale(plan.embedding_scale));
+    }
     let table = match weights.weight(&rows, &[vocab_size, hidden_size], compression)? {
         StoredWeight::Plain(value) => ops.constant("embed_tokens_weight", value),
         StoredWeight::Palettized { indices, lut, .. } => {

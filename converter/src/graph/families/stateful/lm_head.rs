@@ -11,9 +11,9 @@ use anec_mil::{DataType, Function, TensorType};
 
 use crate::graph::layers::linear::Linear;
 use crate::graph::{Graph, GraphError, ModelSettings, int};
-use crate::model::decoder_plan::Part;
+use crate::model::decoder_plan::WeightPath;
 use crate::options::{Compression, Functions};
-use crate::weights::weight_file::{Rows, WeightFile};
+use crate::weights::weight_file::WeightFile;
 
 /// What the head is made of.
 pub(crate) struct HeadSettings {
@@ -32,7 +32,6 @@ pub(crate) fn function(
     weights: &mut WeightFile,
 ) -> Result<Function, GraphError> {
     let plan = settings.plan;
-    let tensor = plan.tensor(Part::LmHead).name;
     let columns = plan.hidden_size as u64;
     let tokens = match settings.functions {
         Functions::InferPrefill => 1,
@@ -47,13 +46,16 @@ pub(crate) fn function(
     let input_type = TensorType::fixed(DataType::Float16, &[1, tokens, columns]);
     let hidden_states = graph.ops.input("hidden_states", input_type);
     let x = graph.enter_channels_first("hidden_states_channels_first", &hidden_states)?;
+    let weight = graph.matrix(&WeightPath::LM_HEAD, [plan.vocab_size as u64, columns]);
     let mut outputs = Vec::with_capacity(head.parts.len());
     let mut indices = Vec::new();
     let mut values = Vec::new();
     for (number, rows) in (1..).zip(&head.parts) {
-        let rows = Rows { tensor: tensor.clone(), rows: rows.clone(), first_column: 0, columns };
-        let linear = Linear { rows, bias: None, compression: head.compression };
-        let logits = graph.linear(&format!("lm_head_{number}"), &x, &linear)?;
+        let rows = weight.with_rows(rows);
+        let linear = Linear { label: "lm_head parts", rows, bias: None, compression: head.compression };
+        let name = format!("lm_head_{number}");
+        let product = graph.linear(&name, &x, &linear)?;
+        let logits = graph.logits(&name, &product)?;
         if head.argmax {
             let index = graph.ops.reduce_argmax(&format!("argmax_idx_{number}"), &logits, 1, false)?;
             let value = graph.ops.reduce_max(&format!("argmax_val_{number}"), &logits, &[1], false)?;
