@@ -14,7 +14,7 @@ use crate::options::{
     ByteSize, Compression, ConvSplits, Count, Emit, Functions, GroupSize, HeadStorage, KvWrite, LutBits, Options,
     Palette, PaletteMethod, Runtime, Target,
 };
-use crate::plan::{ConversionPlan, PlanError, inventory};
+use crate::plan::{ConversionPlan, inventory};
 use crate::source::checkpoint::{Checkpoint, CheckpointError};
 
 /// Which model, and how to convert it.
@@ -167,7 +167,7 @@ impl ModelArguments {
 
     fn prepare_from(&self, checkpoint: Checkpoint, console: Console) -> Result<Prepared, Failure> {
         let decoder = arch::plan(self.arch, checkpoint.config_json(), &self.ignore_config_key)?;
-        let tensors = inventory::tensors(&decoder).map_err(PlanError::from)?;
+        let tensors = inventory::tensors(&decoder)?;
         let weights = WeightMap::new(&checkpoint, &decoder, tensors)?;
         let plans = self.plans(&decoder, console)?;
         Ok(Prepared { checkpoint, weights, plans })

@@ -4,10 +4,11 @@ use crate::graph::conv_split::ConvSplitter;
 use crate::graph::families::stateful::chunk::ChunkFunction;
 use crate::graph::families::stateful::lm_head::HeadSettings;
 use crate::graph::families::stateful::{chunk, embeddings, lm_head};
-use crate::graph::{GraphError, ModelSettings, Tables};
+use crate::graph::{ModelSettings, Tables};
 use crate::model::arch;
 use crate::model::decoder_plan::{DecoderPlan, TensorSpec};
 use crate::options::{Functions, KvWrite, Options};
+use crate::plan::PlanError;
 use crate::weights::weight_file::WeightFile;
 
 /// Positions of the programs that are built to be asked and thrown away.
@@ -17,7 +18,7 @@ const POSITIONS: u32 = 1;
 ///
 /// # Errors
 /// A bug in the graphs.
-pub(crate) fn tensors(decoder: &DecoderPlan) -> Result<Vec<TensorSpec>, GraphError> {
+pub fn tensors(decoder: &DecoderPlan) -> Result<Vec<TensorSpec>, PlanError> {
     let tables = Tables::new(decoder, POSITIONS);
     let settings = ModelSettings {
         plan: decoder,
@@ -37,9 +38,7 @@ pub(crate) fn tensors(decoder: &DecoderPlan) -> Result<Vec<TensorSpec>, GraphErr
     chunk::function(&settings, &mut weights, 0..decoder.num_hidden_layers, ChunkFunction::Infer)?;
     lm_head::function(&settings, &head, &mut weights)?;
     let size = |length: &u64| usize::try_from(*length).expect("sizes of the plan are usize");
-    let spec = |(name, shape): (&str, &[u64])| TensorSpec {
-        name: name.to_owned(),
-        shape: shape.iter().map(size).collect(),
-    };
+    let spec =
+        |(name, shape): (&str, &[u64])| TensorSpec { name: name.to_owned(), shape: shape.iter().map(size).collect() };
     Ok(weights.requests.tensors().map(spec).collect())
 }

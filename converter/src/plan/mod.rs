@@ -8,7 +8,7 @@ mod decision;
 mod error;
 pub mod estimate;
 pub mod head_split;
-pub(crate) mod inventory;
+pub mod inventory;
 
 use std::ops::Range;
 

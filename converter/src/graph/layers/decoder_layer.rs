@@ -77,7 +77,9 @@ impl Graph<'_> {
     /// A norm over the channels between layers, where the layer has it.
     fn layer_norm(&mut self, layer: usize, module: Option<&'static str>, x: &Var) -> Result<Var, GraphError> {
         match module {
-            Some(module) => self.rms_norm(&format!("layers_{layer}_{module}"), x, &WeightPath::weight(layer, module), 1),
+            Some(module) => {
+                self.rms_norm(&format!("layers_{layer}_{module}"), x, &WeightPath::weight(layer, module), 1)
+            }
             None => Ok(x.clone()),
         }
     }

@@ -54,7 +54,8 @@ impl Graph<'_> {
                 rotations.push(None);
                 continue;
             }
-            let name = |table: &str| if number == 1 { format!("rope_{table}") } else { format!("rope_{number}_{table}") };
+            let name =
+                |table: &str| if number == 1 { format!("rope_{table}") } else { format!("rope_{number}_{table}") };
             let rotary_dim = table.rotary_dim;
             let cos = self.gather_rows(&name("cos"), rotary_dim, || Arc::clone(&table.cos), positions)?;
             let sin = self.gather_rows(&name("sin"), rotary_dim, || Arc::clone(&table.sin), positions)?;

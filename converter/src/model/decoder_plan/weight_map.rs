@@ -124,11 +124,7 @@ impl WeightMap {
     ///
     /// # Errors
     /// Tensors are missing, not asked for, or of another shape; all of them are in the error.
-    pub fn new(
-        checkpoint: &Checkpoint,
-        plan: &DecoderPlan,
-        tensors: Vec<TensorSpec>,
-    ) -> Result<Self, WeightMapError> {
+    pub fn new(checkpoint: &Checkpoint, plan: &DecoderPlan, tensors: Vec<TensorSpec>) -> Result<Self, WeightMapError> {
         let (mut missing, mut unknown, mut shapes) = (Vec::new(), Vec::new(), Vec::new());
         let names: BTreeSet<&str> = tensors.iter().map(|spec| spec.name.as_str()).collect();
         for spec in &tensors {

@@ -151,8 +151,7 @@ mod tests {
     fn the_transforms_of_a_module_keep_their_order() {
         let scale = |module, factor| WeightTransform { module, transform: Transform::scale(factor) };
         let transforms = vec![scale("norm", 2.0), scale("embed_tokens", 3.0), scale("norm", 4.0)];
-        let plan =
-            DecoderPlan { weights: WeightNames { transforms, ..WeightNames::default() }, ..testing::plan() };
+        let plan = DecoderPlan { weights: WeightNames { transforms, ..WeightNames::default() }, ..testing::plan() };
         let of = |path: &WeightPath| plan.source(path).transforms;
         assert_eq!(of(&WeightPath::NORM), [Transform::scale(2.0), Transform::scale(4.0)]);
         assert_eq!(of(&WeightPath::LM_HEAD), []);

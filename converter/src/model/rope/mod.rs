@@ -116,7 +116,8 @@ impl RopePlan {
                 (default().into_iter().map(|frequency| frequency / factor).collect(), 1.0)
             }
             RopeScaling::Dynamic { factor, max_position_embeddings } => {
-                let theta = dynamic_theta(self.theta, self.rotary_dim, *factor, *max_position_embeddings, context_length);
+                let theta =
+                    dynamic_theta(self.theta, self.rotary_dim, *factor, *max_position_embeddings, context_length);
                 (unscaled(theta, self.rotary_dim), 1.0)
             }
             RopeScaling::Yarn(yarn) => (yarn.scale(self.theta, self.rotary_dim, &default()), yarn.attention_scaling()),

@@ -15,8 +15,8 @@ use std::ops::Range;
 
 use anec_mil::{DataType, Function, SliceMasks, TensorType, Var};
 
-use crate::graph::layers::attention::AttentionInputs;
 use crate::graph::layers::LayerPart;
+use crate::graph::layers::attention::AttentionInputs;
 use crate::graph::layers::kv_cache::{STATE_NAME, state_cache};
 use crate::graph::{Graph, GraphError, ModelSettings, int};
 use crate::model::decoder_plan::WeightPath;

@@ -30,9 +30,8 @@ impl Write for BySlice {
         row: u64,
         update: &Var,
     ) -> Result<Var, GraphError> {
-        let mut constant = |part: &str, value: u64| {
-            graph.ops.constant(&format!("{name}_{part}"), Value::int32s(&[int(value)]))
-        };
+        let mut constant =
+            |part: &str, value: u64| graph.ops.constant(&format!("{name}_{part}"), Value::int32s(&[int(value)]));
         let zero = constant("zero", 0);
         let first_row = constant("row", row);
         let last_row = constant("row_end", row + 1);
