@@ -56,9 +56,11 @@ pub(super) fn base(config: &mut ConfigReader<'_>, defaults: &Defaults) -> Decode
         config.violation("num_key_value_heads", expected, num_key_value_heads.to_string());
     }
     let (activation_key, activation) = defaults.activation;
-    config.only(activation_key, &json!(activation.config_name()));
-    // Splits the products of training runs over devices; transformers dropped it, and 1 is what remains.
-    config.only("pretraining_tp", &json!(1));
+    // Two names of one function.
+    let is_swish = config.value(activation_key).and_then(Value::as_str) == Some("swish");
+    if activation != Activation::Silu || !is_swish {
+        config.only(activation_key, &json!(activation.config_name()));
+    }
     let hidden_size = config.size("hidden_size", WIDTH_LIMIT, None);
     let num_hidden_layers = config.size("num_hidden_layers", LAYER_LIMIT, None);
     let max_position_embeddings =
@@ -200,5 +202,12 @@ pub(super) fn window(config: &mut ConfigReader<'_>, default: usize) -> Attention
         Some(_) => config
             .optional_size("sliding_window", POSITION_LIMIT)
             .map_or(AttentionKind::Full, |window| AttentionKind::Sliding { window }),
+    }
+}
+
+/// A window of an architecture that has none: accepted where the config itself says that it is not in use.
+pub(super) fn unused_window(config: &mut ConfigReader<'_>) {
+    if config.value("use_sliding_window") == Some(&Value::Bool(false)) {
+        config.value("sliding_window");
     }
 }

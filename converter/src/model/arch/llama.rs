@@ -1,6 +1,6 @@
 //! Llama 2, 3, 3.1, 3.2 and 3.3, and the many models that are built like them.
 
-use super::base::{Defaults, base};
+use super::base::{Defaults, base, unused_window};
 use super::{Arch, ArchChoice};
 use crate::model::decoder_plan::DecoderPlan;
 use crate::source::config::ConfigReader;
@@ -25,11 +25,12 @@ impl Arch for Llama {
     }
 
     fn architectures(&self) -> &'static [&'static str] {
-        &["LlamaForCausalLM"]
+        &["LlamaForCausalLM", "LLaMAForCausalLM"]
     }
 
     fn plan(&self, config: &mut ConfigReader<'_>) -> DecoderPlan {
         let base = base(config, &Defaults::LLAMA);
+        unused_window(config);
         // One key for all four projections, the output's included.
         let attention_bias = config.boolean("attention_bias", false);
         let mlp_bias = config.boolean("mlp_bias", false);

@@ -14,7 +14,7 @@ pub use self::activation::Activation;
 pub use self::layer_kind::{AttentionKind, LayerKind};
 pub use self::norm::{LayerNorms, NormKind, NormPlacement};
 pub use self::weight_map::{
-    MissingTensor, SkipReason, TensorSpec, UnknownTensor, WeightMap, WeightMapError, WrongShape,
+    MissingTensor, SkipReason, TensorSpec, UnknownTensor, UnusableTensor, WeightMap, WeightMapError, WrongShape,
 };
 pub use self::weight_source::{FusedRows, WeightNames, WeightPath, WeightSource, WeightTransform};
 
