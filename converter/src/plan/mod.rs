@@ -8,9 +8,9 @@ mod decision;
 mod error;
 pub mod estimate;
 pub mod head_split;
+pub mod inventory;
 
 use std::ops::Range;
-use std::sync::Arc;
 
 use anec_mil::package::{Model, ModelError};
 use anec_mil::passes;
@@ -25,6 +25,7 @@ use crate::graph::families::stateful::chunk::ChunkFunction;
 use crate::graph::families::stateful::lm_head::HeadSettings;
 use crate::graph::families::stateful::{chunk, embeddings, lm_head};
 use crate::graph::{ModelSettings, Tables};
+use crate::model::arch;
 use crate::model::decoder_plan::DecoderPlan;
 use crate::options::{ByteSize, Count, Functions, Options, Runtime};
 use crate::output::layouts::names::Names;
@@ -137,10 +138,8 @@ impl ConversionPlan {
     ) -> Result<Self, PlanError> {
         check_options(&decoder, &options)?;
         let names = Names::new(&decoder, &options);
-        let rope = decoder.rope.tables(longest as usize);
-        check_shared_tables(&decoder, &options, &rope.cos, longest)?;
-        let positions = u64::from(longest);
-        let tables = Tables { rope_cos: bytes(&rope.cos), rope_sin: bytes(&rope.sin), positions };
+        let tables = Tables::new(&decoder, longest);
+        check_shared_tables(&decoder, &options, &tables, longest)?;
         let settings = ModelSettings {
             plan: &decoder,
             context_length: u64::from(options.context_length),
@@ -150,6 +149,7 @@ impl ConversionPlan {
             splitter: ConvSplitter::new(&options),
             recipe: &options.storage,
             tables: &tables,
+            layer_hook: arch::layer_hook(&decoder),
         };
         let ranges = match shared {
             None => chunks::ranges(&settings, &options)?,
@@ -236,22 +236,17 @@ impl FilePlan {
     }
 }
 
-fn bytes(table: &[half::f16]) -> Arc<[u8]> {
-    table.iter().flat_map(|value| value.to_le_bytes()).collect()
-}
-
 /// Tables for the longest context must hold for the shorter ones too.
 fn check_shared_tables(
     decoder: &DecoderPlan,
     options: &Options,
-    longest_cos: &[half::f16],
+    tables: &Tables,
     longest: u32,
 ) -> Result<(), PlanError> {
     if options.context_length == longest {
         return Ok(());
     }
-    let own = decoder.rope.tables(options.context_length as usize);
-    if longest_cos.starts_with(&own.cos) {
+    if Tables::new(decoder, options.context_length).begin(tables) {
         return Ok(());
     }
     Err(PlanError::Option {

@@ -5,12 +5,12 @@
 
 use anec_mil::{DataType, Dimension, Function, FunctionBuilder, TensorType};
 
-use crate::graph::{GraphError, ModelSettings, OPSET};
-use crate::model::decoder_plan::Part;
+use crate::graph::{GraphError, ModelSettings, OPSET, matrix};
+use crate::model::decoder_plan::WeightPath;
 use crate::options::Functions;
 use crate::weights::encodings::Constant;
 use crate::weights::recipe::WeightKind;
-use crate::weights::rows::Rows;
+use crate::weights::transform::Transform;
 use crate::weights::weight_file::WeightFile;
 
 /// Name of the token ids.
@@ -27,7 +27,10 @@ pub(crate) fn function(settings: &ModelSettings<'_>, weights: &mut WeightFile) -
     let ids_type = TensorType { dtype: DataType::Int32, shape: vec![Dimension::Fixed(1), tokens] };
     let input_ids = ops.input(INPUT, ids_type);
     let (vocab_size, hidden_size) = (plan.vocab_size as u64, plan.hidden_size as u64);
-    let rows = Rows::new(plan.tensor(Part::EmbedTokens).name, 0..vocab_size, hidden_size);
+    let mut rows = matrix(plan, weights, &WeightPath::EMBED_TOKENS, [vocab_size, hidden_size]);
+    if plan.embedding_scale.total_cmp(&1.0).is_ne() {
+        rows.transforms.push(Transform::scale(plan.embedding_scale));
+    }
     let storage = settings.recipe.of(WeightKind::Embeddings, &rows.tensor);
     let stored = weights.weight(&rows, &[vocab_size, hidden_size], storage)?;
     let Constant { weight: table, result_scale } = stored.constant(&mut ops, "embed_tokens_weight")?;

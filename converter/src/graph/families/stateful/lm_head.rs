@@ -11,10 +11,9 @@ use anec_mil::{DataType, Function, TensorType};
 
 use crate::graph::layers::linear::Linear;
 use crate::graph::{Graph, GraphError, ModelSettings, int};
-use crate::model::decoder_plan::Part;
+use crate::model::decoder_plan::WeightPath;
 use crate::options::Functions;
 use crate::weights::recipe::WeightKind;
-use crate::weights::rows::Rows;
 use crate::weights::weight_file::WeightFile;
 
 /// What the head is made of.
@@ -32,7 +31,6 @@ pub(crate) fn function(
     weights: &mut WeightFile,
 ) -> Result<Function, GraphError> {
     let plan = settings.plan;
-    let tensor = plan.tensor(Part::LmHead).name;
     let columns = plan.hidden_size as u64;
     let tokens = match settings.functions {
         Functions::InferPrefill => 1,
@@ -47,13 +45,16 @@ pub(crate) fn function(
     let input_type = TensorType::fixed(DataType::Float16, &[1, tokens, columns]);
     let hidden_states = graph.ops.input("hidden_states", input_type);
     let x = graph.enter_channels_first("hidden_states_channels_first", &hidden_states)?;
+    let weight = graph.matrix(&WeightPath::LM_HEAD, [plan.vocab_size as u64, columns]);
     let mut outputs = Vec::with_capacity(head.parts.len());
     let mut indices = Vec::new();
     let mut values = Vec::new();
     for (number, rows) in (1..).zip(&head.parts) {
-        let rows = Rows::new(tensor.clone(), rows.clone(), columns);
-        let linear = Linear { rows, bias: None, kind: WeightKind::LmHead };
-        let logits = graph.linear(&format!("lm_head_{number}"), &x, &linear)?;
+        let rows = weight.with_rows(rows);
+        let linear = Linear { label: "lm_head parts", rows, bias: None, kind: WeightKind::LmHead };
+        let name = format!("lm_head_{number}");
+        let product = graph.linear(&name, &x, &linear)?;
+        let logits = graph.logits(&name, &product)?;
         if head.argmax {
             let index = graph.ops.reduce_argmax(&format!("argmax_idx_{number}"), &logits, 1, false)?;
             let value = graph.ops.reduce_max(&format!("argmax_val_{number}"), &logits, &[1], false)?;

@@ -1,0 +1,46 @@
+//! What a model needs of its checkpoint, read off its programs.
+
+use crate::graph::conv_split::ConvSplitter;
+use crate::graph::families::stateful::chunk::ChunkFunction;
+use crate::graph::families::stateful::lm_head::HeadSettings;
+use crate::graph::families::stateful::{chunk, embeddings, lm_head};
+use crate::graph::{ModelSettings, Tables};
+use crate::model::arch;
+use crate::model::decoder_plan::{DecoderPlan, TensorSpec};
+use crate::options::{Functions, KvWrite, Options};
+use crate::plan::PlanError;
+use crate::weights::recipe::Recipe;
+use crate::weights::weight_file::WeightFile;
+
+/// Positions of the programs that are built to be asked and thrown away.
+const POSITIONS: u32 = 1;
+
+/// All tensors that a checkpoint must have, sorted by name: what embeddings, all layers and the head ask for.
+///
+/// # Errors
+/// A bug in the graphs.
+pub fn tensors(decoder: &DecoderPlan) -> Result<Vec<TensorSpec>, PlanError> {
+    let tables = Tables::new(decoder, POSITIONS);
+    let recipe = Recipe::default();
+    let settings = ModelSettings {
+        plan: decoder,
+        context_length: u64::from(POSITIONS),
+        batch_size: u64::from(POSITIONS),
+        functions: Functions::InferPrefill,
+        kv_write: KvWrite::Slice,
+        splitter: ConvSplitter::new(&Options::default()),
+        recipe: &recipe,
+        tables: &tables,
+        layer_hook: arch::layer_hook(decoder),
+    };
+    let head_rows = std::iter::once(0..decoder.vocab_size as u64).collect();
+    let head = HeadSettings { parts: head_rows, argmax: false };
+    let mut weights = WeightFile::default();
+    embeddings::function(&settings, &mut weights)?;
+    chunk::function(&settings, &mut weights, 0..decoder.num_hidden_layers, ChunkFunction::Infer)?;
+    lm_head::function(&settings, &head, &mut weights)?;
+    let size = |length: &u64| usize::try_from(*length).expect("sizes of the plan are usize");
+    let spec =
+        |(name, shape): (&str, &[u64])| TensorSpec { name: name.to_owned(), shape: shape.iter().map(size).collect() };
+    Ok(weights.requests.tensors().map(spec).collect())
+}
