@@ -6,6 +6,7 @@
 pub mod blob;
 pub mod builder;
 pub mod compiled;
+pub mod cost;
 pub mod difference;
 pub mod dtype;
 pub mod evaluate;

@@ -16,7 +16,7 @@ use crate::model::decoder_plan::{DecoderPlan, WeightMap};
 use crate::options::{ByteSize, ConvSplits, Count, Emit, Functions, KvWrite, Options, Target};
 use crate::output::forms::{self, FORMS};
 use crate::output::layouts;
-use crate::plan::ConversionPlan;
+use crate::plan::{ConversionPlan, inventory};
 use crate::source::checkpoint::{Checkpoint, CheckpointError};
 use crate::source::config::UnknownKeys;
 
@@ -171,7 +171,7 @@ impl ModelArguments {
 
     fn prepare_from(&self, checkpoint: Checkpoint, console: Console) -> Result<Prepared, Failure> {
         let decoder = self.decoder(checkpoint.config_json(), console)?;
-        let weights = WeightMap::new(&checkpoint, &decoder)?;
+        let weights = WeightMap::new(&checkpoint, &decoder, inventory::tensors(&decoder)?)?;
         let plans = self.plans(&decoder, console)?;
         Ok(Prepared { checkpoint, weights, plans })
     }

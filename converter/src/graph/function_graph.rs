@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::Arc;
 
 use anec_mil::{BuildError, FunctionBuilder, Opset, Var};
 use anec_schemas::contract::{ContractError, Role};
 
 use super::conv_split::ConvSplitter;
+use super::layers::LayerHook;
+use super::tables::Tables;
 use crate::model::decoder_plan::DecoderPlan;
 use crate::options::{Functions, KvWrite};
 use crate::weights::encodings::UnfitError;
@@ -60,17 +61,6 @@ impl crate::error::Hint for GraphError {
     }
 }
 
-/// Data that the graphs need and the checkpoint does not hold: computed once per conversion.
-pub(crate) struct Tables {
-    /// RoPE cosines, `[positions, head_dim]` fp16.
-    pub(crate) rope_cos: Arc<[u8]>,
-    /// RoPE sines, `[positions, head_dim]` fp16.
-    pub(crate) rope_sin: Arc<[u8]>,
-    /// Positions in the tables: the longest context length of the conversion, so that the weight files of all context
-    /// lengths are the same.
-    pub(crate) positions: u64,
-}
-
 /// What every graph of a conversion shares.
 pub(crate) struct ModelSettings<'a> {
     /// The model.
@@ -93,6 +83,8 @@ pub(crate) struct ModelSettings<'a> {
     pub(crate) argmax: bool,
     /// Tables.
     pub(crate) tables: &'a Tables,
+    /// What builds the decoder layers, where it is not [`Graph::decoder_layer`].
+    pub(crate) layer_hook: Option<LayerHook>,
 }
 
 /// One function under construction with the weight file that it shares with its siblings.

@@ -8,6 +8,11 @@ pub(crate) mod conv_split;
 pub(crate) mod families;
 mod function_graph;
 pub(crate) mod layers;
+mod tables;
+mod weight_requests;
 
 pub(crate) use function_graph::GraphError;
-pub(crate) use function_graph::{Graph, ModelSettings, OPSET, Tables, int};
+pub(crate) use function_graph::{Graph, ModelSettings, OPSET, int};
+pub(crate) use layers::LayerHook;
+pub(crate) use tables::Tables;
+pub(crate) use weight_requests::matrix;

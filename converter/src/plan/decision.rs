@@ -7,11 +7,9 @@ use anec_mil::rules::notch;
 
 use super::ConversionPlan;
 use crate::graph::conv_split::{Cause, ConvSplitter};
-use crate::model::decoder_plan::{LayerWeight, Part};
 use crate::options::{ByteSize, ConvSplits, Count, Functions, KvWrite, Options};
 use crate::plan::head_split::{self, Reason};
-use crate::weights::recipe::WeightKind;
-use crate::weights::storage::Storage;
+use crate::weights::requests::Matrix;
 
 /// What a decision is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
@@ -170,44 +168,20 @@ fn splits(plan: &ConversionPlan) -> Vec<String> {
         return vec!["convolutions stay whole, as asked for".to_owned()];
     }
     let splitter = ConvSplitter::new(options);
-    let mut lines: Vec<(Vec<String>, String)> = Vec::new();
-    let mut add = |name: String, [rows, columns]: [u64; 2], storage: &Storage| {
-        let bits = storage.quantized_bits();
-        let Some(cause) = splitter.cause(rows, columns, bits) else { return };
-        let parts = splitter.parts(rows, columns, bits);
-        let text = format!("[{rows}, {columns}] {}", split_text(cause, parts.iter().map(|part| part.end - part.start)));
+    let mut lines: Vec<(Vec<&str>, String)> = Vec::new();
+    for matrix in plan.files.iter().flat_map(|file| file.weights.requests.matrices()) {
+        let Matrix { label, rows, columns, bits, parts } = matrix;
+        let Some(cause) = splitter.cause(*rows, *columns, *bits) else { continue };
+        let text = format!("[{rows}, {columns}] {}", split_text(cause, parts));
         match lines.iter_mut().find(|(_, known)| *known == text) {
-            Some((names, _)) => names.push(name),
-            None => lines.push((vec![name], text)),
+            Some((labels, _)) if labels.contains(&label.as_str()) => {}
+            Some((labels, _)) => labels.push(label),
+            None => lines.push((vec![label], text)),
         }
-    };
-    let mlp_parts = splitter.mlp_parts(plan.decoder.intermediate_size as u64);
-    let mut mlp_sizes: Vec<u64> = mlp_parts.iter().map(|part| part.end - part.start).collect();
-    mlp_sizes.dedup();
-    for weight in LayerWeight::ALL.into_iter().filter(|weight| plan.decoder.has(*weight)) {
-        let tensor = plan.decoder.tensor(Part::Layer { index: 0, weight });
-        let [rows, columns] = tensor.shape[..] else { continue };
-        let storage = options.storage.of(WeightKind::Layer, &tensor.name);
-        let (rows, columns, name) = (rows as u64, columns as u64, weight.short_name().to_owned());
-        for size in &mlp_sizes {
-            match weight {
-                LayerWeight::GateProj | LayerWeight::UpProj => add(name.clone(), [*size, columns], storage),
-                LayerWeight::DownProj => add(name.clone(), [rows, *size], storage),
-                _ => {}
-            }
-        }
-        if !matches!(weight, LayerWeight::GateProj | LayerWeight::UpProj | LayerWeight::DownProj) {
-            add(name, [rows, columns], storage);
-        }
-    }
-    let lm_head = options.storage.of(WeightKind::LmHead, &plan.decoder.tensor(Part::LmHead).name);
-    let mut sizes = plan.head.sizes.clone();
-    sizes.dedup();
-    for rows in sizes {
-        add("lm_head parts".to_owned(), [rows, plan.decoder.hidden_size as u64], lm_head);
     }
     let mut texts: Vec<String> =
         lines.into_iter().map(|(names, text)| format!("{} {text}", names.join(", "))).collect();
+    let mlp_parts = splitter.mlp_parts(plan.decoder.intermediate_size as u64);
     if mlp_parts.len() > 1 {
         let sizes: Vec<String> = mlp_parts.iter().map(|part| (part.end - part.start).to_string()).collect();
         let limit = options.chip.facts().max_head_rows;
@@ -217,8 +191,8 @@ fn splits(plan: &ConversionPlan) -> Vec<String> {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "for people; three decimals are shown")]
-fn split_text(cause: Cause, parts: impl Iterator<Item = u64>) -> String {
-    let parts: Vec<String> = parts.map(|channels| channels.to_string()).collect();
+fn split_text(cause: Cause, parts: &[u64]) -> String {
+    let parts: Vec<String> = parts.iter().map(u64::to_string).collect();
     let why = match cause {
         Cause::Notch { payload_bytes } => {
             format!("{:.3} MiB per core is a size that reads slowly", payload_bytes as f64 / notch::PERIOD as f64)

@@ -4,11 +4,12 @@
 //! prompt is bounded by arithmetic as well. Both are bounds, not predictions of what a device reaches: dispatch, the CPU's
 //! share and heat come on top.
 
+use anec_mil::cost;
 use anec_mil::rules::ChipFacts;
 use anec_mil::rules::chip::{CHIPS, Figure};
 
 use crate::graph::families::Reads;
-use crate::model::decoder_plan::{DecoderPlan, LayerWeight, Part};
+use crate::model::decoder_plan::DecoderPlan;
 use crate::options::{Functions, Options, Target};
 use crate::plan::{ConversionPlan, FilePlan};
 
@@ -78,7 +79,7 @@ impl Cost {
             cache_bytes_per_token: state,
             weight_bytes_per_prefill: layers,
             prefill_tokens: u64::from(plan.options.batch_size),
-            operations_per_prompt_token: operations_per_prompt_token(&plan.decoder, &plan.options),
+            operations_per_prompt_token: operations_per_prompt_token(plan),
             memory: Memory { weights, state, loaded: weights + state + copies },
         }
     }
@@ -123,25 +124,13 @@ pub fn chips(options: &Options) -> Vec<&'static ChipFacts> {
     CHIPS.iter().filter(fits).collect()
 }
 
-/// Multiplications and additions of one token of the prompt. Attention goes over the whole cache; the last layer's MLP is
-/// not computed.
-fn operations_per_prompt_token(decoder: &DecoderPlan, options: &Options) -> u64 {
-    let elements = |layer: usize, weight: LayerWeight| -> u64 {
-        let skipped = matches!(weight, LayerWeight::GateProj | LayerWeight::UpProj | LayerWeight::DownProj)
-            && layer + 1 == decoder.num_hidden_layers;
-        match decoder.tensor(Part::Layer { index: layer, weight }).shape[..] {
-            [rows, columns] if !skipped => rows as u64 * columns as u64,
-            _ => 0,
-        }
+/// Multiplications and additions of one token of the prompt: of the function of each chunk that takes the most tokens.
+fn operations_per_prompt_token(plan: &ConversionPlan) -> u64 {
+    let of_chunk = |file: &FilePlan| {
+        let functions = file.program().functions.values();
+        functions.map(|function| cost::multiplications(function).expect("chunks have fixed shapes")).max().unwrap_or(0)
     };
-    let layers = 0..decoder.num_hidden_layers;
-    let weights: u64 = layers
-        .flat_map(|layer| LayerWeight::ALL.into_iter().map(move |weight| (layer, weight)))
-        .filter(|(_, weight)| decoder.has(*weight))
-        .map(|(layer, weight)| elements(layer, weight))
-        .sum();
-    let attention = 2 * decoder.q_size() as u64 * u64::from(options.context_length) * decoder.num_hidden_layers as u64;
-    2 * (weights + attention)
+    2 * plan.chunks().map(of_chunk).sum::<u64>() / u64::from(plan.options.batch_size)
 }
 
 /// Bytes of a KV cache.

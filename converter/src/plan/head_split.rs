@@ -11,7 +11,7 @@ use anec_mil::rules::Chip;
 use anec_mil::rules::limits::WEIGHT_BYTES;
 
 use crate::model::decoder_plan::DecoderPlan;
-use crate::model::decoder_plan::Part;
+use crate::model::decoder_plan::WeightPath;
 use crate::options::{Count, Options};
 use crate::plan::PlanError;
 use crate::weights::recipe::WeightKind;
@@ -85,7 +85,7 @@ pub(crate) fn split(plan: &DecoderPlan, options: &Options, expected: Option<u64>
 }
 
 fn storage<'a>(plan: &DecoderPlan, options: &'a Options) -> &'a Storage {
-    options.storage.of(WeightKind::LmHead, &plan.tensor(Part::LmHead).name)
+    options.storage.of(WeightKind::LmHead, &plan.source(&WeightPath::LM_HEAD).tensor)
 }
 
 /// The most rows that one part may have on the chip.

@@ -7,6 +7,7 @@ mod error;
 pub mod estimate;
 mod file;
 pub mod head_split;
+pub mod inventory;
 
 use std::collections::BTreeMap;
 

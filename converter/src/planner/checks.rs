@@ -2,6 +2,7 @@
 
 use anec_mil::rules::limits::STATE_MULTIPLE;
 
+use crate::graph::Tables;
 use crate::model::decoder_plan::DecoderPlan;
 use crate::options::{Count, Functions, Options};
 use crate::output::forms;
@@ -69,14 +70,13 @@ pub(super) fn options(layout: &dyn Layout, decoder: &DecoderPlan, options: &Opti
 pub(super) fn shared_tables(
     decoder: &DecoderPlan,
     options: &Options,
-    longest_cos: &[half::f16],
+    tables: &Tables,
     longest: u32,
 ) -> Result<(), PlanError> {
     if options.context_length == longest {
         return Ok(());
     }
-    let own = decoder.rope.tables(options.context_length as usize);
-    if longest_cos.starts_with(&own.cos) {
+    if Tables::new(decoder, options.context_length).begin(tables) {
         return Ok(());
     }
     Err(PlanError::Option {

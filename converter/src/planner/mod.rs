@@ -9,11 +9,10 @@ mod checks;
 mod tests;
 mod warnings;
 
-use std::sync::Arc;
-
 use crate::graph::conv_split::ConvSplitter;
 use crate::graph::families::{Family, Label, Oversize, Piece};
 use crate::graph::{ModelSettings, Tables};
+use crate::model::arch;
 use crate::model::decoder_plan::DecoderPlan;
 use crate::options::{ByteSize, Options};
 use crate::output::layouts::{self, Layout};
@@ -79,9 +78,8 @@ pub(crate) fn plan(
     shared: Option<&ConversionPlan>,
 ) -> Result<ConversionPlan, PlanError> {
     checks::options(layout, &decoder, &options)?;
-    let rope = decoder.rope.tables(longest as usize);
-    checks::shared_tables(&decoder, &options, &rope.cos, longest)?;
-    let tables = Tables { rope_cos: bytes(&rope.cos), rope_sin: bytes(&rope.sin), positions: u64::from(longest) };
+    let tables = Tables::new(&decoder, longest);
+    checks::shared_tables(&decoder, &options, &tables, longest)?;
     let head = head_split::split(&decoder, &options, layout.head_parts(&decoder, &options))?;
     let settings = ModelSettings {
         plan: &decoder,
@@ -94,6 +92,7 @@ pub(crate) fn plan(
         head_parts: &head.parts(),
         argmax: options.argmax,
         tables: &tables,
+        layer_hook: arch::layer_hook(&decoder),
     };
     let family = layout.family();
     let ranges = match shared {
@@ -138,8 +137,4 @@ fn file(
         }
         _ => FilePlan::new(stem, piece, reads, instance),
     }
-}
-
-fn bytes(table: &[half::f16]) -> Arc<[u8]> {
-    table.iter().flat_map(|value| value.to_le_bytes()).collect()
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod encodings;
 pub mod recipe;
+pub(crate) mod requests;
 pub(crate) mod rows;
 pub mod storage;
 pub mod transform;

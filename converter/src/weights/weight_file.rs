@@ -12,6 +12,7 @@ use anec_mil::blob::BlobLayout;
 use anec_mil::{BlobReference, BuildError, FunctionBuilder, TensorType, Value, WEIGHT_FILE};
 
 use super::encodings::{Constant, UnfitError};
+use super::requests::Requests;
 use super::rows::Rows;
 use super::storage::Storage;
 use super::transform::Transform;
@@ -129,6 +130,8 @@ pub(crate) struct WeightFile {
     jobs: Vec<Job>,
     weights: BTreeMap<Key, StoredWeight>,
     tables: BTreeMap<String, Value>,
+    /// What else the graphs said of their weights.
+    pub(crate) requests: Requests,
 }
 
 impl WeightFile {
@@ -147,16 +150,6 @@ impl WeightFile {
         self.jobs.push(Job::Weight(Weight { rows: rows.clone(), storage: storage.clone(), blobs }));
         self.weights.insert(key, stored.clone());
         Ok(stored)
-    }
-
-    /// A whole tensor of the checkpoint as fp16 in the given shape, such as the weight of a norm.
-    pub(crate) fn vector(&mut self, tensor: &str, shape: &[u64]) -> Value {
-        self.vector_rows(tensor, 0..shape.iter().product(), shape)
-    }
-
-    /// Elements of a vector of the checkpoint as fp16 in the given shape, such as the bias of some output channels.
-    pub(crate) fn vector_rows(&mut self, tensor: &str, rows: Range<u64>, shape: &[u64]) -> Value {
-        self.plain(&Rows::new(tensor, rows, 1), shape)
     }
 
     /// Rows of the checkpoint as fp16 in the given shape, whatever it is.

@@ -39,7 +39,7 @@ fn decoder(config: &Path) -> DecoderPlan {
 fn shortened(config: &Path) -> DecoderPlan {
     let mut decoder = decoder(config);
     decoder.num_hidden_layers = 2;
-    decoder.attention.truncate(2);
+    decoder.layers.truncate(2);
     decoder
 }
 

@@ -1,9 +1,9 @@
 //! The supported architectures: one adapter each, one line each in [`ARCHS`].
 //!
-//! An adapter owns what the keys of its config.json mean. It never builds a graph; its [`DecoderPlan`] is all that the
-//! rest of anec knows of an architecture.
+//! An adapter owns what the keys of its config.json mean. Its [`DecoderPlan`] is all that the rest of anec knows of an
+//! architecture, and only one with layers that no other has builds something of them itself ([`Arch::layer_hook`]).
 
-mod common;
+mod base;
 mod llama;
 mod mistral;
 mod qwen2;
@@ -14,6 +14,7 @@ mod tests;
 
 use serde_json::{Map, Value};
 
+use crate::graph::LayerHook;
 use crate::model::decoder_plan::DecoderPlan;
 use crate::source::config::{ConfigError, ConfigReader, UnknownKey, UnknownKeys, check_kind};
 
@@ -35,6 +36,11 @@ pub trait Arch: Sync {
 
     /// Reads the keys of config.json into a plan. Values that are not as they have to be stay with the reader.
     fn plan(&self, config: &mut ConfigReader<'_>) -> DecoderPlan;
+
+    /// What builds its decoder layers, where they are made of more than a plan can say.
+    fn layer_hook(&self) -> Option<LayerHook> {
+        None
+    }
 }
 
 /// All adapters.
@@ -80,6 +86,12 @@ pub fn plan_and_unread(
     let mut reader = ConfigReader::new(config, ignored);
     let plan = arch.plan(&mut reader);
     Ok((plan, reader.finish(unknown_keys)?))
+}
+
+/// What builds the layers of a decoder, where its architecture has layers that no other has.
+pub(crate) fn layer_hook(plan: &DecoderPlan) -> Option<LayerHook> {
+    let arch = ARCHS.iter().find(|arch| arch.model_types().contains(&plan.model_type.as_str()))?;
+    arch.layer_hook()
 }
 
 /// Refuses classifiers, reward models and bare decoders by their name: their weights would only be called missing.

@@ -129,10 +129,10 @@ fn conversion_parameters(plan: &ConversionPlan) -> Vec<(String, String)> {
     let options = &plan.options;
     let windows: Vec<String> = plan
         .decoder
-        .attention
+        .layers
         .iter()
         .enumerate()
-        .filter_map(|(layer, kind)| match kind {
+        .filter_map(|(layer, kind)| match kind.attention {
             AttentionKind::Sliding { window } => Some(format!("{layer}:{window}")),
             AttentionKind::Full => None,
         })

@@ -17,9 +17,11 @@ use anec_mil::{Function, FunctionBuilder, SliceMasks, Var};
 use anec_schemas::contract::stateful::names;
 
 use crate::graph::families::conformity::Inputs;
+use crate::graph::layers::LayerPart;
 use crate::graph::layers::attention::AttentionInputs;
+use crate::graph::layers::kv_cache::state_cache;
 use crate::graph::{Graph, GraphError, ModelSettings, int};
-use crate::model::decoder_plan::{LayerWeight, Part};
+use crate::model::decoder_plan::WeightPath;
 use crate::weights::weight_file::WeightFile;
 
 /// Builds the function called `name` over `layers`.
@@ -37,19 +39,18 @@ pub(super) fn function(
     let inputs = declare(&mut graph.ops)?;
 
     let positions = graph.gather_positions(inputs.get(names::POSITION_IDS))?;
-    let kinds = plan.attention.get(layers.clone()).expect("every layer has a kind of attention");
+    let kinds = plan.layers.get(layers.clone()).expect("chunks have layers of the plan");
     let attention = AttentionInputs {
         masks: graph.masks(kinds, inputs.get(names::CAUSAL_MASK), &positions)?,
-        rotary: graph.rotary(&positions)?,
-        position: graph.cache_position(inputs.get(names::CURRENT_POS))?,
-        state: inputs.get(names::KV_CACHE).clone(),
+        rotations: graph.rotations(kinds, &positions)?,
+        cache: state_cache(&mut graph, inputs.get(names::KV_CACHE), inputs.get(names::CURRENT_POS))?,
     };
     let last_chunk = layers.end == plan.num_hidden_layers;
     let mut x = graph.enter_channels_first("hidden_states_channels_first", inputs.get(names::HIDDEN_STATES))?;
     for layer in layers.clone() {
         // What the model's last layer computes after its cache is written is read by nobody in prefill.
-        let skip_mlp = prefill && layer + 1 == plan.num_hidden_layers;
-        x = graph.decoder_layer(layer, &x, &attention, skip_mlp)?;
+        let last = prefill && layer + 1 == plan.num_hidden_layers;
+        x = graph.layer(layer, &x, &attention, if last { LayerPart::Attention } else { LayerPart::Whole })?;
     }
     let output = if last_chunk {
         graph.last_output(&x, prefill)?
@@ -60,32 +61,10 @@ pub(super) fn function(
 }
 
 impl Graph<'_> {
-    fn decoder_layer(
-        &mut self,
-        layer: usize,
-        x: &Var,
-        inputs: &AttentionInputs,
-        skip_mlp: bool,
-    ) -> Result<Var, GraphError> {
-        let prefix = format!("layers_{layer}");
-        let norm = self.tensor_name(layer, LayerWeight::InputLayernorm);
-        let normed = self.rms_norm(&format!("{prefix}_input_layernorm"), x, &norm, 1)?;
-        let attention = self.attention(layer, &normed, inputs)?;
-        let x = self.ops.add(&format!("{prefix}_after_attention"), x, &attention)?;
-        if skip_mlp {
-            return Ok(x);
-        }
-        let norm = self.tensor_name(layer, LayerWeight::PostAttentionLayernorm);
-        let normed = self.rms_norm(&format!("{prefix}_post_attention_layernorm"), &x, &norm, 1)?;
-        let mlp = self.mlp(layer, &normed)?;
-        Ok(self.ops.add(&format!("{prefix}_after_mlp"), &x, &mlp)?)
-    }
-
     /// The output of the model's last chunk: normalized, but in `prefill` the first token, as it is.
     fn last_output(&mut self, x: &Var, prefill: bool) -> Result<Var, GraphError> {
         if !prefill {
-            let norm = self.plan().tensor(Part::Norm).name;
-            let normed = self.rms_norm("norm", x, &norm, 1)?;
+            let normed = self.rms_norm("norm", x, &WeightPath::NORM, 1)?;
             return self.leave_channels_first(names::OUTPUT_HIDDEN_STATES, &normed);
         }
         let hidden_size = int(self.plan().hidden_size as u64);

@@ -8,11 +8,11 @@ use anec_mil::{Function, FunctionBuilder};
 use anec_schemas::contract::stateful::names;
 
 use crate::graph::families::conformity::Inputs;
-use crate::graph::{GraphError, ModelSettings, OPSET};
-use crate::model::decoder_plan::Part;
+use crate::graph::{GraphError, ModelSettings, OPSET, matrix};
+use crate::model::decoder_plan::WeightPath;
 use crate::weights::encodings::Constant;
 use crate::weights::recipe::WeightKind;
-use crate::weights::rows::Rows;
+use crate::weights::transform::Transform;
 use crate::weights::weight_file::WeightFile;
 
 /// Builds the function.
@@ -25,7 +25,10 @@ pub(super) fn function(
     let mut ops = FunctionBuilder::new(OPSET);
     let inputs = declare(&mut ops)?;
     let (vocab_size, hidden_size) = (plan.vocab_size as u64, plan.hidden_size as u64);
-    let rows = Rows::new(plan.tensor(Part::EmbedTokens).name, 0..vocab_size, hidden_size);
+    let mut rows = matrix(plan, weights, &WeightPath::EMBED_TOKENS, [vocab_size, hidden_size]);
+    if plan.embedding_scale.total_cmp(&1.0).is_ne() {
+        rows.transforms.push(Transform::scale(plan.embedding_scale));
+    }
     let storage = settings.recipe.of(WeightKind::Embeddings, &rows.tensor);
     let stored = weights.weight(&rows, &[vocab_size, hidden_size], storage)?;
     let Constant { weight: table, result_scale } = stored.constant(&mut ops, "embed_tokens_weight")?;

@@ -11,10 +11,9 @@ use anec_schemas::contract::stateful::names;
 use crate::graph::families::conformity::Inputs;
 use crate::graph::layers::linear::Linear;
 use crate::graph::{Graph, GraphError, ModelSettings, int};
-use crate::model::decoder_plan::Part;
+use crate::model::decoder_plan::WeightPath;
 use crate::options::Functions;
 use crate::weights::recipe::WeightKind;
-use crate::weights::rows::Rows;
 use crate::weights::weight_file::WeightFile;
 
 /// Builds the function.
@@ -24,7 +23,6 @@ pub(super) fn function(
     declare: impl FnOnce(&mut FunctionBuilder) -> Result<Inputs, GraphError>,
 ) -> Result<Function, GraphError> {
     let plan = settings.plan;
-    let tensor = plan.tensor(Part::LmHead).name;
     let columns = plan.hidden_size as u64;
     let tokens = match settings.functions {
         Functions::InferPrefill => 1,
@@ -38,13 +36,16 @@ pub(super) fn function(
     let mut graph = Graph::new(weights, settings, tokens);
     let inputs = declare(&mut graph.ops)?;
     let x = graph.enter_channels_first("hidden_states_channels_first", inputs.get(names::HIDDEN_STATES))?;
+    let weight = graph.matrix(&WeightPath::LM_HEAD, [plan.vocab_size as u64, columns]);
     let mut outputs = Vec::with_capacity(settings.head_parts.len());
     let mut indices = Vec::new();
     let mut values = Vec::new();
     for (number, rows) in (1..).zip(settings.head_parts) {
-        let rows = Rows::new(tensor.clone(), rows.clone(), columns);
-        let linear = Linear { rows, bias: None, kind: WeightKind::LmHead };
-        let logits = graph.linear(&format!("lm_head_{number}"), &x, &linear)?;
+        let rows = weight.with_rows(rows);
+        let linear = Linear { label: "lm_head parts", rows, bias: None, kind: WeightKind::LmHead };
+        let name = format!("lm_head_{number}");
+        let product = graph.linear(&name, &x, &linear)?;
+        let logits = graph.logits(&name, &product)?;
         if settings.argmax {
             let index = graph.ops.reduce_argmax(&format!("argmax_idx_{number}"), &logits, 1, false)?;
             let value = graph.ops.reduce_max(&format!("argmax_val_{number}"), &logits, &[1], false)?;
