@@ -1,5 +1,7 @@
 //! What a model needs of its checkpoint, read off its programs.
 
+use std::collections::BTreeSet;
+
 use crate::graph::conv_split::ConvSplitter;
 use crate::graph::families::stateful::chunk::ChunkFunction;
 use crate::graph::families::stateful::lm_head::HeadSettings;
@@ -33,12 +35,15 @@ pub fn tensors(decoder: &DecoderPlan) -> Result<Vec<TensorSpec>, PlanError> {
     };
     let head_rows = std::iter::once(0..decoder.vocab_size as u64).collect();
     let head = HeadSettings { parts: head_rows, compression: None, argmax: false };
-    let mut weights = WeightFile::default();
-    embeddings::function(&settings, None, &mut weights)?;
-    chunk::function(&settings, &mut weights, 0..decoder.num_hidden_layers, ChunkFunction::Infer)?;
-    lm_head::function(&settings, &head, &mut weights)?;
+    // A file for each: a tied head is the embeddings' tensor in another shape.
+    let mut files = [WeightFile::default(), WeightFile::default(), WeightFile::default()];
+    let [of_embeddings, of_layers, of_head] = &mut files;
+    embeddings::function(&settings, None, of_embeddings)?;
+    chunk::function(&settings, of_layers, 0..decoder.num_hidden_layers, ChunkFunction::Infer)?;
+    lm_head::function(&settings, &head, of_head)?;
     let size = |length: &u64| usize::try_from(*length).expect("sizes of the plan are usize");
     let spec =
         |(name, shape): (&str, &[u64])| TensorSpec { name: name.to_owned(), shape: shape.iter().map(size).collect() };
-    Ok(weights.requests.tensors().map(spec).collect())
+    let tensors: BTreeSet<TensorSpec> = files.iter().flat_map(|file| file.requests.tensors().map(spec)).collect();
+    Ok(tensors.into_iter().collect())
 }
