@@ -30,7 +30,7 @@ fn shapes_are_those_that_the_programs_ask_for() {
     let tensors = tensors(&plan);
     let shape = |name: &str| {
         let found = tensors.iter().find(|spec| spec.name == name);
-        found.map(|spec| spec.shape.as_slice()).unwrap_or_else(|| panic!("{name}"))
+        found.map_or_else(|| panic!("{name}"), |spec| spec.shape.as_slice())
     };
     assert_eq!(shape("model.layers.1.self_attn.q_proj.weight"), [16, 8]);
     assert_eq!(shape("model.layers.1.self_attn.k_proj.weight"), [8, 8]);
