@@ -1,5 +1,7 @@
 //! What a model needs of its checkpoint, read off its programs.
 
+use std::collections::BTreeSet;
+
 use crate::graph::conv_split::ConvSplitter;
 use crate::graph::families::Family as _;
 use crate::graph::families::stateful::Stateful;
@@ -35,16 +37,20 @@ pub fn tensors(decoder: &DecoderPlan) -> Result<Vec<TensorSpec>, PlanError> {
         tables: &tables,
         layer_hook: arch::layer_hook(decoder),
     };
-    let mut weights = WeightFile::default();
+    // A file for each piece: a tied head is the embeddings' tensor in another shape.
+    let mut files = Vec::new();
     for label in Stateful.labels(std::slice::from_ref(&(0..decoder.num_hidden_layers))) {
         let instance = Stateful.instance(&settings, &label);
         let contract = Stateful.contract().file(label.role).map_err(GraphError::from)?;
+        let mut weights = WeightFile::default();
         for function in contract.functions_in(&instance).take(1) {
             Stateful.function(&settings, &label, function.name, &mut weights)?;
         }
+        files.push(weights);
     }
     let size = |length: &u64| usize::try_from(*length).expect("sizes of the plan are usize");
     let spec =
         |(name, shape): (&str, &[u64])| TensorSpec { name: name.to_owned(), shape: shape.iter().map(size).collect() };
-    Ok(weights.requests.tensors().map(spec).collect())
+    let tensors: BTreeSet<TensorSpec> = files.iter().flat_map(|file| file.requests.tensors().map(spec)).collect();
+    Ok(tensors.into_iter().collect())
 }

@@ -21,20 +21,23 @@ const POSITION_LIMIT: usize = 1 << 30;
 const HEAD_DIM_PLACEHOLDER: usize = 4;
 
 /// What an absent key means, and what else the base of an architecture starts from.
-pub(super) struct Defaults {
-    /// None is as many as query heads.
-    pub(super) num_key_value_heads: Option<usize>,
-    /// None is `hidden_size / num_attention_heads`.
-    pub(super) head_dim: Option<usize>,
-    pub(super) max_position_embeddings: usize,
-    pub(super) tie_word_embeddings: bool,
+#[derive(Clone, Copy, Debug)]
+pub struct Defaults {
+    /// Key heads; none is as many as query heads.
+    pub num_key_value_heads: Option<usize>,
+    /// Channels of a head; none is `hidden_size / num_attention_heads`.
+    pub head_dim: Option<usize>,
+    /// Positions that the model was trained for.
+    pub max_position_embeddings: usize,
+    /// Whether the head's weight is that of the token embeddings.
+    pub tie_word_embeddings: bool,
     /// The key that names the activation, and the only one that the model computes.
-    pub(super) activation: (&'static str, Activation),
+    pub activation: (&'static str, Activation),
 }
 
 impl Defaults {
     /// Those of Llama, which most architectures change little of.
-    pub(super) const LLAMA: Self = Self {
+    pub const LLAMA: Self = Self {
         num_key_value_heads: None,
         head_dim: None,
         max_position_embeddings: 2048,
@@ -45,7 +48,7 @@ impl Defaults {
 
 /// The plan of a decoder as Llama is one: norms before attention and MLP, no biases, full attention with one rotary
 /// embedding in every layer. An adapter states what differs, `DecoderPlan { qkv_bias: true, ..base }`.
-pub(super) fn base(config: &mut ConfigReader<'_>, defaults: &Defaults) -> DecoderPlan {
+pub fn base(config: &mut ConfigReader<'_>, defaults: &Defaults) -> DecoderPlan {
     let num_attention_heads = config.size("num_attention_heads", HEAD_LIMIT, None);
     let num_key_value_heads = match (config.value("num_key_value_heads"), defaults.num_key_value_heads) {
         (None, Some(default)) => default,

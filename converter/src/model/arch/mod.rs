@@ -2,6 +2,47 @@
 //!
 //! An adapter owns what the keys of its config.json mean. Its [`DecoderPlan`] is all that the rest of anec knows of an
 //! architecture, and only one with layers that no other has builds something of them itself ([`Arch::layer_hook`]).
+//!
+//! # Example
+//! An architecture with Gemma's norms and activation, in Llama's place:
+//! ```
+//! use anec_converter::model::arch::{Arch, ArchChoice, Defaults, base};
+//! use anec_converter::model::decoder_plan::{Activation, DecoderPlan, NormKind};
+//! use anec_converter::source::config::ConfigReader;
+//!
+//! struct Toy;
+//!
+//! impl Arch for Toy {
+//!     fn name(&self) -> &'static str {
+//!         "Toy"
+//!     }
+//!
+//!     fn family(&self) -> ArchChoice {
+//!         ArchChoice::Llama
+//!     }
+//!
+//!     fn model_types(&self) -> &'static [&'static str] {
+//!         &["toy"]
+//!     }
+//!
+//!     fn architectures(&self) -> &'static [&'static str] {
+//!         &["ToyForCausalLM"]
+//!     }
+//!
+//!     fn plan(&self, config: &mut ConfigReader<'_>) -> DecoderPlan {
+//!         let activation = ("hidden_activation", Activation::GeluTanh);
+//!         let base = base(config, &Defaults { activation, tie_word_embeddings: true, ..Defaults::LLAMA });
+//!         DecoderPlan { norm_kind: NormKind::RmsOnePlus, ..base }
+//!     }
+//! }
+//!
+//! let config = serde_json::json!({
+//!     "model_type": "toy", "vocab_size": 128, "hidden_size": 64, "intermediate_size": 96,
+//!     "num_hidden_layers": 2, "num_attention_heads": 4, "hidden_activation": "gelu_pytorch_tanh",
+//! });
+//! let plan = Toy.plan(&mut ConfigReader::new(config.as_object().unwrap(), &[]));
+//! assert_eq!((plan.activation, plan.num_key_value_heads), (Activation::GeluTanh, 4));
+//! ```
 
 mod base;
 mod llama;
@@ -18,6 +59,7 @@ use crate::graph::LayerHook;
 use crate::model::decoder_plan::DecoderPlan;
 use crate::source::config::{ConfigError, ConfigReader, UnknownKey, UnknownKeys, check_kind};
 
+pub use self::base::{Defaults, base};
 pub use self::select::{ArchChoice, select};
 
 /// An architecture.
