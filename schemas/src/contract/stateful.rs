@@ -113,7 +113,7 @@ const KV_CACHE: TensorContract = tensor(
     "keys of layer l in row l, its values in row num_hidden_layers + l; every chunk declares all of it",
 );
 
-const EMBEDDINGS_FILE: FileContract = FileContract {
+pub(super) const EMBEDDINGS_FILE: FileContract = FileContract {
     role: EMBEDDINGS,
     meaning: "token ids to hidden states",
     count: Count::One,
@@ -137,40 +137,44 @@ const fn input_ids(shape: &'static [Dimension], when: When) -> TensorContract {
     TensorContract { when, ..tensor(names::INPUT_IDS, ElementType::Int32, shape, "token ids") }
 }
 
-const CHUNK_FILE: FileContract = FileContract {
+pub(super) const INFER: FunctionContract = FunctionContract {
+    name: names::INFER,
+    when: When::Without(SINGLE),
+    meaning: "takes one token",
+    inputs: &[
+        hidden_states(&[ONE, ONE, HIDDEN_SIZE], When::Always),
+        position_ids(&[ONE]),
+        causal_mask(&[ONE, ONE, ONE, CONTEXT_LENGTH]),
+        current_pos(),
+    ],
+    states: &[KV_CACHE],
+    outputs: &[output_hidden_states(&[ONE, ONE, HIDDEN_SIZE], When::Always)],
+};
+
+pub(super) const PREFILL: FunctionContract = FunctionContract {
+    name: names::PREFILL,
+    when: When::Without(SINGLE),
+    meaning: "takes a full batch of the prompt; nobody reads what the last chunk gives",
+    inputs: &[
+        hidden_states(&[ONE, BATCH_SIZE, HIDDEN_SIZE], When::Always),
+        position_ids(&[BATCH_SIZE]),
+        causal_mask(&[ONE, ONE, BATCH_SIZE, CONTEXT_LENGTH]),
+        current_pos(),
+    ],
+    states: &[KV_CACHE],
+    outputs: &[
+        output_hidden_states(&[ONE, BATCH_SIZE, HIDDEN_SIZE], When::Without(LAST_CHUNK)),
+        output_hidden_states(&[ONE, ONE, HIDDEN_SIZE], When::With(LAST_CHUNK)),
+    ],
+};
+
+pub(super) const CHUNK_FILE: FileContract = FileContract {
     role: CHUNK,
     meaning: "decoder layers, those of all chunks in order",
     count: Count::Many,
     functions: &[
-        FunctionContract {
-            name: names::INFER,
-            when: When::Without(SINGLE),
-            meaning: "takes one token",
-            inputs: &[
-                hidden_states(&[ONE, ONE, HIDDEN_SIZE], When::Always),
-                position_ids(&[ONE]),
-                causal_mask(&[ONE, ONE, ONE, CONTEXT_LENGTH]),
-                current_pos(),
-            ],
-            states: &[KV_CACHE],
-            outputs: &[output_hidden_states(&[ONE, ONE, HIDDEN_SIZE], When::Always)],
-        },
-        FunctionContract {
-            name: names::PREFILL,
-            when: When::Without(SINGLE),
-            meaning: "takes a full batch of the prompt; nobody reads what the last chunk gives",
-            inputs: &[
-                hidden_states(&[ONE, BATCH_SIZE, HIDDEN_SIZE], When::Always),
-                position_ids(&[BATCH_SIZE]),
-                causal_mask(&[ONE, ONE, BATCH_SIZE, CONTEXT_LENGTH]),
-                current_pos(),
-            ],
-            states: &[KV_CACHE],
-            outputs: &[
-                output_hidden_states(&[ONE, BATCH_SIZE, HIDDEN_SIZE], When::Without(LAST_CHUNK)),
-                output_hidden_states(&[ONE, ONE, HIDDEN_SIZE], When::With(LAST_CHUNK)),
-            ],
-        },
+        INFER,
+        PREFILL,
         FunctionContract {
             name: names::MAIN,
             when: When::With(SINGLE),

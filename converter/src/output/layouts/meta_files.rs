@@ -1,10 +1,11 @@
-//! `meta.yaml` and `meta.json` of the stateful contract: what a client has to know to drive the models.
+//! `meta.yaml` and `meta.json`: what a client has to know to drive the models. A contract other than the stateful one is
+//! named there, with its files by role.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use anec_schemas::contract::Role;
-use anec_schemas::contract::stateful::{CHUNK, EMBEDDINGS, LM_HEAD};
+use anec_schemas::contract::stateful::{self, CHUNK, EMBEDDINGS, LM_HEAD};
 use anec_schemas::meta::{META_JSON, META_VERSION, META_YAML};
 use anec_schemas::{LutBits, MetaYaml, ModelInfo, Parameters, RecommendedSampling};
 use fs_err as fs;
@@ -61,6 +62,12 @@ fn parameters(plan: &ConversionPlan, checkpoint: &Path, prefix: &str, extension:
         let file = plan.files.iter().find(|file| file.label.role == role);
         file.map(|file| format!("{}.{extension}", file.stem))
     };
+    // The keys above name the files of a stateful directory, which is one that names no contract.
+    let is_named = plan.contract.name != stateful::CONTRACT.name;
+    let mut files: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for file in plan.files.iter().filter(|_| is_named) {
+        files.entry(file.label.role.to_string()).or_default().push(file.stem.clone());
+    }
     Parameters {
         context_length: u64::from(options.context_length),
         batch_size: u64::from(options.batch_size),
@@ -86,9 +93,8 @@ fn parameters(plan: &ConversionPlan, checkpoint: &Path, prefix: &str, extension:
             Functions::InferPrefill => None,
             Functions::Single => Some(u64::from(options.batch_size)),
         },
-        // Of a directory that names neither, it is known.
-        contract: None,
-        files: BTreeMap::new(),
+        contract: is_named.then(|| plan.contract.name.to_owned()),
+        files,
         recommended_sampling: recommended_sampling(checkpoint),
     }
 }

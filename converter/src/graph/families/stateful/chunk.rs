@@ -37,27 +37,40 @@ pub(super) fn function(
     let plan = settings.plan;
     let mut graph = Graph::new(weights, settings, tokens);
     let inputs = declare(&mut graph.ops)?;
+    let x = decoder_layers(&mut graph, &inputs, layers, prefill)?;
+    let output = if layers.end == plan.num_hidden_layers {
+        graph.last_output(&x, prefill)?
+    } else {
+        graph.leave_channels_first(names::OUTPUT_HIDDEN_STATES, &x)?
+    };
+    Ok(graph.ops.finish(&[&output]))
+}
 
+/// The decoder layers, from the inputs of a chunk on.
+///
+/// # Shapes
+/// The result is `[1, hidden_size, 1, tokens]`, not normalized.
+pub(in crate::graph::families) fn decoder_layers(
+    graph: &mut Graph<'_>,
+    inputs: &Inputs,
+    layers: &Range<usize>,
+    prefill: bool,
+) -> Result<Var, GraphError> {
+    let plan = graph.plan();
     let positions = graph.gather_positions(inputs.get(names::POSITION_IDS))?;
     let kinds = plan.layers.get(layers.clone()).expect("chunks have layers of the plan");
     let attention = AttentionInputs {
         masks: graph.masks(kinds, inputs.get(names::CAUSAL_MASK), &positions)?,
         rotations: graph.rotations(kinds, &positions)?,
-        cache: state_cache(&mut graph, inputs.get(names::KV_CACHE), inputs.get(names::CURRENT_POS))?,
+        cache: state_cache(graph, inputs.get(names::KV_CACHE), inputs.get(names::CURRENT_POS))?,
     };
-    let last_chunk = layers.end == plan.num_hidden_layers;
     let mut x = graph.enter_channels_first("hidden_states_channels_first", inputs.get(names::HIDDEN_STATES))?;
     for layer in layers.clone() {
         // What the model's last layer computes after its cache is written is read by nobody in prefill.
         let last = prefill && layer + 1 == plan.num_hidden_layers;
         x = graph.layer(layer, &x, &attention, if last { LayerPart::Attention } else { LayerPart::Whole })?;
     }
-    let output = if last_chunk {
-        graph.last_output(&x, prefill)?
-    } else {
-        graph.leave_channels_first(names::OUTPUT_HIDDEN_STATES, &x)?
-    };
-    Ok(graph.ops.finish(&[&output]))
+    Ok(x)
 }
 
 impl Graph<'_> {

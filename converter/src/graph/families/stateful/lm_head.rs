@@ -5,7 +5,7 @@
 //! `argmax_idx` int32 `[N]`, counted inside each part, and `argmax_val` fp16 `[N]`. Behind a single function of `tokens`
 //! rows it takes `[1, tokens, hidden_size]` and gives `[1, tokens, rows of the part]`, or `[tokens, N]`.
 
-use anec_mil::{Function, FunctionBuilder};
+use anec_mil::{Function, FunctionBuilder, Var};
 use anec_schemas::contract::stateful::names;
 
 use crate::graph::families::conformity::Inputs;
@@ -22,21 +22,30 @@ pub(super) fn function(
     weights: &mut WeightFile,
     declare: impl FnOnce(&mut FunctionBuilder) -> Result<Inputs, GraphError>,
 ) -> Result<Function, GraphError> {
-    let plan = settings.plan;
-    let columns = plan.hidden_size as u64;
     let tokens = match settings.functions {
         Functions::InferPrefill => 1,
         Functions::Single => settings.batch_size,
     };
-    // Clients of `infer` read one number per part.
-    let (shape, axis): (&[i32], i32) = match settings.functions {
-        Functions::InferPrefill => (&[1], 0),
-        Functions::Single => (&[int(tokens), 1], 1),
-    };
     let mut graph = Graph::new(weights, settings, tokens);
     let inputs = declare(&mut graph.ops)?;
     let x = graph.enter_channels_first("hidden_states_channels_first", inputs.get(names::HIDDEN_STATES))?;
-    let weight = graph.matrix(&WeightPath::LM_HEAD, [plan.vocab_size as u64, columns]);
+    let outputs = outputs(&mut graph, &x)?;
+    Ok(graph.ops.finish(&outputs.iter().collect::<Vec<_>>()))
+}
+
+/// The outputs of the head for normalized hidden states.
+///
+/// # Shapes
+/// `x: [1, hidden_size, 1, tokens]`.
+pub(in crate::graph::families) fn outputs(graph: &mut Graph<'_>, x: &Var) -> Result<Vec<Var>, GraphError> {
+    let settings = graph.settings;
+    let plan = settings.plan;
+    let weight = graph.matrix(&WeightPath::LM_HEAD, [plan.vocab_size as u64, plan.hidden_size as u64]);
+    // Clients of `infer` read one number per part.
+    let (shape, axis): (&[i32], i32) = match settings.functions {
+        Functions::InferPrefill => (&[1], 0),
+        Functions::Single => (&[int(graph.tokens), 1], 1),
+    };
     let mut outputs = Vec::with_capacity(settings.head_parts.len());
     let mut indices = Vec::new();
     let mut values = Vec::new();
@@ -44,7 +53,7 @@ pub(super) fn function(
         let rows = weight.with_rows(rows);
         let linear = Linear { label: "lm_head parts", rows, bias: None, kind: WeightKind::LmHead };
         let name = format!("lm_head_{number}");
-        let product = graph.linear(&name, &x, &linear)?;
+        let product = graph.linear(&name, x, &linear)?;
         let logits = graph.logits(&name, &product)?;
         if settings.argmax {
             let index = graph.ops.reduce_argmax(&format!("argmax_idx_{number}"), &logits, 1, false)?;
@@ -59,5 +68,5 @@ pub(super) fn function(
         outputs.push(graph.ops.concat(names::ARGMAX_INDEX, &indices.iter().collect::<Vec<_>>(), axis)?);
         outputs.push(graph.ops.concat(names::ARGMAX_VALUE, &values.iter().collect::<Vec<_>>(), axis)?);
     }
-    Ok(graph.ops.finish(&outputs.iter().collect::<Vec<_>>()))
+    Ok(outputs)
 }

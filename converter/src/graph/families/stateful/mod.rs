@@ -1,8 +1,8 @@
 //! Programs over a Core ML state, as ANEMLL's clients drive them: embeddings, chunks of decoder layers, LM head.
 
-mod chunk;
+pub(super) mod chunk;
 mod embeddings;
-mod lm_head;
+pub(super) mod lm_head;
 
 use std::ops::Range;
 
