@@ -83,6 +83,13 @@ pub(crate) struct StoredWeight {
     blobs: Vec<Value>,
 }
 
+/// The blobs of a weight, which may be asked for in more than one shape.
+#[derive(Clone, Debug)]
+struct Blobs {
+    records: Vec<u64>,
+    bytes: u64,
+}
+
 impl StoredWeight {
     /// The constant of a graph, under a name that starts with `name`.
     ///
@@ -91,16 +98,19 @@ impl StoredWeight {
     pub(crate) fn constant(self, ops: &mut FunctionBuilder, name: &str) -> Result<Constant, BuildError> {
         self.storage.encoding().constant(ops, name, self.blobs)
     }
-
-    /// Bytes of its blobs.
-    fn bytes(&self) -> u64 {
-        self.blobs.iter().map(bytes).sum()
-    }
 }
 
-fn bytes(value: &Value) -> u64 {
-    let ty = value.ty.as_tensor();
-    ty.map_or(0, |ty| (ty.element_count().unwrap_or(0) * u64::from(ty.dtype.bits())).div_ceil(8))
+/// Bytes of a blob.
+fn bytes(ty: &TensorType) -> u64 {
+    (count(ty) * u64::from(ty.dtype.bits())).div_ceil(8)
+}
+
+fn count(ty: &TensorType) -> u64 {
+    ty.element_count().expect("shapes of weights are fixed and were checked against the checkpoint")
+}
+
+fn value(ty: TensorType, record: u64) -> Value {
+    Value::blob(ty, BlobReference { file_name: WEIGHT_FILE.to_owned(), offset: record })
 }
 
 /// What two requests have in common where they get the same blobs.
@@ -128,8 +138,8 @@ impl Key {
 pub(crate) struct WeightFile {
     layout: BlobLayout,
     jobs: Vec<Job>,
-    weights: BTreeMap<Key, StoredWeight>,
-    tables: BTreeMap<String, Value>,
+    weights: BTreeMap<Key, Blobs>,
+    tables: BTreeMap<String, (Value, u64)>,
     /// What else the graphs said of their weights.
     pub(crate) requests: Requests,
 }
@@ -141,15 +151,18 @@ impl WeightFile {
     /// Rows that the encoding does not fit.
     pub(crate) fn weight(&mut self, rows: &Rows, shape: &[u64], storage: &Storage) -> Result<StoredWeight, UnfitError> {
         let key = Key::new(rows, storage);
-        if let Some(stored) = self.weights.get(&key) {
-            return Ok(stored.clone());
-        }
         let types = storage.encoding().blobs(rows, shape)?;
-        let (values, blobs) = types.into_iter().map(|ty| self.blob(ty)).unzip();
-        let stored = StoredWeight { storage: storage.clone(), blobs: values };
-        self.jobs.push(Job::Weight(Weight { rows: rows.clone(), storage: storage.clone(), blobs }));
-        self.weights.insert(key, stored.clone());
-        Ok(stored)
+        let records = if let Some(known) = self.weights.get(&key) {
+            known.records.clone()
+        } else {
+            let records: Vec<u64> = types.iter().map(|ty| self.place(ty)).collect();
+            let (rows, storage) = (rows.clone(), storage.clone());
+            self.jobs.push(Job::Weight(Weight { rows, storage, blobs: records.clone() }));
+            self.weights.insert(key, Blobs { records: records.clone(), bytes: types.iter().map(bytes).sum() });
+            records
+        };
+        let blobs = types.into_iter().zip(records).map(|(ty, record)| value(ty, record)).collect();
+        Ok(StoredWeight { storage: storage.clone(), blobs })
     }
 
     /// Rows of the checkpoint as fp16 in the given shape, whatever it is.
@@ -160,13 +173,14 @@ impl WeightFile {
 
     /// Generated data, made by `bytes` where `name` is not in the file yet.
     pub(crate) fn generated(&mut self, name: &str, ty: TensorType, bytes: impl FnOnce() -> Arc<[u8]>) -> Value {
-        if let Some(value) = self.tables.get(name) {
-            return value.clone();
+        if let Some((table, _)) = self.tables.get(name) {
+            return table.clone();
         }
-        let (value, record) = self.blob(ty);
+        let (record, size) = (self.place(&ty), self::bytes(&ty));
         self.jobs.push(Job::Generated { bytes: bytes(), at: BlobLayout::data_offset(record) });
-        self.tables.insert(name.to_owned(), value.clone());
-        value
+        let table = value(ty, record);
+        self.tables.insert(name.to_owned(), (table.clone(), size));
+        table
     }
 
     /// Bytes of the finished file.
@@ -176,12 +190,12 @@ impl WeightFile {
 
     /// Bytes of the weights that come from the checkpoint.
     pub(crate) fn checkpoint_bytes(&self) -> u64 {
-        self.weights.values().map(StoredWeight::bytes).sum()
+        self.weights.values().map(|blobs| blobs.bytes).sum()
     }
 
     /// Bytes of each table that does not come from the checkpoint.
     pub(crate) fn table_bytes(&self) -> BTreeMap<String, u64> {
-        self.tables.iter().map(|(name, value)| (name.clone(), bytes(value))).collect()
+        self.tables.iter().map(|(name, (_, bytes))| (name.clone(), *bytes)).collect()
     }
 
     /// Where each blob goes, in file order.
@@ -211,14 +225,12 @@ impl WeightFile {
 
     /// Name and offset of each table that does not come from the checkpoint, as programs have them.
     pub(crate) fn tables(&self) -> impl Iterator<Item = (&str, u64)> {
-        self.tables.iter().filter_map(|(name, value)| Some((name.as_str(), value.as_blob()?.offset)))
+        self.tables.iter().filter_map(|(name, (value, _))| Some((name.as_str(), value.as_blob()?.offset)))
     }
 
-    /// The next blob, and the offset of its record.
-    fn blob(&mut self, ty: TensorType) -> (Value, u64) {
-        let count = ty.element_count().expect("shapes of weights are fixed and were checked against the checkpoint");
-        let offset = self.layout.push(ty.dtype, count).expect("numeric types have blobs and sizes fit 64 bits");
-        (Value::blob(ty, BlobReference { file_name: WEIGHT_FILE.to_owned(), offset }), offset)
+    /// Places the next blob, and gives the offset of its record.
+    fn place(&mut self, ty: &TensorType) -> u64 {
+        self.layout.push(ty.dtype, count(ty)).expect("numeric types have blobs and sizes fit 64 bits")
     }
 }
 
@@ -238,6 +250,21 @@ mod tests {
         let transformed = Rows { transforms: vec![Transform::add(1.0)], ..rows };
         file.weight(&transformed, &[16, 32, 1, 1], &palette).expect("the whole tensor is one group");
         assert_eq!(file.jobs().len(), 2, "what becomes of it makes it another weight");
+    }
+
+    #[test]
+    fn a_tied_head_shares_the_blobs_of_the_embeddings_in_a_shape_of_its_own() {
+        let mut file = WeightFile::default();
+        let rows = Rows::new("embed_tokens", 0..16, 32);
+        let storage = "int8".parse().expect("a storage");
+        let table = file.weight(&rows, &[16, 32], &storage).expect("any rows fit");
+        let head = file.weight(&rows, &[16, 32, 1, 1], &storage).expect("any rows fit");
+        assert_eq!(file.jobs().len(), 1);
+        for (table, head) in table.blobs.iter().zip(&head.blobs) {
+            assert_eq!(table.data, head.data, "one blob");
+        }
+        let rank = |stored: &StoredWeight| stored.blobs[0].ty.as_tensor().expect("a tensor").rank();
+        assert_eq!((rank(&table), rank(&head)), (2, 4));
     }
 
     #[test]
