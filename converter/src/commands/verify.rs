@@ -191,9 +191,10 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
     let config = OracleConfig::read(&arguments.against.join("config.json"))?;
     let checkpoint = Checkpoint::open(&arguments.against)?;
     let implementation = if arguments.plain_reference { Implementation::Plain } else { Implementation::Automatic };
+    let num_hidden_layers = config.num_hidden_layers;
     let mut oracle = Oracle::new(config, &checkpoint, implementation)?;
     let numerics = arguments.numerics.numerics();
-    let mut thresholds = Thresholds::for_bits(stored_bits(&directory)?, numerics);
+    let mut thresholds = Thresholds::for_model(stored_bits(&directory)?, num_hidden_layers, numerics);
     arguments.limits.apply(&mut thresholds);
     thresholds.neural_engine = arguments.device.min_ane;
     thresholds.device_psnr_db = arguments.device.min_psnr.or(thresholds.device_psnr_db);

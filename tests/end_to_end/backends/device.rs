@@ -28,7 +28,7 @@ fn verified(script: Script) -> Report {
     let tokenizer = TextTokenizer::open(&model).expect("a tokenizer");
     let mut tokens = tokenizer.encode(TEXT, SpecialTokens::Add).expect("text");
     tokens.truncate(TOKENS);
-    let thresholds = Thresholds { neural_engine: Some(0.99), ..Thresholds::for_bits(6, Numerics::F32) };
+    let thresholds = Thresholds { neural_engine: Some(0.99), ..Thresholds::for_model(6, 4, Numerics::F32) };
     let verification = Verification {
         directory: &bench.directory,
         checkpoint: &checkpoint,

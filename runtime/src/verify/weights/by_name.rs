@@ -17,8 +17,8 @@ const MIN_ELEMENTS: usize = 1024;
 /// Elements that a block is looked for with.
 const PROBE: usize = 64;
 
-/// What anec's names of weights end in that are multiplied row by row, and what those of the factors end in.
-const SCALED: [&str; 2] = ["_unscaled_weight_palettized", "_weight_palettized"];
+/// What anec's names of weights end in that may be multiplied row by row, and what those of the factors end in.
+const SCALED: &str = "_weight_palettized";
 const SCALE: &str = "_scale";
 
 /// Compares what names let one recognize. Other matrices are findings.
@@ -47,7 +47,7 @@ pub(super) fn compare(
 
 /// The factors for the rows of a weight, where there are some.
 fn scale_of<'a>(name: &str, constants: &'a Constants) -> Option<&'a Tensor> {
-    let stem = SCALED.iter().find_map(|end| name.strip_suffix(end))?;
+    let stem = name.strip_suffix(SCALED)?;
     constants.0.get(&format!("{stem}{SCALE}")).map(|constant| &constant.tensor)
 }
 
