@@ -26,12 +26,12 @@ fn model(program: &Program, weights: &WeightFile) -> ModelProvenance {
     let used: BTreeSet<u64> = values.map(|blob| blob.offset).collect();
     let tables = weights.tables().filter(|(_, offset)| used.contains(offset));
     ModelProvenance {
-        weights: weights.provenance().map(weight).collect(),
+        weights: weights.provenance().map(|weight| of_weight(&weight)).collect(),
         tables: tables.map(|(name, offset)| (name.to_owned(), offset)).collect(),
     }
 }
 
-fn weight(weight: weight_file::Provenance<'_>) -> WeightProvenance {
+fn of_weight(weight: &weight_file::Provenance<'_>) -> WeightProvenance {
     WeightProvenance {
         tensor: weight.tensor.to_owned(),
         transforms: weight.transforms.iter().map(step).collect(),

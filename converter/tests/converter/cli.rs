@@ -109,6 +109,7 @@ fn a_conversion_writes_both_forms_metadata_tokenizer_and_checksums() {
         "lm_head_lut6.mlpackage",
         "meta.json",
         "meta.yaml",
+        "provenance.json",
         "special_tokens_map.json",
         "tokenizer.json",
         "tokenizer_config.json",

@@ -13,15 +13,18 @@ use anec_runtime::verify::{TokenWindows, VerifyError, perplexity};
 
 const VOCAB: usize = 50;
 
-/// Says the sum of the tokens so far. Keeps calls as position and tokens.
+/// Position and tokens of each call.
+type Calls = Rc<RefCell<Vec<(usize, usize)>>>;
+
+/// Says the sum of the tokens so far.
 struct Toy {
     capabilities: Capabilities,
     tokens: Vec<u32>,
-    calls: Rc<RefCell<Vec<(usize, usize)>>>,
+    calls: Calls,
 }
 
-fn toy(gives: Gives, step_size: usize) -> (Box<dyn Session>, Rc<RefCell<Vec<(usize, usize)>>>) {
-    let calls = Rc::default();
+fn toy(gives: Gives, step_size: usize) -> (Box<dyn Session>, Calls) {
+    let calls = Calls::default();
     let capabilities = Capabilities {
         context_length: 32,
         vocab_size: Some(VOCAB),
