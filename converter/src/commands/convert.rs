@@ -78,12 +78,19 @@ struct QuantizedReport<'a> {
     snr_db: f64,
 }
 
+/// The most threads for a core: blocks wait for the disk now and then, and every thread has a block in memory.
+const THREADS_PER_CORE: usize = 4;
+
 /// Converts a checkpoint.
 pub fn run(arguments: &Arguments, console: Console) -> Result<ExitCode, Failure> {
     let started = Instant::now();
     if let Some(threads) = arguments.threads {
+        let most = std::thread::available_parallelism().map_or(1, NonZeroUsize::get) * THREADS_PER_CORE;
+        if threads.get() > most {
+            console.status(&format!("{most} threads instead of {threads}: more than that wait for each other"));
+        }
         // Fails only where the pool exists already, which a fresh process rules out.
-        let _ = rayon::ThreadPoolBuilder::new().num_threads(threads.get()).build_global();
+        let _ = rayon::ThreadPoolBuilder::new().num_threads(threads.get().min(most)).build_global();
     }
     if Staging::check(Kind::Converted, &arguments.output, arguments.force)? == Left::Published && arguments.resume {
         console.status(&format!("`{}` was complete", arguments.output.display()));

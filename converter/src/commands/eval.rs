@@ -38,6 +38,10 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE")]
     save: Option<PathBuf>,
 
+    /// Let --save replace a file.
+    #[arg(long, requires = "save")]
+    force: bool,
+
     /// Print as JSON.
     #[arg(long)]
     json: bool,
@@ -45,6 +49,12 @@ pub struct Arguments {
 
 /// Prints the perplexity of a converted model.
 pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
+    if let Some(path) = arguments.save.as_ref().filter(|path| !arguments.force && path.exists()) {
+        return Err(Failure {
+            message: format!("Cannot save to `{}`: it exists", path.display()),
+            hint: Some("give another file, or `--force` to replace this one".to_owned()),
+        });
+    }
     let directory = ModelDirectory::open(&arguments.path)?;
     let context_length = directory.meta().model_info.parameters.context_length;
     let tokens = arguments.tokens.windows(&arguments.path, context_length)?;
@@ -63,6 +73,17 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
     bar.finish_and_clear();
     if let Some(path) = &arguments.save {
         save(path, &outputs)?;
+    }
+    if !result.perplexity.is_finite() {
+        return Err(Failure {
+            message: format!(
+                "Cannot compute the perplexity: it is {} over {} tokens",
+                result.perplexity, result.tokens
+            ),
+            hint: Some(
+                "`anec verify --against CHECKPOINT` finds the first model whose results are not finite".to_owned(),
+            ),
+        });
     }
     let text = if arguments.json {
         let value = json!({

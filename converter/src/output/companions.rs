@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use fs_err as fs;
 
 use crate::error::Hint;
+use crate::source::checkpoint::{Checkpoint, CheckpointError};
 
 /// Files of a checkpoint that clients of the result read.
 const COPIED: [&str; 11] = [
@@ -45,26 +46,33 @@ pub enum CompanionError {
         #[source]
         source: serde_json::Error,
     },
+    /// A companion file that is none of the checkpoint's.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
     /// The disk.
     #[error("Cannot copy the companion files")]
     Io(#[from] io::Error),
 }
 
-impl Hint for CompanionError {}
+impl Hint for CompanionError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Checkpoint(error) => error.hint(),
+            Self::TooLarge { .. } | Self::Json { .. } | Self::Io(_) => None,
+        }
+    }
+}
 
 /// Copies the companions that are there and gives their names.
 ///
 /// A chat template in a file of its own is also put into `tokenizer_config.json`, where ANEMLL's clients look for it.
-pub(crate) fn copy(checkpoint: &Path, output: &Path) -> Result<Vec<&'static str>, CompanionError> {
+pub(crate) fn copy(checkpoint: &Checkpoint, output: &Path) -> Result<Vec<&'static str>, CompanionError> {
     let mut copied = Vec::new();
     for name in COPIED {
-        let source = checkpoint.join(name);
-        let Ok(metadata) = fs::metadata(&source) else { continue };
-        if !metadata.is_file() {
-            continue;
-        }
-        if metadata.len() > MAX_COMPANION_BYTES {
-            return Err(CompanionError::TooLarge { path: source, found: metadata.len() });
+        let Some(source) = checkpoint.companion(name)? else { continue };
+        let found = fs::metadata(&source)?.len();
+        if found > MAX_COMPANION_BYTES {
+            return Err(CompanionError::TooLarge { path: source, found });
         }
         // Read and written anew, so that neither permissions nor links of the source come along.
         fs::write(output.join(name), fs::read(&source)?)?;
@@ -95,14 +103,35 @@ fn inline_chat_template(output: &Path) -> Result<(), CompanionError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::checkpoint::testing::{Source, write_config, write_tensors};
+
+    fn checkpoint_directory() -> tempfile::TempDir {
+        let directory = tempfile::tempdir().expect("temporary");
+        write_config(directory.path(), "{}");
+        write_tensors(&directory.path().join("model.safetensors"), &[Source::zeros("a", &[1])]);
+        directory
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_companion_that_links_out_of_the_checkpoint_is_refused() {
+        let (source, output) = (checkpoint_directory(), tempfile::tempdir().expect("temporary"));
+        let secret = tempfile::NamedTempFile::new().expect("temporary");
+        std::os::unix::fs::symlink(secret.path(), source.path().join("tokenizer_config.json")).expect("linked");
+        let checkpoint = Checkpoint::open(source.path()).expect("a checkpoint");
+        let error = copy(&checkpoint, output.path()).expect_err("a link out");
+        assert!(error.to_string().contains("tokenizer_config.json"), "{error}");
+        assert!(!output.path().join("tokenizer_config.json").exists());
+    }
 
     #[test]
     fn a_chat_template_file_reaches_the_tokenizer_config() {
-        let (source, output) = (tempfile::tempdir().expect("temporary"), tempfile::tempdir().expect("temporary"));
+        let (source, output) = (checkpoint_directory(), tempfile::tempdir().expect("temporary"));
         fs::write(source.path().join("chat_template.jinja"), "{{ x }}").expect("writable");
         fs::write(source.path().join("tokenizer_config.json"), r#"{"b": 1, "a": 2}"#).expect("writable");
-        let copied = copy(source.path(), output.path()).expect("copied");
-        assert_eq!(copied, ["chat_template.jinja", "tokenizer_config.json"]);
+        let checkpoint = Checkpoint::open(source.path()).expect("a checkpoint");
+        let copied = copy(&checkpoint, output.path()).expect("copied");
+        assert_eq!(copied, ["chat_template.jinja", "config.json", "tokenizer_config.json"]);
         let text = fs::read_to_string(output.path().join("tokenizer_config.json")).expect("written");
         assert_eq!(text, "{\n  \"b\": 1,\n  \"a\": 2,\n  \"chat_template\": \"{{ x }}\"\n}\n");
     }

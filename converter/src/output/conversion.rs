@@ -18,6 +18,7 @@ use crate::output::layouts::{self, Layout, SideFileError};
 use crate::output::link::link_or_copy;
 use crate::output::provenance;
 use crate::plan::{ConversionPlan, FilePlan, PlanError};
+use crate::source::checkpoint::Checkpoint;
 
 /// What was written.
 pub struct Written {
@@ -130,9 +131,9 @@ impl<'a> StagedPlan<'a> {
     }
 
     /// Writes what stands beside the models.
-    fn write_beside(&self, checkpoint: &Path, known: &BTreeMap<PathBuf, String>) -> Result<(), ConversionError> {
+    fn write_beside(&self, checkpoint: &Checkpoint, known: &BTreeMap<PathBuf, String>) -> Result<(), ConversionError> {
         companions::copy(checkpoint, &self.directory)?;
-        for side_file in self.layout.side_files(self.plan, checkpoint)? {
+        for side_file in self.layout.side_files(self.plan, checkpoint.directory())? {
             fs::write(self.directory.join(side_file.name), side_file.text)?;
         }
         let files = self.plan.files.iter().map(|file| (file.stem.as_str(), &file.program, &file.weights));
@@ -201,7 +202,7 @@ pub(crate) fn write(
     for staged in &staged {
         let known = first.models.iter().zip(&staged.models);
         let known = known.filter_map(|(from, to)| Some((to.weights.clone(), checksums.get(&from.weights)?.clone())));
-        staged.write_beside(context.checkpoint.directory(), &known.collect())?;
+        staged.write_beside(context.checkpoint, &known.collect())?;
     }
     if context.interrupt.is_set() {
         return Err(ConversionError::Interrupted);

@@ -474,6 +474,9 @@ fn what_needs_a_device_is_refused_without_one() {
     let refused = anec(&["eval", path, "--tokens", tokens.to_str().unwrap()]);
     assert!(stderr(&refused).contains("999999"), "the last token is scored, too: {}", stderr(&refused));
     fs::write(parent.path().join("file"), "").unwrap();
+    let kept = parent.path().join("file");
+    let refused = anec(&["eval", path, "--save", kept.to_str().unwrap()]);
+    assert!(stderr(&refused).contains("it exists"), "before any work: {}", stderr(&refused));
     let report = parent.path().join("file");
     let refused = anec(&["verify", path, "--against", checkpoint, "--report", report.to_str().unwrap()]);
     assert!(stderr(&refused).contains("--report"), "{}", stderr(&refused));

@@ -17,7 +17,7 @@ pub(crate) mod testing;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use half::f16;
 use serde::Deserialize;
@@ -128,6 +128,17 @@ impl Checkpoint {
         };
         config::check_kind(&config)?;
         Ok(config)
+    }
+
+    /// The file `name` beside the weights, such as a tokenizer; none where it is not there. It obeys the rules of weights.
+    ///
+    /// # Errors
+    /// It is no regular file, or a link that leads out of the directory and its Hugging Face blobs.
+    pub fn companion(&self, name: &str) -> Result<Option<PathBuf>, CheckpointError> {
+        match self.directory.file(name) {
+            Err(CheckpointError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(None),
+            path => path.map(Some),
+        }
     }
 
     /// The directory as it was given.
