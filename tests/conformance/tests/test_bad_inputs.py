@@ -160,7 +160,7 @@ def test_a_missing_checkpoint_is_refused(anec, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "options", [["--lut", "5"], ["--context-length", "0"], ["--chunks", "0"], ["--runtime", "other"], ["--colour"]]
+    "options", [["--lut", "5"], ["--context-length", "0"], ["--chunks", "0"], ["--layout", "other"], ["--colour"]]
 )
 def test_options_that_make_no_sense_are_usage_errors(anec, presets, tmp_path, options):
     outcome = anec.run("convert", presets("tiny-llama"), "-o", tmp_path / "out", *options)
