@@ -34,7 +34,10 @@ pub use tensor::{Elements, Tensor, TensorError, check_size};
 #[derive(Clone, Copy)]
 pub enum Evaluate {
     /// It computes floats, which are rounded to the element type of its results where the numerics ask for it.
-    Computes(fn(&mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError>),
+    Computes(EvaluateFn),
     /// Its results hold elements of its operands, or no floats: there is nothing to round.
-    Moves(fn(&mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError>),
+    Moves(EvaluateFn),
 }
+
+/// Computes the results of one operation.
+pub type EvaluateFn = fn(&mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError>;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::dtype::DataType;
-use crate::evaluate::Evaluate;
+use crate::evaluate::{Evaluate, EvaluateError, EvaluateFn};
 use crate::opset::Opset;
 use crate::program::{Argument, Binding, Operation};
 use crate::types::{TensorType, ValueType};
@@ -24,9 +24,79 @@ pub struct OpDecl {
     /// Whether it touches a state.
     pub effect: Effect,
     /// Types of the results, or why the operands cannot be taken.
-    pub infer: fn(&OpContext<'_>) -> Result<Vec<ValueType>, InferError>,
+    pub infer: Infer,
     /// What it computes.
     pub evaluate: Evaluate,
+    /// What shows how Core ML writes it in compiled programs.
+    pub evidence: Evidence,
+}
+
+impl OpDecl {
+    /// An op of the first operation set that has one result and touches no state, and that no compiled program was seen with.
+    pub const fn new(name: &'static str, doc: &'static str, parameters: &'static [Parameter], infer: Infer) -> Self {
+        Self {
+            name,
+            doc,
+            since: Opset::Ios15,
+            parameters,
+            results: Results::Exactly(1),
+            effect: Effect::Pure,
+            infer,
+            evaluate: Evaluate::Moves(|_| Err(EvaluateError::Unsupported("this op".to_owned()))),
+            evidence: Evidence::None,
+        }
+    }
+
+    /// Came with this operation set.
+    #[must_use]
+    pub const fn since(mut self, opset: Opset) -> Self {
+        self.since = opset;
+        self
+    }
+
+    /// Has this many results.
+    #[must_use]
+    pub const fn results(mut self, results: Results) -> Self {
+        self.results = results;
+        self
+    }
+
+    /// Computes floats by this function.
+    #[must_use]
+    pub const fn computes(mut self, evaluate: EvaluateFn) -> Self {
+        self.evaluate = Evaluate::Computes(evaluate);
+        self
+    }
+
+    /// Moves elements, or computes no floats, by this function.
+    #[must_use]
+    pub const fn moves(mut self, evaluate: EvaluateFn) -> Self {
+        self.evaluate = Evaluate::Moves(evaluate);
+        self
+    }
+
+    /// Is written in compiled programs as `evidence` shows.
+    #[must_use]
+    pub const fn seen(mut self, evidence: Evidence) -> Self {
+        self.evidence = evidence;
+        self
+    }
+}
+
+/// How the types of results follow from operands.
+pub type Infer = fn(&OpContext<'_>) -> Result<Vec<ValueType>, InferError>;
+
+/// What shows how Core ML's compiler writes an op as text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Evidence {
+    /// A package and what Apple's compiler made of it, where the op stands in both. Says where the pair is.
+    Pair(&'static str),
+    /// A program that Apple's compiler wrote. Says where it is.
+    Compiled(&'static str),
+    /// Text by others that Core ML was seen to load. Says where it is.
+    Loaded(&'static str),
+    /// None: the op is written as all others are, which no one has shown for this op.
+    None,
 }
 
 /// How many results an op has.
@@ -63,6 +133,23 @@ pub struct Parameter {
     pub presence: Presence,
     /// Whether it takes several values, as `values` of `concat` does.
     pub variadic: bool,
+    /// What changed with later operation sets.
+    pub changes: &'static [Change],
+}
+
+/// What changes about a parameter with an operation set.
+#[derive(Clone, Copy)]
+pub enum Change {
+    /// There is no such parameter before.
+    Since(Opset),
+    /// There is no such parameter from here on.
+    Until(Opset),
+    /// From here on it takes these element types.
+    Takes(Opset, Domain),
+    /// From here on it shares its element type with the parameters of this letter.
+    Group(Opset, char),
+    /// From here on it need not be constant.
+    Variable(Opset),
 }
 
 /// The element types that a parameter takes.
@@ -103,7 +190,47 @@ pub const STRING: Domain = Domain::OneOf(&[DataType::String]);
 impl Parameter {
     /// A required operand that need not be constant.
     pub const fn new(name: &'static str, domain: Domain) -> Self {
-        Self { name, domain, group: None, constant: false, presence: Presence::Required, variadic: false }
+        Self { name, domain, group: None, constant: false, presence: Presence::Required, variadic: false, changes: &[] }
+    }
+
+    /// Whether the op has this parameter in `opset`.
+    pub fn exists_in(&self, opset: Opset) -> bool {
+        self.changes.iter().all(|change| match change {
+            Change::Since(first) => opset >= *first,
+            Change::Until(end) => opset < *end,
+            Change::Takes(..) | Change::Group(..) | Change::Variable(_) => true,
+        })
+    }
+
+    /// The element types that it takes in `opset`.
+    pub fn domain_in(&self, opset: Opset) -> Domain {
+        let later = self.changes.iter().rev().find_map(|change| match change {
+            Change::Takes(first, domain) if opset >= *first => Some(*domain),
+            _ => None,
+        });
+        later.unwrap_or(self.domain)
+    }
+
+    /// The letter of the parameters that it shares its element type with in `opset`.
+    pub fn group_in(&self, opset: Opset) -> Option<char> {
+        let later = self.changes.iter().rev().find_map(|change| match change {
+            Change::Group(first, letter) if opset >= *first => Some(*letter),
+            _ => None,
+        });
+        later.or(self.group)
+    }
+
+    /// Whether it must be constant in `opset`.
+    pub fn constant_in(&self, opset: Opset) -> bool {
+        let variable = |change: &Change| matches!(change, Change::Variable(first) if opset >= *first);
+        self.constant && !self.changes.iter().any(variable)
+    }
+
+    /// Changes with later operation sets, oldest first.
+    #[must_use]
+    pub const fn changes(mut self, changes: &'static [Change]) -> Self {
+        self.changes = changes;
+        self
     }
 
     /// Shares its element type with the parameters of the same letter.

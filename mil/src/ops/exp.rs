@@ -1,6 +1,6 @@
 //! `exp`: elementwise exponential.
 
-use super::decl::{Effect, OpDecl, Results};
+use super::decl::{Effect, Evidence, OpDecl, Results};
 use super::elementwise::{FLOAT_X, like_x, map_floats};
 use crate::evaluate::Evaluate;
 use crate::opset::Opset;
@@ -15,4 +15,5 @@ pub static DECL: OpDecl = OpDecl {
     effect: Effect::Pure,
     infer: like_x,
     evaluate: Evaluate::Computes(|call| map_floats(call, f32::exp)),
+    evidence: Evidence::None,
 };

@@ -1,6 +1,6 @@
 //! `l2_norm`: normalization by the Euclidean norm.
 
-use super::decl::{Effect, FLOATS, InferError, OpContext, OpDecl, Parameter, Results};
+use super::decl::{Effect, Evidence, FLOATS, InferError, OpContext, OpDecl, Parameter, Results};
 use super::reduce::{single, square, sum};
 use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor};
 use crate::opset::Opset;
@@ -16,6 +16,7 @@ pub static DECL: OpDecl = OpDecl {
     effect: Effect::Pure,
     infer,
     evaluate: Evaluate::Computes(evaluate),
+    evidence: Evidence::None,
 };
 
 fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use super::decl::{Effect, OpDecl, Results};
+use super::decl::{Effect, Evidence, OpDecl, Results};
 use super::reduce::{INDEX_ALONG_AXIS, index_along_axis, infer_index_along_axis};
 use crate::evaluate::Evaluate;
 use crate::opset::Opset;
@@ -17,4 +17,5 @@ pub static DECL: OpDecl = OpDecl {
     effect: Effect::Pure,
     infer: infer_index_along_axis,
     evaluate: Evaluate::Moves(|call| index_along_axis(call, Ordering::Less)),
+    evidence: Evidence::None,
 };

@@ -1,6 +1,6 @@
 //! `reduce_l2_norm`: the Euclidean norm over some axes.
 
-use super::decl::{Effect, OpDecl, Results};
+use super::decl::{Effect, Evidence, OpDecl, Results};
 use super::reduce::{OVER_AXES, infer_over_axes, over_axes, single, square, sum, truncated};
 use crate::evaluate::Evaluate;
 use crate::opset::Opset;
@@ -21,4 +21,5 @@ pub static DECL: OpDecl = OpDecl {
             |lane| Some(truncated(lane.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt())),
         )
     }),
+    evidence: Evidence::None,
 };

@@ -1,6 +1,6 @@
 //! `reduce_log_sum_exp`: the logarithm of a sum of exponentials over some axes.
 
-use super::decl::{Effect, OpDecl, Results};
+use super::decl::{Effect, Evidence, OpDecl, Results};
 use super::reduce::{OVER_AXES, infer_over_axes, over_axes, single, truncated};
 use crate::evaluate::Evaluate;
 use crate::opset::Opset;
@@ -21,6 +21,7 @@ pub static DECL: OpDecl = OpDecl {
             |lane| (!lane.is_empty()).then(|| truncated(log_sum_exp(lane.iter().map(|x| f64::from(*x))))),
         )
     }),
+    evidence: Evidence::None,
 };
 
 fn log_sum_exp(lane: impl Iterator<Item = f64> + Clone) -> f64 {

@@ -1,6 +1,6 @@
 //! `reduce_max`: the largest element over some axes.
 
-use super::decl::{Effect, OpDecl, Results};
+use super::decl::{Effect, Evidence, OpDecl, Results};
 use super::elementwise::larger;
 use super::reduce::{OVER_AXES, infer_over_axes, over_axes};
 use crate::builder::{BuildError, FunctionBuilder, Var};
@@ -20,6 +20,7 @@ pub static DECL: OpDecl = OpDecl {
     evaluate: Evaluate::Computes(|call| {
         over_axes(call, |lane| lane.iter().copied().reduce(larger), |lane| lane.iter().copied().max())
     }),
+    evidence: Evidence::None,
 };
 
 impl FunctionBuilder {

@@ -1,6 +1,6 @@
 //! `reduce_mean`: the mean over some axes.
 
-use super::decl::{Effect, OpDecl, Results};
+use super::decl::{Effect, Evidence, OpDecl, Results};
 use super::reduce::{OVER_AXES, infer_over_axes, over_axes, single, sum, truncated};
 use crate::evaluate::Evaluate;
 use crate::opset::Opset;
@@ -15,6 +15,7 @@ pub static DECL: OpDecl = OpDecl {
     effect: Effect::Pure,
     infer: infer_over_axes,
     evaluate: Evaluate::Computes(|call| over_axes(call, |lane| Some(mean(lane)), mean_of_integers)),
+    evidence: Evidence::None,
 };
 
 #[expect(clippy::cast_precision_loss, reason = "counts of elements are far below 2^53")]

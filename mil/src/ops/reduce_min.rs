@@ -1,6 +1,6 @@
 //! `reduce_min`: the smallest element over some axes.
 
-use super::decl::{Effect, OpDecl, Results};
+use super::decl::{Effect, Evidence, OpDecl, Results};
 use super::elementwise::smaller;
 use super::reduce::{OVER_AXES, infer_over_axes, over_axes};
 use crate::evaluate::Evaluate;
@@ -18,4 +18,5 @@ pub static DECL: OpDecl = OpDecl {
     evaluate: Evaluate::Computes(|call| {
         over_axes(call, |lane| lane.iter().copied().reduce(smaller), |lane| lane.iter().copied().min())
     }),
+    evidence: Evidence::None,
 };

@@ -1,6 +1,6 @@
 //! `reduce_sum`: the sum over some axes.
 
-use super::decl::{Effect, OpDecl, Results};
+use super::decl::{Effect, Evidence, OpDecl, Results};
 use super::reduce::{OVER_AXES, infer_over_axes, over_axes, single, sum};
 use crate::evaluate::Evaluate;
 use crate::opset::Opset;
@@ -21,4 +21,5 @@ pub static DECL: OpDecl = OpDecl {
             |lane| Some(lane.iter().fold(0, |sum, x| sum.wrapping_add(*x))),
         )
     }),
+    evidence: Evidence::None,
 };

@@ -1,6 +1,6 @@
 //! `reshape`: the same elements in another shape.
 
-use super::decl::{Effect, InferError, OpContext, OpDecl, POSITIONS, Parameter, Results};
+use super::decl::{Effect, Evidence, InferError, OpContext, OpDecl, POSITIONS, Parameter, Results};
 use super::shape::{ELEMENTS, MAX_RANK};
 use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor};
@@ -18,6 +18,7 @@ pub static DECL: OpDecl = OpDecl {
     effect: Effect::Pure,
     infer,
     evaluate: Evaluate::Moves(evaluate),
+    evidence: Evidence::Compiled("ANEMLL Qwen3, ctalladen78/Anemll-fork@da94755c"),
 };
 
 /// # Shapes

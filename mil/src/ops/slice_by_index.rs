@@ -1,6 +1,6 @@
 //! `slice_by_index`: the part of a tensor between two corners.
 
-use super::decl::{BOOL, Effect, InferError, OpContext, OpDecl, POSITIONS, Parameter, Results};
+use super::decl::{BOOL, Effect, Evidence, InferError, OpContext, OpDecl, POSITIONS, Parameter, Results};
 use super::shape::ELEMENTS;
 use super::slice::{SliceMasks, StridedSlice, slice_shape};
 use crate::builder::{BuildError, FunctionBuilder, Var};
@@ -27,6 +27,7 @@ pub static DECL: OpDecl = OpDecl {
     effect: Effect::Pure,
     infer,
     evaluate: Evaluate::Moves(evaluate),
+    evidence: Evidence::Pair("silero-vad, FluidInference/mobius@6bf78331"),
 };
 
 fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {

@@ -1,6 +1,6 @@
 //! `slice_by_size`: a part of a tensor by its sizes.
 
-use super::decl::{Effect, InferError, OpContext, OpDecl, POSITIONS, Parameter, Results};
+use super::decl::{Effect, Evidence, InferError, OpContext, OpDecl, POSITIONS, Parameter, Results};
 use super::shape::{ELEMENTS, known, one_per_axis};
 use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor, row_major};
 use crate::opset::Opset;
@@ -20,6 +20,7 @@ pub static DECL: OpDecl = OpDecl {
     effect: Effect::Pure,
     infer,
     evaluate: Evaluate::Moves(evaluate),
+    evidence: Evidence::None,
 };
 
 fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {

@@ -2,7 +2,9 @@
 
 use std::cmp::Ordering;
 
-use super::decl::{BOOL, Effect, INT32, InferError, OpContext, OpDecl, POSITIONS, Parameter, Results, STRING};
+use super::decl::{
+    BOOL, Effect, Evidence, INT32, InferError, OpContext, OpDecl, POSITIONS, Parameter, Results, STRING,
+};
 use super::reduce::{index_elements, is_nan};
 use super::shape::{ELEMENTS, axis_or, known_bool_or, known_int_or, known_string_or};
 use crate::dtype::DataType;
@@ -28,6 +30,7 @@ pub static DECL: OpDecl = OpDecl {
     effect: Effect::Pure,
     infer,
     evaluate: Evaluate::Moves(evaluate),
+    evidence: Evidence::None,
 };
 
 /// # Shapes
