@@ -5,8 +5,7 @@
 //! without one is read and compiled again.
 //!
 //! Left out of the comparison: the versions of the compiler, which are taken from the sample; the order of entries in maps,
-//! which differs from run to run of Core ML's compiler; prefixes of the ops that `metadata.json` counts; a newline at the
-//! end of a program, which editors add.
+//! which differs from run to run of Core ML's compiler; a newline at the end of a program, which editors add.
 
 mod directory;
 
@@ -100,7 +99,7 @@ fn compiler(program: &str) -> BTreeMap<String, String> {
     entries.filter(|(key, _)| COMPILER_KEYS.contains(&key.as_str())).collect()
 }
 
-/// Objects without order, and ops without the prefix that says who changed them. A sample whose source is not there has
+/// Objects without order. A sample whose source is not there has
 /// been renamed, so the name of its class says nothing.
 fn comparable(json: Json, with_name: bool) -> Json {
     match json {
@@ -109,10 +108,6 @@ fn comparable(json: Json, with_name: bool) -> Json {
             for (key, value) in object {
                 let value = match (key.as_str(), value) {
                     ("generatedClassName", _) if !with_name => continue,
-                    ("mlProgramOperationTypeHistogram", Json::Object(counts)) => {
-                        let plain = |key: String| key.split_once('.').map_or(key.clone(), |(_, op)| op.to_owned());
-                        counts.into_iter().map(|(key, count)| (plain(key).to_lowercase(), count)).collect()
-                    }
                     (_, value) => comparable(value, with_name),
                 };
                 sorted.insert(key, value);

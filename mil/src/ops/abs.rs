@@ -1,6 +1,6 @@
 //! `abs`: elementwise absolute value.
 
-use super::decl::{Effect, Evidence, OpDecl, Results};
+use super::decl::{Effect, Evidence, OpDecl, RENEWED, Results};
 use super::elementwise::{NUMBER_X, like_x, map_x};
 use crate::evaluate::Evaluate;
 use crate::opset::Opset;
@@ -16,4 +16,5 @@ pub static DECL: OpDecl = OpDecl {
     infer: like_x,
     evaluate: Evaluate::Computes(|call| map_x(call, f32::abs, i32::wrapping_abs)),
     evidence: Evidence::None,
+    renewed: RENEWED,
 };

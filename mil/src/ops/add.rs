@@ -1,6 +1,6 @@
 //! `add`: elementwise sum.
 
-use super::decl::{Effect, Evidence, OpDecl, Results};
+use super::decl::{Effect, Evidence, OpDecl, RENEWED, Results};
 use super::elementwise::{NUMBER_X_Y, broadcast_x_y, map_x_y};
 use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::evaluate::Evaluate;
@@ -17,6 +17,7 @@ pub static DECL: OpDecl = OpDecl {
     infer: broadcast_x_y,
     evaluate: Evaluate::Computes(|call| map_x_y(call, |x, y| x + y, i32::wrapping_add)),
     evidence: Evidence::Pair("silero-vad, FluidInference/mobius@6bf78331"),
+    renewed: RENEWED,
 };
 
 impl FunctionBuilder {

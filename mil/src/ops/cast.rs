@@ -2,7 +2,7 @@
 
 use half::f16;
 
-use super::decl::{Effect, Evidence, InferError, OpContext, OpDecl, Parameter, Results, STRING};
+use super::decl::{Effect, Evidence, InferError, OpContext, OpDecl, Parameter, RENEWED, Results, STRING};
 use super::shape::{ELEMENTS, known_string_or};
 use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::dtype::DataType;
@@ -22,6 +22,7 @@ pub static DECL: OpDecl = OpDecl {
     infer,
     evaluate: Evaluate::Moves(evaluate),
     evidence: Evidence::Pair("silero-vad, FluidInference/mobius@6bf78331"),
+    renewed: RENEWED,
 };
 
 fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {

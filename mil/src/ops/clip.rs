@@ -1,6 +1,6 @@
 //! `clip`: elementwise clamp.
 
-use super::decl::{Effect, Evidence, FLOATS, OpDecl, Parameter, Results};
+use super::decl::{Effect, Evidence, FLOATS, OpDecl, Parameter, RENEWED, Results};
 use super::elementwise::{larger, like_x, map_floats, smaller};
 use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor};
 use crate::opset::Opset;
@@ -20,6 +20,7 @@ pub static DECL: OpDecl = OpDecl {
     infer: like_x,
     evaluate: Evaluate::Computes(evaluate),
     evidence: Evidence::Pair("silero-vad, FluidInference/mobius@6bf78331"),
+    renewed: RENEWED,
 };
 
 fn evaluate(call: &mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::decl::{Domain, Effect, Evidence, FLOATS, InferError, OpContext, OpDecl, Parameter, Results};
+use super::decl::{Domain, Effect, Evidence, FLOATS, InferError, OpContext, OpDecl, Parameter, RENEWED, Results};
 use super::shape::{compatible_shapes, same_dtype};
 use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::dtype::DataType;
@@ -35,6 +35,7 @@ pub static DECL: OpDecl = OpDecl {
     infer,
     evaluate: Evaluate::Computes(evaluate),
     evidence: Evidence::None,
+    renewed: RENEWED,
 };
 
 /// # Shapes

@@ -6,7 +6,9 @@
 
 use std::sync::Arc;
 
-use super::decl::{Domain, Effect, Evidence, INT32, InferError, OpContext, OpDecl, Parameter, Results, normalize_axis};
+use super::decl::{
+    Domain, Effect, Evidence, INT32, InferError, OpContext, OpDecl, Parameter, RENEWED, Results, normalize_axis,
+};
 use super::palette::Palettized;
 use super::shape::{known_int_or, known_ints};
 use crate::builder::{BuildError, FunctionBuilder, Var};
@@ -44,6 +46,7 @@ pub static DECL: OpDecl = OpDecl {
     infer,
     evaluate: Evaluate::Moves(evaluate),
     evidence: Evidence::Pair("silero-vad, FluidInference/mobius@6bf78331"),
+    renewed: RENEWED,
 };
 
 fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {

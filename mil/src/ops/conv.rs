@@ -1,7 +1,9 @@
 //! `conv`: convolution over one to three spatial axes.
 
 use super::conv_window::convolution;
-use super::decl::{Effect, Evidence, FLOATS, INT32, InferError, OpContext, OpDecl, Parameter, Results, STRING};
+use super::decl::{
+    Effect, Evidence, FLOATS, INT32, InferError, OpContext, OpDecl, Parameter, RENEWED, Results, STRING,
+};
 use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::evaluate::{Call, Evaluate, EvaluateError, Matrix, Projection, Tensor, check_size};
 use crate::opset::Opset;
@@ -28,6 +30,7 @@ pub static DECL: OpDecl = OpDecl {
     infer,
     evaluate: Evaluate::Computes(evaluate),
     evidence: Evidence::Pair("silero-vad, FluidInference/mobius@6bf78331"),
+    renewed: RENEWED,
 };
 
 /// # Shapes

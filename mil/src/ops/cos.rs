@@ -1,6 +1,6 @@
 //! `cos`: elementwise cosine.
 
-use super::decl::{Effect, Evidence, OpDecl, Results};
+use super::decl::{Effect, Evidence, OpDecl, RENEWED, Results};
 use super::elementwise::{FLOAT_X, like_x, map_floats};
 use crate::evaluate::Evaluate;
 use crate::opset::Opset;
@@ -16,4 +16,5 @@ pub static DECL: OpDecl = OpDecl {
     infer: like_x,
     evaluate: Evaluate::Computes(|call| map_floats(call, f32::cos)),
     evidence: Evidence::None,
+    renewed: RENEWED,
 };

@@ -1,6 +1,6 @@
 //! `cumsum`: running sums along an axis.
 
-use super::decl::{BOOL, Effect, Evidence, INT32, InferError, NUMBERS, OpContext, OpDecl, Parameter, Results};
+use super::decl::{BOOL, Effect, Evidence, INT32, InferError, NUMBERS, OpContext, OpDecl, Parameter, RENEWED, Results};
 use super::reduce::single;
 use super::shape::axis_or;
 use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor, along_axis};
@@ -23,6 +23,7 @@ pub static DECL: OpDecl = OpDecl {
     infer,
     evaluate: Evaluate::Computes(evaluate),
     evidence: Evidence::None,
+    renewed: RENEWED,
 };
 
 fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {

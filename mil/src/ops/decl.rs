@@ -29,7 +29,17 @@ pub struct OpDecl {
     pub evaluate: Evaluate,
     /// What shows how Core ML writes it in compiled programs.
     pub evidence: Evidence,
+    /// Operation sets, oldest first, in which Core ML's compiler counts it anew: `metadata.json` calls it by the newest of
+    /// them that its function has, and by its name alone where there is none.
+    pub renewed: &'static [Opset],
 }
+
+/// What most ops have: every set after the first counts them anew.
+///
+/// # Source
+/// `metadata.json` of 62 compiled models, which have half of the ops. For those that none of them has it is likely, and
+/// means nothing to Core ML, which does not read the file.
+pub const RENEWED: &[Opset] = &[Opset::Ios16, Opset::Ios17, Opset::Ios18];
 
 impl OpDecl {
     /// An op of the first operation set that has one result and touches no state, and that no compiled program was seen with.
@@ -44,6 +54,7 @@ impl OpDecl {
             infer,
             evaluate: Evaluate::Moves(|_| Err(EvaluateError::Unsupported("this op".to_owned()))),
             evidence: Evidence::None,
+            renewed: RENEWED,
         }
     }
 
@@ -72,6 +83,13 @@ impl OpDecl {
     #[must_use]
     pub const fn moves(mut self, evaluate: EvaluateFn) -> Self {
         self.evaluate = Evaluate::Moves(evaluate);
+        self
+    }
+
+    /// Is counted anew in these operation sets.
+    #[must_use]
+    pub const fn renewed(mut self, sets: &'static [Opset]) -> Self {
+        self.renewed = sets;
         self
     }
 

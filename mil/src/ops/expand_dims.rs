@@ -19,6 +19,7 @@ pub static DECL: OpDecl = OpDecl {
     infer,
     evaluate: Evaluate::Moves(evaluate),
     evidence: Evidence::Pair("silero-vad, FluidInference/mobius@6bf78331"),
+    renewed: &[Opset::Ios17, Opset::Ios18],
 };
 
 /// # Shapes

@@ -1,6 +1,6 @@
 //! `floor_div`: elementwise division, rounded down.
 
-use super::decl::{Effect, Evidence, OpDecl, Results};
+use super::decl::{Effect, Evidence, OpDecl, RENEWED, Results};
 use super::elementwise::{NUMBER_X_Y, broadcast_x_y, map_x_y};
 use crate::evaluate::Evaluate;
 use crate::opset::Opset;
@@ -16,6 +16,7 @@ pub static DECL: OpDecl = OpDecl {
     infer: broadcast_x_y,
     evaluate: Evaluate::Computes(|call| map_x_y(call, floor_divide, floor_divide_integers)),
     evidence: Evidence::None,
+    renewed: RENEWED,
 };
 
 /// The rounded quotient of the exact division, as Python and NumPy have it, not of the rounded one.

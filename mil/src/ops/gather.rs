@@ -1,6 +1,6 @@
 //! `gather`: slices of a tensor, taken along one axis by index.
 
-use super::decl::{BOOL, Domain, Effect, Evidence, INT32, InferError, OpContext, OpDecl, Parameter, Results};
+use super::decl::{BOOL, Domain, Effect, Evidence, INT32, InferError, OpContext, OpDecl, Parameter, RENEWED, Results};
 use super::shape::{axis_or, compatible, known_int_or};
 use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::dtype::DataType;
@@ -38,6 +38,7 @@ pub static DECL: OpDecl = OpDecl {
     infer,
     evaluate: Evaluate::Moves(evaluate),
     evidence: Evidence::Compiled("ANEMLL Qwen3, ctalladen78/Anemll-fork@da94755c"),
+    renewed: RENEWED,
 };
 
 /// # Shapes

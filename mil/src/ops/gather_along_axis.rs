@@ -1,6 +1,6 @@
 //! `gather_along_axis`: elements picked along an axis.
 
-use super::decl::{BOOL, Domain, Effect, Evidence, INT32, InferError, OpContext, OpDecl, Parameter, Results};
+use super::decl::{BOOL, Domain, Effect, Evidence, INT32, InferError, OpContext, OpDecl, Parameter, RENEWED, Results};
 use super::gather::places;
 use super::shape::{ELEMENTS, axis_or, compatible};
 use crate::dtype::DataType;
@@ -24,6 +24,7 @@ pub static DECL: OpDecl = OpDecl {
     infer,
     evaluate: Evaluate::Moves(evaluate),
     evidence: Evidence::None,
+    renewed: RENEWED,
 };
 
 /// Element types of indices; ios17 added the short ones.

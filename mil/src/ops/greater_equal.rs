@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use super::decl::{Effect, Evidence, OpDecl, Results};
+use super::decl::{Effect, Evidence, OpDecl, RENEWED, Results};
 use super::elementwise::{NUMBER_X_Y, compare_x_y, order_x_y};
 use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::evaluate::Evaluate;
@@ -21,6 +21,7 @@ pub static DECL: OpDecl = OpDecl {
         order_x_y(call, |order| matches!(order, Some(Ordering::Greater | Ordering::Equal)))
     }),
     evidence: Evidence::Compiled("ANEMLL Qwen3, ctalladen78/Anemll-fork@da94755c"),
+    renewed: RENEWED,
 };
 
 impl FunctionBuilder {

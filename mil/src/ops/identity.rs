@@ -17,6 +17,7 @@ pub static DECL: OpDecl = OpDecl {
     infer,
     evaluate: Evaluate::Moves(|call| Ok(vec![call.take("x")?])),
     evidence: Evidence::Compiled("ANEMLL Qwen3, ctalladen78/Anemll-fork@da94755c"),
+    renewed: &[],
 };
 
 fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {

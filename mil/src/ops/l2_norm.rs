@@ -1,6 +1,6 @@
 //! `l2_norm`: normalization by the Euclidean norm.
 
-use super::decl::{Effect, Evidence, FLOATS, InferError, OpContext, OpDecl, Parameter, Results};
+use super::decl::{Effect, Evidence, FLOATS, InferError, OpContext, OpDecl, Parameter, RENEWED, Results};
 use super::reduce::{single, square, sum};
 use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor};
 use crate::opset::Opset;
@@ -17,6 +17,7 @@ pub static DECL: OpDecl = OpDecl {
     infer,
     evaluate: Evaluate::Computes(evaluate),
     evidence: Evidence::None,
+    renewed: RENEWED,
 };
 
 fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {

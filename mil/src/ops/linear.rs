@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::decl::{Effect, Evidence, InferError, NUMBERS, OpContext, OpDecl, Parameter, Results};
+use super::decl::{Effect, Evidence, InferError, NUMBERS, OpContext, OpDecl, Parameter, RENEWED, Results};
 use super::shape::compatible;
 use crate::evaluate::{Call, Evaluate, EvaluateError, Matrix, Projection, Tensor, check_size, strided_copy};
 use crate::opset::Opset;
@@ -23,6 +23,7 @@ pub static DECL: OpDecl = OpDecl {
     infer,
     evaluate: Evaluate::Computes(evaluate),
     evidence: Evidence::None,
+    renewed: RENEWED,
 };
 
 /// # Shapes

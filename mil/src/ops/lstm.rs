@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::decl::{BOOL, Effect, Evidence, FLOATS, InferError, OpContext, OpDecl, Parameter, Results, STRING};
+use super::decl::{BOOL, Effect, Evidence, FLOATS, InferError, OpContext, OpDecl, Parameter, RENEWED, Results, STRING};
 use super::lstm_cell::Cell;
 use super::shape::{known_bool_or, known_string_or};
 use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor, check_size};
@@ -38,6 +38,7 @@ pub static DECL: OpDecl = OpDecl {
     infer,
     evaluate: Evaluate::Computes(evaluate),
     evidence: Evidence::Pair("silero-vad, FluidInference/mobius@6bf78331"),
+    renewed: RENEWED,
 };
 
 /// # Shapes

@@ -1,6 +1,6 @@
 //! `minimum`: elementwise minimum.
 
-use super::decl::{Effect, Evidence, OpDecl, Results};
+use super::decl::{Effect, Evidence, OpDecl, RENEWED, Results};
 use super::elementwise::{NUMBER_X_Y, broadcast_x_y, map_x_y, smaller};
 use crate::evaluate::Evaluate;
 use crate::opset::Opset;
@@ -16,4 +16,5 @@ pub static DECL: OpDecl = OpDecl {
     infer: broadcast_x_y,
     evaluate: Evaluate::Computes(|call| map_x_y(call, smaller, Ord::min)),
     evidence: Evidence::None,
+    renewed: RENEWED,
 };

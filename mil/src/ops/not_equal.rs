@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use super::decl::{Effect, Evidence, OpDecl, Results};
+use super::decl::{Effect, Evidence, OpDecl, RENEWED, Results};
 use super::elementwise::{NUMBER_X_Y, compare_x_y, order_x_y};
 use crate::evaluate::Evaluate;
 use crate::opset::Opset;
@@ -18,4 +18,5 @@ pub static DECL: OpDecl = OpDecl {
     infer: compare_x_y,
     evaluate: Evaluate::Moves(|call| order_x_y(call, |order| order != Some(Ordering::Equal))),
     evidence: Evidence::None,
+    renewed: RENEWED,
 };

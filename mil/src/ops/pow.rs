@@ -1,6 +1,6 @@
 //! `pow`: elementwise power.
 
-use super::decl::{Effect, Evidence, InferError, OpDecl, Results};
+use super::decl::{Effect, Evidence, InferError, OpDecl, RENEWED, Results};
 use super::elementwise::{NUMBER_X_Y, broadcast_x_y, map_x_y};
 use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor};
 use crate::opset::Opset;
@@ -16,6 +16,7 @@ pub static DECL: OpDecl = OpDecl {
     infer: broadcast_x_y,
     evaluate: Evaluate::Computes(evaluate),
     evidence: Evidence::Pair("silero-vad, FluidInference/mobius@6bf78331"),
+    renewed: RENEWED,
 };
 
 /// Integers wrap like other arithmetic, and have no powers that are fractions.

@@ -1,6 +1,6 @@
 //! `read_state`: the tensor that a state holds.
 
-use super::decl::{Domain, Effect, Evidence, InferError, OpContext, OpDecl, Parameter, Results};
+use super::decl::{Domain, Effect, Evidence, InferError, OpContext, OpDecl, Parameter, RENEWED, Results};
 use super::special;
 use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor};
@@ -18,6 +18,7 @@ pub static DECL: OpDecl = OpDecl {
     infer,
     evaluate: Evaluate::Moves(evaluate),
     evidence: Evidence::Compiled("ANEMLL Qwen3, ctalladen78/Anemll-fork@da94755c"),
+    renewed: RENEWED,
 };
 
 fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {

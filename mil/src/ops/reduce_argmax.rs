@@ -20,6 +20,7 @@ pub static DECL: OpDecl = OpDecl {
     infer: infer_index_along_axis,
     evaluate: Evaluate::Moves(|call| index_along_axis(call, Ordering::Greater)),
     evidence: Evidence::None,
+    renewed: &[Opset::Ios17],
 };
 
 impl FunctionBuilder {

@@ -18,4 +18,5 @@ pub static DECL: OpDecl = OpDecl {
     infer: infer_index_along_axis,
     evaluate: Evaluate::Moves(|call| index_along_axis(call, Ordering::Less)),
     evidence: Evidence::None,
+    renewed: &[Opset::Ios17],
 };

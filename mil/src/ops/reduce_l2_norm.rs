@@ -22,4 +22,5 @@ pub static DECL: OpDecl = OpDecl {
         )
     }),
     evidence: Evidence::None,
+    renewed: &[Opset::Ios16],
 };

@@ -22,6 +22,7 @@ pub static DECL: OpDecl = OpDecl {
         )
     }),
     evidence: Evidence::None,
+    renewed: &[Opset::Ios16],
 };
 
 fn log_sum_exp(lane: impl Iterator<Item = f64> + Clone) -> f64 {

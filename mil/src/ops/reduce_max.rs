@@ -21,6 +21,7 @@ pub static DECL: OpDecl = OpDecl {
         over_axes(call, |lane| lane.iter().copied().reduce(larger), |lane| lane.iter().copied().max())
     }),
     evidence: Evidence::None,
+    renewed: &[Opset::Ios16],
 };
 
 impl FunctionBuilder {

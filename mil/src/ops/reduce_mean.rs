@@ -16,6 +16,7 @@ pub static DECL: OpDecl = OpDecl {
     infer: infer_over_axes,
     evaluate: Evaluate::Computes(|call| over_axes(call, |lane| Some(mean(lane)), mean_of_integers)),
     evidence: Evidence::None,
+    renewed: &[Opset::Ios16],
 };
 
 #[expect(clippy::cast_precision_loss, reason = "counts of elements are far below 2^53")]

@@ -19,4 +19,5 @@ pub static DECL: OpDecl = OpDecl {
         over_axes(call, |lane| lane.iter().copied().reduce(smaller), |lane| lane.iter().copied().min())
     }),
     evidence: Evidence::None,
+    renewed: &[Opset::Ios16],
 };

@@ -17,6 +17,7 @@ pub static DECL: OpDecl = OpDecl {
     infer: like_x,
     evaluate: Evaluate::Computes(|call| map_floats(call, |x| larger(x, 0.0))),
     evidence: Evidence::Pair("silero-vad, FluidInference/mobius@6bf78331"),
+    renewed: &[Opset::Ios16, Opset::Ios18],
 };
 
 impl FunctionBuilder {

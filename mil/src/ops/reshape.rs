@@ -19,6 +19,7 @@ pub static DECL: OpDecl = OpDecl {
     infer,
     evaluate: Evaluate::Moves(evaluate),
     evidence: Evidence::Compiled("ANEMLL Qwen3, ctalladen78/Anemll-fork@da94755c"),
+    renewed: &[Opset::Ios17, Opset::Ios18],
 };
 
 /// # Shapes

@@ -1,6 +1,6 @@
 //! `rsqrt`: elementwise reciprocal square root.
 
-use super::decl::{Effect, Evidence, FLOATS, OpDecl, Parameter, Results};
+use super::decl::{Effect, Evidence, FLOATS, OpDecl, Parameter, RENEWED, Results};
 use super::elementwise::{like_x, map_floats};
 use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor};
 use crate::opset::Opset;
@@ -16,6 +16,7 @@ pub static DECL: OpDecl = OpDecl {
     infer: like_x,
     evaluate: Evaluate::Computes(evaluate),
     evidence: Evidence::None,
+    renewed: RENEWED,
 };
 
 fn evaluate(call: &mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError> {

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::decl::{Domain, Effect, Evidence, FLOATS, InferError, OpContext, OpDecl, Parameter, Results};
+use super::decl::{Domain, Effect, Evidence, FLOATS, InferError, OpContext, OpDecl, Parameter, RENEWED, Results};
 use super::shape::{broadcast_shapes, compatible, compatible_shapes, same_dtype};
 use crate::dtype::DataType;
 use crate::evaluate::{
@@ -28,6 +28,7 @@ pub static DECL: OpDecl = OpDecl {
     infer,
     evaluate: Evaluate::Computes(evaluate),
     evidence: Evidence::None,
+    renewed: RENEWED,
 };
 
 /// # Shapes

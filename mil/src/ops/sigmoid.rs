@@ -16,4 +16,5 @@ pub static DECL: OpDecl = OpDecl {
     infer: like_x,
     evaluate: Evaluate::Computes(|call| map_floats(call, |x| 1.0 / (1.0 + (-x).exp()))),
     evidence: Evidence::Pair("silero-vad, FluidInference/mobius@6bf78331"),
+    renewed: &[Opset::Ios16, Opset::Ios18],
 };

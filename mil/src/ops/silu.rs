@@ -20,6 +20,7 @@ pub static DECL: OpDecl = OpDecl {
     infer: like_x,
     evaluate: Evaluate::Computes(|call| map_slices(call, |values| Silu {}.map_mut(values))),
     evidence: Evidence::Compiled("ANEMLL Qwen3, ctalladen78/Anemll-fork@da94755c"),
+    renewed: &[Opset::Ios16, Opset::Ios18],
 };
 
 impl FunctionBuilder {

@@ -1,6 +1,6 @@
 //! `slice_by_size`: a part of a tensor by its sizes.
 
-use super::decl::{Effect, Evidence, InferError, OpContext, OpDecl, POSITIONS, Parameter, Results};
+use super::decl::{Effect, Evidence, InferError, OpContext, OpDecl, POSITIONS, Parameter, RENEWED, Results};
 use super::shape::{ELEMENTS, known, one_per_axis};
 use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor, row_major};
 use crate::opset::Opset;
@@ -21,6 +21,7 @@ pub static DECL: OpDecl = OpDecl {
     infer,
     evaluate: Evaluate::Moves(evaluate),
     evidence: Evidence::None,
+    renewed: RENEWED,
 };
 
 fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {

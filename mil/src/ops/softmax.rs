@@ -19,6 +19,7 @@ pub static DECL: OpDecl = OpDecl {
     infer,
     evaluate: Evaluate::Computes(evaluate),
     evidence: Evidence::Compiled("ANEMLL Qwen3, ctalladen78/Anemll-fork@da94755c"),
+    renewed: &[Opset::Ios16, Opset::Ios18],
 };
 
 fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {

@@ -30,6 +30,7 @@ pub static DECL: OpDecl = OpDecl {
     infer,
     evaluate: Evaluate::Moves(evaluate),
     evidence: Evidence::None,
+    renewed: &[],
 };
 
 /// How [`FunctionBuilder::split`] cuts.

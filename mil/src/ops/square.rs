@@ -1,6 +1,6 @@
 //! `square`: elementwise square.
 
-use super::decl::{Effect, Evidence, OpDecl, Results};
+use super::decl::{Effect, Evidence, OpDecl, RENEWED, Results};
 use super::elementwise::{NUMBER_X, like_x, map_x};
 use crate::evaluate::Evaluate;
 use crate::opset::Opset;
@@ -16,4 +16,5 @@ pub static DECL: OpDecl = OpDecl {
     infer: like_x,
     evaluate: Evaluate::Computes(|call| map_x(call, |x| x * x, |x| x.wrapping_mul(x))),
     evidence: Evidence::None,
+    renewed: RENEWED,
 };

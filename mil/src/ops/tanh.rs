@@ -16,4 +16,5 @@ pub static DECL: OpDecl = OpDecl {
     infer: like_x,
     evaluate: Evaluate::Computes(|call| map_floats(call, f32::tanh)),
     evidence: Evidence::None,
+    renewed: &[Opset::Ios16, Opset::Ios18],
 };

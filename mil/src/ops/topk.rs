@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 
 use super::decl::{
-    BOOL, Effect, Evidence, INT32, InferError, OpContext, OpDecl, POSITIONS, Parameter, Results, STRING,
+    BOOL, Effect, Evidence, INT32, InferError, OpContext, OpDecl, POSITIONS, Parameter, RENEWED, Results, STRING,
 };
 use super::reduce::{index_elements, is_nan};
 use super::shape::{ELEMENTS, axis_or, known_bool_or, known_int_or, known_string_or};
@@ -31,6 +31,7 @@ pub static DECL: OpDecl = OpDecl {
     infer,
     evaluate: Evaluate::Moves(evaluate),
     evidence: Evidence::None,
+    renewed: RENEWED,
 };
 
 /// # Shapes

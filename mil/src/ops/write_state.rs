@@ -1,6 +1,6 @@
 //! `write_state`: puts a tensor into a state.
 
-use super::decl::{Domain, Effect, Evidence, InferError, OpContext, OpDecl, Parameter, Results};
+use super::decl::{Domain, Effect, Evidence, InferError, OpContext, OpDecl, Parameter, RENEWED, Results};
 use super::read_state::state;
 use super::shape::compatible_shapes;
 use super::special;
@@ -20,6 +20,7 @@ pub static DECL: OpDecl = OpDecl {
     infer,
     evaluate: Evaluate::Moves(evaluate),
     evidence: Evidence::Compiled("ANEMLL Qwen3, ctalladen78/Anemll-fork@da94755c"),
+    renewed: RENEWED,
 };
 
 fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::MANIFEST_PATH;
-use super::model::{Model, decode_model};
+use super::model::{Model, decode_model, decode_model_with_notes};
 use super::path::checked_relative_path;
 use super::reader::{MAX_MODEL_BYTES, Package, PackageError, PackageFiles, open_weights, read_limited, weight_path};
 use crate::blob::BlobFile;
@@ -90,6 +90,19 @@ impl<F: PackageFiles> StoredModel<F> {
             Self::Package(package) => package.model(),
             Self::Compiled(compiled) => compiled.model(),
             Self::Message(_) => Ok(decode_model(&self.message_bytes()?.unwrap_or_default())?),
+        }
+    }
+
+    /// The model as far as it is known, and what is not: fields and versions that came later, and where a compiled model
+    /// contradicts its description.
+    ///
+    /// # Errors
+    /// It is missing or malformed, or of another kind.
+    pub fn model_with_notes(&self) -> Result<(Model, Vec<String>), PackageError> {
+        match self {
+            Self::Package(package) => package.model_with_notes(),
+            Self::Compiled(compiled) => compiled.model_with_notes(),
+            Self::Message(_) => Ok(decode_model_with_notes(&self.message_bytes()?.unwrap_or_default())?),
         }
     }
 
