@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{bench, compile, completions, convert, diff, eval, inspect, lint, plan, rules, run, verify};
+use crate::commands::{bench, compile, completions, convert, diff, eval, inspect, lint, package, plan, predict, rules, run, verify};
 
 /// Converts Llama, Qwen and Mistral checkpoints into Core ML packages for Apple's Neural Engine. Needs no Mac.
 #[derive(Debug, Parser)]
@@ -22,6 +22,10 @@ pub enum Command {
     Plan(plan::Arguments),
     /// Compile a package into the form that apps load, without a Mac.
     Compile(compile::Arguments),
+    /// Make a package of a compiled model, to edit, lint and compile it again.
+    Package(package::Arguments),
+    /// Run any ML Program on the CPU, on inputs from files.
+    Predict(predict::Arguments),
     /// Show what a model or a converted directory holds.
     Inspect(inspect::Arguments),
     /// Compare two models by meaning; exit code 1 if they differ.

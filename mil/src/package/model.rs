@@ -285,10 +285,13 @@ pub fn encode_model(model: &Model) -> Result<Vec<u8>, ModelError> {
 /// # Errors
 /// The message is malformed, has anything that [`Model`] has no place for, or contradicts itself.
 pub fn decode_model(bytes: &[u8]) -> Result<Model, ModelError> {
-    let (model, unknown) = decode(bytes)?;
-    match unknown.into_iter().next() {
+    if let Some(unknown) = unknown_fields(bytes)?.into_iter().next() {
+        return Err(ModelError::Fields(unknown));
+    }
+    let (model, unsupported) = Model::from_proto(pb::Model::decode(bytes)?)?;
+    match unsupported.into_iter().next() {
         None => Ok(model),
-        Some(unknown) => Err(unknown),
+        Some(unsupported) => Err(unsupported),
     }
 }
 
@@ -297,22 +300,23 @@ pub fn decode_model(bytes: &[u8]) -> Result<Model, ModelError> {
 /// # Errors
 /// The message is malformed, holds no program, or contradicts itself.
 pub fn decode_model_with_notes(bytes: &[u8]) -> Result<(Model, Vec<String>), ModelError> {
-    let (model, unknown) = decode(bytes)?;
-    Ok((model, unknown.iter().map(|error| in_one_line(error)).collect()))
+    let unknown = unknown_fields(bytes)?;
+    let (model, unsupported) = Model::from_proto(pb::Model::decode(bytes)?)?;
+    let notes = unknown.into_iter().map(ModelError::Fields).chain(unsupported);
+    Ok((model, notes.map(|error| in_one_line(&error)).collect()))
 }
 
-/// The model, and what it has no place for.
-fn decode(bytes: &[u8]) -> Result<(Model, Vec<ModelError>), ModelError> {
+/// Fields that [`Model`] has no place for; another kind of model is an error.
+fn unknown_fields(bytes: &[u8]) -> Result<Vec<FieldError>, ModelError> {
     let unknown = proto::unknown_fields(bytes, &wire::MODEL)?;
     let kind = unknown.iter().find_map(|error| match error.problem {
         FieldProblem::Unknown { number } if error.path == wire::MODEL.name => other_kind(number),
         _ => None,
     });
-    if let Some(kind) = kind {
-        return Err(ModelError::Kind { kind });
+    match kind {
+        None => Ok(unknown),
+        Some(kind) => Err(ModelError::Kind { kind }),
     }
-    let (model, unsupported) = Model::from_proto(pb::Model::decode(bytes)?)?;
-    Ok((model, unknown.into_iter().map(ModelError::Fields).chain(unsupported).collect()))
 }
 
 /// Shapes of inputs with unknown axes, by input name: the default shape and what else is accepted.

@@ -40,6 +40,9 @@ impl Hint for CompileError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Differs { .. } => Some("this is a bug in anec; please report it with the package".to_owned()),
+            Self::Compile { source: CompiledError::Unproven { .. }, .. } => {
+                Some("`--unproven` writes it as all else is written, which is likely to be right".to_owned())
+            }
             Self::Compile { .. } | Self::ReadBack(_) | Self::Io(_) => None,
         }
     }
