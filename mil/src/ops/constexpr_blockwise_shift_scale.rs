@@ -11,7 +11,7 @@ use crate::opset::Opset;
 use crate::types::{TensorType, ValueType};
 use crate::value::Value;
 
-const QUANTIZED: Domain = Domain::OneOf(&[
+pub(super) const QUANTIZED: Domain = Domain::OneOf(&[
     DataType::Int4,
     DataType::UInt4,
     DataType::Int8,

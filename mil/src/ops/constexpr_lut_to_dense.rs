@@ -19,7 +19,7 @@ use crate::types::{Dimension, TensorType, ValueType};
 use crate::value::Value;
 
 /// Types of the indices; each has as many bits as an index into the table needs.
-const INDICES: Domain = Domain::OneOf(&[
+pub(super) const INDICES: Domain = Domain::OneOf(&[
     DataType::UInt1,
     DataType::UInt2,
     DataType::UInt3,
@@ -27,7 +27,8 @@ const INDICES: Domain = Domain::OneOf(&[
     DataType::UInt6,
     DataType::UInt8,
 ]);
-const TABLE_ENTRIES: Domain = Domain::OneOf(&[DataType::Float16, DataType::Float32, DataType::Int8, DataType::UInt8]);
+pub(super) const TABLE_ENTRIES: Domain =
+    Domain::OneOf(&[DataType::Float16, DataType::Float32, DataType::Int8, DataType::UInt8]);
 const UINT32: Domain = Domain::OneOf(&[DataType::UInt32]);
 
 /// The declaration, with the parameters of both forms.

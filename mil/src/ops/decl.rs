@@ -179,6 +179,8 @@ pub enum Domain {
     OneOf(&'static [DataType]),
     /// A state.
     State,
+    /// A list.
+    List,
 }
 
 /// Whether a parameter must be given.

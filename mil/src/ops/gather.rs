@@ -9,7 +9,7 @@ use crate::opset::Opset;
 use crate::types::{TensorType, ValueType};
 use crate::value::Value;
 
-const TABLE: Domain = Domain::OneOf(&[
+pub(super) const TABLE: Domain = Domain::OneOf(&[
     DataType::Float16,
     DataType::Float32,
     DataType::Int32,
@@ -18,7 +18,7 @@ const TABLE: Domain = Domain::OneOf(&[
     DataType::Int8,
     DataType::UInt8,
 ]);
-const INDICES: Domain =
+pub(super) const INDICES: Domain =
     Domain::OneOf(&[DataType::Int32, DataType::Int16, DataType::UInt16, DataType::Int8, DataType::UInt8]);
 
 /// The declaration.

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::decl::{BOOL, Effect, Evidence, FLOATS, InferError, OpContext, OpDecl, Parameter, RENEWED, Results, STRING};
 use super::lstm_cell::Cell;
+use super::recurrent::initial;
 use super::shape::{known_bool_or, known_string_or};
 use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor, check_size};
 use crate::opset::Opset;
@@ -124,14 +125,6 @@ fn evaluate(call: &mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError> {
         Tensor::floats(dtype, &[1, batch, width], state.clone())?
     };
     Ok(vec![last, Tensor::floats(dtype, &[batch, width], state)?, Tensor::floats(dtype, &[batch, width], cells)?])
-}
-
-fn initial(call: &Call<'_>, parameter: &str, shape: [usize; 2]) -> Result<Vec<f32>, EvaluateError> {
-    let tensor = call.tensor(parameter)?;
-    if tensor.shape() != shape {
-        return Err(InferError::operand(parameter, format!("the shape {shape:?}"), tensor.ty()).into());
-    }
-    Ok(call.floats(parameter)?.into_owned())
 }
 
 fn columns_of(rows: &[f32], width: usize, columns: Range<usize>) -> Vec<f32> {

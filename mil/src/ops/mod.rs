@@ -4,7 +4,11 @@
 //! declarations and does not match on op names, but for the ops in [`special`].
 
 pub mod abs;
+pub mod activation;
 pub mod add;
+pub mod argsort;
+pub mod batch_norm;
+pub mod binary;
 pub mod cast;
 pub mod clip;
 pub mod concat;
@@ -12,29 +16,37 @@ pub mod constant;
 pub mod constexpr_affine_dequantize;
 pub mod constexpr_blockwise_shift_scale;
 pub mod constexpr_lut_to_dense;
+pub mod constexpr_sparse;
 pub mod constexpr_sparse_to_dense;
 pub mod conv;
-mod conv_window;
+mod conv_patches;
+pub mod conv_quantized;
+pub mod conv_transpose;
 pub mod cos;
 pub mod cumsum;
 pub mod decl;
 pub mod dequantize;
+pub mod detection;
+pub mod einsum;
 pub mod elementwise;
 pub mod equal;
 pub mod exp;
 pub mod expand_dims;
+pub mod fill;
 pub mod floor_div;
 pub mod gather;
 pub mod gather_along_axis;
 pub mod gelu;
 pub mod greater;
 pub mod greater_equal;
+pub mod gru;
 pub mod identity;
 pub mod l2_norm;
 pub mod layer_norm;
 pub mod less;
 pub mod less_equal;
 pub mod linear;
+pub mod list;
 pub mod lstm;
 mod lstm_cell;
 pub mod matmul;
@@ -44,11 +56,15 @@ pub mod mul;
 pub mod not_equal;
 pub mod pad;
 mod palette;
+pub mod pool;
 pub mod pow;
 pub mod quantization;
 pub mod quantize;
+pub mod random;
 pub mod read_state;
 pub mod real_div;
+pub mod rearrange;
+mod recurrent;
 pub mod reduce;
 pub mod reduce_argmax;
 pub mod reduce_argmin;
@@ -60,9 +76,14 @@ pub mod reduce_min;
 pub mod reduce_sum;
 pub mod reduce_sum_square;
 pub mod relu;
+pub mod resample;
 pub mod reshape;
+pub mod resize;
+pub mod rnn;
 pub mod rsqrt;
+mod sampling;
 pub mod scaled_dot_product_attention;
+pub mod scatter;
 pub mod select;
 pub mod shape;
 pub mod sigmoid;
@@ -73,6 +94,7 @@ pub mod slice_by_index;
 pub mod slice_by_size;
 pub mod slice_update;
 pub mod softmax;
+pub mod space;
 pub mod split;
 pub mod sqrt;
 pub mod square;
@@ -87,6 +109,8 @@ mod testing_evaluation;
 pub mod tile;
 pub mod topk;
 pub mod transpose;
+pub mod unary;
+mod window;
 pub mod write_state;
 
 use decl::OpDecl;
@@ -94,43 +118,105 @@ use decl::OpDecl;
 /// Every op that is understood, sorted by name.
 pub static OPS: &[&OpDecl] = &[
     &abs::DECL,
+    &unary::ACOS,
     &add::DECL,
+    &resample::AFFINE,
+    &argsort::DECL,
+    &unary::ASIN,
+    &unary::ATAN,
+    &unary::ATANH,
+    &pool::AVG_POOL,
+    &rearrange::BAND_PART,
+    &batch_norm::BATCH_NORM,
+    &space::BATCH_TO_SPACE,
     &cast::DECL,
+    &unary::CEIL,
+    &activation::CLAMPED_RELU,
+    &detection::CLASSIFY,
     &clip::DECL,
     &concat::DECL,
     &constant::DECL,
     &constexpr_affine_dequantize::DECL,
     &constexpr_blockwise_shift_scale::DECL,
+    &constexpr_sparse::CONSTEXPR_CAST,
     &constexpr_lut_to_dense::DECL,
+    &constexpr_sparse::CONSTEXPR_LUT_TO_SPARSE,
+    &constexpr_sparse::CONSTEXPR_SPARSE_BLOCKWISE_SHIFT_SCALE,
     &constexpr_sparse_to_dense::DECL,
     &conv::DECL,
+    &conv_quantized::DECL,
+    &conv_transpose::DECL,
     &cos::DECL,
+    &unary::COSH,
+    &resize::CROP,
+    &resample::CROP_RESIZE,
     &cumsum::DECL,
+    &space::DEPTH_TO_SPACE,
     &dequantize::DECL,
+    &einsum::DECL,
+    &activation::ELU,
     &equal::DECL,
+    &unary::ERF,
     &exp::DECL,
+    &unary::EXP2,
     &expand_dims::DECL,
+    &fill::FILL,
+    &fill::FILL_LIKE,
+    &rearrange::FLATTEN2D,
+    &unary::FLOOR,
     &floor_div::DECL,
     &gather::DECL,
     &gather_along_axis::DECL,
+    &scatter::GATHER_ND,
     &gelu::DECL,
     &greater::DECL,
     &greater_equal::DECL,
+    &gru::DECL,
     &identity::DECL,
+    &batch_norm::INSTANCE_NORM,
+    &unary::INVERSE,
     &l2_norm::DECL,
+    &pool::L2_POOL,
     &layer_norm::DECL,
+    &activation::LEAKY_RELU,
     &less::DECL,
     &less_equal::DECL,
     &linear::DECL,
+    &activation::LINEAR_ACTIVATION,
+    &list::LIST_GATHER,
+    &list::LIST_LENGTH,
+    &list::LIST_READ,
+    &list::LIST_SCATTER,
+    &list::LIST_WRITE,
+    &batch_norm::LOCAL_RESPONSE_NORM,
+    &unary::LOG,
+    &binary::LOGICAL_AND,
+    &unary::LOGICAL_NOT,
+    &binary::LOGICAL_OR,
+    &binary::LOGICAL_XOR,
     &lstm::DECL,
+    &list::MAKE_LIST,
     &matmul::DECL,
+    &pool::MAX_POOL,
     &maximum::DECL,
     &minimum::DECL,
+    &binary::MOD,
     &mul::DECL,
+    &detection::NON_MAXIMUM_SUPPRESSION,
+    &detection::NON_ZERO,
     &not_equal::DECL,
+    &fill::ONE_HOT,
     &pad::DECL,
+    &space::PIXEL_SHUFFLE,
+    &space::PIXEL_UNSHUFFLE,
     &pow::DECL,
+    &activation::PRELU,
     &quantize::DECL,
+    &random::RANDOM_BERNOULLI,
+    &random::RANDOM_CATEGORICAL,
+    &random::RANDOM_NORMAL,
+    &random::RANDOM_UNIFORM,
+    &fill::RANGE_1D,
     &read_state::DECL,
     &real_div::DECL,
     &reduce_argmax::DECL,
@@ -143,27 +229,56 @@ pub static OPS: &[&OpDecl] = &[
     &reduce_sum::DECL,
     &reduce_sum_square::DECL,
     &relu::DECL,
+    &activation::RELU6,
+    &resample::RESAMPLE,
     &reshape::DECL,
+    &rearrange::RESHAPE_LIKE,
+    &resize::RESIZE,
+    &resize::RESIZE_BILINEAR,
+    &resize::RESIZE_NEAREST_NEIGHBOR,
+    &rearrange::REVERSE,
+    &rearrange::REVERSE_SEQUENCE,
+    &rnn::DECL,
+    &unary::ROUND,
     &rsqrt::DECL,
     &scaled_dot_product_attention::DECL,
+    &activation::SCALED_TANH,
+    &scatter::SCATTER,
+    &scatter::SCATTER_ALONG_AXIS,
+    &scatter::SCATTER_ND,
     &select::DECL,
+    &rearrange::SHAPE,
     &sigmoid::DECL,
+    &activation::SIGMOID_HARD,
+    &unary::SIGN,
     &silu::DECL,
     &sin::DECL,
+    &unary::SINH,
     &slice_by_index::DECL,
     &slice_by_size::DECL,
     &slice_update::DECL,
+    &rearrange::SLIDING_WINDOWS,
     &softmax::DECL,
+    &activation::SOFTPLUS,
+    &activation::SOFTPLUS_PARAMETRIC,
+    &activation::SOFTSIGN,
+    &space::SPACE_TO_BATCH,
+    &space::SPACE_TO_DEPTH,
     &split::DECL,
     &sqrt::DECL,
     &square::DECL,
     &squeeze::DECL,
     &stack::DECL,
     &sub::DECL,
+    &unary::TAN,
     &tanh::DECL,
+    &activation::THRESHOLD,
+    &activation::THRESHOLDED_RELU,
     &tile::DECL,
     &topk::DECL,
     &transpose::DECL,
+    &resize::UPSAMPLE_BILINEAR,
+    &resize::UPSAMPLE_NEAREST_NEIGHBOR,
     &write_state::DECL,
 ];
 

@@ -17,6 +17,9 @@ pub const ELEMENTS: Domain = Domain::OneOf(&[
     DataType::Bool,
 ]);
 
+/// The types that such ops took in the first operation sets.
+pub const CLASSIC: Domain = Domain::OneOf(&[DataType::Float16, DataType::Float32, DataType::Int32, DataType::Bool]);
+
 /// The highest rank that inference gives a result whose rank follows from a number in the program. Core ML itself runs
 /// tensors of up to 5 axes; the bound keeps a hostile number from taking memory.
 pub const MAX_RANK: usize = 32;

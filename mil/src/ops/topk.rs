@@ -103,7 +103,7 @@ fn evaluate(call: &mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError> {
     Ok(vec![values, Tensor::integers(dtype, &shape, index_elements(dtype, &indices)?)?])
 }
 
-fn first_of_each_lane<T: Copy + PartialOrd>(
+pub(super) fn first_of_each_lane<T: Copy + PartialOrd>(
     values: &[T],
     [outer, length, inner]: [usize; 3],
     k: usize,
