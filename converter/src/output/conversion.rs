@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 
 use anec_mil::blob::BlobError;
-use anec_mil::compiled::{self, CompileOptions};
+use anec_mil::compiled::{self, CompileOptions, Unproven};
 use anec_mil::package::{MANIFEST_PATH, MODEL_PATH, ModelError, PACKAGE_EXTENSION, WEIGHTS_PATH, encode_model};
 use anec_runtime::{OpenError, PackageReport};
 use anec_schemas::Manifest;
@@ -172,7 +172,9 @@ impl<'a> StagedModel<'a> {
         let failed = |source| ConversionError::Model { stem: stem.clone(), source };
         let model = package_model::model(plan, self.file).map_err(failed)?;
         let message = encode_model(&model).map_err(failed)?;
-        let compiled = compiled::compile(&model, &CompileOptions::package(stem, &message))
+        // What no compiled model was seen with is written, and named in a warning.
+        let options = CompileOptions { unproven: Unproven::Allowed, ..CompileOptions::package(stem, &message) };
+        let compiled = compiled::compile(&model, &options)
             .map_err(|source| CompileError::Compile { name: stem.clone(), source })?;
         if let Some(directory) = self.weights.parent() {
             fs::create_dir_all(directory)?;
@@ -184,7 +186,12 @@ impl<'a> StagedModel<'a> {
         if let Some(directory) = &self.compiled {
             compiled_model::write(directory, &compiled, &model)?;
         }
-        Ok(compiled.warnings.iter().map(|warning| format!("{stem}: {warning}")).collect())
+        let mut warnings: Vec<String> = compiled.warnings.iter().map(|warning| format!("{stem}: {warning}")).collect();
+        if self.compiled.is_some() {
+            let unproven = compiled.unproven.iter();
+            warnings.extend(unproven.map(|form| format!("{stem}: no compiled model of Core ML was seen with {form}")));
+        }
+        Ok(warnings)
     }
 
     /// Gives all forms the weights that are written, and reads one of them back: what they share need not be read twice.

@@ -8,7 +8,6 @@ use anec_mil::evaluate::{Elements, Tensor};
 use anec_mil::package::{ColorSpace, FeatureType, FunctionDescription};
 use clap::ValueEnum;
 use fs_err as fs;
-use image::ImageError;
 
 use super::array::{Array, Numbers};
 use super::picture::{self, PictureError};
@@ -57,15 +56,6 @@ pub enum OutputError {
         /// Why.
         #[source]
         source: PictureError,
-    },
-    /// An image that cannot be encoded.
-    #[error("Cannot write `{}`", .path.display())]
-    Encode {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: ImageError,
     },
 }
 
@@ -128,12 +118,9 @@ impl Destination {
     /// As [`Self::write`], or the result is none.
     pub(super) fn write_picture(&self, name: &str, tensor: &Tensor, space: ColorSpace) -> Result<PathBuf, OutputError> {
         let path = self.directory.join(format!("{name}.png"));
-        let picture =
-            picture::of(tensor, space).map_err(|source| OutputError::Picture { path: path.clone(), source })?;
-        let mut bytes = io::Cursor::new(Vec::new());
-        let encoded = picture.write_to(&mut bytes, image::ImageFormat::Png);
-        encoded.map_err(|source| OutputError::Encode { path: path.clone(), source })?;
-        self.file(&path, bytes.get_ref())?;
+        let encoded = picture::of(tensor, space).and_then(|picture| picture.to_png());
+        let bytes = encoded.map_err(|source| OutputError::Picture { path: path.clone(), source })?;
+        self.file(&path, &bytes)?;
         Ok(path)
     }
 
