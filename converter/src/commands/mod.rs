@@ -18,10 +18,22 @@ pub mod run;
 pub mod token_arguments;
 pub mod verify;
 
+use std::io;
 use std::process::ExitCode;
+
+use anec_runtime::chat;
 
 use crate::cli::{Cli, Command};
 use crate::console::{Console, Failure};
+
+/// The argument that makes `anec` the process in which chat templates are rendered. It is no command for people.
+pub const RENDER_CHAT_TEMPLATE: &str = "render-chat-template";
+
+/// Renders one chat template from standard input to standard output, with the memory that `limit` sets.
+pub fn render_chat_template(limit: impl FnOnce(usize) -> bool) -> ExitCode {
+    let served = limit(chat::MEMORY_LIMIT) && chat::serve(io::stdin().lock(), io::stdout().lock()).is_ok();
+    if served { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
 
 /// Runs a command; failures are printed and become exit code 1.
 pub fn run(cli: Cli) -> ExitCode {

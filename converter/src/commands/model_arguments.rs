@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use anec_mil::rules::Chip;
 use clap::Args;
+use serde_json::{Map, Value};
 
 use crate::console::{Console, Failure};
 use crate::model::arch::{self, ArchChoice};
@@ -16,9 +17,11 @@ use crate::options::{
 };
 use crate::plan::ConversionPlan;
 use crate::source::checkpoint::{Checkpoint, CheckpointError};
+use crate::source::config::UnknownKeys;
 
 /// Which model, and how to convert it.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "flags of the command line are booleans")]
 pub struct ModelArguments {
     /// Checkpoint directory: config.json, *.safetensors, tokenizer files.
     #[arg(default_value = ".")]
@@ -129,6 +132,10 @@ pub struct ModelArguments {
     /// Ignore a key of config.json that anec does not know; repeat for more.
     #[arg(long, value_name = "KEY")]
     pub ignore_config_key: Vec<String>,
+
+    /// Refuse every key of config.json that anec does not know, not only those that sound like maths.
+    #[arg(long)]
+    pub strict: bool,
 }
 
 /// Tokens of a prefill call where none are given.
@@ -166,10 +173,20 @@ impl ModelArguments {
     }
 
     fn prepare_from(&self, checkpoint: Checkpoint, console: Console) -> Result<Prepared, Failure> {
-        let decoder = arch::plan(self.arch, checkpoint.config_json(), &self.ignore_config_key)?;
+        let decoder = self.decoder(checkpoint.config_json(), console)?;
         let weights = WeightMap::new(&checkpoint, &decoder)?;
         let plans = self.plans(&decoder, console)?;
         Ok(Prepared { checkpoint, weights, plans })
+    }
+
+    /// Reads the config, and tells of keys that may matter and are not read.
+    fn decoder(&self, config: &Map<String, Value>, console: Console) -> Result<DecoderPlan, Failure> {
+        let unknown_keys = if self.strict { UnknownKeys::Refuse } else { UnknownKeys::Tell };
+        let (decoder, unread) = arch::plan_and_unread(self.arch, config, &self.ignore_config_key, unknown_keys)?;
+        for key in unread {
+            console.warning(&format!("config.json: the key {key} is not read (`--strict` makes this an error)"));
+        }
+        Ok(decoder)
     }
 
     /// Plans the conversion from the config where there are no weights, and as [`Self::prepare`] does where there are.
@@ -184,7 +201,7 @@ impl ModelArguments {
             }
             Err(error) => return Err(error.into()),
         };
-        let decoder = arch::plan(self.arch, &config, &self.ignore_config_key)?;
+        let decoder = self.decoder(&config, console)?;
         console.status("planned from the config alone: names and shapes of the weights are not checked");
         self.plans(&decoder, console)
     }

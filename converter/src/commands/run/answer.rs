@@ -10,7 +10,7 @@ use serde_json::json;
 use super::Run;
 use super::error::RunError;
 use super::texts::Prompt;
-use crate::console::{Console, counted};
+use crate::console::{Console, counted, printable};
 
 /// Where the text goes as it comes.
 #[derive(Clone, Copy)]
@@ -41,7 +41,9 @@ pub(super) fn generate<B: Backend>(run: &mut Run<'_, B>, prompt: &Prompt, writer
     let mut write = |piece: &str| {
         text.push_str(piece);
         match writer {
-            Writer::Console(console) if !piece.is_empty() => console.stream(piece).map_err(RunError::Output),
+            Writer::Console(console) if !piece.is_empty() => {
+                console.stream(&printable(piece)).map_err(RunError::Output)
+            }
             _ => Ok(()),
         }
     };

@@ -20,7 +20,7 @@ use serde_json::Value;
 
 use super::backend_arguments::BackendArguments;
 use super::numerics_argument::NumericsArgument;
-use crate::console::{Console, Failure};
+use crate::console::{Console, Failure, printable};
 
 use answer::{Answer, Writer};
 use error::RunError;
@@ -164,7 +164,7 @@ fn run_model(arguments: &Arguments, console: Console) -> Result<(), RunError> {
     };
     if arguments.show_prompt {
         let turns = arguments.prompt.iter().fold(turns, |turns, prompt| turns.with_user(prompt));
-        return console.data(&texts.render(&turns)?).map_err(RunError::Output);
+        return console.data(&printable(&texts.render(&turns)?)).map_err(RunError::Output);
     }
     let directory = ModelDirectory::open(&arguments.path)?;
     if texts.template.is_none() && !arguments.raw && arguments.prompt_tokens.is_none() {

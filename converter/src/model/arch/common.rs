@@ -48,9 +48,10 @@ impl Common {
             let expected = format!("a divisor of `num_attention_heads`, {num_attention_heads}");
             config.violation("num_key_value_heads", expected, num_key_value_heads.to_string());
         }
-        config.only("hidden_act", &json!("silu"));
-        // Splits the products of training runs over devices; transformers dropped it, and 1 is what remains.
-        config.only("pretraining_tp", &json!(1));
+        // Two names of one function.
+        if config.value("hidden_act").and_then(serde_json::Value::as_str) != Some("swish") {
+            config.only("hidden_act", &json!("silu"));
+        }
         Self {
             hidden_size: config.size("hidden_size", WIDTH_LIMIT, None),
             intermediate_size: config.size("intermediate_size", WIDTH_LIMIT, None),
@@ -166,5 +167,12 @@ pub(super) fn window(config: &mut ConfigReader<'_>, default: usize) -> Attention
         Some(_) => config
             .optional_size("sliding_window", POSITION_LIMIT)
             .map_or(AttentionKind::Full, |window| AttentionKind::Sliding { window }),
+    }
+}
+
+/// A window of an architecture that has none: accepted where the config itself says that it is not in use.
+pub(super) fn unused_window(config: &mut ConfigReader<'_>) {
+    if config.value("use_sliding_window") == Some(&serde_json::Value::Bool(false)) {
+        config.value("sliding_window");
     }
 }

@@ -1,6 +1,6 @@
 //! Llama 2, 3, 3.1, 3.2 and 3.3, and the many models that are built like them.
 
-use super::common::{Common, Defaults};
+use super::common::{Common, Defaults, unused_window};
 use super::{Arch, ArchChoice};
 use crate::model::decoder_plan::{AttentionKind, DecoderPlan};
 use crate::model::rope::RopePlan;
@@ -26,12 +26,13 @@ impl Arch for Llama {
     }
 
     fn architectures(&self) -> &'static [&'static str] {
-        &["LlamaForCausalLM"]
+        &["LlamaForCausalLM", "LLaMAForCausalLM"]
     }
 
     fn plan(&self, config: &mut ConfigReader<'_>) -> DecoderPlan {
         let common = Common::read(config, &Defaults { num_key_value_heads: None, max_position_embeddings: 2048 });
         let head_dim = common.head_dim(config);
+        unused_window(config);
         // One key for all four projections, the output's included.
         let attention_bias = config.boolean("attention_bias", false);
         DecoderPlan {

@@ -15,7 +15,7 @@ mod tests;
 use serde_json::{Map, Value};
 
 use crate::model::decoder_plan::DecoderPlan;
-use crate::source::config::{ConfigError, ConfigReader, check_kind};
+use crate::source::config::{ConfigError, ConfigReader, UnknownKey, UnknownKeys, check_kind};
 
 pub use self::select::{ArchChoice, select};
 
@@ -61,13 +61,25 @@ pub static ARCHS: &[&dyn Arch] = &[&llama::Llama, &mistral::Mistral, &qwen2::Qwe
 /// # Ok::<(), anec_converter::source::config::ConfigError>(())
 /// ```
 pub fn plan(choice: ArchChoice, config: &Map<String, Value>, ignored: &[String]) -> Result<DecoderPlan, ConfigError> {
+    Ok(plan_and_unread(choice, config, ignored, UnknownKeys::Tell)?.0)
+}
+
+/// As [`plan`], with the keys that were not read and that the user should hear of, sorted.
+///
+/// # Errors
+/// As [`plan`]; with [`UnknownKeys::Refuse`] also for the keys that would be told.
+pub fn plan_and_unread(
+    choice: ArchChoice,
+    config: &Map<String, Value>,
+    ignored: &[String],
+    unknown_keys: UnknownKeys,
+) -> Result<(DecoderPlan, Vec<UnknownKey>), ConfigError> {
     check_kind(config)?;
     let arch = select(choice, config)?;
     check_model_class(arch, config, ignored)?;
     let mut reader = ConfigReader::new(config, ignored);
     let plan = arch.plan(&mut reader);
-    reader.finish()?;
-    Ok(plan)
+    Ok((plan, reader.finish(unknown_keys)?))
 }
 
 /// Refuses classifiers, reward models and bare decoders by their name: their weights would only be called missing.

@@ -149,7 +149,6 @@ fn values_that_do_not_fit_together_are_refused() {
     assert_eq!(violated_keys("llama", &json!({"hidden_size": 66})), ["hidden_size"]);
     assert_eq!(violated_keys("llama", &json!({"head_dim": 15})), ["head_dim"]);
     assert_eq!(violated_keys("llama", &json!({"hidden_act": "gelu"})), ["hidden_act"]);
-    assert_eq!(violated_keys("llama", &json!({"pretraining_tp": 2})), ["pretraining_tp"]);
     assert_eq!(violated_keys("llama", &json!({"rms_norm_eps": 0.0})), ["rms_norm_eps"]);
     assert_eq!(violated_keys("llama", &json!({"tie_word_embeddings": "yes"})), ["tie_word_embeddings"]);
     assert_eq!(
@@ -202,7 +201,10 @@ fn unknown_model_types_name_the_nearest_and_list_all() {
 fn other_heads_are_refused_by_the_name_of_their_class() {
     let classifier = json!({"architectures": ["LlamaForSequenceClassification"]});
     let error = plan_of("llama", &classifier).expect_err("a classifier");
-    assert_eq!(error.to_string(), "Cannot convert `LlamaForSequenceClassification`: expected LlamaForCausalLM");
+    assert_eq!(
+        error.to_string(),
+        "Cannot convert `LlamaForSequenceClassification`: expected LlamaForCausalLM or LLaMAForCausalLM"
+    );
     assert!(plan(ArchChoice::Auto, &config("llama", &classifier), &["architectures".to_owned()]).is_ok());
 }
 
@@ -235,4 +237,61 @@ fn models_of_other_kinds_are_refused_before_their_keys() {
     assert!(plan_of("llama", &json!({"quantization_config": null, "num_experts": 0, "vision_config": {}})).is_err_and(
         |error| matches!(error, ConfigError::UnknownKeys(keys) if keys.iter().all(|key| key.key == "num_experts"))
     ));
+}
+
+#[test]
+fn keys_that_change_nothing_are_accepted_in_silence() {
+    let harmless = json!({
+        "_model_name_or_path": "x", "_flash_attn_2_enabled": true, "use_flash_attn": true, "tokenizer": "x",
+        "mask_value": -1e4, "move_model_to_device": true, "model_max_length": 4096, "license": "mit",
+        "neftune_noise_alpha": 5, "keys_to_ignore_at_inference": ["past_key_values"], "loss_type": "x", "min_p": 0.1,
+        "model_name": "x", "language": ["en"], "max_window_layers": 2, "sliding_window": 64,
+        "use_sliding_window": false, "hidden_act": "swish", "internal_version": "1", "max_sequence_length": 512,
+        "pretraining_tp": 2, "architectures": ["LLaMAForCausalLM"],
+        "rope_scaling": {"type": "linear", "factor": 2.0, "finetuned": true},
+    });
+    let (plan, unread) =
+        plan_and_unread(ArchChoice::Auto, &config("llama", &harmless), &[], UnknownKeys::Tell).expect("a plan");
+    assert_eq!(plan.attention, vec![AttentionKind::Full; 3]);
+    assert_eq!(unread, []);
+}
+
+#[test]
+fn keys_that_sound_like_maths_are_refused_until_an_architecture_reads_them() {
+    for key in [
+        "bias",
+        "rotary_pct",
+        "rope_percent",
+        "residual_multiplier",
+        "logit_scale",
+        "logits_scaling",
+        "embedding_multiplier",
+        "final_logit_softcapping",
+        "attn_logit_softcapping",
+        "query_pre_attn_scalar",
+        "no_rope_layers",
+        "clip_qkv",
+        "scale_emb",
+        "qk_norm",
+        "rope_interleaved",
+        "attention_chunk_size",
+        "use_alibi",
+        "num_kv_shared_layers",
+    ] {
+        let found = plan_of("llama", &json!({key: 2}));
+        assert!(matches!(&found, Err(ConfigError::UnknownKeys(keys)) if keys[0].key == key), "{key}: {found:?}");
+    }
+    assert_eq!(violated_keys("llama", &json!({"partial_rotary_factor": 0.5})), ["partial_rotary_factor"]);
+    let types = json!({"layer_types": ["full_attention", "full_attention", "full_attention"]});
+    assert!(matches!(plan_of("mistral", &types), Err(ConfigError::UnknownKeys(_))));
+}
+
+#[test]
+fn an_attention_factor_that_transformers_does_not_read_is_told() {
+    let yarn = json!({"rope_scaling": {"rope_type": "yarn", "factor": 4.0, "attn_factor": 0.88}});
+    let (_, unread) =
+        plan_and_unread(ArchChoice::Auto, &config("qwen3", &yarn), &[], UnknownKeys::Tell).expect("a plan");
+    assert_eq!(unread.iter().map(|key| key.key.as_str()).collect::<Vec<_>>(), ["rope_scaling.attn_factor"]);
+    let refused = plan_and_unread(ArchChoice::Auto, &config("qwen3", &yarn), &[], UnknownKeys::Refuse);
+    assert!(matches!(refused, Err(ConfigError::UnknownKeys(_))));
 }

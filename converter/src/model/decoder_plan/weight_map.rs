@@ -19,6 +19,8 @@ pub struct WeightMap {
 pub enum SkipReason {
     /// Rotary frequencies that old versions of transformers saved; they are computed from config.json.
     RotaryFrequencies,
+    /// Positions that old versions of transformers saved: the numbers from 0 on.
+    PositionIds,
     /// The head of a model whose head is its token embeddings.
     TiedHead,
 }
@@ -27,6 +29,7 @@ impl fmt::Display for SkipReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::RotaryFrequencies => "rotary frequencies, which are computed from config.json",
+            Self::PositionIds => "position numbers, which are counted",
             Self::TiedHead => "LM head, which is tied to the token embeddings",
         })
     }
@@ -35,8 +38,9 @@ impl fmt::Display for SkipReason {
 /// A checkpoint whose tensors are not those of its config.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "Cannot match the checkpoint's tensors with its config.json: {} missing, {} unknown, {} of another shape{}{}{}",
-    .missing.len(), .unknown.len(), .shapes.len(), listed(.missing), listed(.unknown), listed(.shapes)
+    "Cannot match the checkpoint's tensors with its config.json: {} missing, {} unknown, {} of another shape{}{}{}{}{}",
+    .missing.len(), .unknown.len(), .shapes.len(), unusable_count(.unusable),
+    listed(.missing), listed(.unknown), listed(.shapes), listed(.unusable)
 )]
 pub struct WeightMapError {
     /// Tensors that the config asks for, sorted by name.
@@ -45,6 +49,30 @@ pub struct WeightMapError {
     pub unknown: Vec<UnknownTensor>,
     /// Tensors of another shape, sorted by name.
     pub shapes: Vec<WrongShape>,
+    /// Tensors that the config asks for and whose elements cannot be converted, sorted by name.
+    pub unusable: Vec<UnusableTensor>,
+}
+
+/// A tensor whose elements cannot be converted.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct UnusableTensor {
+    /// Its name.
+    pub name: String,
+    /// What is wrong with it.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+impl fmt::Display for UnusableTensor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+/// The part of the message about unusable tensors, which are rare.
+fn unusable_count(unusable: &[UnusableTensor]) -> String {
+    if unusable.is_empty() { String::new() } else { format!(", {} unusable", unusable.len()) }
 }
 
 /// A tensor that is not in the checkpoint.
@@ -97,7 +125,10 @@ impl Hint for WeightMapError {
             missing.0.strip_prefix("model.").is_some_and(|name| self.unknown.iter().any(|unknown| unknown.0 == name))
         };
         let is_head = |missing: &MissingTensor| missing.0 == "lm_head.weight";
-        let hint = if self.missing.iter().any(unprefixed) {
+        let only_unusable = self.missing.is_empty() && self.unknown.is_empty() && self.shapes.is_empty();
+        let hint = if let Some(tensor) = self.unusable.first().filter(|_| only_unusable) {
+            return tensor.hint.clone();
+        } else if self.missing.iter().any(unprefixed) {
             "the checkpoint was saved from the decoder without its head; load it as `AutoModelForCausalLM` and save that"
         } else if self.missing.len() == 1 && self.missing.iter().all(is_head) {
             "if the head is meant to be the token embeddings, set `tie_word_embeddings` to true in config.json"
@@ -117,6 +148,7 @@ impl WeightMap {
     /// Tensors are missing, without a role, or of another shape; all of them are in the error.
     pub fn new(checkpoint: &Checkpoint, plan: &DecoderPlan) -> Result<Self, WeightMapError> {
         let (mut missing, mut unknown, mut shapes) = (Vec::new(), Vec::new(), Vec::new());
+        let mut unusable = Vec::new();
         let mut mapped = BTreeMap::new();
         let mut names = BTreeSet::new();
         for spec in plan.tensors() {
@@ -128,7 +160,11 @@ impl WeightMap {
                     expected: spec.shape.clone(),
                     found: info.shape.to_vec(),
                 }),
-                Some(_) => {}
+                Some(_) => unusable.extend(checkpoint.check_usable(&spec.name).err().map(|error| UnusableTensor {
+                    name: spec.name.clone(),
+                    message: error.to_string(),
+                    hint: error.hint(),
+                })),
             }
             mapped.insert(spec.role, spec);
         }
@@ -141,13 +177,14 @@ impl WeightMap {
                 None => unknown.push(UnknownTensor(name.to_owned())),
             }
         }
-        if missing.is_empty() && unknown.is_empty() && shapes.is_empty() {
+        if missing.is_empty() && unknown.is_empty() && shapes.is_empty() && unusable.is_empty() {
             return Ok(Self { mapped, skipped });
         }
         missing.sort();
         unknown.sort();
         shapes.sort();
-        Err(WeightMapError { missing, unknown, shapes })
+        unusable.sort();
+        Err(WeightMapError { missing, unknown, shapes, unusable })
     }
 
     /// The tensors that are converted, in the order of use.
@@ -173,6 +210,9 @@ impl WeightMap {
 fn skip_reason(name: &str, plan: &DecoderPlan) -> Option<SkipReason> {
     if name.ends_with(".rotary_emb.inv_freq") {
         return Some(SkipReason::RotaryFrequencies);
+    }
+    if name.ends_with(".position_ids") {
+        return Some(SkipReason::PositionIds);
     }
     (plan.tie_word_embeddings && name == "lm_head.weight").then_some(SkipReason::TiedHead)
 }

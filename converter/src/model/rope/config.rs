@@ -67,6 +67,8 @@ fn read_object(
     max_position_embeddings: usize,
 ) -> RopeObject {
     object.only("partial_rotary_factor", &json!(1.0));
+    // A note of whoever extended the context; no code reads it.
+    object.value("finetuned");
     let theta = optional_theta(object);
     let scaling = match rope_type(object, default_type) {
         Some("linear") => RopeScaling::Linear { factor: factor(object) },
@@ -119,7 +121,11 @@ fn nonzero(object: &mut ConfigReader<'_>, key: &str) -> Option<f64> {
 
 /// # Source
 /// Defaults: `_compute_yarn_parameters` in transformers 4.57.
+///
+/// transformers reads `attention_factor` and leaves `attn_factor` unread, which DeepSeek's and vLLM's code multiply in.
+/// What is converted is what transformers computes, and the user is told.
 fn read_yarn(object: &mut ConfigReader<'_>, max_position_embeddings: usize) -> Yarn {
+    object.unread("attn_factor");
     let yarn = Yarn {
         factor: factor(object),
         attention_factor: positive(object, "attention_factor"),
@@ -160,12 +166,13 @@ mod tests {
 
     use super::*;
     use crate::source::config::ConfigError;
+    use crate::source::config::UnknownKeys;
 
     fn read(config: &Value) -> Result<RopePlan, Vec<String>> {
         let mut reader = ConfigReader::new(config.as_object().expect("an object"), &[]);
         let plan = RopePlan::read(&mut reader, 64, 4096);
-        match reader.finish() {
-            Ok(()) => Ok(plan),
+        match reader.finish(UnknownKeys::Tell) {
+            Ok(_) => Ok(plan),
             Err(ConfigError::Violations(violations)) => Err(violations.iter().map(ToString::to_string).collect()),
             Err(ConfigError::UnknownKeys(keys)) => Err(keys.iter().map(ToString::to_string).collect()),
             Err(other) => Err(vec![other.to_string()]),

@@ -68,8 +68,6 @@ struct Tensor {
 pub struct TensorInfo<'a> {
     /// Its shape.
     pub shape: &'a [usize],
-    /// Its element type.
-    pub dtype: SourceDtype,
     /// The file that it is in.
     pub file: &'a Path,
 }
@@ -144,7 +142,19 @@ impl Checkpoint {
     pub fn tensor(&self, name: &str) -> Option<TensorInfo<'_>> {
         let Tensor { shard, entry } = self.tensors.get(name)?;
         let shard = self.shards.get(*shard)?;
-        Some(TensorInfo { shape: &entry.shape, dtype: entry.dtype, file: &shard.path })
+        Some(TensorInfo { shape: &entry.shape, file: &shard.path })
+    }
+
+    /// Whether a tensor can be converted; only those that are used have to be.
+    ///
+    /// # Errors
+    /// It has no elements, or elements that are no floats of 16 or 32 bits. A tensor that is not there is a bug of the
+    /// caller.
+    pub fn check_usable(&self, name: &str) -> Result<(), CheckpointError> {
+        let unknown = || CheckpointError::Rows { tensor: name.to_owned(), start: 0, end: 0, found: 0 };
+        let Tensor { shard, entry } = self.tensors.get(name).ok_or_else(unknown)?;
+        let shard = self.shards.get(*shard).ok_or_else(unknown)?;
+        entry.usable(&shard.path, name).map(drop)
     }
 
     /// Replaces the content of `out` by rows of a tensor, rounded to fp16.
@@ -164,8 +174,10 @@ impl Checkpoint {
         }
         let bytes =
             entry.bytes.start + rows.start * entry.row_bytes()..entry.bytes.start + rows.end * entry.row_bytes();
-        let bytes = self.shards.get(*shard).and_then(|shard| shard.map.bytes().get(bytes)).ok_or_else(|| unknown(0))?;
-        rows::to_f16(entry.dtype, bytes, out).map_err(|BadElement { index, value }| {
+        let shard = self.shards.get(*shard).ok_or_else(|| unknown(0))?;
+        let dtype = entry.usable(&shard.path, name)?;
+        let bytes = shard.map.bytes().get(bytes).ok_or_else(|| unknown(0))?;
+        rows::to_f16(dtype, bytes, out).map_err(|BadElement { index, value }| {
             let tensor = name.to_owned();
             let position = position(&entry.shape, rows.start * entry.row_elements() + index);
             if value.is_finite() {

@@ -135,3 +135,28 @@ fn a_missing_head_and_a_bare_decoder_get_their_own_hints() {
     let hint = map(&plan, &bare).expect_err("other names").hint();
     assert!(hint.is_some_and(|hint| hint.contains("AutoModelForCausalLM")));
 }
+
+#[test]
+fn tensors_that_nobody_uses_may_be_of_any_dtype() {
+    let plan = plan();
+    let mut all = sources(&plan);
+    let frequencies =
+        |name: &str, dtype, shape: Vec<usize>, bytes| Source { name: name.to_owned(), dtype, shape, bytes };
+    all.push(frequencies("model.layers.0.self_attn.rotary_emb.inv_freq", "F64", vec![2], vec![0; 16]));
+    all.push(frequencies("model.layers.1.self_attn.rotary_emb.inv_freq", "F32", vec![0], Vec::new()));
+    all.push(frequencies("model.embeddings.position_ids", "I64", vec![1, 2], vec![0; 16]));
+    let map = map(&plan, &all).expect("complete");
+    assert_eq!(map.skipped().count(), 3);
+}
+
+#[test]
+fn a_weight_of_another_dtype_is_named_with_what_to_do() {
+    let plan = plan();
+    let mut all = sources(&plan);
+    let norm = all.iter_mut().find(|source| source.name == "model.norm.weight").expect("it is there");
+    (norm.dtype, norm.bytes) = ("F64", vec![0; 64]);
+    let error = map(&plan, &all).expect_err("not usable");
+    assert_eq!(error.unusable.len(), 1);
+    assert!(error.to_string().contains("1 unusable"), "{error}");
+    assert_eq!(error.hint().as_deref(), Some("save the model as bfloat16, float16 or float32"));
+}
