@@ -2,7 +2,9 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{bench, compile, completions, convert, diff, eval, inspect, lint, package, plan, predict, rules, run, verify};
+use crate::commands::{
+    bench, compile, completions, convert, diff, eval, inspect, lint, package, plan, predict, rules, run, verify,
+};
 
 /// Converts Llama, Qwen and Mistral checkpoints into Core ML packages for Apple's Neural Engine. Needs no Mac.
 #[derive(Debug, Parser)]

@@ -289,10 +289,8 @@ fn a_classifier_is_inspected_and_linted_and_compiled_on_request() {
         FeatureDescription::new("label", FeatureType::String),
         FeatureDescription::new("scores", FeatureType::Dictionary(KeyType::String)),
     ];
-    description.classifier = Some(Classifier {
-        predicted_feature: "label".to_owned(),
-        predicted_probabilities: "scores".to_owned(),
-    });
+    description.classifier =
+        Some(Classifier { predicted_feature: "label".to_owned(), predicted_probabilities: "scores".to_owned() });
     room.package("c.mlpackage", &classifier);
     let said = text_of(&room.run(&["inspect", "@c.mlpackage"]));
     assert!(said.contains("label: string, a string"), "{said}");

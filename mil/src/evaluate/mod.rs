@@ -7,11 +7,13 @@
 //! No file is opened here; weights come from a [`WeightSource`].
 
 mod call;
+mod control_flow;
 mod error;
 mod function;
 mod kernel;
 mod numerics;
 mod packed;
+mod prepare;
 mod rearrange;
 mod tensor;
 
@@ -37,6 +39,10 @@ pub enum Evaluate {
     Computes(EvaluateFn),
     /// Its results hold elements of its operands, or no floats: there is nothing to round.
     Moves(EvaluateFn),
+    /// It runs the first of its two blocks where its operand is true, else the second.
+    Branches,
+    /// It runs the second of its two blocks again and again, as long as the first holds.
+    Repeats,
 }
 
 /// Computes the results of one operation.

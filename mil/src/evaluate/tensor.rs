@@ -119,6 +119,9 @@ impl Tensor {
     /// The value is a blob or an aggregate, or has a wrong count of elements.
     pub fn from_value(value: &Value) -> Result<Self, TensorError> {
         let unusable = || TensorError::Value { found: value.ty.to_string() };
+        if let ValueData::List(elements) = &value.data {
+            return Self::from_list(elements).ok_or_else(unusable);
+        }
         let ty = value.tensor_type().ok_or_else(unusable)?;
         let ValueData::Tensor(data) = &value.data else { return Err(unusable()) };
         let shape = fixed_shape(ty)?;
@@ -138,6 +141,20 @@ impl Tensor {
             TensorData::Bytes(bytes) => return Self::stored(ty, Arc::new(bytes.clone())),
         };
         Self::new(ty.dtype, &shape, elements)
+    }
+
+    /// The scalars of a list as a vector: class labels, which are strings or integers.
+    fn from_list(elements: &[Value]) -> Option<Self> {
+        let labels: Option<Vec<&str>> = elements.iter().map(Value::as_str).collect();
+        let (dtype, made) = if let Some(labels) = labels {
+            let labels = labels.into_iter().map(str::to_owned).collect();
+            (DataType::String, Elements::Strings(Arc::new(labels)))
+        } else {
+            let numbers: Option<Vec<i32>> =
+                elements.iter().map(|element| i32::try_from(element.as_int()?).ok()).collect();
+            (DataType::Int64, Elements::Integers(Arc::new(numbers?)))
+        };
+        Self::new(dtype, &[elements.len()], made).ok()
     }
 
     /// A tensor of elements as a weight file packs them.

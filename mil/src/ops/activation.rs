@@ -1,10 +1,9 @@
 //! Activations with numbers of their own, for all elements or for each channel.
 
-use super::decl::{Change, FLOATS, InferError, NUMBERS, OpContext, OpDecl, Parameter};
+use super::decl::{FLOATS, InferError, NUMBERS, OpContext, OpDecl, Parameter};
 use super::elementwise::{FLOAT_X, larger, like_x, map_floats, map_x, smaller};
-use super::shape::compatible;
+use super::shape::{compatible, factor};
 use crate::evaluate::{Call, EvaluateError, EvaluateFn, Tensor, along_axis};
-use crate::opset::Opset;
 use crate::types::ValueType;
 
 const X: Parameter = Parameter::new("x", FLOATS).group('T');
@@ -14,11 +13,6 @@ const X_ALPHA: &[Parameter] = &[X, ALPHA];
 const X_ALPHA_BETA: &[Parameter] = &[X, ALPHA, BETA];
 /// Axis of the channels, for which [`PRELU`] and [`SOFTPLUS_PARAMETRIC`] have a number each.
 const CHANNELS: usize = 1;
-
-/// A constant of the type of `x`, or of another float type since ios17.
-const fn factor(name: &'static str) -> Parameter {
-    Parameter::new(name, FLOATS).group('T').constant().changes(&[Change::Group(Opset::Ios17, 'U')])
-}
 
 const fn with_alpha(name: &'static str, doc: &'static str, evaluate: EvaluateFn) -> OpDecl {
     OpDecl::new(name, doc, X_ALPHA, infer_scalars).computes(evaluate)

@@ -2,22 +2,14 @@
 
 use rayon::prelude::*;
 
-use super::decl::{Change, FLOATS, INT32, InferError, OpContext, OpDecl, Parameter, Presence};
-use super::shape::{compatible, known_int_or};
+use super::decl::{FLOATS, INT32, InferError, OpContext, OpDecl, Parameter};
+use super::shape::{compatible, factor, known_int_or};
 use crate::evaluate::{Call, EvaluateError, Tensor, along_axis};
-use crate::opset::Opset;
 use crate::types::ValueType;
 
 const X: Parameter = Parameter::new("x", FLOATS).group('T');
 /// Axis of the channels.
 const CHANNELS: usize = 1;
-
-/// A constant of the type of `x`, or of another float type since ios17.
-const fn factor(name: &'static str, presence: Presence) -> Parameter {
-    let mut parameter = Parameter::new(name, FLOATS).group('T').constant().changes(&[Change::Group(Opset::Ios17, 'U')]);
-    parameter.presence = presence;
-    parameter
-}
 
 /// By means and variances of the program.
 pub static BATCH_NORM: OpDecl = OpDecl::new(
@@ -25,11 +17,11 @@ pub static BATCH_NORM: OpDecl = OpDecl::new(
     "Normalizes each channel of `x` by a given mean and variance.",
     &[
         X,
-        factor("mean", Presence::Required),
-        factor("variance", Presence::Required),
-        factor("gamma", Presence::Optional),
-        factor("beta", Presence::Optional),
-        factor("epsilon", Presence::Defaulted),
+        factor("mean"),
+        factor("variance"),
+        factor("gamma").optional(),
+        factor("beta").optional(),
+        factor("epsilon").defaulted(),
     ],
     |ctx| infer(ctx, 2..=5),
 )
@@ -38,12 +30,7 @@ pub static BATCH_NORM: OpDecl = OpDecl::new(
 pub static INSTANCE_NORM: OpDecl = OpDecl::new(
     "instance_norm",
     "Normalizes each channel of each image of `x` by its own mean and variance.",
-    &[
-        X,
-        factor("gamma", Presence::Optional),
-        factor("beta", Presence::Optional),
-        factor("epsilon", Presence::Defaulted),
-    ],
+    &[X, factor("gamma").optional(), factor("beta").optional(), factor("epsilon").defaulted()],
     |ctx| infer(ctx, 3..=5),
 )
 .computes(instance_norm);
@@ -54,9 +41,9 @@ pub static LOCAL_RESPONSE_NORM: OpDecl = OpDecl::new(
     &[
         X,
         Parameter::new("size", INT32).constant(),
-        factor("alpha", Presence::Defaulted),
-        factor("beta", Presence::Defaulted),
-        factor("k", Presence::Defaulted),
+        factor("alpha").defaulted(),
+        factor("beta").defaulted(),
+        factor("k").defaulted(),
     ],
     infer_local,
 )

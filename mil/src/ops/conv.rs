@@ -2,7 +2,9 @@
 
 use super::conv_patches::convolution;
 
-use super::decl::{Effect, Evidence, FLOATS, INT32, InferError, OpContext, OpDecl, Parameter, RENEWED, Results, STRING};
+use super::decl::{
+    Change, Effect, Evidence, FLOATS, INT32, InferError, OpContext, OpDecl, Parameter, RENEWED, Results, STRING,
+};
 use super::window::spatial_size;
 use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::evaluate::{Call, Evaluate, EvaluateError, Matrix, Projection, Tensor, check_size};
@@ -16,9 +18,13 @@ pub static DECL: OpDecl = OpDecl {
     doc: "Convolves `x` with `weight` over its spatial axes and adds `bias`.",
     since: Opset::Ios15,
     parameters: &[
-        Parameter::new("x", FLOATS),
-        Parameter::new("weight", FLOATS).group('U'),
-        Parameter::new("bias", FLOATS).group('U').constant().optional(),
+        Parameter::new("x", FLOATS).group('T'),
+        Parameter::new("weight", FLOATS).group('T').changes(&[Change::Group(Opset::Ios17, 'U')]),
+        Parameter::new("bias", FLOATS)
+            .group('T')
+            .constant()
+            .optional()
+            .changes(&[Change::Group(Opset::Ios17, 'U'), Change::Variable(Opset::Ios17)]),
         Parameter::new("strides", INT32).constant().defaulted(),
         Parameter::new("pad_type", STRING).constant().defaulted(),
         Parameter::new("pad", INT32).constant().defaulted(),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::dtype::DataType;
 use crate::evaluate::{Evaluate, EvaluateError, EvaluateFn};
 use crate::opset::Opset;
-use crate::program::{Argument, Binding, Operation};
+use crate::program::{Argument, Binding, Block, Operation};
 use crate::types::{TensorType, ValueType};
 use crate::value::Value;
 
@@ -55,6 +55,14 @@ impl OpDecl {
             evaluate: Evaluate::Moves(|_| Err(EvaluateError::Unsupported("this op".to_owned()))),
             evidence: Evidence::None,
             renewed: RENEWED,
+        }
+    }
+
+    /// How many nested blocks it has.
+    pub fn blocks(&self) -> usize {
+        match self.evaluate {
+            Evaluate::Computes(_) | Evaluate::Moves(_) => 0,
+            Evaluate::Branches | Evaluate::Repeats => 2,
         }
     }
 
@@ -181,6 +189,8 @@ pub enum Domain {
     State,
     /// A list.
     List,
+    /// Any tensor, or a list.
+    AnyOrList,
 }
 
 /// Whether a parameter must be given.
@@ -341,7 +351,11 @@ pub struct OpContext<'a> {
     operation: &'a Operation,
     opset: Opset,
     operands: BTreeMap<&'a str, Vec<Operand<'a>>>,
+    blocks: Vec<BlockTypes>,
 }
+
+/// Types of the parameters and of the results of a nested block.
+pub type BlockTypes = (Vec<ValueType>, Vec<ValueType>);
 
 impl<'a> OpContext<'a> {
     /// Resolves the bindings of `operation`.
@@ -366,7 +380,13 @@ impl<'a> OpContext<'a> {
                 operands.entry(attribute.as_str()).or_insert_with(|| vec![operand]);
             }
         }
-        Ok(Self { operation, opset, operands })
+        let blocks = operation.blocks.iter().map(|block| block_types(block, scope)).collect::<Result<_, _>>()?;
+        Ok(Self { operation, opset, operands, blocks })
+    }
+
+    /// The nested blocks.
+    pub fn blocks(&self) -> &[BlockTypes] {
+        &self.blocks
     }
 
     /// The operation.
@@ -457,6 +477,19 @@ impl<'a> OpContext<'a> {
     pub fn string_or(&self, parameter: &str, default: &'a str) -> Result<&'a str, InferError> {
         Ok(self.value(parameter, "a constant string", Value::as_str)?.unwrap_or(default))
     }
+}
+
+/// The types of a block, whose results may be its parameters, values of its operations, or values around it.
+fn block_types(block: &Block, scope: &dyn Scope) -> Result<BlockTypes, String> {
+    let results = block.operations.iter().flat_map(|operation| &operation.outputs);
+    let own: BTreeMap<&str, &ValueType> =
+        block.inputs.iter().chain(results).map(|value| (value.name.as_str(), &value.ty)).collect();
+    let of = |name: &String| {
+        let outside = || scope.lookup(name).map(|operand| operand.ty);
+        own.get(name.as_str()).copied().or_else(outside).cloned().ok_or_else(|| name.clone())
+    };
+    let results = block.outputs.iter().map(of).collect::<Result<_, _>>()?;
+    Ok((block.inputs.iter().map(|input| input.ty.clone()).collect(), results))
 }
 
 /// `axis` of a tensor of `rank` axes as an index; negative values count from the end.

@@ -1,6 +1,8 @@
 //! `gather`: slices of a tensor, taken along one axis by index.
 
-use super::decl::{BOOL, Domain, Effect, Evidence, INT32, InferError, OpContext, OpDecl, Parameter, RENEWED, Results};
+use super::decl::{
+    BOOL, Change, Domain, Effect, Evidence, INT32, InferError, NUMBERS, OpContext, OpDecl, Parameter, RENEWED, Results,
+};
 use super::shape::{axis_or, compatible, known_int_or};
 use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::dtype::DataType;
@@ -21,17 +23,25 @@ pub(super) const TABLE: Domain = Domain::OneOf(&[
 pub(super) const INDICES: Domain =
     Domain::OneOf(&[DataType::Int32, DataType::Int16, DataType::UInt16, DataType::Int8, DataType::UInt8]);
 
+const INDICES_IOS16: Domain = Domain::OneOf(&[DataType::Int32, DataType::Int16, DataType::UInt16]);
+
+/// The operand `indices` of the ops that gather.
+pub(super) const fn places_operand() -> Parameter {
+    Parameter::new("indices", INT32)
+        .changes(&[Change::Takes(Opset::Ios16, INDICES_IOS16), Change::Takes(Opset::Ios17, INDICES)])
+}
+
 /// The declaration.
 pub static DECL: OpDecl = OpDecl {
     name: "gather",
     doc: "Takes the slices of `x` at `indices` along `axis`.",
     since: Opset::Ios15,
     parameters: &[
-        Parameter::new("x", TABLE),
-        Parameter::new("indices", INDICES),
+        Parameter::new("x", NUMBERS).changes(&[Change::Takes(Opset::Ios17, TABLE)]),
+        places_operand(),
         Parameter::new("axis", INT32).constant().defaulted(),
-        Parameter::new("batch_dims", INT32).constant().defaulted(),
-        Parameter::new("validate_indices", BOOL).constant().defaulted(),
+        Parameter::new("batch_dims", INT32).constant().defaulted().changes(&[Change::Since(Opset::Ios16)]),
+        Parameter::new("validate_indices", BOOL).constant().defaulted().changes(&[Change::Since(Opset::Ios17)]),
     ],
     results: Results::Exactly(1),
     effect: Effect::Pure,

@@ -2,7 +2,10 @@
 
 use std::ops::Range;
 
-use super::decl::{BOOL, Effect, Evidence, FLOATS, InferError, OpContext, OpDecl, Parameter, RENEWED, Results, STRING};
+use super::decl::{
+    BOOL, Effect, Evidence, InferError, OpContext, OpDecl, Parameter, Presence, RENEWED, Results, STRING,
+};
+use super::gru::{layer, weight};
 use super::lstm_cell::Cell;
 use super::recurrent::initial;
 use super::shape::{known_bool_or, known_string_or};
@@ -16,23 +19,23 @@ pub static DECL: OpDecl = OpDecl {
     doc: "Runs a long short-term memory layer over a sequence.",
     since: Opset::Ios15,
     parameters: &[
-        Parameter::new("x", FLOATS).group('T'),
-        Parameter::new("initial_h", FLOATS).group('T'),
-        Parameter::new("initial_c", FLOATS).group('T'),
-        Parameter::new("weight_ih", FLOATS).group('T').constant(),
-        Parameter::new("weight_hh", FLOATS).group('T').constant(),
-        Parameter::new("bias", FLOATS).group('T').constant().optional(),
-        Parameter::new("peephole", FLOATS).group('T').constant().optional(),
-        Parameter::new("weight_ih_back", FLOATS).group('T').constant().optional(),
-        Parameter::new("weight_hh_back", FLOATS).group('T').constant().optional(),
-        Parameter::new("bias_back", FLOATS).group('T').constant().optional(),
-        Parameter::new("peephole_back", FLOATS).group('T').constant().optional(),
+        layer("x"),
+        layer("initial_h"),
+        layer("initial_c"),
+        weight("weight_ih", Presence::Required),
+        weight("weight_hh", Presence::Required),
+        weight("bias", Presence::Optional),
+        weight("peephole", Presence::Optional),
+        weight("weight_ih_back", Presence::Optional),
+        weight("weight_hh_back", Presence::Optional),
+        weight("bias_back", Presence::Optional),
+        weight("peephole_back", Presence::Optional),
         Parameter::new("direction", STRING).constant().defaulted(),
         Parameter::new("output_sequence", BOOL).constant().defaulted(),
         Parameter::new("recurrent_activation", STRING).constant().defaulted(),
         Parameter::new("cell_activation", STRING).constant().defaulted(),
         Parameter::new("activation", STRING).constant().defaulted(),
-        Parameter::new("clip", FLOATS).group('T').constant().optional(),
+        weight("clip", Presence::Optional),
     ],
     results: Results::Exactly(3),
     effect: Effect::Pure,

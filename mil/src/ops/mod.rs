@@ -18,6 +18,7 @@ pub mod constexpr_blockwise_shift_scale;
 pub mod constexpr_lut_to_dense;
 pub mod constexpr_sparse;
 pub mod constexpr_sparse_to_dense;
+pub mod control_flow;
 pub mod conv;
 mod conv_patches;
 pub mod conv_quantized;
@@ -75,6 +76,7 @@ pub mod reduce_mean;
 pub mod reduce_min;
 pub mod reduce_sum;
 pub mod reduce_sum_square;
+pub mod reductions;
 pub mod relu;
 pub mod resample;
 pub mod reshape;
@@ -135,6 +137,7 @@ pub static OPS: &[&OpDecl] = &[
     &detection::CLASSIFY,
     &clip::DECL,
     &concat::DECL,
+    &control_flow::COND,
     &constant::DECL,
     &constexpr_affine_dequantize::DECL,
     &constexpr_blockwise_shift_scale::DECL,
@@ -221,11 +224,14 @@ pub static OPS: &[&OpDecl] = &[
     &real_div::DECL,
     &reduce_argmax::DECL,
     &reduce_argmin::DECL,
+    &reductions::REDUCE_L1_NORM,
     &reduce_l2_norm::DECL,
+    &reductions::REDUCE_LOG_SUM,
     &reduce_log_sum_exp::DECL,
     &reduce_max::DECL,
     &reduce_mean::DECL,
     &reduce_min::DECL,
+    &reductions::REDUCE_PROD,
     &reduce_sum::DECL,
     &reduce_sum_square::DECL,
     &relu::DECL,
@@ -279,6 +285,7 @@ pub static OPS: &[&OpDecl] = &[
     &transpose::DECL,
     &resize::UPSAMPLE_BILINEAR,
     &resize::UPSAMPLE_NEAREST_NEIGHBOR,
+    &control_flow::WHILE_LOOP,
     &write_state::DECL,
 ];
 

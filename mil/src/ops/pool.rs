@@ -34,7 +34,8 @@ pub static L2_POOL: OpDecl =
 /// Largest elements.
 pub static MAX_POOL: OpDecl =
     OpDecl::new("max_pool", "The largest element of `x` in each window.", WINDOW, |ctx| infer(ctx, 3))
-        .computes(|call| pool(call, |window, _| window.iter().copied().fold(f32::NEG_INFINITY, |a, b| larger(b, a))));
+        .computes(|call| pool(call, |window, _| window.iter().copied().fold(f32::NEG_INFINITY, |a, b| larger(b, a))))
+        .seen(Evidence::Pair("yolo11n, qiuethan/GenAI-Genesis-Project@c4056374"));
 
 /// # Shapes
 /// `x: [batch, channels, spatial..]` with up to `most` spatial axes, and a number for each of them in `kernel_sizes` and

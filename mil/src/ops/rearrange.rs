@@ -1,18 +1,18 @@
 //! Ops that put the elements of one tensor elsewhere, or tell of its shape.
 
-use super::decl::{Change, Domain, INT32, InferError, NUMBERS, OpContext, OpDecl, Parameter, normalize_axis};
+use super::decl::{Domain, INT32, InferError, NUMBERS, OpContext, OpDecl, Parameter, normalize_axis};
 use super::elementwise::like_x;
-use super::shape::{CLASSIC, ELEMENTS, axis_or, compatible, distinct_axes, known, known_int_or, known_ints};
+use super::shape::{
+    CLASSIC, ELEMENTS, MOVED_X, SMALL_TOO, axis_or, compatible, distinct_axes, known, known_int_or, known_ints,
+    positions,
+};
 use crate::dtype::DataType;
 use crate::evaluate::{Call, EvaluateError, Tensor, along_axis, check_size, row_major};
 use crate::opset::Opset;
 use crate::types::{Dimension, TensorType, ValueType};
 use crate::value::Value;
 
-/// Small integers are moved since ios17.
-const SMALL_TOO: &[Change] = &[Change::Takes(Opset::Ios17, ELEMENTS)];
-const X: Parameter = Parameter::new("x", CLASSIC).changes(SMALL_TOO);
-const LENGTHS_IOS17: Domain = Domain::OneOf(&[DataType::Int32, DataType::Int16, DataType::Int8]);
+const X: Parameter = MOVED_X;
 
 /// Keeps a band around the diagonal.
 pub static BAND_PART: OpDecl = OpDecl::new(
@@ -68,7 +68,7 @@ pub static REVERSE_SEQUENCE: OpDecl = OpDecl::new(
     "Turns the first `lengths` elements of `x` around on `seq_axis`, for each index of `batch_axis`.",
     &[
         X,
-        Parameter::new("lengths", INT32).changes(&[Change::Takes(Opset::Ios17, LENGTHS_IOS17)]),
+        positions("lengths"),
         Parameter::new("seq_axis", INT32).constant().defaulted(),
         Parameter::new("batch_axis", INT32).constant().defaulted(),
     ],

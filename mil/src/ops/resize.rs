@@ -100,7 +100,8 @@ pub static UPSAMPLE_NEAREST_NEIGHBOR: OpDecl = OpDecl::new(
     &[X, HEIGHT_FACTOR, WIDTH_FACTOR],
     infer_factors,
 )
-.computes(|call| to_size(call, multiplied(call)?, Grid::Default, true));
+.computes(|call| to_size(call, multiplied(call)?, Grid::Default, true))
+.seen(Evidence::Pair("yolo11n, qiuethan/GenAI-Genesis-Project@c4056374"));
 
 /// The axes before the last two, and the lengths of those.
 fn image<'a>(ctx: &OpContext<'a>) -> Result<(&'a TensorType, &'a [Dimension], [Dimension; 2]), InferError> {

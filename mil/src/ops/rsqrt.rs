@@ -2,6 +2,7 @@
 
 use super::decl::{Effect, Evidence, FLOATS, OpDecl, Parameter, RENEWED, Results};
 use super::elementwise::{like_x, map_floats};
+use super::shape::factor;
 use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor};
 use crate::opset::Opset;
 
@@ -10,7 +11,7 @@ pub static DECL: OpDecl = OpDecl {
     name: "rsqrt",
     doc: "Computes `1 / sqrt(x + epsilon)`.",
     since: Opset::Ios15,
-    parameters: &[Parameter::new("x", FLOATS), Parameter::new("epsilon", FLOATS).constant().defaulted()],
+    parameters: &[Parameter::new("x", FLOATS).group('T'), factor("epsilon").defaulted()],
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer: like_x,

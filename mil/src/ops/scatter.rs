@@ -1,10 +1,9 @@
 //! Elements that are put at places which other tensors tell, and the reading counterpart for several axes.
 
-use super::decl::{BOOL, Change, Domain, INT32, InferError, NUMBERS, OpContext, OpDecl, Parameter, STRING};
+use super::decl::{BOOL, Change, INT32, InferError, NUMBERS, OpContext, OpDecl, Parameter, STRING};
 use super::elementwise::{larger, smaller};
-use super::gather::{INDICES, TABLE, places};
+use super::gather::{TABLE, places, places_operand};
 use super::shape::{axis_or, compatible, compatible_shapes, known_int_or, known_string_or};
-use crate::dtype::DataType;
 use crate::evaluate::{Call, Elements, EvaluateError, Tensor, along_axis};
 use crate::opset::Opset;
 use crate::types::{Dimension, TensorType, ValueType};
@@ -16,7 +15,6 @@ const AXIS: Parameter = Parameter::new("axis", INT32).constant().defaulted();
 const MODE: Parameter = Parameter::new("mode", STRING).constant().defaulted();
 const VALIDATE: Parameter =
     Parameter::new("validate_indices", BOOL).constant().defaulted().changes(&[Change::Since(Opset::Ios17)]);
-const INDICES_IOS16: Domain = Domain::OneOf(&[DataType::Int32, DataType::Int16, DataType::UInt16]);
 
 /// Slices at several indices each.
 pub static GATHER_ND: OpDecl = OpDecl::new(
@@ -24,8 +22,7 @@ pub static GATHER_ND: OpDecl = OpDecl::new(
     "Takes the slices of `x` at `indices`, each of which is as many numbers as axes it chooses on.",
     &[
         Parameter::new("x", NUMBERS).changes(&[Change::Takes(Opset::Ios17, TABLE)]),
-        Parameter::new("indices", INT32)
-            .changes(&[Change::Takes(Opset::Ios16, INDICES_IOS16), Change::Takes(Opset::Ios17, INDICES)]),
+        places_operand(),
         Parameter::new("batch_dims", INT32).constant().defaulted().changes(&[Change::Since(Opset::Ios16)]),
         VALIDATE,
     ],

@@ -29,7 +29,7 @@ pub static DECL: OpDecl = OpDecl {
     effect: Effect::Pure,
     infer,
     evaluate: Evaluate::Moves(evaluate),
-    evidence: Evidence::None,
+    evidence: Evidence::Pair("yolo11n, qiuethan/GenAI-Genesis-Project@c4056374"),
     renewed: &[],
 };
 

@@ -3,10 +3,10 @@
 use std::cmp::Ordering;
 
 use super::decl::{
-    BOOL, Effect, Evidence, INT32, InferError, OpContext, OpDecl, POSITIONS, Parameter, RENEWED, Results, STRING,
+    BOOL, Change, Effect, Evidence, INT32, InferError, NUMBERS, OpContext, OpDecl, Parameter, RENEWED, Results, STRING,
 };
 use super::reduce::{index_elements, is_nan};
-use super::shape::{ELEMENTS, axis_or, known_bool_or, known_int_or, known_string_or};
+use super::shape::{SMALL_TOO, axis_or, known_bool_or, known_int_or, known_string_or, positions};
 use crate::dtype::DataType;
 use crate::evaluate::{Call, Elements, Evaluate, EvaluateError, Tensor, along_axis};
 use crate::opset::Opset;
@@ -18,13 +18,13 @@ pub static DECL: OpDecl = OpDecl {
     doc: "Finds the `k` largest elements of `x` along `axis`, or the smallest, and where they are.",
     since: Opset::Ios15,
     parameters: &[
-        Parameter::new("x", ELEMENTS),
-        Parameter::new("k", POSITIONS).defaulted(),
+        Parameter::new("x", NUMBERS).changes(SMALL_TOO),
+        positions("k").defaulted(),
         Parameter::new("axis", INT32).constant().defaulted(),
         Parameter::new("ascending", BOOL).constant().defaulted(),
-        Parameter::new("sort", BOOL).constant().defaulted(),
-        Parameter::new("return_indices", BOOL).constant().defaulted(),
-        Parameter::new("output_indices_dtype", STRING).constant().defaulted(),
+        Parameter::new("sort", BOOL).constant().defaulted().changes(&[Change::Since(Opset::Ios16)]),
+        Parameter::new("return_indices", BOOL).constant().defaulted().changes(&[Change::Since(Opset::Ios16)]),
+        Parameter::new("output_indices_dtype", STRING).constant().defaulted().changes(&[Change::Since(Opset::Ios17)]),
     ],
     results: Results::Several,
     effect: Effect::Pure,

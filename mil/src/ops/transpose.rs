@@ -1,7 +1,7 @@
 //! `transpose`: a tensor with its axes in another order.
 
 use super::decl::{Effect, Evidence, INT32, InferError, OpContext, OpDecl, Parameter, Results};
-use super::shape::{ELEMENTS, distinct_axes, known_ints};
+use super::shape::{MOVED_X, distinct_axes, known_ints};
 use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor, row_major};
 use crate::opset::Opset;
@@ -13,7 +13,7 @@ pub static DECL: OpDecl = OpDecl {
     name: "transpose",
     doc: "Puts the axes of `x` in the order `perm`.",
     since: Opset::Ios15,
-    parameters: &[Parameter::new("x", ELEMENTS), Parameter::new("perm", INT32).constant()],
+    parameters: &[MOVED_X, Parameter::new("perm", INT32).constant()],
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer,

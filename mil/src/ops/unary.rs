@@ -1,9 +1,9 @@
 //! Functions of one element: rounding, trigonometry, exponentials and logarithms.
 
-use super::decl::{Change, FLOATS, OpDecl, Parameter};
+use super::decl::{FLOATS, OpDecl, Parameter};
 use super::elementwise::{FLOAT_X, NUMBER_X, like_x, map_floats, map_x};
+use super::shape::factor;
 use crate::evaluate::{Call, EvaluateError, EvaluateFn, Tensor};
-use crate::opset::Opset;
 
 const fn of_floats(name: &'static str, doc: &'static str, evaluate: EvaluateFn) -> OpDecl {
     OpDecl::new(name, doc, FLOAT_X, like_x).computes(evaluate)
@@ -15,8 +15,7 @@ const fn of_numbers(name: &'static str, doc: &'static str, evaluate: EvaluateFn)
 
 /// `x`, and `epsilon`, which is added to it.
 const X_EPSILON: &[Parameter] = &[Parameter::new("x", FLOATS).group('T'), EPSILON];
-const EPSILON: Parameter =
-    Parameter::new("epsilon", FLOATS).group('T').changes(&[Change::Group(Opset::Ios17, 'U')]).constant().defaulted();
+const EPSILON: Parameter = factor("epsilon").defaulted();
 
 /// Arc cosine.
 pub static ACOS: OpDecl = of_floats("acos", "The angle whose cosine is `x`.", |call| map_floats(call, f32::acos));
@@ -90,6 +89,7 @@ fn not(call: &mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::opset::Opset;
 
     #[test]
     fn negative_powers_of_two_are_no_integers() {

@@ -58,9 +58,11 @@ fn operand_problem(parameter: &Parameter, opset: Opset, operand: Operand<'_>) ->
     let expected = match (&parameter.domain_in(opset), found) {
         (Domain::State, ValueType::State(_))
         | (Domain::List, ValueType::List(..))
+        | (Domain::AnyOrList, ValueType::Tensor(_) | ValueType::List(..))
         | (Domain::Any, ValueType::Tensor(_)) => None,
         (Domain::State, _) => Some("a state".to_owned()),
         (Domain::List, _) => Some("a list".to_owned()),
+        (Domain::AnyOrList, _) => Some("a tensor or a list".to_owned()),
         (Domain::OneOf(dtypes), ValueType::Tensor(tensor)) if dtypes.contains(&tensor.dtype) => None,
         (Domain::OneOf(dtypes), _) => {
             let names: Vec<&str> = dtypes.iter().map(|dtype| dtype.text_name()).collect();

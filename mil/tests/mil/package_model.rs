@@ -271,10 +271,8 @@ fn features_of_every_type_survive() {
     {
         description.outputs.push(FeatureDescription::new(format!("output_{position}"), ty));
     }
-    description.classifier = Some(Classifier {
-        predicted_feature: "output_2".to_owned(),
-        predicted_probabilities: "output_4".to_owned(),
-    });
+    description.classifier =
+        Some(Classifier { predicted_feature: "output_2".to_owned(), predicted_probabilities: "output_4".to_owned() });
     assert_eq!(decode_model(&encode_model(&model).expect("valid")).expect("own bytes"), model);
 }
 

@@ -251,7 +251,8 @@ impl WeightFiles {
 
     fn check(&self, blob: &BlobReference, ty: &TensorType) -> Result<(), String> {
         let mut file = self.open(&blob.file_name)?;
-        let place = |error: BlobError| format!("there is no such blob at {} of `{}`: {error}", blob.offset, blob.file_name);
+        let place =
+            |error: BlobError| format!("there is no such blob at {} of `{}`: {error}", blob.offset, blob.file_name);
         let record = file.record(blob.offset).map_err(place)?;
         record.check(ty.dtype, ty.element_count().unwrap_or(u64::MAX)).map_err(place)
     }

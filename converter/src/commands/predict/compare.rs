@@ -90,9 +90,9 @@ impl Comparison {
     }
 
     fn worst(&self) -> Option<&Compared> {
-        let apart = |value: &Compared| value.distance.map_or(f64::INFINITY, |distance| {
-            if distance.is_nan() { f64::INFINITY } else { distance }
-        });
+        let apart = |value: &Compared| {
+            value.distance.map_or(f64::INFINITY, |distance| if distance.is_nan() { f64::INFINITY } else { distance })
+        };
         self.values.iter().max_by(|a, b| apart(a).total_cmp(&apart(b)))
     }
 }

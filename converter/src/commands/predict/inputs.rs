@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use anec_mil::evaluate::Tensor;
-use anec_mil::package::{ArrayDefault, FeatureDescription, FeatureType, FunctionDescription, MultiArray, ShapeFlexibility};
+use anec_mil::package::{
+    ArrayDefault, FeatureDescription, FeatureType, FunctionDescription, MultiArray, ShapeFlexibility,
+};
 use anec_mil::{DataType, NamedValueType};
 use anec_runtime::backend::{Signature, Tensors};
 use fs_err as fs;
@@ -211,7 +213,11 @@ fn read_file(path: &Path, input: &NamedValueType, feature: Option<&FeatureDescri
     };
     let shape = ty.is_none_or(|ty| {
         ty.rank() == array.shape.len()
-            && ty.shape.iter().zip(&array.shape).all(|(axis, length)| axis.fixed().is_none_or(|fixed| fixed == *length as u64))
+            && ty
+                .shape
+                .iter()
+                .zip(&array.shape)
+                .all(|(axis, length)| axis.fixed().is_none_or(|fixed| fixed == *length as u64))
     });
     let described = match feature.map(|feature| &feature.ty) {
         Some(FeatureType::MultiArray(described)) if !takes(described, &array.shape) => Some(described),

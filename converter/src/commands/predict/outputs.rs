@@ -166,9 +166,9 @@ pub(super) fn summary(name: &str, tensor: &Tensor) -> String {
         let _ = write!(text, " = {floats:?}");
         return text;
     }
-    let (low, high) = floats.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| {
-        (low.min(*value), high.max(*value))
-    });
+    let (low, high) = floats
+        .iter()
+        .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(*value), high.max(*value)));
     let nans = floats.iter().filter(|value| value.is_nan()).count();
     let _ = write!(text, ", {low} to {high}");
     if nans > 0 {

@@ -7,11 +7,11 @@ use anec_mil::evaluate::Tensor;
 use anec_mil::package::{ColorSpace, Image, ImageFlexibility, ImageSize};
 use fs_err as fs;
 use png::{BitDepth, ColorType, DecodingError, EncodingError, Transformations};
+use zune_jpeg::JpegDecoder;
 use zune_jpeg::errors::DecodeErrors;
 use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace as JpegColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
-use zune_jpeg::JpegDecoder;
 
 use super::array::{Array, Numbers};
 

@@ -24,11 +24,7 @@ pub(super) fn computed(function: &Function) -> Vec<ComputedValue> {
         .filter(|(_, operation)| !special::yields_constant(&operation.op))
         .flat_map(|(index, operation)| {
             let tensors = operation.outputs.iter().filter(|output| matches!(output.ty, ValueType::Tensor(_)));
-            tensors.map(move |output| ComputedValue {
-                index,
-                op: operation.op.clone(),
-                name: output.name.clone(),
-            })
+            tensors.map(move |output| ComputedValue { index, op: operation.op.clone(), name: output.name.clone() })
         })
         .collect()
 }
