@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::decl::{BOOL, FLOATS, INT32, InferError, OpContext, OpDecl, Parameter, STRING};
+use super::decl::{BOOL, Evidence, FLOATS, INT32, InferError, OpContext, OpDecl, Parameter, STRING};
 use super::elementwise::larger;
 use super::shape::{known_bool_or, known_ints, known_string_or};
 use super::window::{Axis, axes, positive, spatial_size};

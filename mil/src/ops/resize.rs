@@ -1,6 +1,8 @@
 //! Resizing of the last two axes: to a size, by factors, and by cutting off.
 
-use super::decl::{BOOL, Change, Domain, FLOATS, INT32, InferError, NUMBERS, OpContext, OpDecl, Parameter, STRING};
+use super::decl::{
+    BOOL, Change, Domain, Evidence, FLOATS, INT32, InferError, NUMBERS, OpContext, OpDecl, Parameter, STRING,
+};
 use super::sampling::{Between, Grid, resampled};
 use super::shape::{known_int_or, known_ints, known_string_or};
 use crate::dtype::DataType;
