@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 
 use sha2::{Digest as _, Sha256};
 
@@ -47,15 +48,39 @@ pub fn has_known_form(feature: &str, flexibility: &ShapeFlexibility) -> bool {
     unproven_shapes(feature, flexibility).is_none()
 }
 
+/// What is not known about the compiled form of a flexible input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum UnknownForm {
+    /// The labels of enumerated shapes, but not how they are written.
+    Labels,
+    /// How no upper bound is written.
+    Unbounded,
+    /// How enumerated shapes of several inputs are.
+    Several,
+    /// How sizes of images are.
+    Image,
+}
+
+impl fmt::Display for UnknownForm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Labels => "enumerated shapes whose labels are not known; a range would do",
+            Self::Unbounded => "an axis without a bound",
+            Self::Several => "enumerated shapes beside those of other inputs",
+            Self::Image => "an image of several sizes",
+        })
+    }
+}
+
 /// What is not known about the compiled form of shapes.
-fn unproven_shapes(feature: &str, flexibility: &ShapeFlexibility) -> Option<&'static str> {
+fn unproven_shapes(feature: &str, flexibility: &ShapeFlexibility) -> Option<UnknownForm> {
     match flexibility {
         ShapeFlexibility::Enumerated(shapes) => {
             let unknown = shapes.iter().any(|shape| known_label(feature, shape).is_none());
-            unknown.then_some("enumerated shapes whose labels are not known; a range would do")
+            unknown.then_some(UnknownForm::Labels)
         }
         ShapeFlexibility::Ranges(ranges) => {
-            ranges.iter().any(|range| range.upper.is_none()).then_some("an axis without a bound")
+            ranges.iter().any(|range| range.upper.is_none()).then_some(UnknownForm::Unbounded)
         }
     }
 }
@@ -100,15 +125,15 @@ impl<'a> FlexibleInput<'a> {
 }
 
 /// What is not known about the compiled form of the flexible inputs of a function, by input.
-pub(super) fn unproven(function: &FunctionDescription) -> Vec<(String, &'static str)> {
+pub(super) fn unproven(function: &FunctionDescription) -> Vec<(String, UnknownForm)> {
     let inputs = FlexibleInput::all(function);
     let is_enumerated = |input: &FlexibleInput<'_>| matches!(*input.shapes, ShapeFlexibility::Enumerated(_));
     let several = inputs.len() > 1 && inputs.iter().any(is_enumerated);
     let unknown = |input: &FlexibleInput<'_>| {
         if input.is_image {
-            Some("an image of several sizes")
+            Some(UnknownForm::Image)
         } else if several {
-            Some("enumerated shapes beside those of other inputs")
+            Some(UnknownForm::Several)
         } else {
             unproven_shapes(input.name, &input.shapes)
         }
@@ -129,8 +154,7 @@ pub(super) fn attribute(function: &FunctionDescription) -> Result<Option<Value>,
 
 /// Whether `found` is the attribute of a function, whatever its labels are. One without a known form is taken as it is.
 pub(super) fn is_attribute(function: &FunctionDescription, found: Option<&Value>) -> bool {
-    let unknown_labels_only = |(_, reason): &(String, &str)| reason.contains("labels");
-    if !unproven(function).iter().all(unknown_labels_only) {
+    if unproven(function).iter().any(|(_, unknown)| *unknown != UnknownForm::Labels) {
         return found.is_some();
     }
     let labels = found.and_then(Labels::of);

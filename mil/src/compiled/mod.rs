@@ -32,7 +32,7 @@ pub use analytics::Analytics;
 pub use core_ml_data::{CoreMlData, PROVEN_SPECIFICATION_VERSION};
 pub use flexible::has_known_form;
 pub use reader::{CompiledModel, normalized};
-pub use unproven::{Unproven, unproven_ops};
+pub use unproven::Unproven;
 pub use writer::{COMPILER_KEYS, CompileOptions, CompiledFiles, compile};
 
 use crate::package::ModelError;

@@ -10,7 +10,7 @@ use super::{constant, flexible};
 use crate::ops;
 use crate::ops::decl::Evidence;
 use crate::package::{FeatureType, FunctionDescription, Model};
-use crate::program::{Block, Program};
+use crate::program::Block;
 
 /// Whether a model is compiled that has a form without evidence.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,15 +40,6 @@ pub(super) fn forms(model: &Model) -> Vec<String> {
     forms
 }
 
-/// The ops of a program of which no compiled form is known, sorted.
-pub fn unproven_ops(program: &Program) -> Vec<&str> {
-    let mut ops = BTreeSet::new();
-    for function in program.functions.values() {
-        add_ops(&function.block, &mut ops);
-    }
-    ops.into_iter().collect()
-}
-
 fn add_ops<'a>(block: &'a Block, found: &mut BTreeSet<&'a str>) {
     for operation in &block.operations {
         let evidence = ops::find(&operation.op).map_or(Evidence::None, |decl| decl.evidence);
@@ -66,8 +57,8 @@ fn describe(function: &FunctionDescription, forms: &mut Vec<String>) {
     if function.classifier.is_some() {
         forms.push(format!("the classifier `{}`", function.name));
     }
-    for (feature, reason) in flexible::unproven(function) {
-        forms.push(format!("{}: {reason}", place(&feature)));
+    for (feature, unknown) in flexible::unproven(function) {
+        forms.push(format!("{}: {unknown}", place(&feature)));
     }
     for input in function.inputs.iter().filter(|input| input.optional) {
         forms.push(format!("{}: an optional input", place(&input.name)));

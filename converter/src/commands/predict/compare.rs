@@ -33,7 +33,8 @@ impl Comparison {
     /// Compares all values that two functions computed from the same inputs.
     pub(super) fn new(left: &Function, right: &Function, left_values: &Tensors, right_values: &Tensors) -> Self {
         let mut comparison = Self::default();
-        let counterparts = Counterparts::new(&computed(right));
+        let others = computed(right);
+        let counterparts = Counterparts::new(&others);
         let mut seen: BTreeMap<String, usize> = BTreeMap::new();
         for value in computed(left) {
             let occurrence = seen.entry(value.op.clone()).or_default();

@@ -63,7 +63,7 @@ pub enum InputError {
         known: String,
     },
     /// Inputs without a file.
-    #[error("{function} needs the inputs {missing}, which are not given", function = format_args!("`{function}`"))]
+    #[error("`{function}` needs the inputs {missing}, which are not given")]
     Missing {
         /// The function.
         function: String,

@@ -110,7 +110,7 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<ExitCode, Failure>
     for call in 0..calls {
         let given = inputs.of_call(call);
         let values = left.function.predict(&given, &mut state)?;
-        let name = format!("{}", call + 1);
+        let name = (call + 1).to_string();
         let place = destination.as_ref().map(|place| if calls > 1 { place.within(&name) } else { place.clone() });
         let heading = if calls > 1 { format!("call {name}\n") } else { String::new() };
         let mut text = heading + &left.write_results(&values, place.as_ref())?;

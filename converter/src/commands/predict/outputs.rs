@@ -100,7 +100,7 @@ impl Destination {
         let mut bytes = Vec::new();
         let failed = |source| OutputError::Io { path: path.clone(), source };
         if let Some(strings) = strings {
-            bytes = serde_json::to_vec(&strings).map_err(|error| failed(error.into()))?;
+            bytes = serde_json::to_vec(strings.as_slice()).map_err(|error| failed(error.into()))?;
         } else {
             let array = Array::of(tensor).map_err(|error| failed(io::Error::other(error)))?;
             match self.format {
