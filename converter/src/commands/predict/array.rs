@@ -25,7 +25,7 @@ pub(super) enum Numbers {
 
 /// Numbers that do not make the tensor asked for, or a tensor without numbers.
 #[derive(Debug, thiserror::Error)]
-pub enum ArrayError {
+pub(super) enum ArrayError {
     /// Numbers of another kind.
     #[error("it holds {found}, expected {expected}")]
     Kind {

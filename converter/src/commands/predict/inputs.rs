@@ -40,7 +40,7 @@ impl FromStr for InputFile {
 
 /// An input that cannot be given.
 #[derive(Debug, thiserror::Error)]
-pub enum InputError {
+pub(super) enum InputError {
     /// A file that holds no such input.
     #[error("Cannot use `{}` as the input `{name}`", .path.display())]
     File {
@@ -74,7 +74,7 @@ pub enum InputError {
 
 /// A file that holds no input.
 #[derive(Debug, thiserror::Error)]
-pub enum FileError {
+pub(super) enum FileError {
     /// It cannot be read.
     #[error(transparent)]
     Io(#[from] std::io::Error),

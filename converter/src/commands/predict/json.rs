@@ -6,7 +6,7 @@ use super::array::{Array, Numbers};
 
 /// A JSON value that is no array of numbers.
 #[derive(Debug, thiserror::Error)]
-pub enum JsonError {
+pub(super) enum JsonError {
     /// Not JSON.
     #[error(transparent)]
     Malformed(#[from] serde_json::Error),

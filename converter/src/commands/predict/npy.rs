@@ -20,7 +20,7 @@ const ALIGNMENT: usize = 64;
 
 /// A file that is no array of numbers.
 #[derive(Debug, thiserror::Error)]
-pub enum NpyError {
+pub(super) enum NpyError {
     /// It cannot be read.
     #[error(transparent)]
     Io(#[from] io::Error),

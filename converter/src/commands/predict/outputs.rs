@@ -16,7 +16,7 @@ use crate::error::Hint;
 
 /// How results are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Format {
+pub(super) enum Format {
     /// NumPy's arrays; results that are images as PNG, too.
     #[default]
     Npy,
@@ -26,7 +26,7 @@ pub enum Format {
 
 /// A result that cannot be written.
 #[derive(Debug, thiserror::Error)]
-pub enum OutputError {
+pub(super) enum OutputError {
     /// The disk.
     #[error("Cannot write `{}`", .path.display())]
     Io {

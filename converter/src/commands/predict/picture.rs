@@ -17,7 +17,7 @@ use super::array::{Array, Numbers};
 
 /// An image that cannot be given to a program, or made from what it gives.
 #[derive(Debug, thiserror::Error)]
-pub enum PictureError {
+pub(super) enum PictureError {
     /// The file cannot be read.
     #[error(transparent)]
     Io(#[from] std::io::Error),
