@@ -30,7 +30,7 @@ pub use kernel::strided::{along_axis, row_major, strided_copy};
 pub use numerics::{Accumulator, Numerics, OpStatistics, Statistics, Step};
 pub use packed::Expand;
 pub(crate) use packed::sub_byte;
-pub use tensor::{Elements, Tensor, TensorError, check_size};
+pub use tensor::{Elements, Tensor, TensorError, check_made, check_size};
 
 /// How an op is evaluated.
 #[derive(Clone, Copy)]

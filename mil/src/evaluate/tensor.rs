@@ -406,6 +406,17 @@ pub fn check_size(shape: &[usize]) -> Result<usize, TensorError> {
     }
 }
 
+/// How many elements a tensor has that an op makes of a few numbers, such as a filled shape or a resized image: those are
+/// what a hostile program would take all memory with.
+///
+/// # Errors
+/// More than any model makes so.
+pub fn check_made(shape: &[usize]) -> Result<usize, TensorError> {
+    const MOST: usize = 1 << 28;
+    let count = check_size(shape)?;
+    if count <= MOST { Ok(count) } else { Err(TensorError::TooLarge { shape: shape.to_vec() }) }
+}
+
 /// The shape of a type, all of whose axes must be fixed.
 pub(super) fn fixed_shape(ty: &TensorType) -> Result<Vec<usize>, TensorError> {
     let shape: Option<Vec<usize>> =

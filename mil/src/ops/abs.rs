@@ -1,7 +1,8 @@
 //! `abs`: elementwise absolute value.
 
-use super::decl::{Effect, Evidence, OpDecl, RENEWED, Results};
+use super::decl::{Effect, OpDecl, RENEWED, Results};
 use super::elementwise::{NUMBER_X, like_x, map_x};
+use super::evidence::KOKORO;
 use crate::evaluate::Evaluate;
 use crate::opset::Opset;
 
@@ -15,6 +16,6 @@ pub static DECL: OpDecl = OpDecl {
     effect: Effect::Pure,
     infer: like_x,
     evaluate: Evaluate::Computes(|call| map_x(call, f32::abs, i32::wrapping_abs)),
-    evidence: Evidence::None,
+    evidence: KOKORO,
     renewed: RENEWED,
 };

@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use super::decl::{FLOATS, INT32, InferError, OpContext, OpDecl, Parameter};
+use super::evidence::KOKORO;
 use super::shape::{compatible, factor, known_int_or};
 use crate::evaluate::{Call, EvaluateError, Tensor, along_axis};
 use crate::types::ValueType;
@@ -33,7 +34,8 @@ pub static INSTANCE_NORM: OpDecl = OpDecl::new(
     &[X, factor("gamma").optional(), factor("beta").optional(), factor("epsilon").defaulted()],
     |ctx| infer(ctx, 3..=5),
 )
-.computes(instance_norm);
+.computes(instance_norm)
+.seen(KOKORO);
 /// By the squares of neighbouring channels.
 pub static LOCAL_RESPONSE_NORM: OpDecl = OpDecl::new(
     "local_response_norm",

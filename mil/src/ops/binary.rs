@@ -2,6 +2,7 @@
 
 use super::decl::{BOOL, InferError, OpContext, OpDecl, Parameter};
 use super::elementwise::{NUMBER_X_Y, broadcast_x_y, compare_x_y, map_x_y};
+use super::evidence::KOKORO;
 use crate::evaluate::{Call, EvaluateError, EvaluateFn, Tensor, broadcast_shape, map_pairs};
 use crate::types::ValueType;
 
@@ -13,7 +14,7 @@ const fn logical(name: &'static str, doc: &'static str, evaluate: EvaluateFn) ->
 
 /// Conjunction.
 pub static LOGICAL_AND: OpDecl =
-    logical("logical_and", "Whether both `x` and `y` are true.", |call| map_bools(call, |x, y| x && y));
+    logical("logical_and", "Whether both `x` and `y` are true.", |call| map_bools(call, |x, y| x && y)).seen(KOKORO);
 /// Disjunction.
 pub static LOGICAL_OR: OpDecl =
     logical("logical_or", "Whether `x` or `y` is true.", |call| map_bools(call, |x, y| x || y));

@@ -2,7 +2,8 @@
 
 use half::f16;
 
-use super::decl::{Effect, Evidence, InferError, OpContext, OpDecl, Parameter, RENEWED, Results, STRING};
+use super::decl::{Effect, InferError, OpContext, OpDecl, Parameter, RENEWED, Results, STRING};
+use super::evidence::SILERO;
 use super::shape::{MOVED_X, known_string_or};
 use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::dtype::DataType;
@@ -21,7 +22,7 @@ pub static DECL: OpDecl = OpDecl {
     effect: Effect::Pure,
     infer,
     evaluate: Evaluate::Moves(evaluate),
-    evidence: Evidence::Pair("silero-vad, FluidInference/mobius@6bf78331"),
+    evidence: SILERO,
     renewed: RENEWED,
 };
 

@@ -1,7 +1,8 @@
 //! `const`: a value that stands in the program or in its weight file. Its builder method is
 //! [`FunctionBuilder::constant`](crate::FunctionBuilder::constant).
 
-use super::decl::{Domain, Effect, Evidence, InferError, OpContext, OpDecl, Parameter, RENEWED, Results};
+use super::decl::{Domain, Effect, InferError, OpContext, OpDecl, Parameter, RENEWED, Results};
+use super::evidence::SILERO;
 use super::special;
 use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor};
 use crate::opset::Opset;
@@ -18,7 +19,7 @@ pub static DECL: OpDecl = OpDecl {
     effect: Effect::Pure,
     infer,
     evaluate: Evaluate::Moves(evaluate),
-    evidence: Evidence::Pair("silero-vad, FluidInference/mobius@6bf78331"),
+    evidence: SILERO,
     renewed: RENEWED,
 };
 

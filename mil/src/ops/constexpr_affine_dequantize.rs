@@ -4,7 +4,8 @@
 
 use std::sync::Arc;
 
-use super::decl::{Domain, Effect, Evidence, FLOATS, INT32, InferError, OpContext, OpDecl, Parameter, Results};
+use super::decl::{Domain, Effect, FLOATS, INT32, InferError, OpContext, OpDecl, Parameter, Results};
+use super::evidence::SILERO;
 use super::quantization::{per_index, vector_along};
 use super::shape::{axis_or, compatible};
 use crate::dtype::DataType;
@@ -30,7 +31,7 @@ pub static DECL: OpDecl = OpDecl {
     effect: Effect::Pure,
     infer,
     evaluate: Evaluate::Computes(evaluate),
-    evidence: Evidence::Pair("silero-vad, FluidInference/mobius@6bf78331"),
+    evidence: SILERO,
     renewed: &[Opset::Ios16],
 };
 

@@ -6,9 +6,8 @@
 
 use std::sync::Arc;
 
-use super::decl::{
-    Domain, Effect, Evidence, INT32, InferError, OpContext, OpDecl, Parameter, RENEWED, Results, normalize_axis,
-};
+use super::decl::{Domain, Effect, INT32, InferError, OpContext, OpDecl, Parameter, RENEWED, Results, normalize_axis};
+use super::evidence::SILERO;
 use super::palette::Palettized;
 use super::shape::{known_int_or, known_ints};
 use crate::builder::{BuildError, FunctionBuilder, Var};
@@ -46,7 +45,7 @@ pub static DECL: OpDecl = OpDecl {
     effect: Effect::Pure,
     infer,
     evaluate: Evaluate::Moves(evaluate),
-    evidence: Evidence::Pair("silero-vad, FluidInference/mobius@6bf78331"),
+    evidence: SILERO,
     renewed: RENEWED,
 };
 

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::decl::{Domain, Effect, Evidence, InferError, OpContext, OpDecl, Parameter, Results};
+use super::decl::{Domain, Effect, InferError, OpContext, OpDecl, Parameter, Results};
+use super::evidence::SILERO;
 use super::shape::known_ints;
 use crate::dtype::DataType;
 use crate::evaluate::{Call, Elements, Evaluate, EvaluateError, Expand, Tensor, check_size};
@@ -23,7 +24,7 @@ pub static DECL: OpDecl = OpDecl {
     effect: Effect::Pure,
     infer,
     evaluate: Evaluate::Moves(evaluate),
-    evidence: Evidence::Pair("silero-vad, FluidInference/mobius@6bf78331"),
+    evidence: SILERO,
     renewed: &[Opset::Ios16],
 };
 

@@ -3,12 +3,11 @@
 //! A block sees the values that are defined before its operation, and its own parameters. coremltools gives both blocks
 //! of a loop the same parameter names.
 
-use super::decl::{BOOL, Domain, Evidence, InferError, OpContext, OpDecl, Parameter, Results};
+use super::decl::{BOOL, Domain, InferError, OpContext, OpDecl, Parameter, Results};
+use super::evidence::MLMODELC_EXPORT;
 use super::shape::compatible_shapes;
 use crate::evaluate::Evaluate;
 use crate::types::{Dimension, TensorType, ValueType};
-
-const LOADED: Evidence = Evidence::Loaded("mlmodelc-export 0.1.0, tests/runtime_control_flow.swift");
 
 /// A choice between two blocks.
 pub static COND: OpDecl = {
@@ -20,7 +19,7 @@ pub static COND: OpDecl = {
     );
     decl.results = Results::Several;
     decl.evaluate = Evaluate::Branches;
-    decl.evidence = LOADED;
+    decl.evidence = MLMODELC_EXPORT;
     decl
 };
 /// A loop.
@@ -33,7 +32,7 @@ pub static WHILE_LOOP: OpDecl = {
     );
     decl.results = Results::Several;
     decl.evaluate = Evaluate::Repeats;
-    decl.evidence = LOADED;
+    decl.evidence = MLMODELC_EXPORT;
     decl
 };
 

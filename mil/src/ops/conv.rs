@@ -2,9 +2,8 @@
 
 use super::conv_patches::convolution;
 
-use super::decl::{
-    Change, Effect, Evidence, FLOATS, INT32, InferError, OpContext, OpDecl, Parameter, RENEWED, Results, STRING,
-};
+use super::decl::{Change, Effect, FLOATS, INT32, InferError, OpContext, OpDecl, Parameter, RENEWED, Results, STRING};
+use super::evidence::SILERO;
 use super::window::spatial_size;
 use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::evaluate::{Call, Evaluate, EvaluateError, Matrix, Projection, Tensor, check_size};
@@ -35,7 +34,7 @@ pub static DECL: OpDecl = OpDecl {
     effect: Effect::Pure,
     infer,
     evaluate: Evaluate::Computes(evaluate),
-    evidence: Evidence::Pair("silero-vad, FluidInference/mobius@6bf78331"),
+    evidence: SILERO,
     renewed: RENEWED,
 };
 

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use super::decl::{Change, FLOATS, INT32, InferError, OpContext, OpDecl, Parameter, STRING};
 use super::shape::{compatible, known_int_or, known_ints, known_string_or};
 use super::window::{pads, positive};
-use crate::evaluate::{Call, EvaluateError, Matrix, Tensor, check_size, multiply, row_major};
+use crate::evaluate::{Call, EvaluateError, Matrix, Tensor, check_made, multiply, row_major};
 use crate::opset::Opset;
 use crate::types::{Dimension, TensorType, ValueType};
 
@@ -128,14 +128,14 @@ fn evaluate(call: &mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError> {
     let axes = axes(call, spatial, kernel)?;
     let outputs = per_group.checked_mul(groups).ok_or_else(misfit)?;
     let shape: Vec<usize> = [*batch, outputs].into_iter().chain(axes.iter().map(|axis| axis.output)).collect();
-    let mut output = vec![0.0; check_size(&shape)?];
+    let mut output = vec![0.0; check_made(&shape)?];
     let places: usize = spatial.iter().product();
     let result_places: usize = axes.iter().map(|axis| axis.output).product();
     let rows = per_group * kernel.iter().product::<usize>();
     let per_input = channels / groups;
-    let targets = targets(&axes, places, check_size(kernel)?)?;
+    let targets = targets(&axes, places, check_made(kernel)?)?;
     let (values, weights) = (call.floats("x")?, call.floats("weight")?);
-    let mut columns = vec![0.0; check_size(&[rows, places])?];
+    let mut columns = vec![0.0; check_made(&[rows, places])?];
     for index in 0..batch * groups {
         let group = index % groups;
         let x = values.get(index * per_input * places..).unwrap_or_default();
@@ -165,7 +165,7 @@ fn evaluate(call: &mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError> {
 
 /// For each element of the window and each place of `x`, where in the result it goes.
 fn targets(axes: &[Axis], places: usize, kernel: usize) -> Result<Vec<Option<usize>>, EvaluateError> {
-    check_size(&[places, kernel])?;
+    check_made(&[places, kernel])?;
     let strides = row_major(&axes.iter().map(|axis| axis.output).collect::<Vec<_>>());
     let target = |(element, place): (usize, usize)| {
         let (mut element, mut place, mut target) = (element, place, Some(0));

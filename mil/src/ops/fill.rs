@@ -1,9 +1,10 @@
 //! Tensors that are made of little: one value, a range of numbers, positions of ones.
 
 use super::decl::{INT32, InferError, NUMBERS, OpContext, OpDecl, Parameter};
+use super::evidence::KOKORO;
 use super::shape::{CLASSIC, MAX_RANK, known_int_or};
 use crate::dtype::DataType;
-use crate::evaluate::{Call, Elements, EvaluateError, Tensor, check_size};
+use crate::evaluate::{Call, Elements, EvaluateError, Tensor, check_made};
 use crate::opset::Opset;
 use crate::types::{Dimension, TensorType, ValueType};
 use crate::value::Value;
@@ -35,7 +36,8 @@ pub static FILL_LIKE: OpDecl = OpDecl::new(
 .moves(|call| {
     let shape = call.tensor("ref_tensor")?.shape().to_vec();
     Ok(vec![full_of(call, "value", &shape)?])
-});
+})
+.seen(KOKORO);
 /// Vectors with a one each.
 pub static ONE_HOT: OpDecl = OpDecl::new(
     "one_hot",
@@ -93,7 +95,7 @@ pub(super) fn sizes(call: &Call<'_>, parameter: &str) -> Result<Vec<usize>, Eval
 
 fn full_of(call: &Call<'_>, parameter: &str, shape: &[usize]) -> Result<Tensor, EvaluateError> {
     let Some(value) = call.optional(parameter) else { return Ok(Tensor::zeros(DataType::Float32, shape)?) };
-    check_size(shape)?;
+    check_made(shape)?;
     let one = value.clone().reshaped(&vec![1; shape.len()])?;
     Ok(one.strided(0, shape, &vec![0; shape.len()])?)
 }
@@ -130,7 +132,7 @@ fn one_hot(call: &mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError> {
     let size = usize::try_from(size).map_err(|_| InferError::operand("one_hot_vector_size", "a length", size))?;
     let mut shape = indices.shape().to_vec();
     shape.insert(place, size);
-    let count = check_size(&shape)?;
+    let count = check_made(&shape)?;
     let one = |value: i32| Tensor::integers(DataType::Int32, &[1], vec![value]);
     let (on, off) = match (call.optional("on_value"), call.optional("off_value")) {
         (Some(on), Some(off)) => (on.clone(), off.clone()),
@@ -191,7 +193,7 @@ fn range(call: &mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError> {
     let ((start, first), (end, _), (step, _)) = (bound("start")?, bound("end")?, bound("step")?);
     let count = steps(start, end, step).and_then(|count| usize::try_from(count).ok());
     let count = count.ok_or_else(|| InferError::operand("step", "a step that leads to `end`", step))?;
-    check_size(&[count])?;
+    check_made(&[count])?;
     #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
     let numbers = (0..count).map(|index| start + index as f64 * step);
     #[expect(clippy::cast_possible_truncation, reason = "between numbers of the type")]

@@ -1,8 +1,9 @@
 //! `gather`: slices of a tensor, taken along one axis by index.
 
 use super::decl::{
-    BOOL, Change, Domain, Effect, Evidence, INT32, InferError, NUMBERS, OpContext, OpDecl, Parameter, RENEWED, Results,
+    BOOL, Change, Domain, Effect, INT32, InferError, NUMBERS, OpContext, OpDecl, Parameter, RENEWED, Results,
 };
+use super::evidence::ANEMLL;
 use super::shape::{axis_or, compatible, known_int_or};
 use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::dtype::DataType;
@@ -47,7 +48,7 @@ pub static DECL: OpDecl = OpDecl {
     effect: Effect::Pure,
     infer,
     evaluate: Evaluate::Moves(evaluate),
-    evidence: Evidence::Compiled("ANEMLL Qwen3, ctalladen78/Anemll-fork@da94755c"),
+    evidence: ANEMLL,
     renewed: RENEWED,
 };
 

@@ -2,8 +2,9 @@
 
 use std::cmp::Ordering;
 
-use super::decl::{Effect, Evidence, OpDecl, RENEWED, Results};
+use super::decl::{Effect, OpDecl, RENEWED, Results};
 use super::elementwise::{NUMBER_X_Y, compare_x_y, order_x_y};
+use super::evidence::ANEMLL;
 use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::evaluate::Evaluate;
 use crate::opset::Opset;
@@ -20,7 +21,7 @@ pub static DECL: OpDecl = OpDecl {
     evaluate: Evaluate::Moves(|call| {
         order_x_y(call, |order| matches!(order, Some(Ordering::Greater | Ordering::Equal)))
     }),
-    evidence: Evidence::Compiled("ANEMLL Qwen3, ctalladen78/Anemll-fork@da94755c"),
+    evidence: ANEMLL,
     renewed: RENEWED,
 };
 

@@ -1,6 +1,7 @@
 //! `identity`: its operand under another name.
 
-use super::decl::{Domain, Effect, Evidence, InferError, OpContext, OpDecl, Parameter, Results};
+use super::decl::{Domain, Effect, InferError, OpContext, OpDecl, Parameter, Results};
+use super::evidence::ANEMLL;
 use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::evaluate::Evaluate;
 use crate::opset::Opset;
@@ -16,7 +17,7 @@ pub static DECL: OpDecl = OpDecl {
     effect: Effect::Pure,
     infer,
     evaluate: Evaluate::Moves(|call| Ok(vec![call.take("x")?])),
-    evidence: Evidence::Compiled("ANEMLL Qwen3, ctalladen78/Anemll-fork@da94755c"),
+    evidence: ANEMLL,
     renewed: &[],
 };
 

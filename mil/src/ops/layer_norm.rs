@@ -2,7 +2,8 @@
 
 use half::f16;
 
-use super::decl::{Effect, Evidence, FLOATS, INT32, InferError, OpContext, OpDecl, Parameter, RENEWED, Results};
+use super::decl::{Effect, FLOATS, INT32, InferError, OpContext, OpDecl, Parameter, RENEWED, Results};
+use super::evidence::ANEMLL;
 use super::reduce::{axes_last, axes_or_all, reordered, single};
 use super::shape::{compatible_shapes, distinct_axes, factor, known_ints};
 use crate::builder::{BuildError, FunctionBuilder, Var};
@@ -27,7 +28,7 @@ pub static DECL: OpDecl = OpDecl {
     effect: Effect::Pure,
     infer,
     evaluate: Evaluate::Computes(evaluate),
-    evidence: Evidence::Compiled("ANEMLL Qwen3, ctalladen78/Anemll-fork@da94755c"),
+    evidence: ANEMLL,
     renewed: RENEWED,
 };
 

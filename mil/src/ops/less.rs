@@ -2,8 +2,9 @@
 
 use std::cmp::Ordering;
 
-use super::decl::{Effect, Evidence, OpDecl, RENEWED, Results};
+use super::decl::{Effect, OpDecl, RENEWED, Results};
 use super::elementwise::{NUMBER_X_Y, compare_x_y, order_x_y};
+use super::evidence::KOKORO;
 use crate::evaluate::Evaluate;
 use crate::opset::Opset;
 
@@ -17,6 +18,6 @@ pub static DECL: OpDecl = OpDecl {
     effect: Effect::Pure,
     infer: compare_x_y,
     evaluate: Evaluate::Moves(|call| order_x_y(call, |order| order == Some(Ordering::Less))),
-    evidence: Evidence::None,
+    evidence: KOKORO,
     renewed: RENEWED,
 };

@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-use super::decl::{Effect, Evidence, InferError, NUMBERS, OpContext, OpDecl, Parameter, RENEWED, Results};
+use super::decl::{Effect, InferError, NUMBERS, OpContext, OpDecl, Parameter, RENEWED, Results};
+use super::evidence::KOKORO;
 use super::shape::compatible;
 use crate::evaluate::{Call, Evaluate, EvaluateError, Matrix, Projection, Tensor, check_size, strided_copy};
 use crate::opset::Opset;
@@ -22,7 +23,7 @@ pub static DECL: OpDecl = OpDecl {
     effect: Effect::Pure,
     infer,
     evaluate: Evaluate::Computes(evaluate),
-    evidence: Evidence::None,
+    evidence: KOKORO,
     renewed: RENEWED,
 };
 

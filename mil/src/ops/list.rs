@@ -4,14 +4,12 @@ use super::decl::{BOOL, Domain, INT32, InferError, OpContext, OpDecl, Parameter,
 use super::gather::places;
 use super::shape::{CLASSIC, compatible, compatible_shapes, known_bool_or, known_string_or};
 use crate::dtype::DataType;
-use crate::evaluate::{Call, Elements, EvaluateError, Tensor, check_size, row_major};
+use crate::evaluate::{Call, Elements, EvaluateError, Tensor, check_made, row_major};
 use crate::types::{Dimension, TensorType, ValueType};
 use crate::value::Value;
 
 const LS: Parameter = Parameter::new("ls", Domain::List);
 const VALUE: Parameter = Parameter::new("value", CLASSIC);
-/// Elements that a list may grow to, all tensors together: a loop must not take all memory by a number in the program.
-const MOST_ELEMENTS: usize = 1 << 28;
 
 /// An empty list.
 pub static MAKE_LIST: OpDecl = OpDecl::new(
@@ -157,12 +155,11 @@ fn make(call: &mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError> {
     Ok(vec![Tensor::zeros(dtype, &shape)?])
 }
 
+/// A loop must not take all memory by a number in the program.
 fn bounded(shape: &[usize]) -> Result<(), EvaluateError> {
-    let count = check_size(shape)?.max(shape.first().copied().unwrap_or(0));
-    if count <= MOST_ELEMENTS {
-        return Ok(());
-    }
-    Err(InferError::Mismatch(format!("a list of shape {shape:?} is larger than the evaluation takes")).into())
+    check_made(shape)?;
+    check_made(shape.get(..1).unwrap_or_default())?;
+    Ok(())
 }
 
 /// The axes of one element.

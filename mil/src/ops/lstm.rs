@@ -2,9 +2,8 @@
 
 use std::ops::Range;
 
-use super::decl::{
-    BOOL, Effect, Evidence, InferError, OpContext, OpDecl, Parameter, Presence, RENEWED, Results, STRING,
-};
+use super::decl::{BOOL, Effect, InferError, OpContext, OpDecl, Parameter, Presence, RENEWED, Results, STRING};
+use super::evidence::SILERO;
 use super::gru::{layer, weight};
 use super::lstm_cell::Cell;
 use super::recurrent::initial;
@@ -41,7 +40,7 @@ pub static DECL: OpDecl = OpDecl {
     effect: Effect::Pure,
     infer,
     evaluate: Evaluate::Computes(evaluate),
-    evidence: Evidence::Pair("silero-vad, FluidInference/mobius@6bf78331"),
+    evidence: SILERO,
     renewed: RENEWED,
 };
 

@@ -2,7 +2,8 @@
 
 use rayon::prelude::*;
 
-use super::decl::{BOOL, Effect, Evidence, InferError, NUMBERS, OpContext, OpDecl, Parameter, RENEWED, Results};
+use super::decl::{BOOL, Effect, InferError, NUMBERS, OpContext, OpDecl, Parameter, RENEWED, Results};
+use super::evidence::ANEMLL;
 use super::shape::{broadcast_shapes, compatible, known_bool_or, same_dtype};
 use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::dtype::DataType;
@@ -28,7 +29,7 @@ pub static DECL: OpDecl = OpDecl {
     effect: Effect::Pure,
     infer,
     evaluate: Evaluate::Computes(evaluate),
-    evidence: Evidence::Compiled("ANEMLL Qwen3, ctalladen78/Anemll-fork@da94755c"),
+    evidence: ANEMLL,
     renewed: RENEWED,
 };
 

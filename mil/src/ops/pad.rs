@@ -1,6 +1,7 @@
 //! `pad`: more elements at the ends of axes.
 
-use super::decl::{Domain, Effect, Evidence, FLOATS, INT32, InferError, OpContext, OpDecl, Parameter, Results, STRING};
+use super::decl::{Domain, Effect, FLOATS, INT32, InferError, OpContext, OpDecl, Parameter, Results, STRING};
+use super::evidence::SILERO;
 use super::shape::known_string_or;
 use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor, along_axis, check_size};
 use crate::opset::Opset;
@@ -21,7 +22,7 @@ pub static DECL: OpDecl = OpDecl {
     effect: Effect::Pure,
     infer,
     evaluate: Evaluate::Computes(evaluate),
-    evidence: Evidence::Pair("silero-vad, FluidInference/mobius@6bf78331"),
+    evidence: SILERO,
     renewed: &[],
 };
 

@@ -4,6 +4,7 @@ use rayon::prelude::*;
 
 use super::decl::{BOOL, Evidence, FLOATS, INT32, InferError, OpContext, OpDecl, Parameter, STRING};
 use super::elementwise::larger;
+use super::evidence::KOKORO;
 use super::shape::{known_bool_or, known_ints, known_string_or};
 use super::window::{Axis, axes, positive, spatial_size};
 use crate::evaluate::{Call, EvaluateError, Tensor, check_size, row_major};
@@ -26,7 +27,8 @@ pub static AVG_POOL: OpDecl = OpDecl::new(
     &[X, KERNEL_SIZES, STRIDES, PAD_TYPE, PAD, EXCLUDE, CEIL_MODE],
     |ctx| infer(ctx, 3),
 )
-.computes(average);
+.computes(average)
+.seen(KOKORO);
 /// Square roots of sums of squares.
 pub static L2_POOL: OpDecl =
     OpDecl::new("l2_pool", "The root of the sum of the squares of `x` in each window.", WINDOW, |ctx| infer(ctx, 2))

@@ -5,7 +5,7 @@ use super::decl::{FLOATS, INT32, InferError, OpContext, OpDecl, Parameter, STRIN
 use super::fill::{lengths, sizes};
 use super::shape::{known_int_or, known_string_or};
 use crate::dtype::DataType;
-use crate::evaluate::{Call, EvaluateError, Tensor, check_size};
+use crate::evaluate::{Call, EvaluateError, Tensor, check_made};
 use crate::types::{Dimension, TensorType, ValueType};
 
 const SHAPE: Parameter = Parameter::new("shape", INT32);
@@ -102,7 +102,7 @@ fn drawn(
     let mut dice = Dice::of(call)?;
     let declared = call.results().next().and_then(|result| result.ty.as_tensor()).map(|ty| ty.dtype);
     let dtype = call.optional(parameter).map(Tensor::dtype).or(declared).unwrap_or(DataType::Float32);
-    let count = check_size(&shape)?;
+    let count = check_made(&shape)?;
     let values = (0..count).map(|_| draw(&mut dice) as f32).collect();
     Ok(vec![Tensor::floats(dtype, &shape, values)?])
 }
@@ -133,7 +133,7 @@ fn categorical(call: &mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError> {
     let size = usize::try_from(call.int_or("size", 1)?).unwrap_or(0);
     let logits = call.string_or("mode", "logits")? == "logits";
     let shape: Vec<usize> = outer.iter().copied().chain([size]).collect();
-    let mut output = Vec::with_capacity(check_size(&shape)?);
+    let mut output = Vec::with_capacity(check_made(&shape)?);
     let mut dice = Dice::of(call)?;
     for lane in call.floats("x")?.chunks((*classes).max(1)) {
         let largest = lane.iter().copied().fold(f32::NEG_INFINITY, f32::max);
@@ -148,7 +148,7 @@ fn categorical(call: &mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError> {
             output.push(found.unwrap_or(lane.len().saturating_sub(1)) as f32);
         }
     }
-    output.resize(check_size(&shape)?, 0.0);
+    output.resize(check_made(&shape)?, 0.0);
     Ok(vec![Tensor::floats(x.dtype(), &shape, output)?])
 }
 

@@ -1,6 +1,7 @@
 //! `read_state`: the tensor that a state holds.
 
-use super::decl::{Domain, Effect, Evidence, InferError, OpContext, OpDecl, Parameter, RENEWED, Results};
+use super::decl::{Domain, Effect, InferError, OpContext, OpDecl, Parameter, RENEWED, Results};
+use super::evidence::ANEMLL;
 use super::special;
 use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor};
@@ -17,7 +18,7 @@ pub static DECL: OpDecl = OpDecl {
     effect: Effect::ReadsState,
     infer,
     evaluate: Evaluate::Moves(evaluate),
-    evidence: Evidence::Compiled("ANEMLL Qwen3, ctalladen78/Anemll-fork@da94755c"),
+    evidence: ANEMLL,
     renewed: RENEWED,
 };
 

@@ -1,7 +1,8 @@
 //! `real_div`: elementwise division.
 
-use super::decl::{Effect, Evidence, InferError, OpDecl, RENEWED, Results};
+use super::decl::{Effect, InferError, OpDecl, RENEWED, Results};
 use super::elementwise::{NUMBER_X_Y, broadcast_x_y, map_x_y};
+use super::evidence::KOKORO;
 use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor};
 use crate::opset::Opset;
 
@@ -15,7 +16,7 @@ pub static DECL: OpDecl = OpDecl {
     effect: Effect::Pure,
     infer: broadcast_x_y,
     evaluate: Evaluate::Computes(evaluate),
-    evidence: Evidence::None,
+    evidence: KOKORO,
     renewed: RENEWED,
 };
 

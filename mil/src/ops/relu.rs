@@ -1,7 +1,8 @@
 //! `relu`: rectified linear unit.
 
-use super::decl::{Effect, Evidence, OpDecl, Results};
+use super::decl::{Effect, OpDecl, Results};
 use super::elementwise::{FLOAT_X, larger, like_x, map_floats};
+use super::evidence::SILERO;
 use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::evaluate::Evaluate;
 use crate::opset::Opset;
@@ -16,7 +17,7 @@ pub static DECL: OpDecl = OpDecl {
     effect: Effect::Pure,
     infer: like_x,
     evaluate: Evaluate::Computes(|call| map_floats(call, |x| larger(x, 0.0))),
-    evidence: Evidence::Pair("silero-vad, FluidInference/mobius@6bf78331"),
+    evidence: SILERO,
     renewed: &[Opset::Ios16, Opset::Ios18],
 };
 

@@ -4,7 +4,7 @@ use super::decl::{BOOL, Change, Domain, FLOATS, INT32, InferError, OpContext, Op
 use super::sampling::{Between, Grid, between};
 use super::shape::{compatible, known_int_or, known_string_or};
 use crate::dtype::DataType;
-use crate::evaluate::{Call, EvaluateError, Tensor, check_size};
+use crate::evaluate::{Call, EvaluateError, Tensor, check_made};
 use crate::opset::Opset;
 use crate::types::{Dimension, TensorType, ValueType};
 
@@ -319,7 +319,7 @@ fn read_all(
     let sampler = Sampler::of(call)?;
     let values = call.floats("x")?;
     let shape = [batch, channels, rows, columns];
-    let mut output = Vec::with_capacity(check_size(&shape)?);
+    let mut output = Vec::with_capacity(check_made(&shape)?);
     for plane in 0..batch * channels {
         let image = values.get(plane * height * width..(plane + 1) * height * width).unwrap_or_default();
         for row in 0..rows {
@@ -441,9 +441,9 @@ fn crop_resize(call: &mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError> {
     if !newer && columns == 5 && batch > 1 {
         return Err(EvaluateError::Unsupported(format!("`roi` that chooses among {batch} images")));
     }
-    let mut output = Vec::with_capacity(check_size(&shape)?);
-    check_size(&[size[0], std::mem::size_of::<Option<Between>>()])?;
-    check_size(&[size[1], std::mem::size_of::<Option<Between>>()])?;
+    let mut output = Vec::with_capacity(check_made(&shape)?);
+    check_made(&[size[0], std::mem::size_of::<Option<Between>>()])?;
+    check_made(&[size[1], std::mem::size_of::<Option<Between>>()])?;
     for (index, numbers) in all.chunks_exact(columns.max(1)).enumerate() {
         let numbers = numbers.iter().rev().take(4).rev().copied().collect::<Vec<_>>();
         let numbers =

@@ -1,6 +1,7 @@
 //! `reshape`: the same elements in another shape.
 
-use super::decl::{Effect, Evidence, InferError, OpContext, OpDecl, Results};
+use super::decl::{Effect, InferError, OpContext, OpDecl, Results};
+use super::evidence::ANEMLL;
 use super::shape::{MAX_RANK, MOVED_X, positions};
 use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor};
@@ -18,7 +19,7 @@ pub static DECL: OpDecl = OpDecl {
     effect: Effect::Pure,
     infer,
     evaluate: Evaluate::Moves(evaluate),
-    evidence: Evidence::Compiled("ANEMLL Qwen3, ctalladen78/Anemll-fork@da94755c"),
+    evidence: ANEMLL,
     renewed: &[Opset::Ios17, Opset::Ios18],
 };
 

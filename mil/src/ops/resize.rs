@@ -1,8 +1,7 @@
 //! Resizing of the last two axes: to a size, by factors, and by cutting off.
 
-use super::decl::{
-    BOOL, Change, Domain, Evidence, FLOATS, INT32, InferError, NUMBERS, OpContext, OpDecl, Parameter, STRING,
-};
+use super::decl::{BOOL, Change, Domain, FLOATS, INT32, InferError, NUMBERS, OpContext, OpDecl, Parameter, STRING};
+use super::evidence::KOKORO;
 use super::sampling::{Between, Grid, resampled};
 use super::shape::{known_int_or, known_ints, known_string_or};
 use crate::dtype::DataType;
@@ -94,7 +93,8 @@ pub static UPSAMPLE_BILINEAR: OpDecl = OpDecl::new(
         }
     };
     to_size(call, multiplied(call)?, grid, false)
-});
+})
+.seen(KOKORO);
 /// By factors, by the nearest elements.
 pub static UPSAMPLE_NEAREST_NEIGHBOR: OpDecl = OpDecl::new(
     "upsample_nearest_neighbor",
@@ -103,7 +103,7 @@ pub static UPSAMPLE_NEAREST_NEIGHBOR: OpDecl = OpDecl::new(
     infer_factors,
 )
 .computes(|call| to_size(call, multiplied(call)?, Grid::Default, true))
-.seen(Evidence::Pair("yolo11n, qiuethan/GenAI-Genesis-Project@c4056374"));
+.seen(KOKORO);
 
 /// The axes before the last two, and the lengths of those.
 fn image<'a>(ctx: &OpContext<'a>) -> Result<(&'a TensorType, &'a [Dimension], [Dimension; 2]), InferError> {
@@ -230,7 +230,7 @@ fn to_size(call: &Call<'_>, size: [usize; 2], grid: Grid, nearest: bool) -> Resu
 
 #[expect(clippy::cast_precision_loss, reason = "lengths of axes are far below 2^53")]
 fn points(grid: Grid, length: usize, count: usize, nearest: bool) -> Result<Vec<Between>, EvaluateError> {
-    crate::evaluate::check_size(&[count, std::mem::size_of::<Between>()])?;
+    crate::evaluate::check_made(&[count, std::mem::size_of::<Between>()])?;
     if nearest && grid == Grid::Default {
         // In integers, because the exact quotient decides.
         let place = |index: usize| Between::within((index * length / count) as f64, length);

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::decl::InferError;
-use crate::evaluate::{EvaluateError, Tensor, check_size};
+use crate::evaluate::{EvaluateError, Tensor, check_made};
 
 /// How a grid of points is laid over an interval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,7 +95,7 @@ pub(super) fn resampled(x: &Tensor, rows: &[Between], columns: &[Between]) -> Re
     };
     let shape: Vec<usize> = outer.iter().copied().chain([rows.len(), columns.len()]).collect();
     let values = x.as_floats()?;
-    let mut output = vec![0.0; check_size(&shape)?];
+    let mut output = vec![0.0; check_made(&shape)?];
     let (image, plane) = (height * width, rows.len() * columns.len());
     if plane > 0 && image > 0 {
         output.par_chunks_mut(plane).zip(values.par_chunks(image)).for_each(|(output, values)| {

@@ -1,7 +1,8 @@
 //! `sigmoid`: elementwise logistic sigmoid.
 
-use super::decl::{Effect, Evidence, OpDecl, Results};
+use super::decl::{Effect, OpDecl, Results};
 use super::elementwise::{FLOAT_X, like_x, map_floats};
+use super::evidence::SILERO;
 use crate::evaluate::Evaluate;
 use crate::opset::Opset;
 
@@ -15,6 +16,6 @@ pub static DECL: OpDecl = OpDecl {
     effect: Effect::Pure,
     infer: like_x,
     evaluate: Evaluate::Computes(|call| map_floats(call, |x| 1.0 / (1.0 + (-x).exp()))),
-    evidence: Evidence::Pair("silero-vad, FluidInference/mobius@6bf78331"),
+    evidence: SILERO,
     renewed: &[Opset::Ios16, Opset::Ios18],
 };

@@ -3,8 +3,9 @@
 use rten_simd::SimdUnaryOp;
 use rten_vecmath::Silu;
 
-use super::decl::{Effect, Evidence, OpDecl, Results};
+use super::decl::{Effect, OpDecl, Results};
 use super::elementwise::{FLOAT_X, like_x, map_slices};
+use super::evidence::ANEMLL;
 use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::evaluate::Evaluate;
 use crate::opset::Opset;
@@ -19,7 +20,7 @@ pub static DECL: OpDecl = OpDecl {
     effect: Effect::Pure,
     infer: like_x,
     evaluate: Evaluate::Computes(|call| map_slices(call, |values| Silu {}.map_mut(values))),
-    evidence: Evidence::Compiled("ANEMLL Qwen3, ctalladen78/Anemll-fork@da94755c"),
+    evidence: ANEMLL,
     renewed: &[Opset::Ios16, Opset::Ios18],
 };
 

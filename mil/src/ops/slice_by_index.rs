@@ -1,6 +1,7 @@
 //! `slice_by_index`: the part of a tensor between two corners.
 
-use super::decl::{BOOL, Effect, Evidence, InferError, OpContext, OpDecl, Parameter, Results};
+use super::decl::{BOOL, Effect, InferError, OpContext, OpDecl, Parameter, Results};
+use super::evidence::SILERO;
 use super::shape::{MOVED_X, positions};
 use super::slice::{SliceMasks, StridedSlice, slice_shape};
 use crate::builder::{BuildError, FunctionBuilder, Var};
@@ -27,7 +28,7 @@ pub static DECL: OpDecl = OpDecl {
     effect: Effect::Pure,
     infer,
     evaluate: Evaluate::Moves(evaluate),
-    evidence: Evidence::Pair("silero-vad, FluidInference/mobius@6bf78331"),
+    evidence: SILERO,
     renewed: &[Opset::Ios17, Opset::Ios18],
 };
 

@@ -1,6 +1,7 @@
 //! `slice_update`: a tensor with the part between two corners replaced.
 
-use super::decl::{BOOL, Effect, Evidence, InferError, OpContext, OpDecl, POSITIONS, Parameter, RENEWED, Results};
+use super::decl::{BOOL, Effect, InferError, OpContext, OpDecl, POSITIONS, Parameter, RENEWED, Results};
+use super::evidence::ANEMLL;
 use super::shape::{ELEMENTS, compatible_shapes, same_dtype};
 use super::slice::{SliceMasks, StridedSlice, slice_shape};
 use crate::builder::{BuildError, FunctionBuilder, Var};
@@ -28,7 +29,7 @@ pub static DECL: OpDecl = OpDecl {
     effect: Effect::Pure,
     infer,
     evaluate: Evaluate::Moves(evaluate),
-    evidence: Evidence::Compiled("ANEMLL Qwen3, ctalladen78/Anemll-fork@da94755c"),
+    evidence: ANEMLL,
     renewed: RENEWED,
 };
 

@@ -3,7 +3,7 @@
 use super::decl::{Domain, FLOATS, INT32, InferError, OpContext, OpDecl, Parameter};
 use super::shape::{known_int_or, known_ints};
 use crate::dtype::DataType;
-use crate::evaluate::{Call, EvaluateError, Tensor, row_major};
+use crate::evaluate::{Call, EvaluateError, Tensor, check_made, row_major};
 use crate::opset::Opset;
 use crate::types::{Dimension, TensorType, ValueType};
 
@@ -239,6 +239,7 @@ fn space_to_batch(call: &mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError> {
         running_blocks(call, "paddings")?;
     let x = call.tensor("x")?;
     let full = [batch, channels, height + top + bottom, width + left + right];
+    check_made(&full)?;
     let mut padded = Tensor::zeros(x.dtype(), &full)?;
     let strides: Vec<isize> = row_major(&full).iter().map(|stride| isize::try_from(*stride).unwrap_or(0)).collect();
     padded.write_strided(top * full[3] + left, &strides, x)?;

@@ -1,7 +1,8 @@
 //! `sqrt`: elementwise square root.
 
-use super::decl::{Effect, Evidence, OpDecl, RENEWED, Results};
+use super::decl::{Effect, OpDecl, RENEWED, Results};
 use super::elementwise::{FLOAT_X, like_x, map_floats};
+use super::evidence::SILERO;
 use crate::evaluate::Evaluate;
 use crate::opset::Opset;
 
@@ -15,6 +16,6 @@ pub static DECL: OpDecl = OpDecl {
     effect: Effect::Pure,
     infer: like_x,
     evaluate: Evaluate::Computes(|call| map_floats(call, f32::sqrt)),
-    evidence: Evidence::Pair("silero-vad, FluidInference/mobius@6bf78331"),
+    evidence: SILERO,
     renewed: RENEWED,
 };

@@ -1,7 +1,8 @@
 //! `sub`: elementwise difference.
 
-use super::decl::{Effect, Evidence, OpDecl, RENEWED, Results};
+use super::decl::{Effect, OpDecl, RENEWED, Results};
 use super::elementwise::{NUMBER_X_Y, broadcast_x_y, map_x_y};
+use super::evidence::SILERO;
 use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::evaluate::Evaluate;
 use crate::opset::Opset;
@@ -16,7 +17,7 @@ pub static DECL: OpDecl = OpDecl {
     effect: Effect::Pure,
     infer: broadcast_x_y,
     evaluate: Evaluate::Computes(|call| map_x_y(call, |x, y| x - y, i32::wrapping_sub)),
-    evidence: Evidence::Pair("silero-vad, FluidInference/mobius@6bf78331"),
+    evidence: SILERO,
     renewed: RENEWED,
 };
 

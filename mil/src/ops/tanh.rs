@@ -1,7 +1,8 @@
 //! `tanh`: elementwise hyperbolic tangent.
 
-use super::decl::{Effect, Evidence, OpDecl, Results};
+use super::decl::{Effect, OpDecl, Results};
 use super::elementwise::{FLOAT_X, like_x, map_floats};
+use super::evidence::KOKORO;
 use crate::evaluate::Evaluate;
 use crate::opset::Opset;
 
@@ -15,6 +16,6 @@ pub static DECL: OpDecl = OpDecl {
     effect: Effect::Pure,
     infer: like_x,
     evaluate: Evaluate::Computes(|call| map_floats(call, f32::tanh)),
-    evidence: Evidence::None,
+    evidence: KOKORO,
     renewed: &[Opset::Ios16, Opset::Ios18],
 };

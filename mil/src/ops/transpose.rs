@@ -1,6 +1,7 @@
 //! `transpose`: a tensor with its axes in another order.
 
-use super::decl::{Effect, Evidence, INT32, InferError, OpContext, OpDecl, Parameter, Results};
+use super::decl::{Effect, INT32, InferError, OpContext, OpDecl, Parameter, Results};
+use super::evidence::SILERO;
 use super::shape::{MOVED_X, distinct_axes, known_ints};
 use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor, row_major};
@@ -18,7 +19,7 @@ pub static DECL: OpDecl = OpDecl {
     effect: Effect::Pure,
     infer,
     evaluate: Evaluate::Moves(evaluate),
-    evidence: Evidence::Pair("silero-vad, FluidInference/mobius@6bf78331"),
+    evidence: SILERO,
     renewed: &[Opset::Ios17, Opset::Ios18],
 };
 

@@ -2,6 +2,7 @@
 
 use super::decl::{FLOATS, OpDecl, Parameter};
 use super::elementwise::{FLOAT_X, NUMBER_X, like_x, map_floats, map_x};
+use super::evidence::KOKORO;
 use super::shape::factor;
 use crate::evaluate::{Call, EvaluateError, EvaluateFn, Tensor};
 
@@ -22,7 +23,8 @@ pub static ACOS: OpDecl = of_floats("acos", "The angle whose cosine is `x`.", |c
 /// Arc sine.
 pub static ASIN: OpDecl = of_floats("asin", "The angle whose sine is `x`.", |call| map_floats(call, f32::asin));
 /// Arc tangent.
-pub static ATAN: OpDecl = of_floats("atan", "The angle whose tangent is `x`.", |call| map_floats(call, f32::atan));
+pub static ATAN: OpDecl =
+    of_floats("atan", "The angle whose tangent is `x`.", |call| map_floats(call, f32::atan)).seen(KOKORO);
 /// Inverse hyperbolic tangent.
 pub static ATANH: OpDecl =
     of_floats("atanh", "The number whose hyperbolic tangent is `x`.", |call| map_floats(call, atanh));

@@ -1,6 +1,7 @@
 //! `write_state`: puts a tensor into a state.
 
-use super::decl::{Domain, Effect, Evidence, InferError, OpContext, OpDecl, Parameter, RENEWED, Results};
+use super::decl::{Domain, Effect, InferError, OpContext, OpDecl, Parameter, RENEWED, Results};
+use super::evidence::ANEMLL;
 use super::read_state::state;
 use super::shape::compatible_shapes;
 use super::special;
@@ -19,7 +20,7 @@ pub static DECL: OpDecl = OpDecl {
     effect: Effect::WritesState,
     infer,
     evaluate: Evaluate::Moves(evaluate),
-    evidence: Evidence::Compiled("ANEMLL Qwen3, ctalladen78/Anemll-fork@da94755c"),
+    evidence: ANEMLL,
     renewed: RENEWED,
 };
 
