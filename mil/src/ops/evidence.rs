@@ -11,3 +11,5 @@ pub(super) const MLMODELC_EXPORT: Evidence =
     Evidence::Loaded("mlmodelc-export 0.1.0, tests/runtime_control_flow.swift");
 /// Sixteen packages of a voice detector, with what Apple's compiler made of each.
 pub(super) const SILERO: Evidence = Evidence::Pair("silero-vad, FluidInference/mobius@6bf78331");
+/// Packages of two image detectors, with what Apple's compiler made of each.
+pub(super) const YOLO: Evidence = Evidence::Pair("yolo11n, qiuethan/GenAI-Genesis-Project@c4056374");

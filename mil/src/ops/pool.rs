@@ -2,9 +2,10 @@
 
 use rayon::prelude::*;
 
-use super::decl::{BOOL, Evidence, FLOATS, INT32, InferError, OpContext, OpDecl, Parameter, STRING};
+use super::decl::{BOOL, FLOATS, INT32, InferError, OpContext, OpDecl, Parameter, STRING};
 use super::elementwise::larger;
 use super::evidence::KOKORO;
+use super::evidence::YOLO;
 use super::shape::{known_bool_or, known_ints, known_string_or};
 use super::window::{Axis, axes, positive, spatial_size};
 use crate::evaluate::{Call, EvaluateError, Tensor, check_size, row_major};
@@ -37,7 +38,7 @@ pub static L2_POOL: OpDecl =
 pub static MAX_POOL: OpDecl =
     OpDecl::new("max_pool", "The largest element of `x` in each window.", WINDOW, |ctx| infer(ctx, 3))
         .computes(|call| pool(call, |window, _| window.iter().copied().fold(f32::NEG_INFINITY, |a, b| larger(b, a))))
-        .seen(Evidence::Pair("yolo11n, qiuethan/GenAI-Genesis-Project@c4056374"));
+        .seen(YOLO);
 
 /// # Shapes
 /// `x: [batch, channels, spatial..]` with up to `most` spatial axes, and a number for each of them in `kernel_sizes` and
