@@ -3,7 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    bench, compile, completions, convert, diff, eval, inspect, lint, package, plan, predict, rules, run, verify,
+    bench, compile, completions, convert, diff, eval, inspect, layouts, lint, package, plan, predict, rules, run,
+    verify,
 };
 
 /// Converts Llama, Qwen and Mistral checkpoints into Core ML packages for Apple's Neural Engine. Needs no Mac.
@@ -40,6 +41,8 @@ pub enum Command {
     Lint(lint::Arguments),
     /// Print the rules that `lint` checks.
     Rules(rules::Arguments),
+    /// Print the layouts of converted directories, and what their clients rely on.
+    Layouts(layouts::Arguments),
     /// Generate text with a converted directory.
     Run(run::Arguments),
     /// Measure loading, prefill and decoding of a converted directory.

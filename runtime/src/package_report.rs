@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anec_mil::blob::{BlobError, BlobFile};
-use anec_mil::package::{FeatureDescription, FunctionDescription, StoredModel};
+use anec_mil::package::{FeatureDescription, FunctionDescription};
+use anec_mil::stored::StoredModel;
 use anec_mil::verify::{Finding, Topic};
 use anec_mil::{BlobReference, Function, Operation, Program, TensorType, Value, ValueType, verify};
 use serde::Serialize;

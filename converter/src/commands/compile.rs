@@ -4,14 +4,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anec_mil::compiled::{self, COMPILED_EXTENSION, CompileOptions, Unproven};
-use anec_mil::package::Form;
+use anec_mil::stored::Form;
 use anec_runtime::{OpenError, PackageReport, open_model};
 use clap::Args;
 
 use crate::console::{Console, Failure, counted};
 use crate::interrupt::{self, Interrupt};
-use crate::output::forms::compiled_model::{self, CompileError};
-use crate::output::forms::model_directory;
+use crate::output::forms::{self, FormError, model_directory};
 use crate::output::staging::{Identity, Kind, Staging, Unfinished};
 
 /// Arguments of `anec compile`.
@@ -68,7 +67,8 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<ExitCode, Failure>
     let unproven = if arguments.unproven { Unproven::Allowed } else { Unproven::Refused };
     let options = CompileOptions { message_name: &message_name, unproven, ..CompileOptions::package(&name, &message) };
     let files = compiled::compile(&model, &options);
-    let files = files.map_err(|source| CompileError::Compile { name: path.display().to_string(), source })?;
+    let files =
+        files.map_err(|source| FormError::Compile { name: path.display().to_string(), source: Box::new(source) })?;
     for warning in &files.warnings {
         console.warning(&warning.to_string());
     }
@@ -81,7 +81,7 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<ExitCode, Failure>
         console.warning(&format!("an interrupt will leave `{}` behind: {error}", staging.path().display()));
         Interrupt::default()
     });
-    compiled_model::write(&staging.path(), &files, &model)?;
+    forms::compiled::write(&staging.path(), &files, &model)?;
     model_directory::copy_weights(&stored, path, &report.weight_files, &staging.path())?;
     if interrupt.is_set() {
         return Ok(ExitCode::from(interrupt::EXIT_CODE));

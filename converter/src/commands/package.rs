@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anec_mil::package::{Form, PACKAGE_EXTENSION, WEIGHTS_DIRECTORY};
+use anec_mil::package::{PACKAGE_EXTENSION, WEIGHTS_DIRECTORY};
+use anec_mil::stored::Form;
 use anec_runtime::{OpenError, PackageReport, open_model};
 use clap::Args;
 

@@ -35,7 +35,7 @@ pub use reader::{CompiledModel, normalized};
 pub use unproven::Unproven;
 pub use writer::{COMPILER_KEYS, CompileOptions, CompiledFiles, compile};
 
-use crate::package::ModelError;
+use crate::package::{ModelError, PackageError};
 use crate::text::{ParseError, PrintError};
 use crate::verify::VerifyErrors;
 
@@ -60,6 +60,9 @@ pub const WEIGHTS_PATH: &str = "weights/weight.bin";
 /// A model that cannot be compiled, or a compiled model that cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum CompiledError {
+    /// A file cannot be read.
+    #[error(transparent)]
+    File(#[from] PackageError),
     /// The program is not valid.
     #[error("The program is not one that Core ML loads")]
     Verify(#[from] VerifyErrors),
@@ -181,6 +184,18 @@ pub enum DataError {
     /// The description.
     #[error(transparent)]
     Model(#[from] ModelError),
+}
+
+impl CompiledError {
+    /// What the user can do about it.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::File(error) => error.hint(),
+            Self::Data(error) => error.hint(),
+            Self::Model(error) => error.hint(),
+            _ => None,
+        }
+    }
 }
 
 impl DataError {

@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use super::{CompiledError, CoreMlData, DATA_PATH, PROGRAM_PATH, flexible, interface, writer};
 use crate::blob::BlobFile;
 use crate::package::{
-    Metadata, Model, ModelError, PackageError, PackageFiles, check_functions, in_one_line, open_weights, read_limited,
-    weight_path,
+    Metadata, Model, ModelError, PackageFiles, check_functions, in_one_line, open_weights, read_limited, weight_path,
 };
 use crate::program::Program;
 use crate::proto::FieldError;
@@ -31,7 +30,7 @@ impl<F: PackageFiles> CompiledModel<F> {
     ///
     /// # Errors
     /// The description is missing or malformed, or of another kind of model.
-    pub fn open(files: F) -> Result<Self, PackageError> {
+    pub fn open(files: F) -> Result<Self, CompiledError> {
         let bytes = read_limited(&files, DATA_PATH, MAX_DATA_BYTES)?;
         let (data, unknown) = CoreMlData::from_bytes_with_notes(&bytes).map_err(CompiledError::Data)?;
         Ok(Self { files, data, unknown })
@@ -51,10 +50,10 @@ impl<F: PackageFiles> CompiledModel<F> {
     ///
     /// # Errors
     /// It is missing or not UTF-8.
-    pub fn program_text(&self) -> Result<String, PackageError> {
+    pub fn program_text(&self) -> Result<String, CompiledError> {
         let bytes = read_limited(&self.files, PROGRAM_PATH, MAX_PROGRAM_BYTES)?;
         let text = String::from_utf8(bytes);
-        Ok(text.map_err(|error| CompiledError::Utf8 { position: error.utf8_error().valid_up_to() })?)
+        text.map_err(|error| CompiledError::Utf8 { position: error.utf8_error().valid_up_to() })
     }
 
     /// The model as the package had it: what the compiler added is taken away, and inputs are in the order of the
@@ -62,11 +61,11 @@ impl<F: PackageFiles> CompiledModel<F> {
     ///
     /// # Errors
     /// The text is missing or no program, contradicts the description, or the description has what is not known.
-    pub fn model(&self) -> Result<Model, PackageError> {
+    pub fn model(&self) -> Result<Model, CompiledError> {
         let (model, mut problems) = self.decompile()?;
         match problems.drain(..).next() {
             None => Ok(model),
-            Some(problem) => Err(problem.into()),
+            Some(problem) => Err(problem),
         }
     }
 
@@ -74,12 +73,12 @@ impl<F: PackageFiles> CompiledModel<F> {
     ///
     /// # Errors
     /// The text is missing or no program, or has other functions than the description.
-    pub fn model_with_notes(&self) -> Result<(Model, Vec<String>), PackageError> {
+    pub fn model_with_notes(&self) -> Result<(Model, Vec<String>), CompiledError> {
         let (model, problems) = self.decompile()?;
         Ok((model, problems.iter().map(|problem| in_one_line(problem)).collect()))
     }
 
-    fn decompile(&self) -> Result<(Model, Vec<CompiledError>), PackageError> {
+    fn decompile(&self) -> Result<(Model, Vec<CompiledError>), CompiledError> {
         let parsed = text::parse(&self.program_text()?).map_err(CompiledError::Parse)?;
         let (model, contradictions) = decompile(&self.data, parsed.program)?;
         let unknown = self.unknown.iter().map(|error| ModelError::Fields(error.clone()).into());
@@ -90,16 +89,16 @@ impl<F: PackageFiles> CompiledModel<F> {
     ///
     /// # Errors
     /// The name leads out of the model.
-    pub fn weight_path(&self, name: &str) -> Result<String, PackageError> {
-        weight_path(PROGRAM_PATH, name)
+    pub fn weight_path(&self, name: &str) -> Result<String, CompiledError> {
+        Ok(weight_path(PROGRAM_PATH, name)?)
     }
 
     /// The weight file that a program calls `name`.
     ///
     /// # Errors
     /// The name leads out of the model, or the file is missing or not a weight file.
-    pub fn weights(&self, name: &str) -> Result<BlobFile<F::File>, PackageError> {
-        open_weights(&self.files, PROGRAM_PATH, name)
+    pub fn weights(&self, name: &str) -> Result<BlobFile<F::File>, CompiledError> {
+        Ok(open_weights(&self.files, PROGRAM_PATH, name)?)
     }
 }
 

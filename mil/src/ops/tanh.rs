@@ -3,6 +3,7 @@
 use super::decl::{Effect, OpDecl, Results};
 use super::elementwise::{FLOAT_X, like_x, map_floats};
 use super::evidence::KOKORO;
+use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::evaluate::Evaluate;
 use crate::opset::Opset;
 
@@ -19,3 +20,10 @@ pub static DECL: OpDecl = OpDecl {
     evidence: KOKORO,
     renewed: &[Opset::Ios16, Opset::Ios18],
 };
+
+impl FunctionBuilder {
+    /// The hyperbolic tangent of `x`.
+    pub fn tanh(&mut self, name: &str, x: &Var) -> Result<Var, BuildError> {
+        self.call(&DECL, name).operand("x", x).single()
+    }
+}

@@ -12,11 +12,10 @@ mod multi_array;
 mod path;
 mod reader;
 mod size_range;
-mod stored_model;
 
 pub(crate) use description::check_functions;
 pub(crate) use model::{in_one_line, other_kind, what_to_do};
-pub(crate) use reader::{open_weights, read_limited, weight_path};
+pub(crate) use reader::{MAX_MODEL_BYTES, open_weights, read_limited, weight_path};
 
 pub use feature::{FeatureDescription, FeatureType, KeyType};
 pub use foreign::Foreign;
@@ -29,7 +28,6 @@ pub use multi_array::{ArrayDefault, MultiArray, ShapeFlexibility};
 pub use path::{PathError, checked_relative_path};
 pub use reader::{FilesInMemory, Package, PackageError, PackageFiles};
 pub use size_range::SizeRange;
-pub use stored_model::{Form, MessageFile, StoredModel};
 
 /// Path of the manifest within a package.
 pub const MANIFEST_PATH: &str = "Manifest.json";

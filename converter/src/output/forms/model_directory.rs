@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use anec_mil::package::StoredModel;
+use anec_mil::stored::StoredModel;
 use anec_runtime::{FsPackage, OpenError, open_model};
 use fs_err as fs;
 
-use super::compiled_model::CompileError;
+use super::FormError;
 
 /// Copies every weight file that a program names into the model at `output`; a link would change with the original.
 ///
@@ -18,7 +18,7 @@ pub(crate) fn copy_weights(
     path: &Path,
     names: &BTreeSet<String>,
     output: &Path,
-) -> Result<(), CompileError> {
+) -> Result<(), FormError> {
     let written = open_model(output)?;
     // The files of a message are beside it, those of a package below it.
     let root = if path.is_file() { path.parent().unwrap_or(Path::new("")) } else { path };

@@ -1,22 +1,51 @@
-//! Packages on disk.
+//! Packages: a model message with a manifest.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use anec_mil::package::{MANIFEST_PATH, MODEL_PATH, Model, WEIGHTS_DIRECTORY, encode_model};
+use anec_mil::package::{
+    MANIFEST_PATH, MODEL_PATH, Model, PACKAGE_EXTENSION, WEIGHTS_DIRECTORY, WEIGHTS_PATH, encode_model,
+};
 use anec_runtime::{OpenError, open_model};
 use anec_schemas::Manifest;
 use anec_schemas::manifest::Weights;
 use fs_err as fs;
 
-use super::compiled_model::CompileError;
+use super::{Form, FormError, ModelFiles};
 
-/// Writes everything but the weights below `directory`, and reads the model back from it. `weight_files` are those that
-/// the program names.
+/// The form.
+pub(super) struct Package;
+
+impl Form for Package {
+    fn name(&self) -> &'static str {
+        PACKAGE_EXTENSION
+    }
+
+    fn summary(&self) -> &'static str {
+        "a package, which Core ML's tools and Python open"
+    }
+
+    fn weights_path(&self) -> &'static str {
+        WEIGHTS_PATH
+    }
+
+    fn write(&self, directory: &Path, files: &ModelFiles) -> Result<(), FormError> {
+        let message = directory.join(MODEL_PATH);
+        if let Some(parent) = message.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        fs::write(message, &files.message)?;
+        fs::write(directory.join(MANIFEST_PATH), Manifest::for_package(Weights::Present).to_json())?;
+        Ok(())
+    }
+}
+
+/// Writes everything but the weights of any model below `directory`, and reads it back from there. `weight_files` are those
+/// that the program names.
 ///
 /// # Errors
 /// The model has no package, the disk is full, or what was written reads back as another model.
-pub(crate) fn write(directory: &Path, model: &Model, weight_files: &BTreeSet<String>) -> Result<(), CompileError> {
+pub(crate) fn write(directory: &Path, model: &Model, weight_files: &BTreeSet<String>) -> Result<(), FormError> {
     let failed = |source| OpenError::model(directory, source);
     let message = encode_model(model).map_err(|source| failed(source.into()))?;
     let path = directory.join(MODEL_PATH);
@@ -34,5 +63,5 @@ pub(crate) fn write(directory: &Path, model: &Model, weight_files: &BTreeSet<Str
     if encode_model(&again).map_err(|source| failed(source.into()))? == message {
         return Ok(());
     }
-    Err(CompileError::Differs { path: directory.to_owned() })
+    Err(FormError::Differs { path: directory.to_owned() })
 }
