@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use anec_mil::compiled::{
     ANALYTICS_PATH, Analytics, COMPILER_KEYS, CompileOptions, CompiledModel, CoreMlData, DATA_PATH, METADATA_PATH,
-    PROGRAM_PATH, compile, normalized,
+    PROGRAM_PATH, Unproven, compile, normalized,
 };
 use anec_mil::package::{Model, Package, decode_model};
 use anec_mil::{ValueData, text};
@@ -60,7 +60,7 @@ fn check(path: &Path) -> bool {
 
     let expected_text = compiled.program_text().expect("readable");
     let compiler = compiler(&expected_text);
-    let options = CompileOptions { message, message_name, name: &name, compiler };
+    let options = CompileOptions { message, message_name, name: &name, compiler, unproven: Unproven::Allowed };
     let files = compile(model, &options).unwrap_or_else(|error| panic!("{place}: {error:?}"));
     let expected_text = expected_text.strip_suffix('\n').unwrap_or(&expected_text);
     assert!(files.program == expected_text, "{place}: {}", first_difference(&files.program, expected_text));
