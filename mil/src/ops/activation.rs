@@ -1,9 +1,15 @@
 //! Activations with numbers of their own, for all elements or for each channel.
 
+use rten_simd::SimdUnaryOp;
+use rten_vecmath::Silu;
+
 use super::decl::{FLOATS, InferError, NUMBERS, OpContext, OpDecl, Parameter};
-use super::elementwise::{FLOAT_X, larger, like_x, map_floats, map_x, smaller};
+use super::elementwise::{FLOAT_X, larger, like_x, map_floats, map_slices, map_x, smaller};
+use super::evidence::{ANEMLL, SILERO};
 use super::shape::{compatible, factor};
+use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::evaluate::{Call, EvaluateError, EvaluateFn, Tensor, along_axis};
+use crate::opset::Opset;
 use crate::types::ValueType;
 
 const X: Parameter = Parameter::new("x", FLOATS).group('T');
@@ -40,9 +46,15 @@ pub static LINEAR_ACTIVATION: OpDecl = with_both("linear_activation", "Computes 
     map_with_both(call, |x, alpha, beta| alpha * x + beta)
 });
 /// A leaky rectifier with a slope for each channel.
-pub static PRELU: OpDecl =
-    OpDecl::new("prelu", "`x`, or `alpha[channel] * x` where it is negative.", X_ALPHA, infer_channels)
-        .computes(|call| map_channels(call, |x, alpha, _| if x >= 0.0 { x } else { alpha * x }));
+pub static PRELU: OpDecl = OpDecl::new("prelu", "`x`, or `alpha[channel] * x` where it is negative.", X_ALPHA, |ctx| {
+    infer_channels(ctx, &["alpha"])
+})
+.computes(|call| map_channels(call, |x, alpha, _| if x >= 0.0 { x } else { alpha * x }));
+/// A rectifier.
+pub static RELU: OpDecl = OpDecl::new("relu", "Replaces what is negative in `x` by 0.", FLOAT_X, like_x)
+    .computes(|call| map_floats(call, |x| larger(x, 0.0)))
+    .seen(SILERO)
+    .renewed(&[Opset::Ios16, Opset::Ios18]);
 /// A rectifier with a ceiling of 6.
 pub static RELU6: OpDecl = OpDecl::new("relu6", "Keeps `x` between 0 and 6.", FLOAT_X, like_x)
     .computes(|call| map_floats(call, |x| smaller(larger(x, 0.0), 6.0)));
@@ -54,6 +66,11 @@ pub static SCALED_TANH: OpDecl = with_both("scaled_tanh", "Computes `alpha * tan
 pub static SIGMOID_HARD: OpDecl = with_both("sigmoid_hard", "Keeps `alpha * x + beta` between 0 and 1.", |call| {
     map_with_both(call, |x, alpha, beta| smaller(larger(alpha * x + beta, 0.0), 1.0))
 });
+/// A gated identity.
+pub static SILU: OpDecl = OpDecl::new("silu", "Multiplies `x` by its logistic sigmoid.", FLOAT_X, like_x)
+    .computes(|call| map_slices(call, |values| Silu {}.map_mut(values)))
+    .seen(ANEMLL)
+    .renewed(&[Opset::Ios16, Opset::Ios18]);
 /// A smooth rectifier.
 pub static SOFTPLUS: OpDecl =
     OpDecl::new("softplus", "Computes `log(1 + exp(x))`.", FLOAT_X, like_x).computes(|call| map_floats(call, softplus));
@@ -62,7 +79,7 @@ pub static SOFTPLUS_PARAMETRIC: OpDecl = OpDecl::new(
     "softplus_parametric",
     "Computes `alpha[channel] * log(1 + exp(beta[channel] * x))`.",
     X_ALPHA_BETA,
-    infer_channels,
+    |ctx| infer_channels(ctx, &["alpha", "beta"]),
 )
 .computes(|call| map_channels(call, |x, alpha, beta| alpha * softplus(beta * x)));
 /// A smooth sign.
@@ -98,15 +115,12 @@ fn infer_scalars(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {
 
 /// # Shapes
 /// `x: [batch, channels, ..]`, `alpha` and `beta`: `[channels]`.
-fn infer_channels(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {
+fn infer_channels(ctx: &OpContext<'_>, factors: &[&str]) -> Result<Vec<ValueType>, InferError> {
     let x = ctx.tensor("x")?;
     let Some(channels) = x.shape.get(CHANNELS).filter(|_| x.rank() >= 3) else {
         return Err(InferError::operand("x", "a tensor of rank 3 or more", x));
     };
-    for parameter in ["alpha", "beta"] {
-        if ctx.optional(parameter).is_none() {
-            continue;
-        }
+    for parameter in factors {
         let factors = ctx.tensor(parameter)?;
         if !matches!(factors.shape.as_slice(), [length] if compatible(*length, *channels)) {
             return Err(InferError::operand(parameter, format!("a vector of {channels} elements"), factors));
@@ -157,4 +171,42 @@ fn threshold(call: &mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError> {
     }
     let alpha = i32::try_from(call.int_or("alpha", 0)?).unwrap_or(i32::MAX);
     map_x(call, |x| x, |x| x.max(alpha))
+}
+
+impl FunctionBuilder {
+    /// Replaces what is negative in `x` by 0.
+    pub fn relu(&mut self, name: &str, x: &Var) -> Result<Var, BuildError> {
+        self.call(&RELU, name).operand("x", x).single()
+    }
+
+    /// Multiplies `x` by its logistic sigmoid.
+    pub fn silu(&mut self, name: &str, x: &Var) -> Result<Var, BuildError> {
+        self.call(&SILU, name).operand("x", x).single()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{Operands, fp16};
+
+    #[test]
+    fn the_result_is_like_x() {
+        for decl in [&RELU, &SILU, &SOFTPLUS] {
+            let x = fp16(&[1, -1, 3]);
+            assert_eq!(Operands::default().with("x", x.clone()).infer(decl), Ok(vec![x]));
+        }
+    }
+
+    #[test]
+    fn x_must_be_given() {
+        assert!(Operands::default().infer(&RELU).is_err());
+    }
+
+    #[test]
+    fn a_channel_has_a_number_each() {
+        let operands = |count| Operands::default().with("x", fp16(&[2, 3, 4])).with("alpha", fp16(&[count]));
+        assert_eq!(operands(3).infer(&PRELU), Ok(vec![fp16(&[2, 3, 4])]));
+        assert!(operands(4).infer(&PRELU).is_err());
+    }
 }

@@ -14,7 +14,7 @@ pub static DECL: OpDecl = OpDecl {
     name: special::CONST,
     doc: "Gives the constant that its attribute `val` holds.",
     since: Opset::Ios15,
-    parameters: &[Parameter::new("val", Domain::Any).constant()],
+    parameters: &[Parameter::new("val", Domain::AnyOrList).constant()],
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer,

@@ -3,14 +3,13 @@
 //! A file holds the declaration, the type inference, the builder method and the tests of its op. Code elsewhere reads
 //! declarations and does not match on op names, but for the ops in [`special`].
 
-pub mod abs;
 pub mod activation;
-pub mod add;
 pub mod argsort;
 pub mod batch_norm;
 pub mod binary;
 pub mod cast;
 pub mod clip;
+pub mod comparison;
 pub mod concat;
 pub mod constant;
 pub mod constexpr_affine_dequantize;
@@ -23,7 +22,6 @@ pub mod conv;
 mod conv_patches;
 pub mod conv_quantized;
 pub mod conv_transpose;
-pub mod cos;
 pub mod cumsum;
 pub mod decl;
 pub mod dequantize;
@@ -31,68 +29,41 @@ pub mod detection;
 pub mod document;
 pub mod einsum;
 pub mod elementwise;
-pub mod equal;
 mod evidence;
-pub mod exp;
 pub mod expand_dims;
 pub mod fill;
-pub mod floor_div;
 pub mod gather;
 pub mod gather_along_axis;
 pub mod gelu;
-pub mod greater;
-pub mod greater_equal;
 pub mod gru;
 pub mod identity;
 pub mod l2_norm;
 pub mod layer_norm;
-pub mod less;
-pub mod less_equal;
 pub mod linear;
 pub mod list;
 pub mod lstm;
 mod lstm_cell;
 pub mod matmul;
-pub mod maximum;
-pub mod minimum;
-pub mod mul;
-pub mod not_equal;
 pub mod pad;
 mod palette;
 pub mod pool;
-pub mod pow;
 pub mod quantization;
 pub mod quantize;
 pub mod random;
 pub mod read_state;
-pub mod real_div;
 pub mod rearrange;
 mod recurrent;
 pub mod reduce;
-pub mod reduce_argmax;
-pub mod reduce_argmin;
-pub mod reduce_l2_norm;
-pub mod reduce_log_sum_exp;
-pub mod reduce_max;
-pub mod reduce_mean;
-pub mod reduce_min;
-pub mod reduce_sum;
-pub mod reduce_sum_square;
 pub mod reductions;
-pub mod relu;
 pub mod resample;
 pub mod reshape;
 pub mod resize;
 pub mod rnn;
-pub mod rsqrt;
 mod sampling;
 pub mod scaled_dot_product_attention;
 pub mod scatter;
 pub mod select;
 pub mod shape;
-pub mod sigmoid;
-pub mod silu;
-pub mod sin;
 pub mod slice;
 pub mod slice_by_index;
 pub mod slice_by_size;
@@ -100,12 +71,8 @@ pub mod slice_update;
 pub mod softmax;
 pub mod space;
 pub mod split;
-pub mod sqrt;
-pub mod square;
 pub mod squeeze;
 pub mod stack;
-pub mod sub;
-pub mod tanh;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
@@ -121,9 +88,9 @@ use decl::OpDecl;
 
 /// Every op that is understood, sorted by name.
 pub static OPS: &[&OpDecl] = &[
-    &abs::DECL,
+    &unary::ABS,
     &unary::ACOS,
-    &add::DECL,
+    &binary::ADD,
     &resample::AFFINE,
     &argsort::DECL,
     &unary::ASIN,
@@ -151,7 +118,7 @@ pub static OPS: &[&OpDecl] = &[
     &conv::DECL,
     &conv_quantized::DECL,
     &conv_transpose::DECL,
-    &cos::DECL,
+    &unary::COS,
     &unary::COSH,
     &resize::CROP,
     &resample::CROP_RESIZE,
@@ -160,22 +127,22 @@ pub static OPS: &[&OpDecl] = &[
     &dequantize::DECL,
     &einsum::DECL,
     &activation::ELU,
-    &equal::DECL,
+    &comparison::EQUAL,
     &unary::ERF,
-    &exp::DECL,
+    &unary::EXP,
     &unary::EXP2,
     &expand_dims::DECL,
     &fill::FILL,
     &fill::FILL_LIKE,
     &rearrange::FLATTEN2D,
     &unary::FLOOR,
-    &floor_div::DECL,
+    &binary::FLOOR_DIV,
     &gather::DECL,
     &gather_along_axis::DECL,
     &scatter::GATHER_ND,
     &gelu::DECL,
-    &greater::DECL,
-    &greater_equal::DECL,
+    &comparison::GREATER,
+    &comparison::GREATER_EQUAL,
     &gru::DECL,
     &identity::DECL,
     &batch_norm::INSTANCE_NORM,
@@ -184,8 +151,8 @@ pub static OPS: &[&OpDecl] = &[
     &pool::L2_POOL,
     &layer_norm::DECL,
     &activation::LEAKY_RELU,
-    &less::DECL,
-    &less_equal::DECL,
+    &comparison::LESS,
+    &comparison::LESS_EQUAL,
     &linear::DECL,
     &activation::LINEAR_ACTIVATION,
     &list::LIST_GATHER,
@@ -203,18 +170,18 @@ pub static OPS: &[&OpDecl] = &[
     &list::MAKE_LIST,
     &matmul::DECL,
     &pool::MAX_POOL,
-    &maximum::DECL,
-    &minimum::DECL,
+    &binary::MAXIMUM,
+    &binary::MINIMUM,
     &binary::MOD,
-    &mul::DECL,
+    &binary::MUL,
     &detection::NON_MAXIMUM_SUPPRESSION,
     &detection::NON_ZERO,
-    &not_equal::DECL,
+    &comparison::NOT_EQUAL,
     &fill::ONE_HOT,
     &pad::DECL,
     &space::PIXEL_SHUFFLE,
     &space::PIXEL_UNSHUFFLE,
-    &pow::DECL,
+    &binary::POW,
     &activation::PRELU,
     &quantize::DECL,
     &random::RANDOM_BERNOULLI,
@@ -223,20 +190,20 @@ pub static OPS: &[&OpDecl] = &[
     &random::RANDOM_UNIFORM,
     &fill::RANGE_1D,
     &read_state::DECL,
-    &real_div::DECL,
-    &reduce_argmax::DECL,
-    &reduce_argmin::DECL,
+    &binary::REAL_DIV,
+    &reductions::REDUCE_ARGMAX,
+    &reductions::REDUCE_ARGMIN,
     &reductions::REDUCE_L1_NORM,
-    &reduce_l2_norm::DECL,
+    &reductions::REDUCE_L2_NORM,
     &reductions::REDUCE_LOG_SUM,
-    &reduce_log_sum_exp::DECL,
-    &reduce_max::DECL,
-    &reduce_mean::DECL,
-    &reduce_min::DECL,
+    &reductions::REDUCE_LOG_SUM_EXP,
+    &reductions::REDUCE_MAX,
+    &reductions::REDUCE_MEAN,
+    &reductions::REDUCE_MIN,
     &reductions::REDUCE_PROD,
-    &reduce_sum::DECL,
-    &reduce_sum_square::DECL,
-    &relu::DECL,
+    &reductions::REDUCE_SUM,
+    &reductions::REDUCE_SUM_SQUARE,
+    &activation::RELU,
     &activation::RELU6,
     &resample::RESAMPLE,
     &reshape::DECL,
@@ -248,7 +215,7 @@ pub static OPS: &[&OpDecl] = &[
     &rearrange::REVERSE_SEQUENCE,
     &rnn::DECL,
     &unary::ROUND,
-    &rsqrt::DECL,
+    &unary::RSQRT,
     &scaled_dot_product_attention::DECL,
     &activation::SCALED_TANH,
     &scatter::SCATTER,
@@ -256,11 +223,11 @@ pub static OPS: &[&OpDecl] = &[
     &scatter::SCATTER_ND,
     &select::DECL,
     &rearrange::SHAPE,
-    &sigmoid::DECL,
+    &unary::SIGMOID,
     &activation::SIGMOID_HARD,
     &unary::SIGN,
-    &silu::DECL,
-    &sin::DECL,
+    &activation::SILU,
+    &unary::SIN,
     &unary::SINH,
     &slice_by_index::DECL,
     &slice_by_size::DECL,
@@ -273,13 +240,13 @@ pub static OPS: &[&OpDecl] = &[
     &space::SPACE_TO_BATCH,
     &space::SPACE_TO_DEPTH,
     &split::DECL,
-    &sqrt::DECL,
-    &square::DECL,
+    &unary::SQRT,
+    &unary::SQUARE,
     &squeeze::DECL,
     &stack::DECL,
-    &sub::DECL,
+    &binary::SUB,
     &unary::TAN,
-    &tanh::DECL,
+    &unary::TANH,
     &activation::THRESHOLD,
     &activation::THRESHOLDED_RELU,
     &tile::DECL,

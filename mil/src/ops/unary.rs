@@ -2,9 +2,11 @@
 
 use super::decl::{FLOATS, OpDecl, Parameter};
 use super::elementwise::{FLOAT_X, NUMBER_X, like_x, map_floats, map_x};
-use super::evidence::KOKORO;
+use super::evidence::{KOKORO, SILERO};
 use super::shape::factor;
+use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::evaluate::{Call, EvaluateError, EvaluateFn, Tensor};
+use crate::opset::Opset;
 
 const fn of_floats(name: &'static str, doc: &'static str, evaluate: EvaluateFn) -> OpDecl {
     OpDecl::new(name, doc, FLOAT_X, like_x).computes(evaluate)
@@ -18,6 +20,9 @@ const fn of_numbers(name: &'static str, doc: &'static str, evaluate: EvaluateFn)
 const X_EPSILON: &[Parameter] = &[Parameter::new("x", FLOATS).group('T'), EPSILON];
 const EPSILON: Parameter = factor("epsilon").defaulted();
 
+/// Absolute value.
+pub static ABS: OpDecl =
+    of_numbers("abs", "Drops the sign of `x`.", |call| map_x(call, f32::abs, i32::wrapping_abs)).seen(KOKORO);
 /// Arc cosine.
 pub static ACOS: OpDecl = of_floats("acos", "The angle whose cosine is `x`.", |call| map_floats(call, f32::acos));
 /// Arc sine.
@@ -30,10 +35,14 @@ pub static ATANH: OpDecl =
     of_floats("atanh", "The number whose hyperbolic tangent is `x`.", |call| map_floats(call, atanh));
 /// Rounding up.
 pub static CEIL: OpDecl = of_floats("ceil", "Rounds `x` up.", |call| map_floats(call, f32::ceil));
+/// Cosine.
+pub static COS: OpDecl = of_floats("cos", "Computes the cosine of `x`, in radians.", |call| map_floats(call, f32::cos));
 /// Hyperbolic cosine.
 pub static COSH: OpDecl = of_floats("cosh", "The hyperbolic cosine of `x`.", |call| map_floats(call, f32::cosh));
 /// Error function.
 pub static ERF: OpDecl = of_floats("erf", "The error function of `x`.", |call| map_floats(call, libm::erff));
+/// Exponential.
+pub static EXP: OpDecl = of_floats("exp", "Raises e to the power of `x`.", |call| map_floats(call, f32::exp));
 /// Powers of two.
 pub static EXP2: OpDecl =
     of_numbers("exp2", "Two to the power of `x`.", |call| map_x(call, f32::exp2, two_to_the_power));
@@ -52,12 +61,41 @@ pub static LOGICAL_NOT: OpDecl =
 pub static ROUND: OpDecl = of_floats("round", "Rounds `x` to the nearest integer, halves to the even one.", |call| {
     map_floats(call, f32::round_ties_even)
 });
+/// Logistic sigmoid.
+pub static SIGMOID: OpDecl =
+    of_floats("sigmoid", "Computes `1 / (1 + exp(-x))`.", |call| map_floats(call, |x| 1.0 / (1.0 + (-x).exp())))
+        .seen(SILERO)
+        .renewed(&[Opset::Ios16, Opset::Ios18]);
+/// Reciprocal square root.
+pub static RSQRT: OpDecl = OpDecl::new("rsqrt", "Computes `1 / sqrt(x + epsilon)`.", X_EPSILON, like_x)
+    .computes(|call| with_epsilon(call, 1e-12, |x| 1.0 / x.sqrt()));
 /// Sign.
 pub static SIGN: OpDecl = of_numbers("sign", "-1, 0 or 1, by the sign of `x`.", |call| map_x(call, sign, i32::signum));
+/// Sine.
+pub static SIN: OpDecl =
+    of_floats("sin", "Computes the sine of `x`, in radians.", |call| map_floats(call, f32::sin)).seen(KOKORO);
 /// Hyperbolic sine.
 pub static SINH: OpDecl = of_floats("sinh", "The hyperbolic sine of `x`.", |call| map_floats(call, f32::sinh));
+/// Square root.
+pub static SQRT: OpDecl =
+    of_floats("sqrt", "Takes the square root of `x`.", |call| map_floats(call, f32::sqrt)).seen(SILERO);
+/// Square.
+pub static SQUARE: OpDecl =
+    of_numbers("square", "Multiplies `x` by itself.", |call| map_x(call, |x| x * x, |x| x.wrapping_mul(x)));
 /// Tangent.
 pub static TAN: OpDecl = of_floats("tan", "The tangent of `x`.", |call| map_floats(call, f32::tan));
+/// Hyperbolic tangent.
+pub static TANH: OpDecl =
+    of_floats("tanh", "Computes the hyperbolic tangent of `x`.", |call| map_floats(call, f32::tanh))
+        .seen(KOKORO)
+        .renewed(&[Opset::Ios16, Opset::Ios18]);
+
+impl FunctionBuilder {
+    /// The hyperbolic tangent of `x`.
+    pub fn tanh(&mut self, name: &str, x: &Var) -> Result<Var, BuildError> {
+        self.call(&TANH, name).operand("x", x).single()
+    }
+}
 
 /// In f64, because the usual formula loses the last digits of small numbers.
 #[expect(clippy::cast_possible_truncation, reason = "rounded once at the end")]
@@ -91,7 +129,6 @@ fn not(call: &mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::opset::Opset;
 
     #[test]
     fn negative_powers_of_two_are_no_integers() {

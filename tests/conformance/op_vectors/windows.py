@@ -142,7 +142,7 @@ def batch_norm():
         given = {"x": x, "mean": constant(mean), "variance": constant(variance), "epsilon": constant(fp32(1e-3))}
         plain = functional.batch_norm(x.float, mean.float, variance.float, eps=float(np.float32(1e-3)))
         yield case(f"{len(shape)} axes", given, result("fp32", plain), tolerance=TRANSCENDENTAL)
-        given |= {"gamma": constant(gamma), "beta": constant(beta)}
+        given = given | {"gamma": constant(gamma), "beta": constant(beta)}
         scaled = functional.batch_norm(
             x.float, mean.float, variance.float, gamma.float, beta.float, eps=float(np.float32(1e-3))
         )
