@@ -3,7 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    bench, compile, completions, convert, diff, eval, inspect, layouts, lint, plan, rules, run, verify,
+    bench, compile, completions, convert, diff, eval, inspect, layouts, lint, package, plan, predict, rules, run,
+    verify,
 };
 
 /// Converts Llama, Qwen and Mistral checkpoints into Core ML packages for Apple's Neural Engine. Needs no Mac.
@@ -24,6 +25,10 @@ pub enum Command {
     Plan(plan::Arguments),
     /// Compile a package into the form that apps load, without a Mac.
     Compile(compile::Arguments),
+    /// Make a package of a compiled model, to edit, lint and compile it again.
+    Package(package::Arguments),
+    /// Run any ML Program on the CPU, on inputs from files.
+    Predict(predict::Arguments),
     /// Show what a model or a converted directory holds.
     Inspect(inspect::Arguments),
     /// Compare two models by meaning; exit code 1 if they differ.

@@ -123,6 +123,20 @@ impl Operation {
         })
     }
 
+    /// Every name that the operation refers to, in its nested blocks too, where some may be the blocks' own.
+    pub fn names_used(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = self.referenced_names().collect();
+        let mut blocks: Vec<&Block> = self.blocks.iter().collect();
+        while let Some(block) = blocks.pop() {
+            names.extend(block.outputs.iter().map(String::as_str));
+            for operation in &block.operations {
+                names.extend(operation.referenced_names());
+                blocks.extend(&operation.blocks);
+            }
+        }
+        names
+    }
+
     /// Every constant in place, among the arguments and the attributes, by the name that it has there.
     pub fn values(&self) -> impl Iterator<Item = (&str, &Value)> {
         let bound = self.inputs.iter().flat_map(|(name, argument)| {

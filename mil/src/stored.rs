@@ -6,7 +6,7 @@ use crate::blob::BlobFile;
 use crate::compiled::{CompiledError, CompiledModel, DATA_PATH};
 use crate::package::{
     MANIFEST_PATH, MAX_MODEL_BYTES, Model, ModelError, Package, PackageError, PackageFiles, PathError,
-    checked_relative_path, decode_model, open_weights, read_limited, weight_path,
+    checked_relative_path, decode_model, decode_model_with_notes, open_weights, read_limited, weight_path,
 };
 
 /// The form of a stored model.
@@ -60,6 +60,17 @@ pub enum StoredModelError {
     /// The compiled model is not usable.
     #[error(transparent)]
     Compiled(#[from] CompiledError),
+}
+
+impl StoredModelError {
+    /// What the user can do about it.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::NoModel => None,
+            Self::Package(error) => error.hint(),
+            Self::Compiled(error) => error.hint(),
+        }
+    }
 }
 
 impl From<PathError> for StoredModelError {
@@ -116,6 +127,19 @@ impl<F: PackageFiles> StoredModel<F> {
             Self::Package(package) => Ok(package.model()?),
             Self::Compiled(compiled) => Ok(compiled.model()?),
             Self::Message(_) => Ok(decode_model(&self.message_bytes()?.unwrap_or_default())?),
+        }
+    }
+
+    /// The model as far as it is known, and what is not: fields and versions that came later, and where a compiled model
+    /// contradicts its description.
+    ///
+    /// # Errors
+    /// It is missing or malformed, or of another kind.
+    pub fn model_with_notes(&self) -> Result<(Model, Vec<String>), StoredModelError> {
+        match self {
+            Self::Package(package) => Ok(package.model_with_notes()?),
+            Self::Compiled(compiled) => Ok(compiled.model_with_notes()?),
+            Self::Message(_) => Ok(decode_model_with_notes(&self.message_bytes()?.unwrap_or_default())?),
         }
     }
 

@@ -146,6 +146,14 @@ impl Value {
         if values.len() == 1 { values.first().copied() } else { None }
     }
 
+    /// The value of an immediate scalar integer or floating-point number, widened to f64.
+    pub fn as_number(&self) -> Option<f64> {
+        #[expect(clippy::cast_precision_loss, reason = "lengths and factors are far below 2^53")]
+        let integer = self.as_int().map(|value| value as f64);
+        let float = || self.as_floats().filter(|values| values.len() == 1)?.first().copied();
+        integer.or_else(float)
+    }
+
     /// The elements of an immediate boolean tensor.
     pub fn as_bools(&self) -> Option<&[bool]> {
         match self.tensor_data()? {

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anec_mil::blob::{BlobError, BlobFile};
+use anec_mil::package::{FeatureDescription, FunctionDescription};
 use anec_mil::stored::StoredModel;
+use anec_mil::verify::{Finding, Topic};
 use anec_mil::{BlobReference, Function, Operation, Program, TensorType, Value, ValueType, verify};
 use serde::Serialize;
 
@@ -29,6 +31,8 @@ pub struct PackageReport {
     pub weight_bytes: u64,
     /// Names of the weight files that the program refers to.
     pub weight_files: BTreeSet<String>,
+    /// What is not known here and need not be wrong: fields and ops that came later.
+    pub notes: Vec<String>,
     /// What the verifier and the weight file say against it.
     pub problems: Vec<String>,
     /// The program.
@@ -47,6 +51,8 @@ pub struct FunctionReport {
     pub states: Vec<(String, String)>,
     /// Types of outputs by name, in order.
     pub outputs: Vec<(String, String)>,
+    /// What the description says of inputs and outputs that are no arrays of one shape, by name.
+    pub described: BTreeMap<String, String>,
     /// How often each op occurs.
     pub operations: BTreeMap<String, usize>,
 }
@@ -70,34 +76,35 @@ impl PackageReport {
     /// [`problems`](Self::problems).
     pub fn open(path: &Path) -> Result<Self, OpenError> {
         let stored = open_model(path)?;
-        let model = stored.model().map_err(|source| OpenError::model(path, source))?;
+        let (model, mut notes) = stored.model_with_notes().map_err(|source| OpenError::model(path, source))?;
         let program = model.program;
-        let mut problems: Vec<String> = Vec::new();
-        if let Err(errors) = verify::verify(&program) {
-            problems.extend(errors.to_string().lines().map(str::to_owned));
-        }
+        let (unknown, errors): (Vec<Finding>, Vec<Finding>) =
+            verify::report(&program).errors.into_iter().partition(|finding| finding.topic == Topic::UnknownOp);
+        notes.extend(unknown.iter().map(ToString::to_string));
+        let mut problems: Vec<String> = errors.iter().map(ToString::to_string).collect();
         let blobs = Blobs::of(&program);
         problems.extend(blobs.check(&stored));
         Ok(Self {
             path: path.to_owned(),
             form: stored.form().to_string(),
             specification_version: model.specification_version,
-            default_function: model.description.default_function,
+            default_function: model.description.default_function.clone(),
             functions: program
                 .functions
                 .iter()
-                .map(|(name, function)| (name.clone(), function_report(function)))
+                .map(|(name, function)| (name.clone(), function_report(function, model.description.function(name))))
                 .collect(),
             encodings: encodings(&program),
             weight_files: blobs.0.keys().map(|reference| reference.file_name.clone()).collect(),
             weight_bytes: blobs.0.values().map(|value| value_bytes(value)).sum(),
+            notes,
             problems,
             program,
         })
     }
 }
 
-fn function_report(function: &Function) -> FunctionReport {
+fn function_report(function: &Function, description: Option<&FunctionDescription>) -> FunctionReport {
     let typed = |name: &str, ty: &ValueType| (name.to_owned(), ty.to_string());
     let (states, inputs): (Vec<_>, Vec<_>) =
         function.inputs.iter().partition(|input| matches!(input.ty, ValueType::State(_)));
@@ -118,8 +125,18 @@ fn function_report(function: &Function) -> FunctionReport {
             .iter()
             .map(|name| (name.clone(), types.get(name.as_str()).map_or_else(String::new, ToString::to_string)))
             .collect(),
+        described: description.map(described).unwrap_or_default(),
         operations,
     }
+}
+
+/// Features that the types of the program say less about than the description.
+fn described(description: &FunctionDescription) -> BTreeMap<String, String> {
+    let features = description.inputs.iter().chain(&description.outputs);
+    let says_more = |feature: &&FeatureDescription| {
+        feature.optional || feature.array().is_none_or(|array| array.flexibility.is_some())
+    };
+    features.filter(says_more).map(|feature| (feature.name.clone(), feature.to_string())).collect()
 }
 
 fn operations(program: &Program) -> impl Iterator<Item = &Operation> {

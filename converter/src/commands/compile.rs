@@ -1,18 +1,16 @@
 //! `anec compile`.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anec_mil::compiled::{self, COMPILED_EXTENSION, CompileOptions};
-use anec_mil::stored::{Form, StoredModel};
-use anec_runtime::{FsPackage, OpenError, PackageReport, open_model};
+use anec_mil::compiled::{self, COMPILED_EXTENSION, CompileOptions, Unproven};
+use anec_mil::stored::Form;
+use anec_runtime::{OpenError, PackageReport, open_model};
 use clap::Args;
-use fs_err as fs;
 
 use crate::console::{Console, Failure, counted};
 use crate::interrupt::{self, Interrupt};
-use crate::output::forms::{self, FormError};
+use crate::output::forms::{self, FormError, model_directory};
 use crate::output::staging::{Identity, Kind, Staging, Unfinished};
 
 /// Arguments of `anec compile`.
@@ -33,6 +31,11 @@ pub struct Arguments {
     /// Replace a compiled model that exists, if there is nothing else in it.
     #[arg(long)]
     force: bool,
+
+    /// Compile ops and inputs, too, of which no compiled form was ever seen: they are written as all others are, and named
+    /// in a warning.
+    #[arg(long)]
+    unproven: bool,
 
     /// Print only errors.
     #[arg(short, long)]
@@ -61,12 +64,16 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<ExitCode, Failure>
     let model = stored.model().map_err(failed)?;
     let name = stem(path);
     let message_name = if stored.form() == Form::Message { name.clone() } else { "model".to_owned() };
-    let options = CompileOptions { message_name: &message_name, ..CompileOptions::package(&name, &message) };
+    let unproven = if arguments.unproven { Unproven::Allowed } else { Unproven::Refused };
+    let options = CompileOptions { message_name: &message_name, unproven, ..CompileOptions::package(&name, &message) };
     let files = compiled::compile(&model, &options);
     let files =
         files.map_err(|source| FormError::Compile { name: path.display().to_string(), source: Box::new(source) })?;
     for warning in &files.warnings {
         console.warning(&warning.to_string());
+    }
+    for form in &files.unproven {
+        console.warning(&format!("no compiled model was seen with {form}; it is written as all else is"));
     }
     let identity = Identity::once();
     let staging = Staging::open(Kind::Compiled, &output, arguments.force, Unfinished::Discard, &identity)?;
@@ -75,35 +82,13 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<ExitCode, Failure>
         Interrupt::default()
     });
     forms::compiled::write(&staging.path(), &files, &model)?;
-    copy_weights(&stored, path, &report.weight_files, &staging.path())?;
+    model_directory::copy_weights(&stored, path, &report.weight_files, &staging.path())?;
     if interrupt.is_set() {
         return Ok(ExitCode::from(interrupt::EXIT_CODE));
     }
     staging.publish()?;
     console.status(&format!("Wrote `{}`", output.display()));
     Ok(ExitCode::SUCCESS)
-}
-
-/// Copies every weight file that the program names; a link would change with the package.
-fn copy_weights(
-    stored: &StoredModel<FsPackage>,
-    path: &Path,
-    names: &BTreeSet<String>,
-    output: &Path,
-) -> Result<(), Failure> {
-    let compiled = open_model(output)?;
-    // The files of a message are beside it, those of a package below it.
-    let root = if path.is_file() { path.parent().unwrap_or(Path::new("")) } else { path };
-    let failed = |source| OpenError::model(path, source);
-    for name in names {
-        let from = root.join(stored.weight_path(name).map_err(failed)?);
-        let to = output.join(compiled.weight_path(name).map_err(failed)?);
-        if let Some(parent) = to.parent() {
-            fs::create_dir_all(parent).map_err(FormError::Io)?;
-        }
-        fs::copy(from, to).map_err(FormError::Io)?;
-    }
-    Ok(())
 }
 
 fn stem(path: &Path) -> String {

@@ -37,7 +37,11 @@ pub struct Arguments {
 
 impl Hint for OpenError {
     fn hint(&self) -> Option<String> {
-        Some("expected a .mlpackage, a .mlmodelc or a .mlmodel".to_owned())
+        let known = match self {
+            Self::Model { source, .. } => source.hint(),
+            Self::Io { .. } => None,
+        };
+        Some(known.unwrap_or("expected a .mlpackage, a .mlmodelc or a .mlmodel").to_owned())
     }
 }
 
@@ -119,7 +123,8 @@ fn describe(report: &PackageReport) -> String {
         for (kind, values) in [("input", &function.inputs), ("state", &function.states), ("output", &function.outputs)]
         {
             for (name, ty) in values {
-                let _ = writeln!(text, "    {kind:<6}  {name}: {ty}");
+                let described = function.described.get(name).map(|text| format!(", {text}")).unwrap_or_default();
+                let _ = writeln!(text, "    {kind:<6}  {name}: {ty}{described}");
             }
         }
         let mut operations: Vec<_> = function.operations.iter().collect();
@@ -135,6 +140,9 @@ fn describe(report: &PackageReport) -> String {
             weights.elements,
             ByteSize(weights.bytes)
         );
+    }
+    for note in &report.notes {
+        let _ = writeln!(text, "  note: {note}");
     }
     for problem in &report.problems {
         let _ = writeln!(text, "  problem: {problem}");

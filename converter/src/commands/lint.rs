@@ -132,6 +132,9 @@ fn lint(
     console: Console,
 ) -> Result<ProgramReport, Failure> {
     let opened = open::open(path)?;
+    for note in &opened.notes {
+        console.status(&format!("note: {}: {note}", path.display()));
+    }
     for name in opened.weights.unreadable(&opened.program) {
         console.warning(&format!(
             "{}: the weight file `{name}` cannot be read, so its constants are not looked into; without it the model does \

@@ -12,8 +12,10 @@ pub mod layouts;
 pub mod lint;
 pub mod model_arguments;
 pub mod numerics_argument;
+pub mod package;
 pub mod plan;
 mod plan_report;
+pub mod predict;
 pub mod rules;
 pub mod run;
 pub mod storage_arguments;
@@ -42,6 +44,7 @@ pub fn run(cli: Cli) -> ExitCode {
     let quiet = match &cli.command {
         Command::Convert(arguments) => arguments.quiet,
         Command::Compile(arguments) => arguments.quiet,
+        Command::Package(arguments) => arguments.quiet,
         Command::Verify(arguments) => arguments.quiet,
         Command::Run(arguments) => arguments.quiet,
         _ => false,
@@ -52,6 +55,8 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Convert(arguments) => convert::run(&arguments, console),
         Command::Plan(arguments) => plan::run(&arguments, console).map(done),
         Command::Compile(arguments) => compile::run(&arguments, console),
+        Command::Package(arguments) => package::run(&arguments, console),
+        Command::Predict(arguments) => predict::run(&arguments, console),
         Command::Diff(arguments) => diff::run(&arguments, console).map(done),
         Command::Inspect(arguments) => inspect::run(&arguments, console).map(done),
         Command::Verify(arguments) => verify::run(&arguments, console).map(done),

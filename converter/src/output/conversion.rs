@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 
 use anec_mil::blob::BlobError;
+use anec_mil::compiled::COMPILED_EXTENSION;
 use anec_schemas::provenance::{PROVENANCE_JSON, ProvenanceError};
 use fs_err as fs;
 
@@ -162,7 +163,14 @@ impl<'a> StagedModel<'a> {
         for (form, directory) in std::iter::once(&self.first).chain(&self.others) {
             form.write(directory, &files)?;
         }
-        Ok(files.compiled.warnings.iter().map(|warning| format!("{stem}: {warning}")).collect())
+        let mut warnings: Vec<String> =
+            files.compiled.warnings.iter().map(|warning| format!("{stem}: {warning}")).collect();
+        let mut forms = std::iter::once(&self.first).chain(&self.others);
+        if forms.any(|(form, _)| form.name() == COMPILED_EXTENSION) {
+            let unproven = files.compiled.unproven.iter();
+            warnings.extend(unproven.map(|form| format!("{stem}: no compiled model of Core ML was seen with {form}")));
+        }
+        Ok(warnings)
     }
 
     /// Gives all forms the weights that are written, and reads one of them back: what they share need not be read twice.

@@ -4,6 +4,7 @@ mod cli;
 mod compiled;
 mod lint;
 mod performance;
+mod programs;
 mod published_plans;
 mod resume;
 mod templates;

@@ -5,8 +5,8 @@ use anec_schemas::wire;
 
 use super::DataError;
 use super::archive::{ArchiveReader, ArchiveWriter};
-use crate::package::{Metadata, ModelDescription, ModelError, other_kind};
-use crate::proto::check_fields;
+use crate::package::{Metadata, ModelDescription, ModelError, other_kind, what_to_do};
+use crate::proto::{FieldError, unknown_fields};
 
 /// The field of `Model` that holds an ML Program, which stands for the kind.
 ///
@@ -17,8 +17,11 @@ const ML_PROGRAM: u16 = 502;
 /// The variant of the compiler; no other is known.
 const COMPILER_VARIANT: &str = "generic";
 
-/// The newest specification version whose compiler version is known.
-pub const MAX_SPECIFICATION_VERSION: i32 = 9;
+/// The oldest specification version of ML Programs.
+const MIN_SPECIFICATION_VERSION: i32 = 6;
+
+/// The newest specification version of which a compiled model was seen.
+pub const PROVEN_SPECIFICATION_VERSION: i32 = 9;
 
 /// What `coremldata.bin` of an ML Program says.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,12 +60,24 @@ impl CoreMlData {
     /// # Errors
     /// The file is cut off or malformed, describes another kind of model, or holds what is not known.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, DataError> {
+        let (data, unknown) = Self::from_bytes_with_notes(bytes)?;
+        match unknown.into_iter().next() {
+            None => Ok(data),
+            Some(unknown) => Err(ModelError::Fields(unknown).into()),
+        }
+    }
+
+    /// Reads the file's bytes as far as they are known; fields of the description that are not come beside it.
+    ///
+    /// # Errors
+    /// The file is cut off or malformed, or describes another kind of model.
+    pub(super) fn from_bytes_with_notes(bytes: &[u8]) -> Result<(Self, Vec<FieldError>), DataError> {
         let mut archive = ArchiveReader::new(bytes);
         let kind = archive.int32("the kind of the model")?;
         if kind != i32::from(ML_PROGRAM) {
             let known = u32::try_from(kind).ok().and_then(other_kind);
             let found = known.map_or_else(|| kind.to_string(), |kind| format!("a `{kind}`"));
-            return Err(DataError::Kind { found });
+            return Err(DataError::Kind { found, hint: known.map(what_to_do) });
         }
         // Any compiler's; it says nothing about the content that the specification version does not.
         read_version(&mut archive, "the compiler version")?;
@@ -72,7 +87,7 @@ impl CoreMlData {
         let specification_version = specification_version.ok_or(DataError::SpecificationVersion { found: version })?;
         expect_text(&mut archive, "the model variant", "")?;
         let encoded = archive.bytes("the description")?;
-        check_fields(encoded, &wire::MODELDESCRIPTION).map_err(ModelError::Fields)?;
+        let unknown = unknown_fields(encoded, &wire::MODELDESCRIPTION).map_err(ModelError::Fields)?;
         let message = pb::ModelDescription::decode(encoded).map_err(ModelError::Malformed)?;
         let description = ModelDescription::from_proto(message)?;
         for _ in 0..description.functions.len().max(1) {
@@ -85,19 +100,20 @@ impl CoreMlData {
             }
         }
         archive.finish()?;
-        Ok(Self { specification_version, description })
+        Ok((Self { specification_version, description }, unknown))
     }
 }
 
 /// The version of the compiler that models of a specification version ask for.
 ///
 /// # Source
-/// The first bytes of 27 compiled models: 5 for versions 6 and 7, then the version itself.
+/// The first bytes of 29 compiled models: 5 for versions 6 and 7, then the version itself up to 9. No model of a newer
+/// version was seen; the systems of version 9 have no compiler version beyond.
 fn compiler_version(specification_version: i32) -> Result<u64, DataError> {
     match specification_version {
-        6 | 7 => Ok(5),
+        MIN_SPECIFICATION_VERSION | 7 => Ok(5),
         8 => Ok(8),
-        MAX_SPECIFICATION_VERSION => Ok(9),
+        PROVEN_SPECIFICATION_VERSION.. => Ok(9),
         found => Err(DataError::SpecificationVersion { found: u64::try_from(found).unwrap_or(0) }),
     }
 }

@@ -2,11 +2,17 @@
 //!
 //! The attribute comes from the description; a program with unknown axes misbehaves without it.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
+
+use sha2::{Digest as _, Sha256};
 
 use super::CompiledError;
 use crate::dtype::DataType;
-use crate::package::{FunctionDescription, MultiArray, ShapeFlexibility, SizeRange};
+use crate::package::{
+    FeatureDescription, FeatureType, FunctionDescription, ImageFlexibility, ShapeFlexibility, SizeRange,
+};
 use crate::types::{Dimension, TensorType, ValueType};
 use crate::value::{TensorData, Value, ValueData};
 
@@ -30,31 +36,135 @@ fn known_label(feature: &str, shape: &[u64]) -> Option<String> {
     LABELS.iter().find(|row| (row.0, row.1) == (feature, shape)).map(|row| row.2.to_owned())
 }
 
+/// A label of our own: Core ML's are eight hexadecimal digits that tell shapes apart, and so is this.
+fn own_label(shapes: &[(&str, &[u64])]) -> String {
+    let text: String = shapes.iter().map(|(feature, shape)| format!("{feature}{shape:?}")).collect();
+    Sha256::digest(text).iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// Whether the shapes of an input that is the only flexible one of its function have a known compiled form: ranges with
 /// bounds, and enumerated shapes whose labels are known.
 pub fn has_known_form(feature: &str, flexibility: &ShapeFlexibility) -> bool {
-    match flexibility {
-        ShapeFlexibility::Enumerated(shapes) => shapes.iter().all(|shape| known_label(feature, shape).is_some()),
-        ShapeFlexibility::Ranges(ranges) => ranges.iter().all(|range| range.upper.is_some()),
+    unproven_shapes(feature, flexibility).is_none()
+}
+
+/// What is not known about the compiled form of a flexible input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum UnknownForm {
+    /// The labels of enumerated shapes, but not how they are written.
+    Labels,
+    /// How no upper bound is written.
+    Unbounded,
+    /// How enumerated shapes of several inputs are.
+    Several,
+    /// How sizes of images are.
+    Image,
+}
+
+impl fmt::Display for UnknownForm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Labels => "enumerated shapes whose labels are not known; a range would do",
+            Self::Unbounded => "an axis without a bound",
+            Self::Several => "enumerated shapes beside those of other inputs",
+            Self::Image => "an image of several sizes",
+        })
     }
 }
 
-/// The attribute of a function, if it has flexible inputs.
+/// What is not known about the compiled form of shapes.
+fn unproven_shapes(feature: &str, flexibility: &ShapeFlexibility) -> Option<UnknownForm> {
+    match flexibility {
+        ShapeFlexibility::Enumerated(shapes) => {
+            let unknown = shapes.iter().any(|shape| known_label(feature, shape).is_none());
+            unknown.then_some(UnknownForm::Labels)
+        }
+        ShapeFlexibility::Ranges(ranges) => {
+            ranges.iter().any(|range| range.upper.is_none()).then_some(UnknownForm::Unbounded)
+        }
+    }
+}
+
+/// An input that takes several shapes, as the program sees them.
+struct FlexibleInput<'a> {
+    name: &'a str,
+    default: Vec<u64>,
+    shapes: Cow<'a, ShapeFlexibility>,
+    is_image: bool,
+}
+
+impl<'a> FlexibleInput<'a> {
+    fn of(input: &'a FeatureDescription) -> Option<Self> {
+        match &input.ty {
+            FeatureType::MultiArray(array) => {
+                let shapes = array.flexibility.as_ref()?;
+                let default = default_shape(&array.shape, shapes);
+                Some(Self { name: &input.name, default, shapes: Cow::Borrowed(shapes), is_image: false })
+            }
+            FeatureType::Image(image) => {
+                let shapes = match image.flexibility.as_ref()? {
+                    ImageFlexibility::Enumerated(sizes) => {
+                        ShapeFlexibility::Enumerated(sizes.iter().map(|size| image.shape(*size).to_vec()).collect())
+                    }
+                    ImageFlexibility::Ranges { .. } => ShapeFlexibility::Ranges(image.ranges()?.to_vec()),
+                };
+                let shape = if image.size.width == 0 { Vec::new() } else { image.shape(image.size).to_vec() };
+                let default = default_shape(&shape, &shapes);
+                Some(Self { name: &input.name, default, shapes: Cow::Owned(shapes), is_image: true })
+            }
+            _ => None,
+        }
+    }
+
+    /// The flexible inputs of a function, by name.
+    fn all(function: &'a FunctionDescription) -> Vec<Self> {
+        let mut inputs: Vec<Self> = function.inputs.iter().filter_map(Self::of).collect();
+        inputs.sort_by_key(|input| input.name);
+        inputs
+    }
+}
+
+/// What is not known about the compiled form of the flexible inputs of a function, by input.
+pub(super) fn unproven(function: &FunctionDescription) -> Vec<(String, UnknownForm)> {
+    let inputs = FlexibleInput::all(function);
+    let is_enumerated = |input: &FlexibleInput<'_>| matches!(*input.shapes, ShapeFlexibility::Enumerated(_));
+    let several = inputs.len() > 1 && inputs.iter().any(is_enumerated);
+    let unknown = |input: &FlexibleInput<'_>| {
+        if input.is_image {
+            Some(UnknownForm::Image)
+        } else if several {
+            Some(UnknownForm::Several)
+        } else {
+            unproven_shapes(input.name, &input.shapes)
+        }
+    };
+    inputs.iter().filter_map(|input| Some((input.name.to_owned(), unknown(input)?))).collect()
+}
+
+/// The attribute of a function, if it has flexible inputs. What is not known of it is written as the rest is.
 ///
 /// # Errors
-/// The shapes have no known compiled form.
+/// The shapes have no such form.
 pub(super) fn attribute(function: &FunctionDescription) -> Result<Option<Value>, CompiledError> {
-    labeled_attribute(function, known_label)
+    labeled_attribute(function, |shapes| match shapes {
+        [(feature, shape)] => known_label(feature, shape).unwrap_or_else(|| own_label(shapes)),
+        _ => own_label(shapes),
+    })
 }
 
 /// Whether `found` is the attribute of a function, whatever its labels are. One without a known form is taken as it is.
 pub(super) fn is_attribute(function: &FunctionDescription, found: Option<&Value>) -> bool {
+    if unproven(function).iter().any(|(_, unknown)| *unknown != UnknownForm::Labels) {
+        return found.is_some();
+    }
     let labels = found.and_then(Labels::of);
-    let label = |feature: &str, shape: &[u64]| {
-        let labels = labels.as_ref().filter(|labels| labels.input == feature)?;
-        labels.by_shape.iter().find(|row| row.0 == shape).map(|row| row.1.clone())
-    };
-    match labeled_attribute(function, label) {
+    let expected = labeled_attribute(function, |shapes| {
+        let [(feature, shape)] = shapes else { return String::new() };
+        let labels = labels.as_ref().filter(|labels| labels.input == *feature);
+        let row = labels.and_then(|labels| labels.by_shape.iter().find(|row| row.0 == *shape));
+        row.map(|row| row.1.clone()).unwrap_or_default()
+    });
+    match expected {
         Ok(expected) => expected.as_ref() == found,
         Err(_) => found.is_some(),
     }
@@ -62,46 +172,48 @@ pub(super) fn is_attribute(function: &FunctionDescription, found: Option<&Value>
 
 fn labeled_attribute(
     function: &FunctionDescription,
-    label: impl Fn(&str, &[u64]) -> Option<String>,
+    label: impl Fn(&[(&str, &[u64])]) -> String,
 ) -> Result<Option<Value>, CompiledError> {
-    let mut flexible: BTreeMap<&str, (&MultiArray, &ShapeFlexibility)> = BTreeMap::new();
-    for input in &function.inputs {
-        let array = input.array();
-        if let Some(flexibility) = &array.flexibility {
-            flexible.insert(&input.name, (array, flexibility));
-        }
-    }
+    let flexible = FlexibleInput::all(function);
     let failed = |feature: &str, problem| CompiledError::Flexible {
         function: function.name.clone(),
         feature: feature.to_owned(),
         problem,
     };
-    let Some((first, (_, kind))) = flexible.first_key_value() else { return Ok(None) };
+    let Some(first) = flexible.first() else { return Ok(None) };
+    let too_large = |feature: &str| failed(feature, "has a length beyond 32 bits");
     let mut defaults = Vec::new();
     let mut ranges = Vec::new();
-    for (name, (array, flexibility)) in &flexible {
-        let too_large = || failed(name, "has a length beyond 32 bits");
-        defaults.push((text(name), vector(&default_shape(array, flexibility)).ok_or_else(too_large)?));
-        if let ShapeFlexibility::Ranges(of_axes) = flexibility {
-            let bounds = of_axes.iter().map(|range| bounds(*range)).collect::<Option<Vec<_>>>();
-            let bounds = bounds.ok_or_else(|| failed(name, "has an axis without a bound, which has no known form"))?;
-            ranges.push((text(name), Value { ty: range_list(), data: ValueData::List(bounds) }));
+    let mut enumerated = Vec::new();
+    for input in &flexible {
+        defaults.push((text(input.name), vector(&input.default).ok_or_else(|| too_large(input.name))?));
+        match &*input.shapes {
+            ShapeFlexibility::Ranges(of_axes) => {
+                let bounds = of_axes.iter().map(|range| bounds(*range)).collect::<Option<Vec<_>>>();
+                let bounds = bounds.ok_or_else(|| too_large(input.name))?;
+                ranges.push((text(input.name), Value { ty: range_list(), data: ValueData::List(bounds) }));
+            }
+            ShapeFlexibility::Enumerated(shapes) => enumerated.push((input.name, shapes.as_slice())),
         }
     }
-    let shapes = match kind {
-        ShapeFlexibility::Ranges(_) if ranges.len() == flexible.len() => {
-            section("RangeDims", dictionary(range_list(), ranges))
-        }
-        ShapeFlexibility::Enumerated(shapes) if flexible.len() == 1 => enumerated(first, shapes, label)
-            .ok_or_else(|| failed(first, "has enumerated shapes whose labels are not known; a range would do"))?,
-        _ => return Err(failed(first, "is flexible beside others, and not all have ranges; this has no known form")),
+    let shapes = if ranges.len() == flexible.len() {
+        section("RangeDims", dictionary(range_list(), ranges))
+    } else if enumerated.len() < flexible.len() {
+        return Err(failed(
+            first.name,
+            "is flexible beside others, of which some have ranges and some have listed shapes",
+        ));
+    } else {
+        labeled_shapes(&enumerated, label).ok_or_else(|| {
+            failed(first.name, "has enumerated shapes that are not as many as those of other inputs, or too long")
+        })?
     };
     Ok(Some(tuple(vec![section("DefaultShapes", dictionary(shape_type(), defaults)), shapes])))
 }
 
-fn default_shape(array: &MultiArray, flexibility: &ShapeFlexibility) -> Vec<u64> {
-    if !array.shape.is_empty() {
-        return array.shape.clone();
+fn default_shape(shape: &[u64], flexibility: &ShapeFlexibility) -> Vec<u64> {
+    if !shape.is_empty() {
+        return shape.to_vec();
     }
     match flexibility {
         ShapeFlexibility::Enumerated(shapes) => shapes.first().cloned().unwrap_or_default(),
@@ -109,18 +221,19 @@ fn default_shape(array: &MultiArray, flexibility: &ShapeFlexibility) -> Vec<u64>
     }
 }
 
-/// Shapes by label, sorted by it.
-fn enumerated(feature: &str, shapes: &[Vec<u64>], label: impl Fn(&str, &[u64]) -> Option<String>) -> Option<Value> {
+/// Shapes by label, sorted by it: the first of every input, then the second of every input, and so on.
+fn labeled_shapes(inputs: &[(&str, &[Vec<u64>])], label: impl Fn(&[(&str, &[u64])]) -> String) -> Option<Value> {
+    let count = inputs.first()?.1.len();
     let mut labeled = BTreeMap::new();
-    for shape in shapes {
-        labeled.insert(label(feature, shape)?, vector(shape)?);
+    for index in 0..count {
+        let shapes: Vec<(&str, &[u64])> =
+            inputs.iter().map(|(name, shapes)| Some((*name, shapes.get(index)?.as_slice()))).collect::<Option<_>>()?;
+        let entries = shapes.iter().map(|(name, shape)| Some((text(name), vector(shape)?))).collect::<Option<_>>()?;
+        labeled.insert(label(&shapes), dictionary(shape_type(), entries));
     }
-    let by_input = dictionary_type(shape_type());
-    let entries = labeled
-        .into_iter()
-        .map(|(label, shape)| (text(&label), dictionary(shape_type(), vec![(text(feature), shape)])))
-        .collect();
-    Some(section("EnumeratedShapes", dictionary(by_input, entries)))
+    let complete = inputs.iter().all(|(_, shapes)| shapes.len() == count);
+    let entries = labeled.into_iter().map(|(label, shapes)| (text(&label), shapes)).collect();
+    complete.then(|| section("EnumeratedShapes", dictionary(dictionary_type(shape_type()), entries)))
 }
 
 /// The labels of one input's shapes.
@@ -156,8 +269,10 @@ fn range_list() -> ValueType {
     ValueType::List(Box::new(TensorType::fixed(DataType::Int32, &[2]).into()), Dimension::Unknown)
 }
 
+/// The bounds of an axis; no upper bound is written as the description has it.
 fn bounds(range: SizeRange) -> Option<Value> {
-    Some(Value::int32s(&[i32::try_from(range.lower).ok()?, i32::try_from(range.upper?).ok()?]))
+    let upper = range.upper.map_or(Some(-1), |upper| i32::try_from(upper).ok())?;
+    Some(Value::int32s(&[i32::try_from(range.lower).ok()?, upper]))
 }
 
 fn vector(shape: &[u64]) -> Option<Value> {

@@ -5,7 +5,8 @@ use serde_json::{Map, Value as Json, json};
 use super::schema::{flag, schema};
 use super::{histogram, precision};
 use crate::package::{FunctionDescription, Model};
-use crate::program::Function;
+use crate::program::{Function, Operation};
+use crate::value::{TensorData, Value, ValueData};
 
 /// Version of the file's format.
 const FORMAT: &str = "3.0";
@@ -13,12 +14,13 @@ const FORMAT: &str = "3.0";
 /// Systems that read each specification version: macOS and Mac Catalyst, iOS and tvOS, watchOS, visionOS.
 ///
 /// # Source
-/// `metadata.json` of compiled models of each version.
-const AVAILABILITY: [(i32, [&str; 6]); 4] = [
+/// `metadata.json` of compiled models of each version; none of version 10 was seen, whose systems Apple names so.
+const AVAILABILITY: [(i32, [&str; 6]); 5] = [
     (6, ["12.0", "15.0", "15.0", "15.0", "8.0", "1.0"]),
     (7, ["13.0", "16.0", "16.0", "16.0", "9.0", "1.0"]),
     (8, ["14.0", "17.0", "17.0", "17.0", "10.0", "1.0"]),
     (9, ["15.0", "18.0", "18.0", "18.0", "11.0", "2.0"]),
+    (10, ["26.0", "26.0", "26.0", "26.0", "26.0", "26.0"]),
 ];
 const SYSTEMS: [&str; 6] = ["macOS", "macCatalyst", "iOS", "tvOS", "watchOS", "visionOS"];
 
@@ -49,6 +51,10 @@ pub(super) fn to_json(model: &Model, name: &str) -> String {
         object.insert(key.to_owned(), json!(text));
     }
     object.insert("userDefinedMetadata".to_owned(), json!(metadata.user_defined));
+    let labels = default.and_then(|default| class_labels(default, model.program.functions.get(&default.name)?));
+    if let Some(labels) = labels {
+        object.insert("classLabels".to_owned(), labels);
+    }
     if let Some(default) = default {
         object.extend(function_entries(default, model.program.functions.get(&default.name)));
     }
@@ -79,6 +85,26 @@ fn function_entries(description: &FunctionDescription, function: Option<&Functio
         entries.insert("mlProgramOperationTypeHistogram".to_owned(), json!(histogram::of(function)));
     }
     entries
+}
+
+/// The classes of a classifier: the list that the operation takes that gives the predicted class.
+///
+/// # Source
+/// `classLabels` of `best.mlmodelc`, griftt/VideoAnalysisSDK@50347980, which are those of a model of another kind.
+fn class_labels(description: &FunctionDescription, function: &Function) -> Option<Json> {
+    let predicted = &description.classifier.as_ref()?.predicted_feature;
+    let gives = |operation: &&Operation| operation.outputs.iter().any(|output| output.name == *predicted);
+    let operation = function.block.operations.iter().find(gives)?;
+    let lists = operation.values().filter_map(|(_, value)| match &value.data {
+        ValueData::List(values) => Some(values),
+        _ => None,
+    });
+    let label = |value: &Value| match value.tensor_data()? {
+        TensorData::Strings(texts) => texts.first().map(|text| json!(text)),
+        TensorData::LongInts(integers) => integers.first().map(|integer| json!(integer)),
+        _ => None,
+    };
+    lists.into_iter().find_map(|values| values.iter().map(label).collect::<Option<Vec<Json>>>()).map(Json::Array)
 }
 
 fn availability(specification_version: i32) -> Json {

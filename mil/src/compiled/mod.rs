@@ -25,12 +25,14 @@ mod metadata;
 mod precision;
 mod reader;
 mod schema;
+mod unproven;
 mod writer;
 
 pub use analytics::Analytics;
-pub use core_ml_data::{CoreMlData, MAX_SPECIFICATION_VERSION};
+pub use core_ml_data::{CoreMlData, PROVEN_SPECIFICATION_VERSION};
 pub use flexible::has_known_form;
 pub use reader::{CompiledModel, normalized};
+pub use unproven::Unproven;
 pub use writer::{COMPILER_KEYS, CompileOptions, CompiledFiles, compile};
 
 use crate::package::{ModelError, PackageError};
@@ -82,17 +84,23 @@ pub enum CompiledError {
     /// Description and program contradict each other.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// An input whose shapes have no known compiled form.
+    /// Forms of which no compiled model was seen.
+    #[error("No compiled model was seen with {}{}", .forms.first().map_or("", String::as_str), others(.forms.len()))]
+    Unproven {
+        /// What they are, each once.
+        forms: Vec<String>,
+    },
+    /// An input whose shapes have no compiled form.
     #[error("Input `{feature}` of `{function}` {problem}")]
     Flexible {
         /// The function.
         function: String,
         /// The input.
         feature: String,
-        /// What is not known.
+        /// Why.
         problem: &'static str,
     },
-    /// A constant without a known text.
+    /// A constant that its text does not give back.
     #[error("{place} has {problem}")]
     Constant {
         /// The constant.
@@ -164,9 +172,11 @@ pub enum DataError {
     Kind {
         /// The kind.
         found: String,
+        /// What to do with such a model.
+        hint: Option<&'static str>,
     },
-    /// A specification version whose compiled form is not known.
-    #[error("specification version {found} has no known compiled form, expected 6 to {MAX_SPECIFICATION_VERSION}")]
+    /// A specification version that no ML Program has.
+    #[error("specification version {found}, expected 6 or more")]
     SpecificationVersion {
         /// The version.
         found: u64,
@@ -174,6 +184,38 @@ pub enum DataError {
     /// The description.
     #[error(transparent)]
     Model(#[from] ModelError),
+}
+
+impl CompiledError {
+    /// What the user can do about it.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::File(error) => error.hint(),
+            Self::Data(error) => error.hint(),
+            Self::Model(error) => error.hint(),
+            _ => None,
+        }
+    }
+}
+
+impl DataError {
+    /// What the user can do about it.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Kind { hint, .. } => *hint,
+            Self::Model(error) => error.hint(),
+            _ => None,
+        }
+    }
+}
+
+/// How many forms there are beside the first.
+fn others(forms: usize) -> String {
+    match forms.saturating_sub(1) {
+        0 => String::new(),
+        1 => ", and one more form".to_owned(),
+        more => format!(", and {more} more forms"),
+    }
 }
 
 #[cfg(test)]

@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 
 use super::{CompiledError, CoreMlData, DATA_PATH, PROGRAM_PATH, flexible, interface, writer};
 use crate::blob::BlobFile;
-use crate::package::{Metadata, Model, PackageFiles, check_functions, open_weights, read_limited, weight_path};
+use crate::package::{
+    Metadata, Model, ModelError, PackageFiles, check_functions, in_one_line, open_weights, read_limited, weight_path,
+};
 use crate::program::Program;
+use crate::proto::FieldError;
 use crate::text;
 
 /// Largest program text that is read, in bytes; that of a large decoder has a few million.
@@ -19,6 +22,7 @@ const MAX_DATA_BYTES: u64 = 1 << 26;
 pub struct CompiledModel<F> {
     files: F,
     data: CoreMlData,
+    unknown: Vec<FieldError>,
 }
 
 impl<F: PackageFiles> CompiledModel<F> {
@@ -28,8 +32,8 @@ impl<F: PackageFiles> CompiledModel<F> {
     /// The description is missing or malformed, or of another kind of model.
     pub fn open(files: F) -> Result<Self, CompiledError> {
         let bytes = read_limited(&files, DATA_PATH, MAX_DATA_BYTES)?;
-        let data = CoreMlData::from_bytes(&bytes).map_err(CompiledError::Data)?;
-        Ok(Self { files, data })
+        let (data, unknown) = CoreMlData::from_bytes_with_notes(&bytes).map_err(CompiledError::Data)?;
+        Ok(Self { files, data, unknown })
     }
 
     /// Versions and description.
@@ -56,10 +60,29 @@ impl<F: PackageFiles> CompiledModel<F> {
     /// description.
     ///
     /// # Errors
-    /// The text is missing or no program, or contradicts the description.
+    /// The text is missing or no program, contradicts the description, or the description has what is not known.
     pub fn model(&self) -> Result<Model, CompiledError> {
+        let (model, mut problems) = self.decompile()?;
+        match problems.drain(..).next() {
+            None => Ok(model),
+            Some(problem) => Err(problem),
+        }
+    }
+
+    /// The model, and what [`Self::model`] would refuse it for.
+    ///
+    /// # Errors
+    /// The text is missing or no program, or has other functions than the description.
+    pub fn model_with_notes(&self) -> Result<(Model, Vec<String>), CompiledError> {
+        let (model, problems) = self.decompile()?;
+        Ok((model, problems.iter().map(|problem| in_one_line(problem)).collect()))
+    }
+
+    fn decompile(&self) -> Result<(Model, Vec<CompiledError>), CompiledError> {
         let parsed = text::parse(&self.program_text()?).map_err(CompiledError::Parse)?;
-        decompile(&self.data, parsed.program)
+        let (model, contradictions) = decompile(&self.data, parsed.program)?;
+        let unknown = self.unknown.iter().map(|error| ModelError::Fields(error.clone()).into());
+        Ok((model, unknown.chain(contradictions).collect()))
     }
 
     /// Path within the compiled model of the weight file that a program calls `name`.
@@ -79,20 +102,20 @@ impl<F: PackageFiles> CompiledModel<F> {
     }
 }
 
-/// The model of a description and a program's text.
-fn decompile(data: &CoreMlData, program: Program) -> Result<Model, CompiledError> {
+/// The model of a description and a program's text, and where they contradict each other.
+fn decompile(data: &CoreMlData, program: Program) -> Result<(Model, Vec<CompiledError>), CompiledError> {
     check_functions(&data.description, &program)?;
     let mut model =
         Model { specification_version: data.specification_version, description: data.description.clone(), program };
-    interface::check(&model)?;
+    let mut contradictions = interface::differences(&model);
     for (name, function) in &mut model.program.functions {
         let Some(description) = model.description.function(name) else { continue };
         if !flexible::is_attribute(description, function.attributes.get(flexible::FLEXIBLE_SHAPES)) {
-            return Err(CompiledError::FlexibleShapes { function: name.clone() });
+            contradictions.push(CompiledError::FlexibleShapes { function: name.clone() });
         }
         function.attributes.remove(flexible::FLEXIBLE_SHAPES);
     }
-    Ok(normalized(model))
+    Ok((normalized(model), contradictions))
 }
 
 /// The model as it is read back from its compiled form, where parameters and the build information are sorted by name:

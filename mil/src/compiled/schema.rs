@@ -3,38 +3,93 @@
 use serde_json::{Map, Value as Json, json};
 
 use crate::dtype::DataType;
-use crate::package::{FeatureDescription, FeatureType, MultiArray, ShapeFlexibility, SizeRange};
+use crate::package::{
+    FeatureDescription, FeatureType, Image, ImageFlexibility, ImageSize, KeyType, MultiArray, ShapeFlexibility,
+    SizeRange,
+};
 
 /// The entries of several features.
 pub(super) fn schema(features: &[FeatureDescription]) -> Json {
     features.iter().map(entry).collect()
 }
 
+/// # Source
+/// Multi arrays and states: 46 compiled models. Images: `yolo11n.mlmodelc`, qiuethan/GenAI-Genesis-Project@c4056374.
+/// Doubles: `best.mlmodelc`, griftt/VideoAnalysisSDK@50347980. The others are written like these; Core ML does not read
+/// the file.
 fn entry(feature: &FeatureDescription) -> Json {
-    let array = feature.array();
-    let (kind, is_state) = match feature.ty {
-        FeatureType::MultiArray(_) => ("MultiArray", false),
-        FeatureType::State(_) => ("State", true),
-    };
-    let dtype = element_name(array.dtype);
     let mut entry = Map::new();
-    let mut set = |key: &str, value: Json| entry.insert(key.to_owned(), value);
-    set("name", json!(feature.name));
-    set("type", json!(kind));
-    set("dataType", json!(dtype));
-    set("shape", json!(format!("{:?}", array.shape)));
-    let lengths = if array.shape.is_empty() { String::new() } else { format!(" {}", times(&array.shape)) };
-    set("formattedType", json!(format!("{kind} ({dtype}{lengths})")));
-    set("shortDescription", json!(feature.short_description));
-    set("isOptional", flag(feature.optional));
-    if !is_state {
-        set("hasShapeFlexibility", flag(array.flexibility.is_some()));
-    }
-    if let Some((text, key, shapes)) = flexibility(array) {
-        set("shapeFlexibility", json!(text));
-        set(key, json!(shapes));
+    entry.insert("name".to_owned(), json!(feature.name));
+    entry.insert("shortDescription".to_owned(), json!(feature.short_description));
+    entry.insert("isOptional".to_owned(), flag(feature.optional));
+    match &feature.ty {
+        FeatureType::MultiArray(array) => {
+            add_array(&mut entry, "MultiArray", array);
+            entry.insert("hasShapeFlexibility".to_owned(), flag(array.flexibility.is_some()));
+        }
+        FeatureType::State(array) => add_array(&mut entry, "State", array),
+        FeatureType::Image(image) => add_image(&mut entry, image),
+        FeatureType::Int64 => add_type(&mut entry, "Int64", ""),
+        FeatureType::Double => add_type(&mut entry, "Double", ""),
+        FeatureType::String => add_type(&mut entry, "String", ""),
+        FeatureType::Dictionary(keys) => {
+            add_type(&mut entry, "Dictionary", &format!(" ({} → Double)", key_name(*keys)));
+            entry.insert("keyType".to_owned(), json!(key_name(*keys)));
+        }
+        FeatureType::Sequence { elements, .. } => {
+            add_type(&mut entry, "Sequence", &format!(" ({})", key_name(*elements)));
+        }
     }
     Json::Object(entry)
+}
+
+fn add_type(entry: &mut Map<String, Json>, kind: &str, details: &str) {
+    entry.insert("type".to_owned(), json!(kind));
+    entry.insert("formattedType".to_owned(), json!(format!("{kind}{details}")));
+}
+
+fn key_name(keys: KeyType) -> &'static str {
+    match keys {
+        KeyType::Int64 => "Int64",
+        KeyType::String => "String",
+    }
+}
+
+fn add_array(entry: &mut Map<String, Json>, kind: &str, array: &MultiArray) {
+    let dtype = element_name(array.dtype);
+    let lengths = if array.shape.is_empty() { String::new() } else { format!(" {}", times(&array.shape)) };
+    add_type(entry, kind, &format!(" ({dtype}{lengths})"));
+    entry.insert("dataType".to_owned(), json!(dtype));
+    entry.insert("shape".to_owned(), json!(format!("{:?}", array.shape)));
+    if let Some((text, key, shapes)) = flexibility(array) {
+        entry.insert("shapeFlexibility".to_owned(), json!(text));
+        entry.insert(key.to_owned(), json!(shapes));
+    }
+}
+
+fn add_image(entry: &mut Map<String, Json>, image: &Image) {
+    let color = if image.color_space.is_color() { "Color" } else { "Grayscale" };
+    let ImageSize { width, height } = image.size;
+    add_type(entry, "Image", &format!(" ({color} {width} × {height})"));
+    entry.insert("width".to_owned(), json!(width.to_string()));
+    entry.insert("height".to_owned(), json!(height.to_string()));
+    entry.insert("colorspace".to_owned(), json!(image.color_space.name()));
+    entry.insert("isColor".to_owned(), flag(image.color_space.is_color()));
+    entry.insert("hasSizeFlexibility".to_owned(), flag(image.flexibility.is_some()));
+    match &image.flexibility {
+        None => {}
+        Some(ImageFlexibility::Enumerated(sizes)) => {
+            let shapes: Vec<Vec<u64>> = sizes.iter().map(|size| vec![size.width, size.height]).collect();
+            let text: Vec<String> = shapes.iter().map(|shape| times(shape)).collect();
+            entry.insert("sizeFlexibility".to_owned(), json!(text.join(" | ")));
+            entry.insert("enumeratedSizes".to_owned(), json!(format!("{shapes:?}")));
+        }
+        Some(ImageFlexibility::Ranges { width, height }) => {
+            let text = format!("{} × {}", range_text(*width), range_text(*height));
+            entry.insert("sizeFlexibility".to_owned(), json!(text));
+            entry.insert("sizeRange".to_owned(), json!(range_pairs(&[*width, *height])));
+        }
+    }
 }
 
 /// The shapes for people, and for tools with the key that these have.
@@ -46,12 +101,7 @@ fn flexibility(array: &MultiArray) -> Option<(String, &'static str, String)> {
         }
         ShapeFlexibility::Ranges(ranges) => {
             let text: Vec<String> = ranges.iter().copied().map(range_text).collect();
-            let pair = |range: &SizeRange| {
-                let upper = range.upper.map_or_else(|| "-1".to_owned(), |upper| upper.to_string());
-                format!("[{}, {upper}]", range.lower)
-            };
-            let pairs: Vec<String> = ranges.iter().map(pair).collect();
-            (text.join(" × "), "shapeRange", format!("[{}]", pairs.join(", ")))
+            (text.join(" × "), "shapeRange", range_pairs(ranges))
         }
     })
 }
@@ -62,6 +112,16 @@ fn range_text(range: SizeRange) -> String {
         Some(upper) => format!("{}...{upper}", range.lower),
         None => format!("{}...", range.lower),
     }
+}
+
+/// The bounds of each range; -1 is none.
+fn range_pairs(ranges: &[SizeRange]) -> String {
+    let pair = |range: &SizeRange| {
+        let upper = range.upper.map_or_else(|| "-1".to_owned(), |upper| upper.to_string());
+        format!("[{}, {upper}]", range.lower)
+    };
+    let pairs: Vec<String> = ranges.iter().map(pair).collect();
+    format!("[{}]", pairs.join(", "))
 }
 
 fn times(shape: &[u64]) -> String {

@@ -7,8 +7,8 @@ use crate::builder::FunctionBuilder;
 use crate::dtype::DataType;
 use crate::opset::Opset;
 use crate::package::{
-    FilesInMemory, FlexibleInputs, FunctionDescription, Model, ModelDescription, PackageError, ShapeFlexibility,
-    SizeRange,
+    ColorSpace, FeatureDescription, FeatureType, FilesInMemory, FlexibleInputs, FunctionDescription, Image,
+    ImageFlexibility, ImageSize, Model, ModelDescription, PackageError, ShapeFlexibility, SizeRange,
 };
 use crate::program::{NamedValueType, Operation, Program};
 use crate::types::{Dimension, TensorType};
@@ -30,6 +30,27 @@ fn model(flexibility: Option<ShapeFlexibility>) -> Model {
 
 fn compiled(model: &Model) -> Result<CompiledFiles, CompiledError> {
     compile(model, &CompileOptions::package("model", b"message"))
+}
+
+/// Compiled with forms that no one has shown.
+fn unproven(model: &Model) -> Result<CompiledFiles, CompiledError> {
+    compile(model, &CompileOptions { unproven: Unproven::Allowed, ..CompileOptions::package("model", b"message") })
+}
+
+/// Requires that a model is compiled only where unproven forms are allowed, names them, and reads back.
+fn only_unproven(model: &Model, words: &[&str]) -> CompiledFiles {
+    let error = compiled(model).expect_err("unproven");
+    let CompiledError::Unproven { forms } = &error else { panic!("{error:?}") };
+    assert_eq!(forms.len(), words.len(), "{forms:?}");
+    for (form, words) in forms.iter().zip(words) {
+        assert!(form.contains(words), "{form}");
+    }
+    assert!(error.to_string().starts_with("No compiled model was seen with "), "{error}");
+    let files = unproven(model).expect("compilable");
+    assert_eq!(files.unproven, *forms);
+    let read = CompiledModel::open(files.in_memory()).and_then(|compiled| compiled.model()).expect("valid");
+    assert_eq!(read, normalized(model.clone()));
+    files
 }
 
 fn enumerated(shapes: &[u64]) -> ShapeFlexibility {
@@ -62,12 +83,14 @@ fn shapes_of_flexible_inputs_stand_in_the_program() {
 }
 
 #[test]
-fn shapes_without_a_known_form_are_not_compiled() {
-    for (flexibility, expected) in [(enumerated(&[1, 65]), "labels are not known"), (range(1, None), "without a bound")]
-    {
+fn shapes_without_a_known_form_are_compiled_on_request_only() {
+    for (flexibility, words, text) in [
+        (enumerated(&[1, 65]), "labels are not known", r#"("EnumeratedShapes", {{"#),
+        (range(1, None), "without a bound", r#"("RangeDims", {{"input_ids", [[1, 1], [1, -1]]}})"#),
+    ] {
         assert!(!has_known_form("input_ids", &flexibility));
-        let error = compiled(&model(Some(flexibility))).expect_err(expected);
-        assert!(error.to_string().contains(expected), "{error}");
+        let files = only_unproven(&model(Some(flexibility)), &[words]);
+        assert!(files.program.contains(text), "{}", files.program);
     }
 }
 
@@ -87,20 +110,115 @@ fn with_constant(value: Value) -> Model {
 }
 
 #[test]
-fn constants_without_a_known_text_are_not_compiled() {
-    for (constant, expected) in [
-        (Value::string("a \"quote\""), "quote"),
-        (Value::string("a\nline"), "control character"),
-        (Value::fp32(f32::from_bits(f32::NAN.to_bits() | 1)), "nan"),
-        (Value::fp16(f16::from_bits(f16::NAN.to_bits() | 1)), "nan"),
-    ] {
-        let error = compiled(&with_constant(constant)).expect_err(expected);
+fn texts_of_any_characters_are_compiled_on_request_only() {
+    for text in ["a \"quote\"", "a\nline", "back\\slash"] {
+        only_unproven(&with_constant(Value::string(text)), &["`val` of `c` in `main`: a quote, a backslash"]);
+    }
+    let plain = with_constant(Value::string("größer ✓ 猫"));
+    let files = compiled(&plain).expect("compilable");
+    let read = CompiledModel::open(files.in_memory()).and_then(|compiled| compiled.model()).expect("valid");
+    assert_eq!(read, plain);
+}
+
+#[test]
+fn metadata_takes_any_text() {
+    let mut described = model(None);
+    let text = "a \"quote\", a \\, a\nline, größer ✓ 猫".to_owned();
+    described.description.metadata = Some(crate::package::Metadata {
+        short_description: text.clone(),
+        author: text.clone(),
+        user_defined: [(text.clone(), text.clone())].into(),
+        ..crate::package::Metadata::default()
+    });
+    let files = compiled(&described).expect("compilable");
+    let read = CompiledModel::open(files.in_memory()).and_then(|compiled| compiled.model()).expect("valid");
+    assert_eq!(read, described);
+    let metadata: serde_json::Value = serde_json::from_str(&files.metadata).expect("JSON");
+    assert_eq!(metadata[0]["author"], text.as_str());
+    assert_eq!(metadata[0]["userDefinedMetadata"][&text], text.as_str());
+}
+
+#[test]
+fn constants_that_their_text_would_change_are_not_compiled() {
+    for constant in
+        [Value::fp32(f32::from_bits(f32::NAN.to_bits() | 1)), Value::fp16(f16::from_bits(f16::NAN.to_bits() | 1))]
+    {
+        let error = unproven(&with_constant(constant)).expect_err("another nan");
         assert!(matches!(error, CompiledError::Constant { .. }), "{error:?}");
-        assert!(error.to_string().starts_with("`val` of `c` in `main` has"), "{error}");
-        assert!(error.to_string().contains(expected), "{error}");
+        assert!(error.to_string().starts_with("`val` of `c` in `main` has a nan"), "{error}");
     }
     let files = compiled(&with_constant(Value::fp32(f32::NAN))).expect("compilable");
     assert!(files.program.contains("val = fp32(nan)"), "{}", files.program);
+}
+
+/// A function of an image in this color space.
+fn of_image(color_space: ColorSpace, flexibility: Option<ImageFlexibility>) -> Model {
+    let mut builder = FunctionBuilder::new(Opset::Ios16);
+    let size = if flexibility.is_some() { [Dimension::Unknown; 2] } else { [3, 4].map(Dimension::Fixed) };
+    let shape = [&[1, color_space.channels()].map(Dimension::Fixed)[..], &size].concat();
+    let input = builder.input("image", TensorType { dtype: DataType::Float16, shape });
+    let output = builder.relu("y", &input).expect("valid");
+    let function = builder.finish(&[&output]);
+    let image = Image { size: ImageSize { width: 4, height: 3 }, color_space, flexibility };
+    let description = FunctionDescription {
+        name: "main".to_owned(),
+        inputs: vec![FeatureDescription::new("image", FeatureType::Image(image.clone()))],
+        outputs: vec![FeatureDescription::new("y", FeatureType::Image(image))],
+        ..FunctionDescription::default()
+    };
+    let program = Program { functions: [("main".to_owned(), function)].into(), attributes: BTreeMap::new() };
+    Model { specification_version: 7, description: ModelDescription::single(description), program }
+}
+
+#[test]
+fn images_of_one_size_are_compiled_and_described() {
+    for (color_space, formatted, color) in [
+        (ColorSpace::Rgb, "Image (Color 4 × 3)", "1"),
+        (ColorSpace::Bgr, "Image (Color 4 × 3)", "1"),
+        (ColorSpace::Grayscale, "Image (Grayscale 4 × 3)", "0"),
+        (ColorSpace::GrayscaleFloat16, "Image (Grayscale 4 × 3)", "0"),
+    ] {
+        let model = of_image(color_space, None);
+        let files = compiled(&model).expect("compilable");
+        let read = CompiledModel::open(files.in_memory()).and_then(|compiled| compiled.model()).expect("valid");
+        assert_eq!(read, model);
+        let metadata: serde_json::Value = serde_json::from_str(&files.metadata).expect("JSON");
+        let schema = &metadata[0]["inputSchema"][0];
+        for (key, value) in [
+            ("type", "Image"),
+            ("formattedType", formatted),
+            ("width", "4"),
+            ("height", "3"),
+            ("colorspace", color_space.name()),
+            ("isColor", color),
+            ("hasSizeFlexibility", "0"),
+        ] {
+            assert_eq!(schema[key], value, "{key}");
+        }
+    }
+}
+
+#[test]
+fn images_of_several_sizes_are_compiled_on_request_only() {
+    let lengths = SizeRange { lower: 2, upper: Some(8) };
+    let sizes = [(4, 3), (8, 6)].map(|(width, height)| ImageSize { width, height }).to_vec();
+    for (flexibility, text) in [
+        (ImageFlexibility::Ranges { width: lengths, height: lengths }, "[[1, 1], [3, 3], [2, 8], [2, 8]]"),
+        (ImageFlexibility::Enumerated(sizes), r#"{{"image", [1, 3, 6, 8]}}"#),
+    ] {
+        let files = only_unproven(&of_image(ColorSpace::Rgb, Some(flexibility)), &["an image of several sizes"]);
+        assert!(files.program.contains(text), "{}", files.program);
+    }
+}
+
+#[test]
+fn an_image_that_the_program_sees_otherwise_is_not_compiled() {
+    let mut model = of_image(ColorSpace::Rgb, None);
+    let FeatureType::Image(image) = &mut model.description.functions[0].inputs[0].ty else { panic!("an image") };
+    image.size.width = 5;
+    let error = compiled(&model).expect_err("another size");
+    assert!(error.to_string().contains("`image` of `main` is tensor<fp16, [1, 3, 3, 4]>"), "{error}");
+    assert!(error.to_string().contains("a RGB image of 5 × 3"), "{error}");
 }
 
 #[test]
@@ -132,12 +250,38 @@ fn a_description_that_contradicts_its_program_is_not_compiled() {
     let mut renamed = model(None);
     renamed.description.functions[0].inputs[0].name = "tokens".to_owned();
     assert!(matches!(compiled(&renamed), Err(CompiledError::Interface { .. })));
+}
+
+#[test]
+fn optional_inputs_and_newer_versions_are_compiled_on_request_only() {
     let mut optional = model(None);
     optional.description.functions[0].inputs[0].optional = true;
-    assert!(matches!(compiled(&optional), Err(CompiledError::Flexible { .. })));
+    only_unproven(&optional, &["`input_ids` of `main`: an optional input"]);
     let mut newer = model(None);
     newer.specification_version = 10;
-    assert!(matches!(compiled(&newer), Err(CompiledError::Data(DataError::SpecificationVersion { .. }))));
+    only_unproven(&newer, &["specification version 10"]);
+}
+
+#[test]
+fn ops_that_no_compiled_model_was_seen_with_are_compiled_on_request_only() {
+    let mut builder = FunctionBuilder::new(Opset::Ios18);
+    let input = builder.input("x", TensorType::fixed(DataType::Float16, &[1, 4]));
+    let output = builder.relu("y", &input).expect("valid");
+    let mut function = builder.finish(&[&output]);
+    let unseen = crate::ops::OPS.iter().find(|decl| decl.name == "square" || decl.name == "abs");
+    let unseen = unseen.expect("elementwise ops").name;
+    function.block.operations[0].op = unseen.to_owned();
+    let evidence = crate::ops::find(unseen).expect("known").evidence;
+    let mut model = model(None);
+    model.description = ModelDescription::single(
+        FunctionDescription::of("main", &function, &FlexibleInputs::new()).expect("describable"),
+    );
+    model.program.functions = [("main".to_owned(), function)].into();
+    if evidence == crate::ops::decl::Evidence::None {
+        only_unproven(&model, &[unseen]);
+    } else {
+        compiled(&model).expect("compilable");
+    }
 }
 
 #[test]

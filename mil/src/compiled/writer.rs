@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    ANALYTICS_PATH, Analytics, CompiledError, CoreMlData, DATA_PATH, METADATA_PATH, PROGRAM_PATH, constant, flexible,
-    interface, metadata,
+    ANALYTICS_PATH, Analytics, CompiledError, CoreMlData, DATA_PATH, METADATA_PATH, PROGRAM_PATH, Unproven, constant,
+    flexible, interface, metadata, unproven,
 };
 use crate::dtype::DataType;
 use crate::package::{FilesInMemory, Model};
@@ -34,13 +34,15 @@ pub struct CompileOptions<'a> {
     pub name: &'a str,
     /// What the build information says about the compiler.
     pub compiler: BTreeMap<String, String>,
+    /// What becomes of a model with a form that no one has shown.
+    pub unproven: Unproven,
 }
 
 impl<'a> CompileOptions<'a> {
     /// For a package of this name.
     pub fn package(name: &'a str, message: &'a [u8]) -> Self {
         let compiler = BTreeMap::from([(COMPILER_KEY.to_owned(), env!("CARGO_PKG_VERSION").to_owned())]);
-        Self { message, message_name: "model", name, compiler }
+        Self { message, message_name: "model", name, compiler, unproven: Unproven::Refused }
     }
 }
 
@@ -57,6 +59,8 @@ pub struct CompiledFiles {
     pub metadata: String,
     /// What Core ML may not like.
     pub warnings: Vec<Finding>,
+    /// What is written as all else is, which no one has shown for it.
+    pub unproven: Vec<String>,
 }
 
 impl CompiledFiles {
@@ -86,12 +90,9 @@ pub fn compile(model: &Model, options: &CompileOptions<'_>) -> Result<CompiledFi
     report.into_result()?;
     interface::check(model)?;
     constant::check(&model.program)?;
-    for function in &model.description.functions {
-        if let Some(input) = function.inputs.iter().find(|input| input.optional) {
-            let problem = "is optional, which has no known compiled form";
-            let (function, feature) = (function.name.clone(), input.name.clone());
-            return Err(CompiledError::Flexible { function, feature, problem });
-        }
+    let unproven = unproven::forms(model);
+    if options.unproven == Unproven::Refused && !unproven.is_empty() {
+        return Err(CompiledError::Unproven { forms: unproven });
     }
     let data =
         CoreMlData { specification_version: model.specification_version, description: model.description.clone() };
@@ -103,6 +104,7 @@ pub fn compile(model: &Model, options: &CompileOptions<'_>) -> Result<CompiledFi
         analytics: Analytics::of(options.message, options.message_name).to_bytes(),
         metadata: metadata::to_json(model, options.name),
         warnings,
+        unproven,
     })
 }
 

@@ -124,6 +124,18 @@ impl Call<'_> {
         }
     }
 
+    /// The only number of the operand of `parameter`, a float or an integer, or `default` where it is absent.
+    ///
+    /// # Errors
+    /// It is not one number.
+    pub fn number_or(&self, parameter: &str, default: f32) -> Result<f32, EvaluateError> {
+        match self.optional(parameter) {
+            #[expect(clippy::cast_precision_loss, reason = "lengths and factors are far below 2^24")]
+            Some(tensor) if tensor.dtype().is_integer() => Ok(self.int_or(parameter, 0)? as f32),
+            _ => self.float_or(parameter, default),
+        }
+    }
+
     /// The only float of the operand of `parameter`.
     ///
     /// # Errors

@@ -86,4 +86,10 @@ pub enum EvaluateError {
         /// The length.
         length: usize,
     },
+    /// A loop that does not end, or not soon.
+    #[error("loops made more than {limit} iterations")]
+    Iterations {
+        /// How many they may make in one run.
+        limit: u64,
+    },
 }

@@ -1,23 +1,25 @@
 //! A function that is ready to run.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
-use super::Evaluate;
+use super::EvaluateFn;
 use super::call::{Call, StateOperand};
 use super::error::EvaluateError;
 use super::numerics::{Numerics, Statistics, Step};
-use super::tensor::{Tensor, fixed_shape};
+use super::prepare::{Preparation, Prepared};
+use super::tensor::{Tensor, TensorError, fixed_shape};
 use crate::blob::BlobError;
-use crate::ops::decl::{Domain, Effect, OpDecl};
-use crate::ops::{self, special};
 use crate::opset::Opset;
-use crate::program::{Binding, Block, Function, NamedValueType, Operation, Program};
+use crate::program::{NamedValueType, Program};
 use crate::types::{Dimension, TensorType, ValueType};
-use crate::value::{BlobReference, Value};
+use crate::value::BlobReference;
 
-/// Constants of up to this many elements are kept as the f32 or i32 that ops compute with.
-const EXPANDED_ELEMENTS: usize = 1 << 16;
+/// Elements that a tensor of a nested block may have; no loop that was seen comes near.
+const MOST_NESTED_ELEMENTS: usize = 1 << 28;
+/// Iterations that the loops of one run may make together, unless another bound is set.
+const ITERATION_LIMIT: u64 = 1_000_000;
 
 /// Where the blobs of a program come from.
 pub trait WeightSource {
@@ -46,32 +48,79 @@ pub struct EvaluableFunction {
     operations: Vec<PreparedOperation>,
     slots: usize,
     constants: BTreeMap<String, Tensor>,
+    /// Iterations that the loops of one run may make together.
+    pub(super) iteration_limit: u64,
 }
 
+/// An operation with everything about it that is known before the function runs.
 #[derive(Debug)]
-struct PreparedOperation {
-    step: Step,
-    evaluate: fn(&mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError>,
-    computes: bool,
-    operands: Vec<(String, Vec<Source>)>,
-    state: Option<(String, bool)>,
-    results: Vec<(NamedValueType, usize)>,
+pub(super) struct PreparedOperation {
+    pub(super) step: Step,
+    pub(super) action: Action,
+    pub(super) operands: Vec<(String, Vec<Source>)>,
+    pub(super) state: Option<(String, bool)>,
+    pub(super) results: Vec<(NamedValueType, usize)>,
     /// Slots that no later operation needs.
-    expires: Vec<usize>,
+    pub(super) expires: Vec<usize>,
+}
+
+/// What an operation does.
+#[derive(Debug)]
+pub(super) enum Action {
+    /// Evaluates its op, whose floats are rounded where `computes` is set.
+    Call { evaluate: EvaluateFn, computes: bool },
+    /// Runs the first block or the second.
+    Branch([PreparedBlock; 2]),
+    /// Runs the second block while the first holds.
+    Repeat([PreparedBlock; 2]),
+}
+
+/// A nested block.
+#[derive(Debug)]
+pub(super) struct PreparedBlock {
+    pub(super) inputs: Vec<(NamedValueType, usize)>,
+    pub(super) operations: Vec<PreparedOperation>,
+    pub(super) outputs: Vec<Source>,
+    /// The slots of the values that are defined in it.
+    pub(super) slots: Range<usize>,
 }
 
 /// Where an operand comes from.
 #[derive(Clone, Debug)]
-enum Source {
+pub(super) enum Source {
     Constant(Tensor),
     Slot(usize),
+}
+
+/// What one run of a function changes.
+pub(super) struct Run<'r> {
+    pub(super) slots: Vec<Option<Tensor>>,
+    state: &'r mut State,
+    statistics: Option<&'r mut Statistics>,
+    /// Iterations of loops so far.
+    pub(super) iterations: u64,
+}
+
+impl Run<'_> {
+    pub(super) fn get(&self, source: &Source) -> Option<Tensor> {
+        match source {
+            Source::Constant(tensor) => Some(tensor.clone()),
+            Source::Slot(slot) => self.slots.get(*slot).and_then(Clone::clone),
+        }
+    }
+
+    pub(super) fn put(&mut self, slot: usize, tensor: Option<Tensor>) {
+        if let Some(place) = self.slots.get_mut(slot) {
+            *place = tensor;
+        }
+    }
 }
 
 impl EvaluableFunction {
     /// Prepares the function `name` of `program`.
     ///
     /// # Errors
-    /// There is no such function, an op is not known, a weight cannot be read, or control flow is used.
+    /// There is no such function, an op is not known, or a weight cannot be read.
     pub fn new(
         program: &Program,
         name: &str,
@@ -82,7 +131,7 @@ impl EvaluableFunction {
             name: name.to_owned(),
             known: program.functions.keys().cloned().collect::<Vec<_>>().join(", "),
         })?;
-        Preparation::new(function, weights, numerics)?.finish(&function.block)
+        Preparation::new(function, weights, numerics)?.finish(&function.block).map(Self::from_parts)
     }
 
     /// The constants that operations read, by name, in no particular order but always the same.
@@ -125,29 +174,35 @@ impl EvaluableFunction {
         &self,
         inputs: &BTreeMap<String, Tensor>,
         state: &mut State,
-        mut statistics: Option<&mut Statistics>,
+        statistics: Option<&mut Statistics>,
     ) -> Result<BTreeMap<String, Tensor>, EvaluateError> {
-        let mut slots: Vec<Option<Tensor>> = vec![None; self.slots];
-        self.bind_inputs(inputs, &mut slots)?;
-        self.check_states(state)?;
-        for operation in &self.operations {
-            self.step(operation, &mut slots, state, statistics.as_deref_mut()).map_err(|source| {
-                EvaluateError::Operation {
-                    op: operation.step.op.clone(),
-                    name: operation.step.result.clone(),
-                    source: Box::new(source),
-                }
-            })?;
-        }
+        let mut run = Run { slots: vec![None; self.slots], state, statistics, iterations: 0 };
+        self.bind_inputs(inputs, &mut run.slots)?;
+        self.check_states(run.state)?;
+        self.operations(&self.operations, &mut run, false)?;
         let output = |(output, source): &(NamedValueType, Source)| {
-            let tensor = match source {
-                Source::Constant(tensor) => Some(tensor.clone()),
-                Source::Slot(slot) => slots.get(*slot).and_then(Clone::clone),
-            };
-            let tensor = tensor.ok_or_else(|| EvaluateError::Undefined(output.name.clone()))?;
+            let tensor = run.get(source).ok_or_else(|| EvaluateError::Undefined(output.name.clone()))?;
             Ok((output.name.clone(), tensor))
         };
         self.outputs.iter().map(output).collect()
+    }
+
+    /// Runs operations in order. Those of a nested block may make no tensor of more than [`MOST_NESTED_ELEMENTS`]
+    /// elements, because a loop can make tensors grow without end.
+    pub(super) fn operations(
+        &self,
+        operations: &[PreparedOperation],
+        run: &mut Run<'_>,
+        nested: bool,
+    ) -> Result<(), EvaluateError> {
+        for operation in operations {
+            self.step(operation, run, nested).map_err(|source| EvaluateError::Operation {
+                op: operation.step.op.clone(),
+                name: operation.step.result.clone(),
+                source: Box::new(source),
+            })?;
+        }
+        Ok(())
     }
 
     fn bind_inputs(
@@ -184,37 +239,30 @@ impl EvaluableFunction {
         Ok(())
     }
 
-    fn step(
-        &self,
-        operation: &PreparedOperation,
-        slots: &mut [Option<Tensor>],
-        state: &mut State,
-        statistics: Option<&mut Statistics>,
-    ) -> Result<(), EvaluateError> {
+    fn step(&self, operation: &PreparedOperation, run: &mut Run<'_>, nested: bool) -> Result<(), EvaluateError> {
         let mut operands = Vec::with_capacity(operation.operands.len());
         for (parameter, sources) in &operation.operands {
-            let tensors: Option<Vec<Tensor>> = sources
-                .iter()
-                .map(|source| match source {
-                    Source::Constant(tensor) => Some(tensor.clone()),
-                    Source::Slot(slot) => slots.get(*slot).and_then(Clone::clone),
-                })
-                .collect();
+            let tensors: Option<Vec<Tensor>> = sources.iter().map(|source| run.get(source)).collect();
             let tensors = tensors.ok_or_else(|| EvaluateError::Undefined(parameter.clone()))?;
             operands.push((parameter.as_str(), tensors));
         }
-        for slot in &operation.expires {
-            if let Some(slot) = slots.get_mut(*slot) {
-                *slot = None;
+        let (results, computes) = match &operation.action {
+            Action::Call { evaluate, computes } => {
+                self.expire(operation, run);
+                (self.call(operation, *evaluate, operands, run)?, *computes)
             }
-        }
-        let state = operation.state.as_ref().and_then(|(name, take)| {
-            let (_, ty) = self.states.iter().find(|(known, _)| known == name)?;
-            Some(StateOperand { name, state, ty, take: *take })
-        });
-        let mut call =
-            Call { opset: self.opset, numerics: self.numerics, results: &operation.results, operands, state };
-        let results = (operation.evaluate)(&mut call)?;
+            // The blocks may read what expires with the operation.
+            Action::Branch(blocks) => {
+                let results = self.branch(blocks, &operands, run)?;
+                self.expire(operation, run);
+                (results, false)
+            }
+            Action::Repeat(blocks) => {
+                let results = self.repeat(blocks, operands, run)?;
+                self.expire(operation, run);
+                (results, false)
+            }
+        };
         if results.len() != operation.results.len() {
             return Err(EvaluateError::Type {
                 name: operation.step.result.clone(),
@@ -222,267 +270,91 @@ impl EvaluableFunction {
                 found: format!("{} results", results.len()),
             });
         }
-        let mut statistics = statistics;
         for (mut tensor, (declared, slot)) in results.into_iter().zip(&operation.results) {
             check_type(declared, &tensor)?;
-            if operation.computes {
-                if let Some(statistics) = statistics.as_deref_mut() {
+            if nested && tensor.count() > MOST_NESTED_ELEMENTS {
+                return Err(TensorError::TooLarge { shape: tensor.shape().to_vec() }.into());
+            }
+            if computes {
+                if let Some(statistics) = run.statistics.as_deref_mut() {
                     statistics.record(&operation.step, &tensor);
                 }
                 if self.numerics != Numerics::F32 {
                     tensor.round();
                 }
             }
-            if let Some(slot) = slots.get_mut(*slot) {
-                *slot = Some(tensor);
-            }
+            run.put(*slot, Some(tensor));
         }
         Ok(())
     }
-}
 
-/// A function on the way to become evaluable.
-struct Preparation<'a> {
-    weights: &'a dyn WeightSource,
-    numerics: Numerics,
-    opset: Opset,
-    names: BTreeMap<String, Source>,
-    inputs: Vec<(NamedValueType, usize)>,
-    states: Vec<(String, TensorType)>,
-    operations: Vec<PreparedOperation>,
-    slots: usize,
-}
-
-impl<'a> Preparation<'a> {
-    fn new(function: &Function, weights: &'a dyn WeightSource, numerics: Numerics) -> Result<Self, EvaluateError> {
-        let mut preparation = Self {
-            weights,
-            numerics,
-            opset: function.opset,
-            names: BTreeMap::new(),
-            inputs: Vec::new(),
-            states: Vec::new(),
-            operations: Vec::new(),
-            slots: 0,
-        };
-        for input in &function.inputs {
-            match &input.ty {
-                ValueType::Tensor(_) => {
-                    let slot = preparation.define(&input.name);
-                    preparation.inputs.push((input.clone(), slot));
-                }
-                ValueType::State(ty) => preparation.states.push((input.name.clone(), ty.clone())),
-                other => return Err(EvaluateError::Unsupported(format!("the input `{}` of type {other}", input.name))),
-            }
+    #[expect(clippy::unused_self, reason = "a part of one step of the function")]
+    fn expire(&self, operation: &PreparedOperation, run: &mut Run<'_>) {
+        for slot in &operation.expires {
+            run.put(*slot, None);
         }
-        Ok(preparation)
     }
 
-    fn finish(mut self, block: &Block) -> Result<EvaluableFunction, EvaluateError> {
-        for (index, operation) in block.operations.iter().enumerate() {
-            self.operation(index, operation).map_err(|source| EvaluateError::Operation {
-                op: operation.op.clone(),
-                name: result_name(operation),
-                source: Box::new(source),
-            })?;
-        }
-        let mut outputs = Vec::with_capacity(block.outputs.len());
-        for name in &block.outputs {
-            let source = self.names.get(name).ok_or_else(|| EvaluateError::Undefined(name.clone()))?.clone();
-            let results = block.operations.iter().flat_map(|operation| &operation.outputs);
-            let inputs = self.inputs.iter().map(|(input, _)| input);
-            let ty = results.chain(inputs).find(|value| value.name == *name).map(|value| value.ty.clone());
-            let ty = ty.ok_or_else(|| EvaluateError::Undefined(name.clone()))?;
-            outputs.push((NamedValueType::new(name, ty), source));
-        }
-        self.mark_last_uses(&outputs);
-        self.mark_state_reads();
-        let constant = |(name, source)| match source {
-            Source::Constant(tensor) => Some((name, tensor)),
-            Source::Slot(_) => None,
-        };
-        Ok(EvaluableFunction {
-            constants: self.names.into_iter().filter_map(constant).collect(),
-            opset: self.opset,
-            numerics: self.numerics,
-            inputs: self.inputs,
-            states: self.states,
-            outputs,
-            operations: self.operations,
-            slots: self.slots,
-        })
-    }
-
-    fn define(&mut self, name: &str) -> usize {
-        let slot = self.slots;
-        self.slots += 1;
-        self.names.insert(name.to_owned(), Source::Slot(slot));
-        slot
-    }
-
-    fn constant(&self, value: &Value) -> Result<Tensor, EvaluateError> {
-        let tensor = match (value.as_blob(), value.tensor_type()) {
-            (Some(reference), Some(ty)) => {
-                let bytes = self.weights.blob(reference, ty).map_err(|source| EvaluateError::Weight {
-                    file_name: reference.file_name.clone(),
-                    offset: reference.offset,
-                    source,
-                })?;
-                Tensor::stored(ty, bytes)?
-            }
-            _ => Tensor::from_value(value)?,
-        };
-        // Packed integers are read by the `constexpr_*` ops as they are.
-        let whole_bytes = tensor.dtype().bits().is_multiple_of(8);
-        if tensor.count() <= EXPANDED_ELEMENTS && whole_bytes { Ok(tensor.expanded()?) } else { Ok(tensor) }
-    }
-
-    fn operation(&mut self, index: usize, operation: &Operation) -> Result<(), EvaluateError> {
-        if !operation.blocks.is_empty() {
-            return Err(EvaluateError::Unsupported("control flow".to_owned()));
-        }
-        if operation.op == special::CONST {
-            let value = operation.attributes.get("val").ok_or_else(|| EvaluateError::Undefined("val".to_owned()))?;
-            let tensor = self.constant(value)?;
-            self.names.insert(result_name(operation), Source::Constant(tensor));
-            return Ok(());
-        }
-        let decl = ops::find(&operation.op).ok_or_else(|| EvaluateError::UnknownOp(operation.op.clone()))?;
-        let (operands, state) = self.operands(decl, operation)?;
-        let (evaluate, computes) = match decl.evaluate {
-            Evaluate::Computes(evaluate) => (evaluate, true),
-            Evaluate::Moves(evaluate) => (evaluate, false),
-        };
-        if special::yields_constant(decl.name) {
-            return self.fold(evaluate, operation, &operands);
-        }
-        let results = operation.outputs.iter().map(|output| (output.clone(), self.define(&output.name))).collect();
-        self.operations.push(PreparedOperation {
-            step: Step { index, op: operation.op.clone(), result: result_name(operation) },
-            evaluate,
-            computes,
-            operands,
-            state: state.map(|name| (name, false)),
-            results,
-            expires: Vec::new(),
-        });
-        Ok(())
-    }
-
-    #[expect(clippy::type_complexity, reason = "operands by parameter, and the state")]
-    fn operands(
+    fn call(
         &self,
-        decl: &OpDecl,
-        operation: &Operation,
-    ) -> Result<(Vec<(String, Vec<Source>)>, Option<String>), EvaluateError> {
-        let mut operands = Vec::new();
-        let mut state = None;
-        for (parameter, argument) in &operation.inputs {
-            let declared = decl.parameters.iter().find(|declared| declared.name == parameter);
-            if declared.is_some_and(|declared| matches!(declared.domain, Domain::State))
-                && let Some(Binding::Name(name)) = argument.single()
-            {
-                state = Some(name.clone());
-                continue;
-            }
-            let sources: Result<Vec<Source>, EvaluateError> = argument
-                .0
-                .iter()
-                .map(|binding| match binding {
-                    Binding::Name(name) => {
-                        self.names.get(name).cloned().ok_or_else(|| EvaluateError::Undefined(name.clone()))
-                    }
-                    Binding::Value(value) => self.constant(value).map(Source::Constant),
-                })
-                .collect();
-            operands.push((parameter.clone(), sources?));
-        }
-        for (attribute, value) in &operation.attributes {
-            if attribute != "name" && !operation.inputs.contains_key(attribute) {
-                operands.push((attribute.clone(), vec![Source::Constant(self.constant(value)?)]));
-            }
-        }
-        Ok((operands, state))
-    }
-
-    /// Evaluates an op that yields a constant.
-    fn fold(
-        &mut self,
-        evaluate: fn(&mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError>,
-        operation: &Operation,
-        operands: &[(String, Vec<Source>)],
-    ) -> Result<(), EvaluateError> {
-        let mut constants = Vec::with_capacity(operands.len());
-        for (parameter, sources) in operands {
-            let tensors: Option<Vec<Tensor>> = sources
-                .iter()
-                .map(|source| match source {
-                    Source::Constant(tensor) => Some(tensor.clone()),
-                    Source::Slot(_) => None,
-                })
-                .collect();
-            let tensors =
-                tensors.ok_or_else(|| EvaluateError::Unsupported(format!("`{parameter}` that is not constant")))?;
-            constants.push((parameter.as_str(), tensors));
-        }
-        let results: Vec<(NamedValueType, usize)> =
-            operation.outputs.iter().map(|output| (output.clone(), 0)).collect();
+        operation: &PreparedOperation,
+        evaluate: EvaluateFn,
+        operands: Vec<(&str, Vec<Tensor>)>,
+        run: &mut Run<'_>,
+    ) -> Result<Vec<Tensor>, EvaluateError> {
+        let state = operation.state.as_ref().and_then(|(name, take)| {
+            let (_, ty) = self.states.iter().find(|(known, _)| known == name)?;
+            Some(StateOperand { name, state: &mut *run.state, ty, take: *take })
+        });
         let mut call =
-            Call { opset: self.opset, numerics: self.numerics, results: &results, operands: constants, state: None };
-        for ((declared, _), tensor) in results.iter().zip(evaluate(&mut call)?) {
-            check_type(declared, &tensor)?;
-            let tensor = if tensor.count() <= EXPANDED_ELEMENTS { tensor.expanded()? } else { tensor };
-            self.names.insert(declared.name.clone(), Source::Constant(tensor));
-        }
-        Ok(())
+            Call { opset: self.opset, numerics: self.numerics, results: &operation.results, operands, state };
+        evaluate(&mut call)
     }
 
-    /// Notes after which operation each slot is free, so that the operation can change the tensor in place.
-    fn mark_last_uses(&mut self, outputs: &[(NamedValueType, Source)]) {
-        let mut needed = vec![false; self.slots];
-        for (_, source) in outputs {
-            if let Source::Slot(slot) = source {
-                needed[*slot] = true;
-            }
-        }
-        for operation in self.operations.iter_mut().rev() {
-            for source in operation.operands.iter().flat_map(|(_, sources)| sources) {
-                if let Source::Slot(slot) = source
-                    && !needed[*slot]
-                {
-                    needed[*slot] = true;
-                    operation.expires.push(*slot);
-                }
-            }
+    fn from_parts(parts: Prepared) -> Self {
+        Self {
+            opset: parts.opset,
+            numerics: parts.numerics,
+            inputs: parts.inputs,
+            states: parts.states,
+            outputs: parts.outputs,
+            operations: parts.operations,
+            slots: parts.slots,
+            constants: parts.constants,
+            iteration_limit: ITERATION_LIMIT,
         }
     }
 
-    /// Notes which reads of a state are followed by a write before anything else reads it.
-    fn mark_state_reads(&mut self) {
-        let mut next_is_write: BTreeMap<String, bool> = BTreeMap::new();
-        for operation in self.operations.iter_mut().rev() {
-            let Some((name, take)) = &mut operation.state else { continue };
-            let writes = ops::find(&operation.step.op).is_some_and(|decl| decl.effect == Effect::WritesState);
-            *take = !writes && next_is_write.get(name).copied().unwrap_or(false);
-            next_is_write.insert(name.clone(), writes);
-        }
+    /// The function with another bound on the iterations that its loops may make together in one run.
+    #[must_use]
+    pub fn with_iteration_limit(mut self, limit: u64) -> Self {
+        self.iteration_limit = limit;
+        self
     }
-}
-
-/// The first result of an operation, or its name where it has none.
-fn result_name(operation: &Operation) -> String {
-    let result = operation.outputs.first().map(|output| output.name.as_str());
-    result.or_else(|| operation.display_name()).unwrap_or_default().to_owned()
 }
 
 /// Requires that a tensor is of its declared type, whose unknown axes may have any length.
-fn check_type(declared: &NamedValueType, tensor: &Tensor) -> Result<(), EvaluateError> {
+/// A list is a tensor with one more axis, and the values of a dictionary are a vector.
+pub(super) fn check_type(declared: &NamedValueType, tensor: &Tensor) -> Result<(), EvaluateError> {
     let ty = tensor.ty();
-    let fits = declared.ty.as_tensor().is_some_and(|declared| {
-        declared.dtype == ty.dtype
-            && declared.rank() == ty.rank()
-            && declared.shape.iter().zip(&ty.shape).all(|(a, b)| *a == Dimension::Unknown || a == b)
-    });
+    let fits_axes = |declared: &[Dimension], found: &[Dimension]| {
+        declared.len() == found.len() && declared.iter().zip(found).all(|(a, b)| *a == Dimension::Unknown || a == b)
+    };
+    let fits = match &declared.ty {
+        ValueType::Tensor(declared) => declared.dtype == ty.dtype && fits_axes(&declared.shape, &ty.shape),
+        ValueType::List(element, length) => match (element.as_tensor(), ty.shape.split_first()) {
+            (Some(element), Some((found, inner))) => {
+                element.dtype == ty.dtype
+                    && fits_axes(std::slice::from_ref(length), std::slice::from_ref(found))
+                    && fits_axes(&element.shape, inner)
+            }
+            _ => false,
+        },
+        ValueType::Dictionary(_, value) => {
+            ty.rank() == 1 && value.as_tensor().is_some_and(|value| value.dtype == ty.dtype)
+        }
+        ValueType::State(_) | ValueType::Tuple(_) => false,
+    };
     if fits {
         return Ok(());
     }

@@ -7,11 +7,13 @@
 //! No file is opened here; weights come from a [`WeightSource`].
 
 mod call;
+mod control_flow;
 mod error;
 mod function;
 mod kernel;
 mod numerics;
 mod packed;
+mod prepare;
 mod rearrange;
 mod tensor;
 
@@ -28,13 +30,20 @@ pub use kernel::strided::{along_axis, row_major, strided_copy};
 pub use numerics::{Accumulator, Numerics, OpStatistics, Statistics, Step};
 pub use packed::Expand;
 pub(crate) use packed::sub_byte;
-pub use tensor::{Elements, Tensor, TensorError, check_size};
+pub use tensor::{Elements, Tensor, TensorError, check_made, check_size};
 
 /// How an op is evaluated.
 #[derive(Clone, Copy)]
 pub enum Evaluate {
     /// It computes floats, which are rounded to the element type of its results where the numerics ask for it.
-    Computes(fn(&mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError>),
+    Computes(EvaluateFn),
     /// Its results hold elements of its operands, or no floats: there is nothing to round.
-    Moves(fn(&mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError>),
+    Moves(EvaluateFn),
+    /// It runs the first of its two blocks where its operand is true, else the second.
+    Branches,
+    /// It runs the second of its two blocks again and again, as long as the first holds.
+    Repeats,
 }
+
+/// Computes the results of one operation.
+pub type EvaluateFn = fn(&mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError>;

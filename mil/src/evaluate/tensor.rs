@@ -119,6 +119,9 @@ impl Tensor {
     /// The value is a blob or an aggregate, or has a wrong count of elements.
     pub fn from_value(value: &Value) -> Result<Self, TensorError> {
         let unusable = || TensorError::Value { found: value.ty.to_string() };
+        if let ValueData::List(elements) = &value.data {
+            return Self::from_list(elements).ok_or_else(unusable);
+        }
         let ty = value.tensor_type().ok_or_else(unusable)?;
         let ValueData::Tensor(data) = &value.data else { return Err(unusable()) };
         let shape = fixed_shape(ty)?;
@@ -138,6 +141,20 @@ impl Tensor {
             TensorData::Bytes(bytes) => return Self::stored(ty, Arc::new(bytes.clone())),
         };
         Self::new(ty.dtype, &shape, elements)
+    }
+
+    /// The scalars of a list as a vector: class labels, which are strings or integers.
+    fn from_list(elements: &[Value]) -> Option<Self> {
+        let labels: Option<Vec<&str>> = elements.iter().map(Value::as_str).collect();
+        let (dtype, made) = if let Some(labels) = labels {
+            let labels = labels.into_iter().map(str::to_owned).collect();
+            (DataType::String, Elements::Strings(Arc::new(labels)))
+        } else {
+            let numbers: Option<Vec<i32>> =
+                elements.iter().map(|element| i32::try_from(element.as_int()?).ok()).collect();
+            (DataType::Int64, Elements::Integers(Arc::new(numbers?)))
+        };
+        Self::new(dtype, &[elements.len()], made).ok()
     }
 
     /// A tensor of elements as a weight file packs them.
@@ -387,6 +404,17 @@ pub fn check_size(shape: &[usize]) -> Result<usize, TensorError> {
         Some(count) => Ok(count),
         None => Err(TensorError::TooLarge { shape: shape.to_vec() }),
     }
+}
+
+/// How many elements a tensor has that an op makes of a few numbers, such as a filled shape or a resized image: those are
+/// what a hostile program would take all memory with.
+///
+/// # Errors
+/// More than any model makes so.
+pub fn check_made(shape: &[usize]) -> Result<usize, TensorError> {
+    const MOST: usize = 1 << 28;
+    let count = check_size(shape)?;
+    if count <= MOST { Ok(count) } else { Err(TensorError::TooLarge { shape: shape.to_vec() }) }
 }
 
 /// The shape of a type, all of whose axes must be fixed.

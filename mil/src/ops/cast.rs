@@ -2,8 +2,9 @@
 
 use half::f16;
 
-use super::decl::{Effect, InferError, OpContext, OpDecl, Parameter, Results, STRING};
-use super::shape::{ELEMENTS, known_string_or};
+use super::decl::{Effect, InferError, OpContext, OpDecl, Parameter, RENEWED, Results, STRING};
+use super::evidence::SILERO;
+use super::shape::{MOVED_X, known_string_or};
 use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::dtype::DataType;
 use crate::evaluate::{Call, Elements, Evaluate, EvaluateError, Tensor};
@@ -16,11 +17,13 @@ pub static DECL: OpDecl = OpDecl {
     name: "cast",
     doc: "Converts the elements of `x` to the type that `dtype` names.",
     since: Opset::Ios15,
-    parameters: &[Parameter::new("x", ELEMENTS), Parameter::new("dtype", STRING).constant()],
+    parameters: &[MOVED_X, Parameter::new("dtype", STRING).constant()],
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer,
     evaluate: Evaluate::Moves(evaluate),
+    evidence: SILERO,
+    renewed: RENEWED,
 };
 
 fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {

@@ -1,7 +1,8 @@
 //! `clip`: elementwise clamp.
 
-use super::decl::{Effect, FLOATS, OpDecl, Parameter, Results};
+use super::decl::{Effect, FLOATS, OpDecl, Parameter, RENEWED, Results};
 use super::elementwise::{larger, like_x, map_floats, smaller};
+use super::evidence::SILERO;
 use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor};
 use crate::opset::Opset;
 
@@ -19,6 +20,8 @@ pub static DECL: OpDecl = OpDecl {
     effect: Effect::Pure,
     infer: like_x,
     evaluate: Evaluate::Computes(evaluate),
+    evidence: SILERO,
+    renewed: RENEWED,
 };
 
 fn evaluate(call: &mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError> {

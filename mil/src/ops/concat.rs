@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::decl::{BOOL, Domain, Effect, INT32, InferError, OpContext, OpDecl, Parameter, Results, normalize_axis};
+use super::evidence::SILERO;
 use super::shape::{compatible, known_bool_or, known_int_or};
 use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor, along_axis};
@@ -24,6 +25,8 @@ pub static DECL: OpDecl = OpDecl {
     effect: Effect::Pure,
     infer,
     evaluate: Evaluate::Moves(evaluate),
+    evidence: SILERO,
+    renewed: &[Opset::Ios17, Opset::Ios18],
 };
 
 /// # Shapes

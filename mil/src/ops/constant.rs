@@ -1,7 +1,8 @@
 //! `const`: a value that stands in the program or in its weight file. Its builder method is
 //! [`FunctionBuilder::constant`](crate::FunctionBuilder::constant).
 
-use super::decl::{Domain, Effect, InferError, OpContext, OpDecl, Parameter, Results};
+use super::decl::{Domain, Effect, InferError, OpContext, OpDecl, Parameter, RENEWED, Results};
+use super::evidence::SILERO;
 use super::special;
 use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor};
 use crate::opset::Opset;
@@ -13,11 +14,13 @@ pub static DECL: OpDecl = OpDecl {
     name: special::CONST,
     doc: "Gives the constant that its attribute `val` holds.",
     since: Opset::Ios15,
-    parameters: &[Parameter::new("val", Domain::Any).constant()],
+    parameters: &[Parameter::new("val", Domain::AnyOrList).constant()],
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer,
     evaluate: Evaluate::Moves(evaluate),
+    evidence: SILERO,
+    renewed: RENEWED,
 };
 
 fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {

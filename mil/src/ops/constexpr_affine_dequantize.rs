@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use super::decl::{Domain, Effect, FLOATS, INT32, InferError, OpContext, OpDecl, Parameter, Results};
+use super::evidence::SILERO;
 use super::quantization::{per_index, vector_along};
 use super::shape::{axis_or, compatible};
 use crate::dtype::DataType;
@@ -30,6 +31,8 @@ pub static DECL: OpDecl = OpDecl {
     effect: Effect::Pure,
     infer,
     evaluate: Evaluate::Computes(evaluate),
+    evidence: SILERO,
+    renewed: &[Opset::Ios16],
 };
 
 /// # Shapes

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::decl::{Domain, Effect, FLOATS, InferError, OpContext, OpDecl, Parameter, Results};
+use super::decl::{Domain, Effect, Evidence, FLOATS, InferError, OpContext, OpDecl, Parameter, RENEWED, Results};
 use super::shape::{compatible_shapes, same_dtype};
 use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::dtype::DataType;
@@ -11,7 +11,7 @@ use crate::opset::Opset;
 use crate::types::{TensorType, ValueType};
 use crate::value::Value;
 
-const QUANTIZED: Domain = Domain::OneOf(&[
+pub(super) const QUANTIZED: Domain = Domain::OneOf(&[
     DataType::Int4,
     DataType::UInt4,
     DataType::Int8,
@@ -34,6 +34,8 @@ pub static DECL: OpDecl = OpDecl {
     effect: Effect::Pure,
     infer,
     evaluate: Evaluate::Computes(evaluate),
+    evidence: Evidence::None,
+    renewed: RENEWED,
 };
 
 /// # Shapes

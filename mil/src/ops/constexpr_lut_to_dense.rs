@@ -6,7 +6,8 @@
 
 use std::sync::Arc;
 
-use super::decl::{Domain, Effect, INT32, InferError, OpContext, OpDecl, Parameter, Results, normalize_axis};
+use super::decl::{Domain, Effect, INT32, InferError, OpContext, OpDecl, Parameter, RENEWED, Results, normalize_axis};
+use super::evidence::SILERO;
 use super::palette::Palettized;
 use super::shape::{known_int_or, known_ints};
 use crate::builder::{BuildError, FunctionBuilder, Var};
@@ -17,7 +18,7 @@ use crate::types::{Dimension, TensorType, ValueType};
 use crate::value::Value;
 
 /// Types of the indices; each has as many bits as an index into the table needs.
-const INDICES: Domain = Domain::OneOf(&[
+pub(super) const INDICES: Domain = Domain::OneOf(&[
     DataType::UInt1,
     DataType::UInt2,
     DataType::UInt3,
@@ -25,7 +26,8 @@ const INDICES: Domain = Domain::OneOf(&[
     DataType::UInt6,
     DataType::UInt8,
 ]);
-const TABLE_ENTRIES: Domain = Domain::OneOf(&[DataType::Float16, DataType::Float32, DataType::Int8, DataType::UInt8]);
+pub(super) const TABLE_ENTRIES: Domain =
+    Domain::OneOf(&[DataType::Float16, DataType::Float32, DataType::Int8, DataType::UInt8]);
 const UINT32: Domain = Domain::OneOf(&[DataType::UInt32]);
 
 /// The declaration, with the parameters of both forms.
@@ -43,6 +45,8 @@ pub static DECL: OpDecl = OpDecl {
     effect: Effect::Pure,
     infer,
     evaluate: Evaluate::Moves(evaluate),
+    evidence: SILERO,
+    renewed: RENEWED,
 };
 
 fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::decl::{Domain, Effect, InferError, OpContext, OpDecl, Parameter, Results};
+use super::evidence::SILERO;
 use super::shape::known_ints;
 use crate::dtype::DataType;
 use crate::evaluate::{Call, Elements, Evaluate, EvaluateError, Expand, Tensor, check_size};
@@ -23,6 +24,8 @@ pub static DECL: OpDecl = OpDecl {
     effect: Effect::Pure,
     infer,
     evaluate: Evaluate::Moves(evaluate),
+    evidence: SILERO,
+    renewed: &[Opset::Ios16],
 };
 
 /// # Shapes

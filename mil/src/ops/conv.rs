@@ -1,12 +1,15 @@
 //! `conv`: convolution over one to three spatial axes.
 
-use super::conv_window::convolution;
-use super::decl::{Effect, FLOATS, INT32, InferError, OpContext, OpDecl, Parameter, Results, STRING};
+use super::conv_patches::convolution;
+
+use super::decl::{Change, Effect, FLOATS, INT32, InferError, OpContext, OpDecl, Parameter, RENEWED, Results, STRING};
+use super::evidence::SILERO;
+use super::window::spatial_size;
 use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::cost::{CallTypes, product};
 use crate::evaluate::{Call, Evaluate, EvaluateError, Matrix, Projection, Tensor, check_size};
 use crate::opset::Opset;
-use crate::types::{Dimension, TensorType, ValueType};
+use crate::types::{TensorType, ValueType};
 use crate::value::Value;
 
 /// The declaration.
@@ -15,9 +18,13 @@ pub static DECL: OpDecl = OpDecl {
     doc: "Convolves `x` with `weight` over its spatial axes and adds `bias`.",
     since: Opset::Ios15,
     parameters: &[
-        Parameter::new("x", FLOATS),
-        Parameter::new("weight", FLOATS).group('U'),
-        Parameter::new("bias", FLOATS).group('U').constant().optional(),
+        Parameter::new("x", FLOATS).group('T'),
+        Parameter::new("weight", FLOATS).group('T').changes(&[Change::Group(Opset::Ios17, 'U')]),
+        Parameter::new("bias", FLOATS)
+            .group('T')
+            .constant()
+            .optional()
+            .changes(&[Change::Group(Opset::Ios17, 'U'), Change::Variable(Opset::Ios17)]),
         Parameter::new("strides", INT32).constant().defaulted(),
         Parameter::new("pad_type", STRING).constant().defaulted(),
         Parameter::new("pad", INT32).constant().defaulted(),
@@ -28,12 +35,14 @@ pub static DECL: OpDecl = OpDecl {
     effect: Effect::Pure,
     infer,
     evaluate: Evaluate::Computes(evaluate),
+    evidence: SILERO,
+    renewed: RENEWED,
 };
 
 /// # Shapes
 /// `x: [batch, in_channels, spatial..]`, `weight: [out_channels, in_channels / groups, kernel..]`,
 /// `bias: [out_channels]`; the result is `[batch, out_channels, spatial..]`.
-fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {
+pub(super) fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {
     let x = ctx.tensor("x")?;
     let weight = ctx.tensor("weight")?;
     let rank = x.rank();
@@ -59,47 +68,13 @@ fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {
     }
     let mut shape = vec![x.shape[0], weight.shape[0]];
     for axis in 0..rank - 2 {
-        shape.push(spatial_size(ctx, axis, x.shape[axis + 2], weight.shape[axis + 2])?);
+        shape.push(spatial_size(ctx, axis, x.shape[axis + 2], weight.shape[axis + 2], false)?);
     }
     Ok(vec![TensorType { dtype: x.dtype, shape }.into()])
 }
 
 fn ctx_int(ctx: &OpContext<'_>, parameter: &str) -> i64 {
     ctx.int_or(parameter, 0).unwrap_or(0)
-}
-
-fn spatial_size(ctx: &OpContext<'_>, axis: usize, size: Dimension, kernel: Dimension) -> Result<Dimension, InferError> {
-    let at = |parameter: &str, index: usize, default: i64| -> Result<i64, InferError> {
-        Ok(ctx.ints(parameter)?.and_then(|values| values.get(index).copied()).unwrap_or(default))
-    };
-    let (Some(size), Some(kernel)) = (size.fixed(), kernel.fixed()) else { return Ok(Dimension::Unknown) };
-    let stride = at("strides", axis, 1)?;
-    let dilation = at("dilations", axis, 1)?;
-    if stride < 1 || dilation < 1 {
-        return Err(InferError::operand("strides", "positive strides and dilations", stride.min(dilation)));
-    }
-    let wide = |value: u64| i128::from(value);
-    let padding = match ctx.string_or("pad_type", "valid")? {
-        "valid" => 0,
-        "same" | "same_lower" => {
-            let result = wide(size).div_euclid(i128::from(stride)) + i128::from(wide(size) % i128::from(stride) != 0);
-            return Ok(Dimension::Fixed(u64::try_from(result).unwrap_or(0)));
-        }
-        "custom" => i128::from(at("pad", 2 * axis, 0)?) + i128::from(at("pad", 2 * axis + 1, 0)?),
-        other => {
-            return Err(InferError::operand(
-                "pad_type",
-                "`valid`, `same`, `same_lower` or `custom`",
-                format!("`{other}`"),
-            ));
-        }
-    };
-    let window = i128::from(dilation) * (wide(kernel) - 1) + 1;
-    let result = (wide(size) + padding - window).div_euclid(i128::from(stride)) + 1;
-    let result = u64::try_from(result).ok().filter(|result| *result > 0);
-    result
-        .map(Dimension::Fixed)
-        .ok_or_else(|| InferError::Mismatch(format!("kernel of {kernel} does not fit spatial axis {axis} of {size}")))
 }
 
 fn evaluate(call: &mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError> {

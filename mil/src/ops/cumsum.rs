@@ -1,6 +1,7 @@
 //! `cumsum`: running sums along an axis.
 
-use super::decl::{BOOL, Effect, INT32, InferError, NUMBERS, OpContext, OpDecl, Parameter, Results};
+use super::decl::{BOOL, Effect, INT32, InferError, NUMBERS, OpContext, OpDecl, Parameter, RENEWED, Results};
+use super::evidence::KOKORO;
 use super::reduce::single;
 use super::shape::axis_or;
 use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor, along_axis};
@@ -22,6 +23,8 @@ pub static DECL: OpDecl = OpDecl {
     effect: Effect::Pure,
     infer,
     evaluate: Evaluate::Computes(evaluate),
+    evidence: KOKORO,
+    renewed: RENEWED,
 };
 
 fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::dtype::DataType;
-use crate::evaluate::Evaluate;
+use crate::evaluate::{Evaluate, EvaluateError, EvaluateFn};
 use crate::opset::Opset;
-use crate::program::{Argument, Binding, Operation};
+use crate::program::{Argument, Binding, Block, Operation};
 use crate::types::{TensorType, ValueType};
 use crate::value::Value;
 
@@ -24,9 +24,105 @@ pub struct OpDecl {
     /// Whether it touches a state.
     pub effect: Effect,
     /// Types of the results, or why the operands cannot be taken.
-    pub infer: fn(&OpContext<'_>) -> Result<Vec<ValueType>, InferError>,
+    pub infer: Infer,
     /// What it computes.
     pub evaluate: Evaluate,
+    /// What shows how Core ML writes it in compiled programs.
+    pub evidence: Evidence,
+    /// Operation sets, oldest first, in which Core ML's compiler counts it anew: `metadata.json` calls it by the newest of
+    /// them that its function has, and by its name alone where there is none.
+    pub renewed: &'static [Opset],
+}
+
+/// What most ops have: every set after the first counts them anew.
+///
+/// # Source
+/// `metadata.json` of 62 compiled models, which have half of the ops. For those that none of them has it is likely, and
+/// means nothing to Core ML, which does not read the file.
+pub const RENEWED: &[Opset] = &[Opset::Ios16, Opset::Ios17, Opset::Ios18];
+
+impl OpDecl {
+    /// An op of the first operation set that has one result and touches no state, and that no compiled program was seen with.
+    pub const fn new(name: &'static str, doc: &'static str, parameters: &'static [Parameter], infer: Infer) -> Self {
+        Self {
+            name,
+            doc,
+            since: Opset::Ios15,
+            parameters,
+            results: Results::Exactly(1),
+            effect: Effect::Pure,
+            infer,
+            evaluate: Evaluate::Moves(|_| Err(EvaluateError::Unsupported("this op".to_owned()))),
+            evidence: Evidence::None,
+            renewed: RENEWED,
+        }
+    }
+
+    /// How many nested blocks it has.
+    pub fn blocks(&self) -> usize {
+        match self.evaluate {
+            Evaluate::Computes(_) | Evaluate::Moves(_) => 0,
+            Evaluate::Branches | Evaluate::Repeats => 2,
+        }
+    }
+
+    /// Came with this operation set.
+    #[must_use]
+    pub const fn since(mut self, opset: Opset) -> Self {
+        self.since = opset;
+        self
+    }
+
+    /// Has this many results.
+    #[must_use]
+    pub const fn results(mut self, results: Results) -> Self {
+        self.results = results;
+        self
+    }
+
+    /// Computes floats by this function.
+    #[must_use]
+    pub const fn computes(mut self, evaluate: EvaluateFn) -> Self {
+        self.evaluate = Evaluate::Computes(evaluate);
+        self
+    }
+
+    /// Moves elements, or computes no floats, by this function.
+    #[must_use]
+    pub const fn moves(mut self, evaluate: EvaluateFn) -> Self {
+        self.evaluate = Evaluate::Moves(evaluate);
+        self
+    }
+
+    /// Is counted anew in these operation sets.
+    #[must_use]
+    pub const fn renewed(mut self, sets: &'static [Opset]) -> Self {
+        self.renewed = sets;
+        self
+    }
+
+    /// Is written in compiled programs as `evidence` shows.
+    #[must_use]
+    pub const fn seen(mut self, evidence: Evidence) -> Self {
+        self.evidence = evidence;
+        self
+    }
+}
+
+/// How the types of results follow from operands.
+pub type Infer = fn(&OpContext<'_>) -> Result<Vec<ValueType>, InferError>;
+
+/// What shows how Core ML's compiler writes an op as text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Evidence {
+    /// A package and what Apple's compiler made of it, where the op stands in both. Says where the pair is.
+    Pair(&'static str),
+    /// A program that Apple's compiler wrote. Says where it is.
+    Compiled(&'static str),
+    /// Text by others that Core ML was seen to load. Says where it is.
+    Loaded(&'static str),
+    /// None: the op is written as all others are, which no one has shown for this op.
+    None,
 }
 
 /// How many results an op has.
@@ -63,6 +159,23 @@ pub struct Parameter {
     pub presence: Presence,
     /// Whether it takes several values, as `values` of `concat` does.
     pub variadic: bool,
+    /// What changed with later operation sets.
+    pub changes: &'static [Change],
+}
+
+/// What changes about a parameter with an operation set.
+#[derive(Clone, Copy)]
+pub enum Change {
+    /// There is no such parameter before.
+    Since(Opset),
+    /// There is no such parameter from here on.
+    Until(Opset),
+    /// From here on it takes these element types.
+    Takes(Opset, Domain),
+    /// From here on it shares its element type with the parameters of this letter.
+    Group(Opset, char),
+    /// From here on it need not be constant.
+    Variable(Opset),
 }
 
 /// The element types that a parameter takes.
@@ -74,6 +187,10 @@ pub enum Domain {
     OneOf(&'static [DataType]),
     /// A state.
     State,
+    /// A list.
+    List,
+    /// Any tensor, or a list.
+    AnyOrList,
 }
 
 /// Whether a parameter must be given.
@@ -103,7 +220,47 @@ pub const STRING: Domain = Domain::OneOf(&[DataType::String]);
 impl Parameter {
     /// A required operand that need not be constant.
     pub const fn new(name: &'static str, domain: Domain) -> Self {
-        Self { name, domain, group: None, constant: false, presence: Presence::Required, variadic: false }
+        Self { name, domain, group: None, constant: false, presence: Presence::Required, variadic: false, changes: &[] }
+    }
+
+    /// Whether the op has this parameter in `opset`.
+    pub fn exists_in(&self, opset: Opset) -> bool {
+        self.changes.iter().all(|change| match change {
+            Change::Since(first) => opset >= *first,
+            Change::Until(end) => opset < *end,
+            Change::Takes(..) | Change::Group(..) | Change::Variable(_) => true,
+        })
+    }
+
+    /// The element types that it takes in `opset`.
+    pub fn domain_in(&self, opset: Opset) -> Domain {
+        let later = self.changes.iter().rev().find_map(|change| match change {
+            Change::Takes(first, domain) if opset >= *first => Some(*domain),
+            _ => None,
+        });
+        later.unwrap_or(self.domain)
+    }
+
+    /// The letter of the parameters that it shares its element type with in `opset`.
+    pub fn group_in(&self, opset: Opset) -> Option<char> {
+        let later = self.changes.iter().rev().find_map(|change| match change {
+            Change::Group(first, letter) if opset >= *first => Some(*letter),
+            _ => None,
+        });
+        later.or(self.group)
+    }
+
+    /// Whether it must be constant in `opset`.
+    pub fn constant_in(&self, opset: Opset) -> bool {
+        let variable = |change: &Change| matches!(change, Change::Variable(first) if opset >= *first);
+        self.constant && !self.changes.iter().any(variable)
+    }
+
+    /// Changes with later operation sets, oldest first.
+    #[must_use]
+    pub const fn changes(mut self, changes: &'static [Change]) -> Self {
+        self.changes = changes;
+        self
     }
 
     /// Shares its element type with the parameters of the same letter.
@@ -194,7 +351,11 @@ pub struct OpContext<'a> {
     operation: &'a Operation,
     opset: Opset,
     operands: BTreeMap<&'a str, Vec<Operand<'a>>>,
+    blocks: Vec<BlockTypes>,
 }
+
+/// Types of the parameters and of the results of a nested block.
+pub type BlockTypes = (Vec<ValueType>, Vec<ValueType>);
 
 impl<'a> OpContext<'a> {
     /// Resolves the bindings of `operation`.
@@ -219,7 +380,13 @@ impl<'a> OpContext<'a> {
                 operands.entry(attribute.as_str()).or_insert_with(|| vec![operand]);
             }
         }
-        Ok(Self { operation, opset, operands })
+        let blocks = operation.blocks.iter().map(|block| block_types(block, scope)).collect::<Result<_, _>>()?;
+        Ok(Self { operation, opset, operands, blocks })
+    }
+
+    /// The nested blocks.
+    pub fn blocks(&self) -> &[BlockTypes] {
+        &self.blocks
     }
 
     /// The operation.
@@ -310,6 +477,19 @@ impl<'a> OpContext<'a> {
     pub fn string_or(&self, parameter: &str, default: &'a str) -> Result<&'a str, InferError> {
         Ok(self.value(parameter, "a constant string", Value::as_str)?.unwrap_or(default))
     }
+}
+
+/// The types of a block, whose results may be its parameters, values of its operations, or values around it.
+fn block_types(block: &Block, scope: &dyn Scope) -> Result<BlockTypes, String> {
+    let results = block.operations.iter().flat_map(|operation| &operation.outputs);
+    let own: BTreeMap<&str, &ValueType> =
+        block.inputs.iter().chain(results).map(|value| (value.name.as_str(), &value.ty)).collect();
+    let of = |name: &String| {
+        let outside = || scope.lookup(name).map(|operand| operand.ty);
+        own.get(name.as_str()).copied().or_else(outside).cloned().ok_or_else(|| name.clone())
+    };
+    let results = block.outputs.iter().map(of).collect::<Result<_, _>>()?;
+    Ok((block.inputs.iter().map(|input| input.ty.clone()).collect(), results))
 }
 
 /// `axis` of a tensor of `rank` axes as an index; negative values count from the end.

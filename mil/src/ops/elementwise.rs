@@ -130,22 +130,26 @@ pub fn smaller(x: f32, y: f32) -> f32 {
 mod tests {
     use super::*;
     use crate::ops::testing::{Operands, fp16};
-    use crate::ops::{
-        abs, add, cos, equal, exp, floor_div, greater, less, less_equal, maximum, minimum, not_equal, pow, real_div,
-        sigmoid, sin, sqrt, square, tanh,
-    };
+    use crate::ops::{binary, comparison, unary};
 
     #[test]
     fn every_op_of_the_family_gives_the_type_that_its_kind_gives() {
         use crate::ops::testing::tensor;
-        let one =
-            [&abs::DECL, &cos::DECL, &exp::DECL, &sigmoid::DECL, &sin::DECL, &sqrt::DECL, &square::DECL, &tanh::DECL];
+        let one = [&unary::ABS, &unary::COS, &unary::ERF, &unary::SIGMOID, &unary::SQRT, &unary::SQUARE, &unary::TANH];
         for decl in one {
             let operands = Operands::default().with("x", fp16(&[2, -1]));
             assert_eq!(operands.infer(decl), Ok(vec![fp16(&[2, -1])]), "{}", decl.name);
         }
-        let arithmetic = [&floor_div::DECL, &maximum::DECL, &minimum::DECL, &pow::DECL, &real_div::DECL];
-        let comparisons = [&equal::DECL, &greater::DECL, &less::DECL, &less_equal::DECL, &not_equal::DECL];
+        let arithmetic =
+            [&binary::FLOOR_DIV, &binary::MAXIMUM, &binary::MINIMUM, &binary::POW, &binary::REAL_DIV, &binary::MOD];
+        let comparisons = [
+            &comparison::EQUAL,
+            &comparison::GREATER,
+            &comparison::GREATER_EQUAL,
+            &comparison::LESS,
+            &comparison::LESS_EQUAL,
+            &comparison::NOT_EQUAL,
+        ];
         let operands = || Operands::default().with("x", fp16(&[2, 1, 4])).with("y", fp16(&[3, 4]));
         for decl in arithmetic {
             assert_eq!(operands().infer(decl), Ok(vec![fp16(&[2, 3, 4])]), "{}", decl.name);
@@ -158,12 +162,12 @@ mod tests {
     #[test]
     fn a_scalar_fits_everything() {
         let operands = Operands::default().with("x", fp16(&[2, -1])).with("y", fp16(&[]));
-        assert_eq!(operands.infer(&add::DECL), Ok(vec![fp16(&[2, -1])]));
+        assert_eq!(operands.infer(&binary::ADD), Ok(vec![fp16(&[2, -1])]));
     }
 
     #[test]
     fn a_state_is_no_operand() {
         let state = ValueType::State(TensorType::fixed(DataType::Float16, &[2]));
-        assert!(Operands::default().with("x", state).with("y", fp16(&[2])).infer(&add::DECL).is_err());
+        assert!(Operands::default().with("x", state).with("y", fp16(&[2])).infer(&binary::ADD).is_err());
     }
 }

@@ -1,6 +1,9 @@
 //! `gather`: slices of a tensor, taken along one axis by index.
 
-use super::decl::{BOOL, Domain, Effect, INT32, InferError, OpContext, OpDecl, Parameter, Results};
+use super::decl::{
+    BOOL, Change, Domain, Effect, INT32, InferError, NUMBERS, OpContext, OpDecl, Parameter, RENEWED, Results,
+};
+use super::evidence::ANEMLL;
 use super::shape::{axis_or, compatible, known_int_or};
 use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::dtype::DataType;
@@ -9,7 +12,7 @@ use crate::opset::Opset;
 use crate::types::{TensorType, ValueType};
 use crate::value::Value;
 
-const TABLE: Domain = Domain::OneOf(&[
+pub(super) const TABLE: Domain = Domain::OneOf(&[
     DataType::Float16,
     DataType::Float32,
     DataType::Int32,
@@ -18,8 +21,16 @@ const TABLE: Domain = Domain::OneOf(&[
     DataType::Int8,
     DataType::UInt8,
 ]);
-const INDICES: Domain =
+pub(super) const INDICES: Domain =
     Domain::OneOf(&[DataType::Int32, DataType::Int16, DataType::UInt16, DataType::Int8, DataType::UInt8]);
+
+const INDICES_IOS16: Domain = Domain::OneOf(&[DataType::Int32, DataType::Int16, DataType::UInt16]);
+
+/// The operand `indices` of the ops that gather.
+pub(super) const fn places_operand() -> Parameter {
+    Parameter::new("indices", INT32)
+        .changes(&[Change::Takes(Opset::Ios16, INDICES_IOS16), Change::Takes(Opset::Ios17, INDICES)])
+}
 
 /// The declaration.
 pub static DECL: OpDecl = OpDecl {
@@ -27,16 +38,18 @@ pub static DECL: OpDecl = OpDecl {
     doc: "Takes the slices of `x` at `indices` along `axis`.",
     since: Opset::Ios15,
     parameters: &[
-        Parameter::new("x", TABLE),
-        Parameter::new("indices", INDICES),
+        Parameter::new("x", NUMBERS).changes(&[Change::Takes(Opset::Ios17, TABLE)]),
+        places_operand(),
         Parameter::new("axis", INT32).constant().defaulted(),
-        Parameter::new("batch_dims", INT32).constant().defaulted(),
-        Parameter::new("validate_indices", BOOL).constant().defaulted(),
+        Parameter::new("batch_dims", INT32).constant().defaulted().changes(&[Change::Since(Opset::Ios16)]),
+        Parameter::new("validate_indices", BOOL).constant().defaulted().changes(&[Change::Since(Opset::Ios17)]),
     ],
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer,
     evaluate: Evaluate::Moves(evaluate),
+    evidence: ANEMLL,
+    renewed: RENEWED,
 };
 
 /// # Shapes

@@ -1,9 +1,10 @@
 //! `gather_along_axis`: elements picked along an axis.
 
-use super::decl::{BOOL, Domain, Effect, INT32, InferError, OpContext, OpDecl, Parameter, Results};
-use super::gather::places;
-use super::shape::{ELEMENTS, axis_or, compatible};
-use crate::dtype::DataType;
+use super::decl::{
+    BOOL, Change, Effect, Evidence, INT32, InferError, NUMBERS, OpContext, OpDecl, Parameter, RENEWED, Results,
+};
+use super::gather::{TABLE, places, places_operand};
+use super::shape::{axis_or, compatible};
 use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor, along_axis};
 use crate::opset::Opset;
 use crate::types::{TensorType, ValueType};
@@ -14,21 +15,20 @@ pub static DECL: OpDecl = OpDecl {
     doc: "Picks one element of `x` along `axis` for every element of `indices`.",
     since: Opset::Ios15,
     parameters: &[
-        Parameter::new("x", ELEMENTS),
-        Parameter::new("indices", INDICES),
+        Parameter::new("x", NUMBERS).changes(&[Change::Takes(Opset::Ios17, TABLE)]),
+        places_operand(),
         Parameter::new("axis", INT32).constant().defaulted(),
-        Parameter::new("validate_indices", BOOL).constant().defaulted(),
+        Parameter::new("validate_indices", BOOL).constant().defaulted().changes(&[Change::Since(Opset::Ios17)]),
     ],
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer,
     evaluate: Evaluate::Moves(evaluate),
+    evidence: Evidence::None,
+    renewed: RENEWED,
 };
 
 /// Element types of indices; ios17 added the short ones.
-const INDICES: Domain =
-    Domain::OneOf(&[DataType::Int32, DataType::Int16, DataType::UInt16, DataType::Int8, DataType::UInt8]);
-
 /// # Shapes
 /// `indices` has the shape of `x` but along `axis`, and the result has the shape of `indices`.
 fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {

@@ -2,7 +2,7 @@
 
 use std::f32::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 
-use super::decl::{Effect, FLOATS, InferError, OpContext, OpDecl, Parameter, Results, STRING};
+use super::decl::{Effect, Evidence, FLOATS, InferError, OpContext, OpDecl, Parameter, RENEWED, Results, STRING};
 use super::elementwise::map_floats;
 use super::shape::known_string_or;
 use crate::builder::{BuildError, FunctionBuilder, Var};
@@ -21,6 +21,8 @@ pub static DECL: OpDecl = OpDecl {
     effect: Effect::Pure,
     infer,
     evaluate: Evaluate::Computes(evaluate),
+    evidence: Evidence::None,
+    renewed: RENEWED,
 };
 
 fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {

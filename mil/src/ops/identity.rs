@@ -1,6 +1,7 @@
 //! `identity`: its operand under another name.
 
 use super::decl::{Domain, Effect, InferError, OpContext, OpDecl, Parameter, Results};
+use super::evidence::ANEMLL;
 use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::evaluate::Evaluate;
 use crate::opset::Opset;
@@ -16,6 +17,8 @@ pub static DECL: OpDecl = OpDecl {
     effect: Effect::Pure,
     infer,
     evaluate: Evaluate::Moves(|call| Ok(vec![call.take("x")?])),
+    evidence: ANEMLL,
+    renewed: &[],
 };
 
 fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {

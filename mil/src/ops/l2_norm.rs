@@ -1,7 +1,8 @@
 //! `l2_norm`: normalization by the Euclidean norm.
 
-use super::decl::{Effect, FLOATS, InferError, OpContext, OpDecl, Parameter, Results};
+use super::decl::{Effect, Evidence, FLOATS, InferError, OpContext, OpDecl, Parameter, RENEWED, Results};
 use super::reduce::{single, square, sum};
+use super::shape::factor;
 use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor};
 use crate::opset::Opset;
 use crate::types::ValueType;
@@ -11,11 +12,13 @@ pub static DECL: OpDecl = OpDecl {
     name: "l2_norm",
     doc: "Divides `x` by the Euclidean norm of its last three axes.",
     since: Opset::Ios15,
-    parameters: &[Parameter::new("x", FLOATS), Parameter::new("epsilon", FLOATS).constant().defaulted()],
+    parameters: &[Parameter::new("x", FLOATS).group('T'), factor("epsilon").defaulted()],
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer,
     evaluate: Evaluate::Computes(evaluate),
+    evidence: Evidence::None,
+    renewed: RENEWED,
 };
 
 fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {

@@ -2,9 +2,10 @@
 
 use half::f16;
 
-use super::decl::{Effect, FLOATS, INT32, InferError, OpContext, OpDecl, Parameter, Results};
+use super::decl::{Effect, FLOATS, INT32, InferError, OpContext, OpDecl, Parameter, RENEWED, Results};
+use super::evidence::ANEMLL;
 use super::reduce::{axes_last, axes_or_all, reordered, single};
-use super::shape::{compatible_shapes, distinct_axes, known_ints};
+use super::shape::{compatible_shapes, distinct_axes, factor, known_ints};
 use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor};
 use crate::opset::Opset;
@@ -17,16 +18,18 @@ pub static DECL: OpDecl = OpDecl {
     doc: "Normalizes `x` over `axes`, then multiplies by `gamma` and adds `beta`.",
     since: Opset::Ios15,
     parameters: &[
-        Parameter::new("x", FLOATS),
+        Parameter::new("x", FLOATS).group('T'),
         Parameter::new("axes", INT32).constant().defaulted(),
-        Parameter::new("gamma", FLOATS).group('U').constant().optional(),
-        Parameter::new("beta", FLOATS).group('U').constant().optional(),
-        Parameter::new("epsilon", FLOATS).group('U').constant().defaulted(),
+        factor("gamma").optional(),
+        factor("beta").optional(),
+        factor("epsilon").defaulted(),
     ],
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer,
     evaluate: Evaluate::Computes(evaluate),
+    evidence: ANEMLL,
+    renewed: RENEWED,
 };
 
 /// # Shapes

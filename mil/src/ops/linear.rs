@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-use super::decl::{Effect, InferError, NUMBERS, OpContext, OpDecl, Parameter, Results};
+use super::decl::{Effect, InferError, NUMBERS, OpContext, OpDecl, Parameter, RENEWED, Results};
+use super::evidence::KOKORO;
 use super::shape::compatible;
 use crate::cost::{CallTypes, product};
 use crate::evaluate::{Call, Evaluate, EvaluateError, Matrix, Projection, Tensor, check_size, strided_copy};
@@ -23,6 +24,8 @@ pub static DECL: OpDecl = OpDecl {
     effect: Effect::Pure,
     infer,
     evaluate: Evaluate::Computes(evaluate),
+    evidence: KOKORO,
+    renewed: RENEWED,
 };
 
 /// # Shapes

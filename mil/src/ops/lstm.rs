@@ -2,8 +2,11 @@
 
 use std::ops::Range;
 
-use super::decl::{BOOL, Effect, FLOATS, InferError, OpContext, OpDecl, Parameter, Results, STRING};
+use super::decl::{BOOL, Effect, InferError, OpContext, OpDecl, Parameter, Presence, RENEWED, Results, STRING};
+use super::evidence::SILERO;
+use super::gru::{layer, weight};
 use super::lstm_cell::Cell;
+use super::recurrent::initial;
 use super::shape::{known_bool_or, known_string_or};
 use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor, check_size};
 use crate::opset::Opset;
@@ -15,28 +18,30 @@ pub static DECL: OpDecl = OpDecl {
     doc: "Runs a long short-term memory layer over a sequence.",
     since: Opset::Ios15,
     parameters: &[
-        Parameter::new("x", FLOATS).group('T'),
-        Parameter::new("initial_h", FLOATS).group('T'),
-        Parameter::new("initial_c", FLOATS).group('T'),
-        Parameter::new("weight_ih", FLOATS).group('T').constant(),
-        Parameter::new("weight_hh", FLOATS).group('T').constant(),
-        Parameter::new("bias", FLOATS).group('T').constant().optional(),
-        Parameter::new("peephole", FLOATS).group('T').constant().optional(),
-        Parameter::new("weight_ih_back", FLOATS).group('T').constant().optional(),
-        Parameter::new("weight_hh_back", FLOATS).group('T').constant().optional(),
-        Parameter::new("bias_back", FLOATS).group('T').constant().optional(),
-        Parameter::new("peephole_back", FLOATS).group('T').constant().optional(),
+        layer("x"),
+        layer("initial_h"),
+        layer("initial_c"),
+        weight("weight_ih", Presence::Required),
+        weight("weight_hh", Presence::Required),
+        weight("bias", Presence::Optional),
+        weight("peephole", Presence::Optional),
+        weight("weight_ih_back", Presence::Optional),
+        weight("weight_hh_back", Presence::Optional),
+        weight("bias_back", Presence::Optional),
+        weight("peephole_back", Presence::Optional),
         Parameter::new("direction", STRING).constant().defaulted(),
         Parameter::new("output_sequence", BOOL).constant().defaulted(),
         Parameter::new("recurrent_activation", STRING).constant().defaulted(),
         Parameter::new("cell_activation", STRING).constant().defaulted(),
         Parameter::new("activation", STRING).constant().defaulted(),
-        Parameter::new("clip", FLOATS).group('T').constant().optional(),
+        weight("clip", Presence::Optional),
     ],
     results: Results::Exactly(3),
     effect: Effect::Pure,
     infer,
     evaluate: Evaluate::Computes(evaluate),
+    evidence: SILERO,
+    renewed: RENEWED,
 };
 
 /// # Shapes
@@ -122,14 +127,6 @@ fn evaluate(call: &mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError> {
         Tensor::floats(dtype, &[1, batch, width], state.clone())?
     };
     Ok(vec![last, Tensor::floats(dtype, &[batch, width], state)?, Tensor::floats(dtype, &[batch, width], cells)?])
-}
-
-fn initial(call: &Call<'_>, parameter: &str, shape: [usize; 2]) -> Result<Vec<f32>, EvaluateError> {
-    let tensor = call.tensor(parameter)?;
-    if tensor.shape() != shape {
-        return Err(InferError::operand(parameter, format!("the shape {shape:?}"), tensor.ty()).into());
-    }
-    Ok(call.floats(parameter)?.into_owned())
 }
 
 fn columns_of(rows: &[f32], width: usize, columns: Range<usize>) -> Vec<f32> {

@@ -2,7 +2,8 @@
 
 use rayon::prelude::*;
 
-use super::decl::{BOOL, Effect, InferError, NUMBERS, OpContext, OpDecl, Parameter, Results};
+use super::decl::{BOOL, Effect, InferError, NUMBERS, OpContext, OpDecl, Parameter, RENEWED, Results};
+use super::evidence::ANEMLL;
 use super::shape::{broadcast_shapes, compatible, known_bool_or, same_dtype};
 use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::cost::{CallTypes, product};
@@ -29,6 +30,8 @@ pub static DECL: OpDecl = OpDecl {
     effect: Effect::Pure,
     infer,
     evaluate: Evaluate::Computes(evaluate),
+    evidence: ANEMLL,
+    renewed: RENEWED,
 };
 
 /// # Shapes

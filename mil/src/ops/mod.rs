@@ -3,83 +3,76 @@
 //! A file holds the declaration, the type inference, the builder method and the tests of its op. Code elsewhere reads
 //! declarations and does not match on op names, but for the ops in [`special`].
 
-pub mod abs;
-pub mod add;
+pub mod activation;
+pub mod argsort;
+pub mod batch_norm;
+pub mod binary;
 pub mod cast;
 pub mod clip;
+pub mod comparison;
 pub mod concat;
 pub mod constant;
 pub mod constexpr_affine_dequantize;
 pub mod constexpr_blockwise_shift_scale;
 pub mod constexpr_lut_to_dense;
+pub mod constexpr_sparse;
 pub mod constexpr_sparse_to_dense;
+pub mod control_flow;
 pub mod conv;
-mod conv_window;
-pub mod cos;
+mod conv_patches;
+pub mod conv_quantized;
+pub mod conv_transpose;
 pub mod cumsum;
 pub mod decl;
 pub mod dequantize;
+pub mod detection;
+pub mod document;
+pub mod einsum;
 pub mod elementwise;
-pub mod equal;
-pub mod exp;
+mod evidence;
 pub mod expand_dims;
-pub mod floor_div;
+pub mod fill;
 pub mod gather;
 pub mod gather_along_axis;
 pub mod gelu;
-pub mod greater;
-pub mod greater_equal;
+pub mod gru;
 pub mod identity;
 pub mod l2_norm;
 pub mod layer_norm;
-pub mod less;
-pub mod less_equal;
 pub mod linear;
+pub mod list;
 pub mod lstm;
 mod lstm_cell;
 pub mod matmul;
-pub mod maximum;
-pub mod minimum;
-pub mod mul;
-pub mod not_equal;
 pub mod pad;
 mod palette;
-pub mod pow;
+pub mod pool;
 pub mod quantization;
 pub mod quantize;
+pub mod random;
 pub mod read_state;
-pub mod real_div;
+pub mod rearrange;
+mod recurrent;
 pub mod reduce;
-pub mod reduce_argmax;
-pub mod reduce_argmin;
-pub mod reduce_l2_norm;
-pub mod reduce_log_sum_exp;
-pub mod reduce_max;
-pub mod reduce_mean;
-pub mod reduce_min;
-pub mod reduce_sum;
-pub mod reduce_sum_square;
-pub mod relu;
+pub mod reductions;
+pub mod resample;
 pub mod reshape;
-pub mod rsqrt;
+pub mod resize;
+pub mod rnn;
+mod sampling;
 pub mod scaled_dot_product_attention;
+pub mod scatter;
 pub mod select;
 pub mod shape;
-pub mod sigmoid;
-pub mod silu;
-pub mod sin;
 pub mod slice;
 pub mod slice_by_index;
 pub mod slice_by_size;
 pub mod slice_update;
 pub mod softmax;
+pub mod space;
 pub mod split;
-pub mod sqrt;
-pub mod square;
 pub mod squeeze;
 pub mod stack;
-pub mod sub;
-pub mod tanh;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
@@ -87,83 +80,181 @@ mod testing_evaluation;
 pub mod tile;
 pub mod topk;
 pub mod transpose;
+pub mod unary;
+mod window;
 pub mod write_state;
 
 use decl::OpDecl;
 
 /// Every op that is understood, sorted by name.
 pub static OPS: &[&OpDecl] = &[
-    &abs::DECL,
-    &add::DECL,
+    &unary::ABS,
+    &unary::ACOS,
+    &binary::ADD,
+    &resample::AFFINE,
+    &argsort::DECL,
+    &unary::ASIN,
+    &unary::ATAN,
+    &unary::ATANH,
+    &pool::AVG_POOL,
+    &rearrange::BAND_PART,
+    &batch_norm::BATCH_NORM,
+    &space::BATCH_TO_SPACE,
     &cast::DECL,
+    &unary::CEIL,
+    &activation::CLAMPED_RELU,
+    &detection::CLASSIFY,
     &clip::DECL,
     &concat::DECL,
+    &control_flow::COND,
     &constant::DECL,
     &constexpr_affine_dequantize::DECL,
     &constexpr_blockwise_shift_scale::DECL,
+    &constexpr_sparse::CONSTEXPR_CAST,
     &constexpr_lut_to_dense::DECL,
+    &constexpr_sparse::CONSTEXPR_LUT_TO_SPARSE,
+    &constexpr_sparse::CONSTEXPR_SPARSE_BLOCKWISE_SHIFT_SCALE,
     &constexpr_sparse_to_dense::DECL,
     &conv::DECL,
-    &cos::DECL,
+    &conv_quantized::DECL,
+    &conv_transpose::DECL,
+    &unary::COS,
+    &unary::COSH,
+    &resize::CROP,
+    &resample::CROP_RESIZE,
     &cumsum::DECL,
+    &space::DEPTH_TO_SPACE,
     &dequantize::DECL,
-    &equal::DECL,
-    &exp::DECL,
+    &einsum::DECL,
+    &activation::ELU,
+    &comparison::EQUAL,
+    &unary::ERF,
+    &unary::EXP,
+    &unary::EXP2,
     &expand_dims::DECL,
-    &floor_div::DECL,
+    &fill::FILL,
+    &fill::FILL_LIKE,
+    &rearrange::FLATTEN2D,
+    &unary::FLOOR,
+    &binary::FLOOR_DIV,
     &gather::DECL,
     &gather_along_axis::DECL,
+    &scatter::GATHER_ND,
     &gelu::DECL,
-    &greater::DECL,
-    &greater_equal::DECL,
+    &comparison::GREATER,
+    &comparison::GREATER_EQUAL,
+    &gru::DECL,
     &identity::DECL,
+    &batch_norm::INSTANCE_NORM,
+    &unary::INVERSE,
     &l2_norm::DECL,
+    &pool::L2_POOL,
     &layer_norm::DECL,
-    &less::DECL,
-    &less_equal::DECL,
+    &activation::LEAKY_RELU,
+    &comparison::LESS,
+    &comparison::LESS_EQUAL,
     &linear::DECL,
+    &activation::LINEAR_ACTIVATION,
+    &list::LIST_GATHER,
+    &list::LIST_LENGTH,
+    &list::LIST_READ,
+    &list::LIST_SCATTER,
+    &list::LIST_WRITE,
+    &batch_norm::LOCAL_RESPONSE_NORM,
+    &unary::LOG,
+    &binary::LOGICAL_AND,
+    &unary::LOGICAL_NOT,
+    &binary::LOGICAL_OR,
+    &binary::LOGICAL_XOR,
     &lstm::DECL,
+    &list::MAKE_LIST,
     &matmul::DECL,
-    &maximum::DECL,
-    &minimum::DECL,
-    &mul::DECL,
-    &not_equal::DECL,
+    &pool::MAX_POOL,
+    &binary::MAXIMUM,
+    &binary::MINIMUM,
+    &binary::MOD,
+    &binary::MUL,
+    &detection::NON_MAXIMUM_SUPPRESSION,
+    &detection::NON_ZERO,
+    &comparison::NOT_EQUAL,
+    &fill::ONE_HOT,
     &pad::DECL,
-    &pow::DECL,
+    &space::PIXEL_SHUFFLE,
+    &space::PIXEL_UNSHUFFLE,
+    &binary::POW,
+    &activation::PRELU,
     &quantize::DECL,
+    &random::RANDOM_BERNOULLI,
+    &random::RANDOM_CATEGORICAL,
+    &random::RANDOM_NORMAL,
+    &random::RANDOM_UNIFORM,
+    &fill::RANGE_1D,
     &read_state::DECL,
-    &real_div::DECL,
-    &reduce_argmax::DECL,
-    &reduce_argmin::DECL,
-    &reduce_l2_norm::DECL,
-    &reduce_log_sum_exp::DECL,
-    &reduce_max::DECL,
-    &reduce_mean::DECL,
-    &reduce_min::DECL,
-    &reduce_sum::DECL,
-    &reduce_sum_square::DECL,
-    &relu::DECL,
+    &binary::REAL_DIV,
+    &reductions::REDUCE_ARGMAX,
+    &reductions::REDUCE_ARGMIN,
+    &reductions::REDUCE_L1_NORM,
+    &reductions::REDUCE_L2_NORM,
+    &reductions::REDUCE_LOG_SUM,
+    &reductions::REDUCE_LOG_SUM_EXP,
+    &reductions::REDUCE_MAX,
+    &reductions::REDUCE_MEAN,
+    &reductions::REDUCE_MIN,
+    &reductions::REDUCE_PROD,
+    &reductions::REDUCE_SUM,
+    &reductions::REDUCE_SUM_SQUARE,
+    &activation::RELU,
+    &activation::RELU6,
+    &resample::RESAMPLE,
     &reshape::DECL,
-    &rsqrt::DECL,
+    &rearrange::RESHAPE_LIKE,
+    &resize::RESIZE,
+    &resize::RESIZE_BILINEAR,
+    &resize::RESIZE_NEAREST_NEIGHBOR,
+    &rearrange::REVERSE,
+    &rearrange::REVERSE_SEQUENCE,
+    &rnn::DECL,
+    &unary::ROUND,
+    &unary::RSQRT,
     &scaled_dot_product_attention::DECL,
+    &activation::SCALED_TANH,
+    &scatter::SCATTER,
+    &scatter::SCATTER_ALONG_AXIS,
+    &scatter::SCATTER_ND,
     &select::DECL,
-    &sigmoid::DECL,
-    &silu::DECL,
-    &sin::DECL,
+    &rearrange::SHAPE,
+    &unary::SIGMOID,
+    &activation::SIGMOID_HARD,
+    &unary::SIGN,
+    &activation::SILU,
+    &unary::SIN,
+    &unary::SINH,
     &slice_by_index::DECL,
     &slice_by_size::DECL,
     &slice_update::DECL,
+    &rearrange::SLIDING_WINDOWS,
     &softmax::DECL,
+    &activation::SOFTPLUS,
+    &activation::SOFTPLUS_PARAMETRIC,
+    &activation::SOFTSIGN,
+    &space::SPACE_TO_BATCH,
+    &space::SPACE_TO_DEPTH,
     &split::DECL,
-    &sqrt::DECL,
-    &square::DECL,
+    &unary::SQRT,
+    &unary::SQUARE,
     &squeeze::DECL,
     &stack::DECL,
-    &sub::DECL,
-    &tanh::DECL,
+    &binary::SUB,
+    &unary::TAN,
+    &unary::TANH,
+    &activation::THRESHOLD,
+    &activation::THRESHOLDED_RELU,
     &tile::DECL,
     &topk::DECL,
     &transpose::DECL,
+    &resize::UPSAMPLE_BILINEAR,
+    &resize::UPSAMPLE_NEAREST_NEIGHBOR,
+    &control_flow::WHILE_LOOP,
     &write_state::DECL,
 ];
 

@@ -1,6 +1,7 @@
 //! `pad`: more elements at the ends of axes.
 
 use super::decl::{Domain, Effect, FLOATS, INT32, InferError, OpContext, OpDecl, Parameter, Results, STRING};
+use super::evidence::SILERO;
 use super::shape::known_string_or;
 use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor, along_axis, check_size};
 use crate::opset::Opset;
@@ -21,6 +22,8 @@ pub static DECL: OpDecl = OpDecl {
     effect: Effect::Pure,
     infer,
     evaluate: Evaluate::Computes(evaluate),
+    evidence: SILERO,
+    renewed: &[],
 };
 
 /// # Shapes

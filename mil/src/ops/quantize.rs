@@ -1,6 +1,8 @@
 //! `quantize`: rounding to 8-bit integers.
 
-use super::decl::{Effect, FLOATS, INT32, InferError, OpContext, OpDecl, Parameter, Results, STRING};
+use super::decl::{
+    Effect, Evidence, FLOATS, INT32, InferError, OpContext, OpDecl, Parameter, RENEWED, Results, STRING,
+};
 use super::quantization::{BYTES, per_index, scale_of, vector_along};
 use super::shape::known_string_or;
 use crate::dtype::DataType;
@@ -24,6 +26,8 @@ pub static DECL: OpDecl = OpDecl {
     effect: Effect::Pure,
     infer,
     evaluate: Evaluate::Moves(evaluate),
+    evidence: Evidence::None,
+    renewed: RENEWED,
 };
 
 fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {

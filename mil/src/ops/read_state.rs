@@ -1,6 +1,7 @@
 //! `read_state`: the tensor that a state holds.
 
-use super::decl::{Domain, Effect, InferError, OpContext, OpDecl, Parameter, Results};
+use super::decl::{Domain, Effect, InferError, OpContext, OpDecl, Parameter, RENEWED, Results};
+use super::evidence::ANEMLL;
 use super::special;
 use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor};
@@ -17,6 +18,8 @@ pub static DECL: OpDecl = OpDecl {
     effect: Effect::ReadsState,
     infer,
     evaluate: Evaluate::Moves(evaluate),
+    evidence: ANEMLL,
+    renewed: RENEWED,
 };
 
 fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {

@@ -3,10 +3,11 @@
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
-use super::decl::{BOOL, INT32, InferError, NUMBERS, OpContext, Parameter, STRING};
+use super::decl::{BOOL, Change, INT32, InferError, NUMBERS, OpContext, Parameter, STRING};
 use super::shape::{axis_or, distinct_axes, known_bool_or, known_ints, known_string_or};
 use crate::dtype::DataType;
 use crate::evaluate::{Call, EvaluateError, Tensor, row_major, strided_copy};
+use crate::opset::Opset;
 use crate::types::{Dimension, TensorType, ValueType};
 
 /// Parameters of an op that reduces over several axes.
@@ -21,7 +22,7 @@ pub const INDEX_ALONG_AXIS: &[Parameter] = &[
     Parameter::new("x", NUMBERS),
     Parameter::new("axis", INT32).constant().defaulted(),
     Parameter::new("keep_dims", BOOL).constant().defaulted(),
-    Parameter::new("output_dtype", STRING).constant().defaulted(),
+    Parameter::new("output_dtype", STRING).constant().defaulted().changes(&[Change::Since(Opset::Ios17)]),
 ];
 
 /// # Shapes

@@ -1,7 +1,8 @@
 //! `reshape`: the same elements in another shape.
 
-use super::decl::{Effect, InferError, OpContext, OpDecl, POSITIONS, Parameter, Results};
-use super::shape::{ELEMENTS, MAX_RANK};
+use super::decl::{Effect, InferError, OpContext, OpDecl, Results};
+use super::evidence::ANEMLL;
+use super::shape::{MAX_RANK, MOVED_X, positions};
 use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor};
 use crate::opset::Opset;
@@ -13,11 +14,13 @@ pub static DECL: OpDecl = OpDecl {
     name: "reshape",
     doc: "Gives the elements of `x`, in their order, the shape `shape`.",
     since: Opset::Ios15,
-    parameters: &[Parameter::new("x", ELEMENTS), Parameter::new("shape", POSITIONS)],
+    parameters: &[MOVED_X, positions("shape")],
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer,
     evaluate: Evaluate::Moves(evaluate),
+    evidence: ANEMLL,
+    renewed: &[Opset::Ios17, Opset::Ios18],
 };
 
 /// # Shapes

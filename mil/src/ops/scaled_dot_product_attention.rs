@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::decl::{Domain, Effect, FLOATS, InferError, OpContext, OpDecl, Parameter, Results};
+use super::decl::{Domain, Effect, Evidence, FLOATS, InferError, OpContext, OpDecl, Parameter, RENEWED, Results};
 use super::shape::{broadcast_shapes, compatible, compatible_shapes, same_dtype};
 use crate::cost::{CallTypes, product};
 use crate::dtype::DataType;
@@ -28,6 +28,8 @@ pub static DECL: OpDecl = OpDecl {
     effect: Effect::Pure,
     infer,
     evaluate: Evaluate::Computes(evaluate),
+    evidence: Evidence::None,
+    renewed: RENEWED,
 };
 
 /// # Shapes

@@ -1,6 +1,7 @@
 //! `select`: elements of one tensor or another, by a condition.
 
 use super::decl::{BOOL, Domain, Effect, InferError, OpContext, OpDecl, Parameter, Results};
+use super::evidence::ANEMLL;
 use super::shape::{broadcast, same_dtype};
 use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::dtype::DataType;
@@ -24,6 +25,8 @@ pub static DECL: OpDecl = OpDecl {
     effect: Effect::Pure,
     infer,
     evaluate: Evaluate::Moves(evaluate),
+    evidence: ANEMLL,
+    renewed: &[],
 };
 
 /// # Shapes

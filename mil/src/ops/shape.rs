@@ -1,7 +1,8 @@
 //! Shape arithmetic, and the constant operands that decide shapes, that several ops share.
 
-use super::decl::{Domain, InferError, OpContext, normalize_axis};
+use super::decl::{Change, Domain, FLOATS, INT32, InferError, OpContext, POSITIONS, Parameter, normalize_axis};
 use crate::dtype::DataType;
+use crate::opset::Opset;
 use crate::types::{Dimension, TensorType};
 use crate::value::Value;
 
@@ -16,6 +17,24 @@ pub const ELEMENTS: Domain = Domain::OneOf(&[
     DataType::UInt16,
     DataType::Bool,
 ]);
+
+/// The types that such ops took in the first operation sets.
+pub const CLASSIC: Domain = Domain::OneOf(&[DataType::Float16, DataType::Float32, DataType::Int32, DataType::Bool]);
+
+/// Small integers are moved since ios17.
+pub const SMALL_TOO: &[Change] = &[Change::Takes(Opset::Ios17, ELEMENTS)];
+/// An operand `x` whose elements are moved.
+pub const MOVED_X: Parameter = Parameter::new("x", CLASSIC).changes(SMALL_TOO);
+
+/// Positions or sizes, which may be small integers since ios17.
+pub const fn positions(name: &'static str) -> Parameter {
+    Parameter::new(name, INT32).changes(&[Change::Takes(Opset::Ios17, POSITIONS)])
+}
+
+/// A constant that shares its element type with `x` of group T before ios17, and with others of group U since.
+pub const fn factor(name: &'static str) -> Parameter {
+    Parameter::new(name, FLOATS).group('T').constant().changes(&[Change::Group(Opset::Ios17, 'U')])
+}
 
 /// The highest rank that inference gives a result whose rank follows from a number in the program. Core ML itself runs
 /// tensors of up to 5 axes; the bound keeps a hostile number from taking memory.

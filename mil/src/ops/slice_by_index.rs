@@ -1,7 +1,8 @@
 //! `slice_by_index`: the part of a tensor between two corners.
 
-use super::decl::{BOOL, Effect, InferError, OpContext, OpDecl, POSITIONS, Parameter, Results};
-use super::shape::ELEMENTS;
+use super::decl::{BOOL, Effect, InferError, OpContext, OpDecl, Parameter, Results};
+use super::evidence::SILERO;
+use super::shape::{MOVED_X, positions};
 use super::slice::{SliceMasks, StridedSlice, slice_shape};
 use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor};
@@ -15,10 +16,10 @@ pub static DECL: OpDecl = OpDecl {
     doc: "Takes every `stride`-th element of `x` from `begin` to before `end`, axis by axis.",
     since: Opset::Ios15,
     parameters: &[
-        Parameter::new("x", ELEMENTS),
-        Parameter::new("begin", POSITIONS).group('U'),
-        Parameter::new("end", POSITIONS).group('U'),
-        Parameter::new("stride", POSITIONS).group('U').constant().optional(),
+        MOVED_X,
+        positions("begin").group('U'),
+        positions("end").group('U'),
+        positions("stride").group('U').constant().optional(),
         Parameter::new("begin_mask", BOOL).constant().optional(),
         Parameter::new("end_mask", BOOL).constant().optional(),
         Parameter::new("squeeze_mask", BOOL).constant().optional(),
@@ -27,6 +28,8 @@ pub static DECL: OpDecl = OpDecl {
     effect: Effect::Pure,
     infer,
     evaluate: Evaluate::Moves(evaluate),
+    evidence: SILERO,
+    renewed: &[Opset::Ios17, Opset::Ios18],
 };
 
 fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {

@@ -1,7 +1,7 @@
 //! `slice_by_size`: a part of a tensor by its sizes.
 
-use super::decl::{Effect, InferError, OpContext, OpDecl, POSITIONS, Parameter, Results};
-use super::shape::{ELEMENTS, known, one_per_axis};
+use super::decl::{Effect, Evidence, InferError, OpContext, OpDecl, RENEWED, Results};
+use super::shape::{MOVED_X, known, one_per_axis, positions};
 use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor, row_major};
 use crate::opset::Opset;
 use crate::types::{Dimension, TensorType, ValueType};
@@ -11,15 +11,13 @@ pub static DECL: OpDecl = OpDecl {
     name: "slice_by_size",
     doc: "Takes `size` elements of `x` from `begin` on; -1 takes all that follow.",
     since: Opset::Ios15,
-    parameters: &[
-        Parameter::new("x", ELEMENTS),
-        Parameter::new("begin", POSITIONS).group('U'),
-        Parameter::new("size", POSITIONS).group('U'),
-    ],
+    parameters: &[MOVED_X, positions("begin").group('U'), positions("size").group('U')],
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer,
     evaluate: Evaluate::Moves(evaluate),
+    evidence: Evidence::None,
+    renewed: RENEWED,
 };
 
 fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {

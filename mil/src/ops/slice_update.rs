@@ -1,6 +1,7 @@
 //! `slice_update`: a tensor with the part between two corners replaced.
 
-use super::decl::{BOOL, Effect, InferError, OpContext, OpDecl, POSITIONS, Parameter, Results};
+use super::decl::{BOOL, Effect, InferError, OpContext, OpDecl, POSITIONS, Parameter, RENEWED, Results};
+use super::evidence::ANEMLL;
 use super::shape::{ELEMENTS, compatible_shapes, same_dtype};
 use super::slice::{SliceMasks, StridedSlice, slice_shape};
 use crate::builder::{BuildError, FunctionBuilder, Var};
@@ -28,6 +29,8 @@ pub static DECL: OpDecl = OpDecl {
     effect: Effect::Pure,
     infer,
     evaluate: Evaluate::Moves(evaluate),
+    evidence: ANEMLL,
+    renewed: RENEWED,
 };
 
 /// # Shapes

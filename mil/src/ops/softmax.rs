@@ -1,6 +1,7 @@
 //! `softmax`: exponentials over their sum along an axis.
 
 use super::decl::{Effect, FLOATS, INT32, InferError, OpContext, OpDecl, Parameter, Results};
+use super::evidence::ANEMLL;
 use super::shape::axis_or;
 use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor, along_axis, softmax};
@@ -18,6 +19,8 @@ pub static DECL: OpDecl = OpDecl {
     effect: Effect::Pure,
     infer,
     evaluate: Evaluate::Computes(evaluate),
+    evidence: ANEMLL,
+    renewed: &[Opset::Ios16, Opset::Ios18],
 };
 
 fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {

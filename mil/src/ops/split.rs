@@ -1,6 +1,7 @@
 //! `split`: parts of a tensor along an axis.
 
 use super::decl::{Domain, Effect, INT32, InferError, OpContext, OpDecl, Parameter, Results};
+use super::evidence::KOKORO;
 use super::shape::{MAX_RANK, axis_or, known, known_ints};
 use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::dtype::DataType;
@@ -29,6 +30,8 @@ pub static DECL: OpDecl = OpDecl {
     effect: Effect::Pure,
     infer,
     evaluate: Evaluate::Moves(evaluate),
+    evidence: KOKORO,
+    renewed: &[],
 };
 
 /// How [`FunctionBuilder::split`] cuts.

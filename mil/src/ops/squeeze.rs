@@ -1,7 +1,8 @@
 //! `squeeze`: a tensor without some of its axes of length 1.
 
 use super::decl::{Effect, INT32, InferError, OpContext, OpDecl, Parameter, Results};
-use super::shape::{ELEMENTS, compatible, distinct_axes, known_ints};
+use super::evidence::SILERO;
+use super::shape::{MOVED_X, compatible, distinct_axes, known_ints};
 use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor};
 use crate::opset::Opset;
@@ -13,11 +14,13 @@ pub static DECL: OpDecl = OpDecl {
     name: "squeeze",
     doc: "Takes `axes`, or every axis, of length 1 from `x`.",
     since: Opset::Ios15,
-    parameters: &[Parameter::new("x", ELEMENTS), Parameter::new("axes", INT32).constant().optional()],
+    parameters: &[MOVED_X, Parameter::new("axes", INT32).constant().optional()],
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer,
     evaluate: Evaluate::Moves(evaluate),
+    evidence: SILERO,
+    renewed: &[Opset::Ios17, Opset::Ios18],
 };
 
 /// # Shapes

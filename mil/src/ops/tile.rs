@@ -1,6 +1,7 @@
 //! `tile`: a tensor repeated along its axes.
 
 use super::decl::{Domain, Effect, INT32, InferError, OpContext, OpDecl, Parameter, Results};
+use super::evidence::ANEMLL;
 use super::shape::one_per_axis;
 use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::dtype::DataType;
@@ -21,6 +22,8 @@ pub static DECL: OpDecl = OpDecl {
     effect: Effect::Pure,
     infer,
     evaluate: Evaluate::Moves(evaluate),
+    evidence: ANEMLL,
+    renewed: &[],
 };
 
 /// # Shapes

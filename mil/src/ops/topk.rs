@@ -2,9 +2,11 @@
 
 use std::cmp::Ordering;
 
-use super::decl::{BOOL, Effect, INT32, InferError, OpContext, OpDecl, POSITIONS, Parameter, Results, STRING};
+use super::decl::{
+    BOOL, Change, Effect, Evidence, INT32, InferError, NUMBERS, OpContext, OpDecl, Parameter, RENEWED, Results, STRING,
+};
 use super::reduce::{index_elements, is_nan};
-use super::shape::{ELEMENTS, axis_or, known_bool_or, known_int_or, known_string_or};
+use super::shape::{SMALL_TOO, axis_or, known_bool_or, known_int_or, known_string_or, positions};
 use crate::dtype::DataType;
 use crate::evaluate::{Call, Elements, Evaluate, EvaluateError, Tensor, along_axis};
 use crate::opset::Opset;
@@ -16,18 +18,20 @@ pub static DECL: OpDecl = OpDecl {
     doc: "Finds the `k` largest elements of `x` along `axis`, or the smallest, and where they are.",
     since: Opset::Ios15,
     parameters: &[
-        Parameter::new("x", ELEMENTS),
-        Parameter::new("k", POSITIONS).defaulted(),
+        Parameter::new("x", NUMBERS).changes(SMALL_TOO),
+        positions("k").defaulted(),
         Parameter::new("axis", INT32).constant().defaulted(),
         Parameter::new("ascending", BOOL).constant().defaulted(),
-        Parameter::new("sort", BOOL).constant().defaulted(),
-        Parameter::new("return_indices", BOOL).constant().defaulted(),
-        Parameter::new("output_indices_dtype", STRING).constant().defaulted(),
+        Parameter::new("sort", BOOL).constant().defaulted().changes(&[Change::Since(Opset::Ios16)]),
+        Parameter::new("return_indices", BOOL).constant().defaulted().changes(&[Change::Since(Opset::Ios16)]),
+        Parameter::new("output_indices_dtype", STRING).constant().defaulted().changes(&[Change::Since(Opset::Ios17)]),
     ],
     results: Results::Several,
     effect: Effect::Pure,
     infer,
     evaluate: Evaluate::Moves(evaluate),
+    evidence: Evidence::None,
+    renewed: RENEWED,
 };
 
 /// # Shapes
@@ -99,7 +103,7 @@ fn evaluate(call: &mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError> {
     Ok(vec![values, Tensor::integers(dtype, &shape, index_elements(dtype, &indices)?)?])
 }
 
-fn first_of_each_lane<T: Copy + PartialOrd>(
+pub(super) fn first_of_each_lane<T: Copy + PartialOrd>(
     values: &[T],
     [outer, length, inner]: [usize; 3],
     k: usize,

@@ -1,7 +1,8 @@
 //! `transpose`: a tensor with its axes in another order.
 
 use super::decl::{Effect, INT32, InferError, OpContext, OpDecl, Parameter, Results};
-use super::shape::{ELEMENTS, distinct_axes, known_ints};
+use super::evidence::SILERO;
+use super::shape::{MOVED_X, distinct_axes, known_ints};
 use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor, row_major};
 use crate::opset::Opset;
@@ -13,11 +14,13 @@ pub static DECL: OpDecl = OpDecl {
     name: "transpose",
     doc: "Puts the axes of `x` in the order `perm`.",
     since: Opset::Ios15,
-    parameters: &[Parameter::new("x", ELEMENTS), Parameter::new("perm", INT32).constant()],
+    parameters: &[MOVED_X, Parameter::new("perm", INT32).constant()],
     results: Results::Exactly(1),
     effect: Effect::Pure,
     infer,
     evaluate: Evaluate::Moves(evaluate),
+    evidence: SILERO,
+    renewed: &[Opset::Ios17, Opset::Ios18],
 };
 
 /// # Shapes

@@ -1,6 +1,7 @@
 //! `write_state`: puts a tensor into a state.
 
-use super::decl::{Domain, Effect, InferError, OpContext, OpDecl, Parameter, Results};
+use super::decl::{Domain, Effect, InferError, OpContext, OpDecl, Parameter, RENEWED, Results};
+use super::evidence::ANEMLL;
 use super::read_state::state;
 use super::shape::compatible_shapes;
 use super::special;
@@ -19,6 +20,8 @@ pub static DECL: OpDecl = OpDecl {
     effect: Effect::WritesState,
     infer,
     evaluate: Evaluate::Moves(evaluate),
+    evidence: ANEMLL,
+    renewed: RENEWED,
 };
 
 fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {

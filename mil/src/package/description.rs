@@ -3,7 +3,7 @@
 use anec_schemas::proto::specification as pb;
 
 use super::feature::FeatureDescription;
-use super::model::{FunctionDescription, MAIN_FUNCTION, Metadata, Model, ModelDescription, ModelError};
+use super::model::{Classifier, FunctionDescription, MAIN_FUNCTION, Metadata, Model, ModelDescription, ModelError};
 use crate::opset::Opset;
 use crate::program::Program;
 use crate::proto;
@@ -24,24 +24,28 @@ impl Model {
         })
     }
 
-    /// The model of a protobuf message.
+    /// The model of a protobuf message, and what it has no place for.
     ///
     /// # Errors
-    /// The message has what [`Model`] has no place for, or contradicts itself.
-    pub fn from_proto(message: pb::Model) -> Result<Self, ModelError> {
-        check_version(message.specification_version)?;
+    /// The message has no program or description, or contradicts itself.
+    pub(super) fn from_proto(message: pb::Model) -> Result<(Self, Vec<ModelError>), ModelError> {
+        let mut unsupported = Vec::new();
+        unsupported.extend(check_version(message.specification_version).err());
         if message.is_updatable {
-            return Err(ModelError::Unsupported { field: "isUpdatable" });
+            unsupported.push(ModelError::Unsupported { field: "isUpdatable" });
         }
         let Some(pb::model::Type::MlProgram(program)) = message.r#type else { return Err(ModelError::NoProgram) };
         let description = message.description.ok_or(ModelError::Unsupported { field: "no description" })?;
+        if !description.training_input.is_empty() {
+            unsupported.push(ModelError::Unsupported { field: "trainingInput" });
+        }
         let model = Self {
             specification_version: message.specification_version,
             description: ModelDescription::from_proto(description)?,
             program: proto::decode(program)?,
         };
         check_functions(&model.description, &model.program)?;
-        Ok(model)
+        Ok((model, unsupported))
     }
 }
 
@@ -84,6 +88,9 @@ impl ModelDescription {
                 message.input = features_to_proto(&function.inputs)?;
                 message.output = features_to_proto(&function.outputs)?;
                 message.state = features_to_proto(&function.states)?;
+                let classifier = function.classifier.clone().unwrap_or_default();
+                message.predicted_feature_name = classifier.predicted_feature;
+                message.predicted_probabilities_name = classifier.predicted_probabilities;
             }
             (Some(default), functions) if !default.is_empty() && !functions.is_empty() => {
                 message.functions = functions.iter().map(FunctionDescription::to_proto).collect::<Result<_, _>>()?;
@@ -99,10 +106,7 @@ impl ModelDescription {
     }
 
     pub(crate) fn from_proto(message: pb::ModelDescription) -> Result<Self, ModelError> {
-        if !message.training_input.is_empty() {
-            return Err(ModelError::Unsupported { field: "trainingInput" });
-        }
-        not_a_classifier(&message.predicted_feature_name, &message.predicted_probabilities_name)?;
+        let classifier = classifier(message.predicted_feature_name, message.predicted_probabilities_name);
         let metadata = message.metadata.map(Metadata::from_proto);
         if message.functions.is_empty() {
             if !message.default_function_name.is_empty() {
@@ -114,6 +118,7 @@ impl ModelDescription {
                 inputs: features_from_proto(message.input)?,
                 outputs: features_from_proto(message.output)?,
                 states: features_from_proto(message.state)?,
+                classifier,
             };
             return Ok(Self { functions: vec![function], default_function: None, metadata });
         }
@@ -121,6 +126,7 @@ impl ModelDescription {
             ("input", message.input.is_empty()),
             ("output", message.output.is_empty()),
             ("state", message.state.is_empty()),
+            ("predictedFeatureName", classifier.is_none()),
         ];
         if let Some((field, _)) = top_level.into_iter().find(|(_, empty)| !empty) {
             return Err(ModelError::BothForms { field });
@@ -136,34 +142,31 @@ impl ModelDescription {
 
 impl FunctionDescription {
     fn to_proto(&self) -> Result<pb::FunctionDescription, ModelError> {
+        let classifier = self.classifier.clone().unwrap_or_default();
         Ok(pb::FunctionDescription {
             name: self.name.clone(),
             input: features_to_proto(&self.inputs)?,
             output: features_to_proto(&self.outputs)?,
             state: features_to_proto(&self.states)?,
-            ..pb::FunctionDescription::default()
+            predicted_feature_name: classifier.predicted_feature,
+            predicted_probabilities_name: classifier.predicted_probabilities,
         })
     }
 
     fn from_proto(message: pb::FunctionDescription) -> Result<Self, ModelError> {
-        not_a_classifier(&message.predicted_feature_name, &message.predicted_probabilities_name)?;
         Ok(Self {
             name: message.name,
             inputs: features_from_proto(message.input)?,
             outputs: features_from_proto(message.output)?,
             states: features_from_proto(message.state)?,
+            classifier: classifier(message.predicted_feature_name, message.predicted_probabilities_name),
         })
     }
 }
 
-fn not_a_classifier(feature: &str, probabilities: &str) -> Result<(), ModelError> {
-    if !feature.is_empty() {
-        return Err(ModelError::Unsupported { field: "predictedFeatureName" });
-    }
-    if !probabilities.is_empty() {
-        return Err(ModelError::Unsupported { field: "predictedProbabilitiesName" });
-    }
-    Ok(())
+fn classifier(predicted_feature: String, predicted_probabilities: String) -> Option<Classifier> {
+    let named = !predicted_feature.is_empty() || !predicted_probabilities.is_empty();
+    named.then_some(Classifier { predicted_feature, predicted_probabilities })
 }
 
 fn features_to_proto(features: &[FeatureDescription]) -> Result<Vec<pb::FeatureDescription>, ModelError> {

@@ -5,21 +5,29 @@
 
 mod description;
 mod feature;
+mod foreign;
+mod image;
 mod model;
+mod multi_array;
 mod path;
 mod reader;
+mod size_range;
 
 pub(crate) use description::check_functions;
-pub(crate) use model::other_kind;
+pub(crate) use model::{in_one_line, other_kind, what_to_do};
 pub(crate) use reader::{MAX_MODEL_BYTES, open_weights, read_limited, weight_path};
 
-pub use feature::{ArrayDefault, FeatureDescription, FeatureType, MultiArray, ShapeFlexibility, SizeRange};
+pub use feature::{FeatureDescription, FeatureType, KeyType};
+pub use foreign::Foreign;
+pub use image::{ColorSpace, Image, ImageFlexibility, ImageSize};
 pub use model::{
-    FlexibleInputs, FunctionDescription, MAIN_FUNCTION, Metadata, Model, ModelDescription, ModelError, decode_model,
-    encode_model,
+    Classifier, FlexibleInputs, FunctionDescription, MAIN_FUNCTION, Metadata, Model, ModelDescription, ModelError,
+    decode_model, decode_model_with_notes, encode_model,
 };
+pub use multi_array::{ArrayDefault, MultiArray, ShapeFlexibility};
 pub use path::{PathError, checked_relative_path};
 pub use reader::{FilesInMemory, Package, PackageError, PackageFiles};
+pub use size_range::SizeRange;
 
 /// Path of the manifest within a package.
 pub const MANIFEST_PATH: &str = "Manifest.json";

@@ -1,11 +1,13 @@
 //! A model: what a package's `model.mlmodel` says, as plain types.
 
 use std::collections::BTreeMap;
+use std::error::Error;
 
 use anec_schemas::proto::{DecodeError, Message, specification as pb};
 use anec_schemas::wire;
 
-use super::feature::{FeatureDescription, MultiArray, ShapeFlexibility};
+use super::feature::FeatureDescription;
+use super::multi_array::{MultiArray, ShapeFlexibility};
 use crate::program::{Function, Program};
 use crate::proto::{self, FieldError, FieldProblem, ProtoError};
 use crate::types::{TensorType, ValueType};
@@ -47,6 +49,17 @@ pub struct FunctionDescription {
     pub outputs: Vec<FeatureDescription>,
     /// States.
     pub states: Vec<FeatureDescription>,
+    /// Which outputs name the class, if it is a classifier.
+    pub classifier: Option<Classifier>,
+}
+
+/// The outputs of a classifier, by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Classifier {
+    /// The output that is the class.
+    pub predicted_feature: String,
+    /// The output with the probability of each class; empty where there is none.
+    pub predicted_probabilities: String,
 }
 
 /// What people should know about a model.
@@ -127,13 +140,19 @@ pub enum ModelError {
         /// The feature.
         feature: String,
     },
-    /// A feature of a kind that is not supported.
-    #[error("Feature `{feature}` is {found}, expected a multi array or a state")]
-    FeatureKind {
+    /// A color space that is not known.
+    #[error("Feature `{feature}` has color space {found}, expected 10, 20, 30 or 40")]
+    ColorSpace {
         /// The feature.
         feature: String,
-        /// The kind.
-        found: &'static str,
+        /// The number found.
+        found: i32,
+    },
+    /// An image with a range of sizes for one of its axes only.
+    #[error("Feature `{feature}` has a range of sizes without a range for both axes")]
+    ImageRange {
+        /// The feature.
+        feature: String,
     },
     /// An element type that features cannot have.
     #[error("Feature `{feature}` has element type {found}, expected fp16, fp32, fp64, int32 or int8")]
@@ -171,6 +190,41 @@ pub enum ModelError {
         /// Its type, or that it is not defined.
         found: String,
     },
+}
+
+/// The message of an error with its causes, in one line.
+pub(crate) fn in_one_line(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    text
+}
+
+impl ModelError {
+    /// What the user can do about it.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Kind { kind } => Some(what_to_do(kind)),
+            _ => None,
+        }
+    }
+}
+
+/// What to do with a model of another kind.
+pub(crate) fn what_to_do(kind: &str) -> &'static str {
+    if kind.starts_with("pipeline") {
+        "a pipeline is several models in a row: take those that are ML Programs out of it, and give each alone; with \
+         coremltools, `ct.models.MLModel(spec.pipeline.models[0], weights_dir=model.weights_dir).save(..)`"
+    } else if kind.starts_with("neuralNetwork") {
+        "a neural network is the form from before ML Programs: convert the original again with coremltools and \
+         `convert_to=\"mlprogram\"`, or compile it on a Mac with `xcrun coremlcompiler compile`"
+    } else {
+        "only ML Programs are read; `xcrun coremlcompiler compile` compiles other kinds on a Mac"
+    }
 }
 
 /// Kinds of model other than programs, by field number of `Model`.
@@ -231,15 +285,38 @@ pub fn encode_model(model: &Model) -> Result<Vec<u8>, ModelError> {
 /// # Errors
 /// The message is malformed, has anything that [`Model`] has no place for, or contradicts itself.
 pub fn decode_model(bytes: &[u8]) -> Result<Model, ModelError> {
-    if let Err(error) = proto::check_fields(bytes, &wire::MODEL) {
-        let number = match error.problem {
-            FieldProblem::Unknown { number } if error.path == wire::MODEL.name => Some(number),
-            _ => None,
-        };
-        let kind = number.and_then(other_kind);
-        return Err(kind.map_or(ModelError::Fields(error), |kind| ModelError::Kind { kind }));
+    if let Some(unknown) = unknown_fields(bytes)?.into_iter().next() {
+        return Err(ModelError::Fields(unknown));
     }
-    Model::from_proto(pb::Model::decode(bytes)?)
+    let (model, unsupported) = Model::from_proto(pb::Model::decode(bytes)?)?;
+    match unsupported.into_iter().next() {
+        None => Ok(model),
+        Some(unsupported) => Err(unsupported),
+    }
+}
+
+/// Reads the bytes of a `model.mlmodel` as far as it is known, and says what is not.
+///
+/// # Errors
+/// The message is malformed, holds no program, or contradicts itself.
+pub fn decode_model_with_notes(bytes: &[u8]) -> Result<(Model, Vec<String>), ModelError> {
+    let unknown = unknown_fields(bytes)?;
+    let (model, unsupported) = Model::from_proto(pb::Model::decode(bytes)?)?;
+    let notes = unknown.into_iter().map(ModelError::Fields).chain(unsupported);
+    Ok((model, notes.map(|error| in_one_line(&error)).collect()))
+}
+
+/// Fields that [`Model`] has no place for; another kind of model is an error.
+fn unknown_fields(bytes: &[u8]) -> Result<Vec<FieldError>, ModelError> {
+    let unknown = proto::unknown_fields(bytes, &wire::MODEL)?;
+    let kind = unknown.iter().find_map(|error| match error.problem {
+        FieldProblem::Unknown { number } if error.path == wire::MODEL.name => other_kind(number),
+        _ => None,
+    });
+    match kind {
+        None => Ok(unknown),
+        Some(kind) => Err(ModelError::Kind { kind }),
+    }
 }
 
 /// Shapes of inputs with unknown axes, by input name: the default shape and what else is accepted.

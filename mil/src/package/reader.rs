@@ -6,7 +6,8 @@ use std::io::{self, Cursor, Read, Seek};
 
 use anec_schemas::{Manifest, ManifestError};
 
-use super::model::{Model, ModelError, decode_model};
+use super::foreign::Foreign;
+use super::model::{Model, ModelError, decode_model, decode_model_with_notes};
 use super::path::{PathError, checked_relative_path};
 use super::{DATA_DIRECTORY, MANIFEST_PATH};
 use crate::blob::{BlobError, BlobFile};
@@ -74,6 +75,14 @@ pub enum PackageError {
         /// The limit.
         limit: u64,
     },
+    /// A file that is something else.
+    #[error("`{path}` of the model is {found}")]
+    Foreign {
+        /// Path within the package.
+        path: String,
+        /// What it is.
+        found: Foreign,
+    },
     /// The manifest is not usable.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
@@ -92,6 +101,17 @@ pub enum PackageError {
         #[source]
         source: BlobError,
     },
+}
+
+impl PackageError {
+    /// What the user can do about it.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Foreign { found, .. } => Some(found.hint()),
+            Self::Model(error) => error.hint(),
+            _ => None,
+        }
+    }
 }
 
 impl<F: PackageFiles> Package<F> {
@@ -141,6 +161,14 @@ impl<F: PackageFiles> Package<F> {
         Ok(decode_model(&self.model_bytes()?)?)
     }
 
+    /// The model as far as it is known, and what is not.
+    ///
+    /// # Errors
+    /// It is missing, malformed, of another kind, or contradicts itself.
+    pub fn model_with_notes(&self) -> Result<(Model, Vec<String>), PackageError> {
+        Ok(decode_model_with_notes(&self.model_bytes()?)?)
+    }
+
     /// Path within the package of the weight file that a program calls `name`.
     ///
     /// # Errors
@@ -174,8 +202,14 @@ pub(crate) fn open_weights<F: PackageFiles>(
     name: &str,
 ) -> Result<BlobFile<F::File>, PackageError> {
     let path = weight_path(model_path, name)?;
-    let file = files.open(&path).map_err(|source| PackageError::Io { path: path.clone(), source })?;
-    BlobFile::new(file).map_err(|source| PackageError::Blob { path, source })
+    let open = || files.open(&path).map_err(|source| PackageError::Io { path: path.clone(), source });
+    let mut beginning = Vec::new();
+    let read = open()?.take(Foreign::DECIDING_BYTES).read_to_end(&mut beginning);
+    read.map_err(|source| PackageError::Io { path: path.clone(), source })?;
+    if let Some(found) = Foreign::of(&beginning) {
+        return Err(PackageError::Foreign { path, found });
+    }
+    BlobFile::new(open()?).map_err(|source| PackageError::Blob { path, source })
 }
 
 /// Reads a whole file that must not have more than `limit` bytes.
@@ -183,6 +217,9 @@ pub(crate) fn read_limited<F: PackageFiles>(files: &F, path: &str, limit: u64) -
     let mut bytes = Vec::new();
     let read = files.open(path).and_then(|file| file.take(limit + 1).read_to_end(&mut bytes));
     let length = read.map_err(|source| PackageError::Io { path: path.to_owned(), source })?;
+    if let Some(found) = Foreign::of(&bytes) {
+        return Err(PackageError::Foreign { path: path.to_owned(), found });
+    }
     if length as u64 > limit {
         return Err(PackageError::TooLarge { path: path.to_owned(), limit });
     }

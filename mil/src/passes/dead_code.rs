@@ -22,7 +22,7 @@ use std::collections::BTreeSet;
 use super::Changed;
 use crate::ops::decl::Effect;
 use crate::ops::find;
-use crate::program::{Block, Function, Operation};
+use crate::program::{Function, Operation};
 
 /// Runs the pass.
 pub fn run(function: &mut Function) -> Changed {
@@ -43,7 +43,7 @@ fn live_operations(function: &Function, forced: &BTreeSet<usize>) -> Vec<bool> {
         let used = operation.outputs.iter().any(|output| live.contains(output.name.as_str()));
         *needed = used || has_effect(operation) || forced.contains(&index);
         if *needed {
-            add_uses(operation, &mut live);
+            live.extend(operation.names_used());
         }
     }
     needed
@@ -54,13 +54,13 @@ fn only_users(function: &Function, needed: &[bool]) -> BTreeSet<usize> {
     let operations = || function.block.operations.iter().zip(needed).enumerate();
     let mut used: BTreeSet<&str> = function.block.outputs.iter().map(String::as_str).collect();
     for (_, (operation, _)) in operations().filter(|(_, (_, needed))| **needed) {
-        add_uses(operation, &mut used);
+        used.extend(operation.names_used());
     }
     let parameters = function.inputs.iter().map(|input| input.name.as_str());
     let mut unused: BTreeSet<&str> = parameters.filter(|name| !used.contains(name)).collect();
     let mut users = BTreeSet::new();
     for (index, (operation, needed)) in operations() {
-        for name in operation.referenced_names() {
+        for name in operation.names_used() {
             if !needed && unused.remove(name) {
                 users.insert(index);
             }
@@ -72,21 +72,8 @@ fn only_users(function: &Function, needed: &[bool]) -> BTreeSet<usize> {
 /// Whether `operation` must stay where nothing uses its results.
 fn has_effect(operation: &Operation) -> bool {
     match find(&operation.op) {
-        Some(decl) => decl.effect == Effect::WritesState || !operation.blocks.is_empty(),
+        Some(decl) => decl.effect == Effect::WritesState,
         None => true,
-    }
-}
-
-/// Adds every name that `operation` uses, in its nested blocks too.
-fn add_uses<'a>(operation: &'a Operation, live: &mut BTreeSet<&'a str>) {
-    live.extend(operation.referenced_names());
-    let mut blocks: Vec<&Block> = operation.blocks.iter().collect();
-    while let Some(block) = blocks.pop() {
-        live.extend(block.outputs.iter().map(String::as_str));
-        for operation in &block.operations {
-            live.extend(operation.referenced_names());
-            blocks.extend(&operation.blocks);
-        }
     }
 }
 
@@ -158,13 +145,13 @@ mod tests {
         let y = builder.silu("y", &x).expect("valid");
         let mut function = builder.finish(&[&y]);
         function.block.operations.push(Operation {
-            op: "cond".to_owned(),
+            op: "unknown_op".to_owned(),
             inputs: std::collections::BTreeMap::default(),
             outputs: Vec::new(),
-            attributes: std::collections::BTreeMap::from([("name".to_owned(), Value::string("cond"))]),
-            blocks: vec![Block { outputs: vec!["a".to_owned()], ..Block::default() }],
+            attributes: std::collections::BTreeMap::from([("name".to_owned(), Value::string("unknown_op"))]),
+            blocks: vec![crate::program::Block { outputs: vec!["a".to_owned()], ..crate::program::Block::default() }],
         });
         assert_eq!(run(&mut function), Changed(1));
-        assert_eq!(names(&function), ["a", "y", "cond"]);
+        assert_eq!(names(&function), ["a", "y", "unknown_op"]);
     }
 }

@@ -11,7 +11,7 @@ const MAX_DEPTH: u32 = 100;
 const MAX_VARINT_BYTES: usize = 10;
 
 /// An encoded message that cannot be decoded without loss.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[error("`{path}` {problem}")]
 pub struct FieldError {
     /// The fields that lead to the message, outermost first.
@@ -21,7 +21,7 @@ pub struct FieldError {
 }
 
 /// What is wrong with an encoded message.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FieldProblem {
     /// A field that this version of the format does not have.
     #[error("has the unknown field {number}")]
@@ -67,12 +67,29 @@ pub enum FieldProblem {
 /// # Errors
 /// See [`FieldProblem`].
 pub fn check_fields(bytes: &[u8], table: &'static MessageTable) -> Result<(), FieldError> {
-    check_message(bytes, table, 0).map_err(|(mut path, problem)| {
+    match unknown_fields(bytes, table)?.into_iter().next() {
+        None => Ok(()),
+        Some(unknown) => Err(unknown),
+    }
+}
+
+/// The fields that decoding `bytes` as the message of `table` drops because they are not known: the first hundred.
+///
+/// # Errors
+/// See [`FieldProblem`]; decoding loses something else.
+pub fn unknown_fields(bytes: &[u8], table: &'static MessageTable) -> Result<Vec<FieldError>, FieldError> {
+    let located = |(mut path, problem): Located| {
         path.push(table.name.to_owned());
         path.reverse();
         FieldError { path: path.join("."), problem }
-    })
+    };
+    let mut unknown = Vec::new();
+    check_message(bytes, table, 0, &mut unknown).map_err(located)?;
+    Ok(unknown.into_iter().map(located).collect())
 }
+
+/// Unknown fields that are told apart.
+const MAX_UNKNOWN: usize = 100;
 
 /// Path segments are collected innermost first, and only when something is wrong.
 type Located = (Vec<String>, FieldProblem);
@@ -108,7 +125,12 @@ impl<'bytes> Cursor<'bytes> {
     }
 }
 
-fn check_message(bytes: &[u8], table: &'static MessageTable, depth: u32) -> Result<(), Located> {
+fn check_message(
+    bytes: &[u8],
+    table: &'static MessageTable,
+    depth: u32,
+    unknown: &mut Vec<Located>,
+) -> Result<(), Located> {
     let here = |problem| (Vec::new(), problem);
     if depth >= MAX_DEPTH {
         return Err(here(FieldProblem::TooDeep));
@@ -121,7 +143,13 @@ fn check_message(bytes: &[u8], table: &'static MessageTable, depth: u32) -> Resu
         let tag = cursor.varint().map_err(here)?;
         let wire_type = (tag & 7) as u32;
         let number = u32::try_from(tag >> 3).map_err(|_| here(cursor.malformed()))?;
-        let field = table.field(number).ok_or_else(|| here(FieldProblem::Unknown { number }))?;
+        let Some(field) = table.field(number) else {
+            skip_field(&mut cursor, wire_type).map_err(here)?;
+            if unknown.len() < MAX_UNKNOWN {
+                unknown.push(here(FieldProblem::Unknown { number }));
+            }
+            continue;
+        };
         if !field.repeated && !single.insert(field.oneof.unwrap_or(number)) {
             return Err(here(FieldProblem::Repeated { field: field.name }));
         }
@@ -135,12 +163,18 @@ fn check_message(bytes: &[u8], table: &'static MessageTable, depth: u32) -> Resu
             let key = String::from_utf8_lossy(key).into_owned();
             return Err(here(FieldProblem::RepeatedKey { field: field.name, key }));
         }
-        check_message(content, inner, depth + 1).map_err(|(mut path, problem)| {
-            path.push(match key {
-                Some(key) => format!("{}[\"{}\"]", field.name, String::from_utf8_lossy(key)),
-                None if field.repeated => format!("{}[{index}]", field.name),
-                None => field.name.to_owned(),
-            });
+        let place = || match key {
+            Some(key) => format!("{}[\"{}\"]", field.name, String::from_utf8_lossy(key)),
+            None if field.repeated => format!("{}[{index}]", field.name),
+            None => field.name.to_owned(),
+        };
+        let known = unknown.len();
+        let checked = check_message(content, inner, depth + 1, unknown);
+        for (path, _) in unknown.iter_mut().skip(known) {
+            path.push(place());
+        }
+        checked.map_err(|(mut path, problem)| {
+            path.push(place());
             (path, problem)
         })?;
     }
@@ -166,19 +200,24 @@ fn read_field<'bytes>(
     }
 }
 
+/// The content of a field of whatever kind; empty for numbers of variable length.
+fn skip_field<'bytes>(cursor: &mut Cursor<'bytes>, wire_type: u32) -> Result<&'bytes [u8], FieldProblem> {
+    match wire_type {
+        0 => cursor.varint().map(|_| &[][..]),
+        1 => cursor.take(8),
+        2 => cursor.varint().and_then(|length| cursor.take(length)),
+        5 => cursor.take(4),
+        _ => Err(cursor.malformed()),
+    }
+}
+
 /// The key of a map entry; keys are text in every map of the format, and a writer may leave out an empty one.
 fn entry_key(entry: &[u8]) -> Result<&[u8], FieldProblem> {
     const KEY: u64 = 1;
     let mut cursor = Cursor { bytes: entry, position: 0 };
     while cursor.position < entry.len() {
         let tag = cursor.varint()?;
-        let content = match tag & 7 {
-            0 => cursor.varint().map(|_| &[][..]),
-            1 => cursor.take(8),
-            2 => cursor.varint().and_then(|length| cursor.take(length)),
-            5 => cursor.take(4),
-            _ => Err(cursor.malformed()),
-        }?;
+        let content = skip_field(&mut cursor, (tag & 7) as u32)?;
         if tag >> 3 == KEY {
             return Ok(content);
         }

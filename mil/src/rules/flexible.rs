@@ -1,7 +1,7 @@
 //! Which parameters of a function take several shapes.
 
 use super::view::FunctionView;
-use crate::package::{FeatureDescription, ShapeFlexibility};
+use crate::package::{FeatureDescription, FeatureType, ImageFlexibility, ShapeFlexibility};
 use crate::value::{Value, ValueData};
 
 /// Which shapes a parameter takes.
@@ -29,15 +29,28 @@ pub(super) fn inputs(view: &FunctionView<'_>) -> Vec<(usize, Flexibility)> {
         let feature = description.and_then(|description| {
             description.inputs.iter().find(|feature: &&FeatureDescription| feature.name == input.name)
         });
-        match feature.and_then(|feature| feature.array().flexibility.as_ref()) {
-            Some(ShapeFlexibility::Enumerated(_)) => return Some(Flexibility::Enumerated),
-            Some(ShapeFlexibility::Ranges(_)) => return Some(Flexibility::Range),
-            None => {}
+        if let Some(described) = feature.and_then(|feature| described(&feature.ty)) {
+            return Some(described);
         }
         let unknown = input.ty.as_tensor()?.shape.iter().any(|axis| axis.fixed().is_none());
         unknown.then_some(if enumerated { Flexibility::Enumerated } else { Flexibility::Range })
     };
     (0..view.function.inputs.len()).filter_map(|index| Some((index, flexibility(index)?))).collect()
+}
+
+/// Which shapes the description says.
+fn described(ty: &FeatureType) -> Option<Flexibility> {
+    match ty {
+        FeatureType::MultiArray(array) => array.flexibility.as_ref().map(|shapes| match shapes {
+            ShapeFlexibility::Enumerated(_) => Flexibility::Enumerated,
+            ShapeFlexibility::Ranges(_) => Flexibility::Range,
+        }),
+        FeatureType::Image(image) => image.flexibility.as_ref().map(|sizes| match sizes {
+            ImageFlexibility::Enumerated(_) => Flexibility::Enumerated,
+            ImageFlexibility::Ranges { .. } => Flexibility::Range,
+        }),
+        _ => None,
+    }
 }
 
 fn mentions_enumerated(value: &Value) -> bool {

@@ -28,6 +28,9 @@ pub struct Subject<'a> {
 pub trait Constants {
     /// The smallest and largest element of a floating-point blob; `None` where it cannot be read.
     fn range(&self, blob: &BlobReference, ty: &TensorType) -> Option<(f64, f64)>;
+
+    /// Why there is no blob of this type at this place; `None` where there is one, or where that is not known.
+    fn problem(&self, blob: &BlobReference, ty: &TensorType) -> Option<String>;
 }
 
 /// The program as a whole.

@@ -4,7 +4,8 @@
 //! is a map in the protobuf sorted by name, no newline at the end. The parser takes that and any other layout.
 //!
 //! # Source
-//! `model.mil` of 58 compiled models, Apple's own among them; the grammar stands in the parser's files.
+//! `model.mil` of 58 compiled models, Apple's own among them; the grammar stands in the parser's files. None of them has
+//! nested blocks: those stand as mlmodelc-export 0.1.0 writes them, whose tests load the text in Core ML.
 
 mod elements;
 mod hex_float;
@@ -39,8 +40,10 @@ impl TextVersion {
     }
 }
 
-/// What stands for nested blocks, which this form does not cover.
-const NO_BLOCKS: &str = "nested blocks (`cond`, `while_loop`) have no text form here";
+/// Spaces before the operations of a function. Those of a nested block stand twice [`BLOCK_INDENT`] further in.
+pub(crate) const OPERATION_INDENT: usize = 12;
+/// Spaces by which a nested block stands further in than its operation.
+const BLOCK_INDENT: usize = 4;
 
 #[cfg(test)]
 mod tests;

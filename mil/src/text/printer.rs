@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::elements::Elements;
-use super::{NO_BLOCKS, TextVersion};
-use crate::program::{Argument, Binding, Function, Operation, Program};
+use super::{BLOCK_INDENT, OPERATION_INDENT, TextVersion};
+use crate::program::{Argument, Binding, Block, Function, Operation, Program};
 use crate::types::{Dimension, TensorType, ValueType};
 use crate::value::{BlobReference, Value, ValueData};
 
@@ -17,14 +17,6 @@ const MAX_EMPTY: usize = 1024;
 /// A program without a text form.
 #[derive(Debug, thiserror::Error)]
 pub enum PrintError {
-    /// Control flow.
-    #[error("Cannot print `{function}`: `{op}` has blocks, and {NO_BLOCKS}")]
-    Blocks {
-        /// The function.
-        function: String,
-        /// The op.
-        op: String,
-    },
     /// A constant whose data does not fit its type.
     #[error("Cannot print a constant of type {ty}: its data is of another kind or length")]
     Value {
@@ -36,7 +28,7 @@ pub enum PrintError {
 /// The text of a program.
 ///
 /// # Errors
-/// Nested blocks, or constants whose data does not fit their type.
+/// Constants whose data does not fit their type.
 pub fn print(program: &Program, version: TextVersion) -> Result<String, PrintError> {
     let mut printer = Printer { text: String::new(), version };
     let _ = writeln!(printer.text, "program({})", version.number());
@@ -71,17 +63,14 @@ impl Printer {
         }
         self.text.push_str(" {\n");
         for operation in &function.block.operations {
-            if !operation.blocks.is_empty() {
-                return Err(PrintError::Blocks { function: name.to_owned(), op: operation.op.clone() });
-            }
-            self.operation(operation)?;
+            self.operation(operation, OPERATION_INDENT)?;
         }
         let _ = writeln!(self.text, "        }} -> ({});", function.block.outputs.join(", "));
         Ok(())
     }
 
-    fn operation(&mut self, operation: &Operation) -> Result<(), PrintError> {
-        self.text.push_str("            ");
+    fn operation(&mut self, operation: &Operation, indent: usize) -> Result<(), PrintError> {
+        let _ = write!(self.text, "{:indent$}", "");
         self.list(&operation.outputs, |printer, output| {
             printer.ty(&output.ty);
             let _ = write!(printer.text, " {}", output.name);
@@ -100,7 +89,25 @@ impl Printer {
         if !operation.attributes.is_empty() {
             self.attributes(&operation.attributes)?;
         }
+        for block in &operation.blocks {
+            self.block(block, indent + BLOCK_INDENT)?;
+        }
         self.text.push_str(";\n");
+        Ok(())
+    }
+
+    fn block(&mut self, block: &Block, indent: usize) -> Result<(), PrintError> {
+        let _ = write!(self.text, "\n{:indent$}(", "");
+        self.list(&block.inputs, |printer, input| {
+            printer.ty(&input.ty);
+            let _ = write!(printer.text, " {}", input.name);
+            Ok(())
+        })?;
+        self.text.push_str(") {\n");
+        for operation in &block.operations {
+            self.operation(operation, indent + BLOCK_INDENT)?;
+        }
+        let _ = write!(self.text, "{:indent$}}} -> ({})", "", block.outputs.join(", "));
         Ok(())
     }
 

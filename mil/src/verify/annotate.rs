@@ -74,8 +74,12 @@ struct FunctionLines {
 fn find_functions<'a>(lines: &[&'a str]) -> BTreeMap<&'a str, FunctionLines> {
     let mut functions = BTreeMap::new();
     let mut current: Option<(&str, FunctionLines)> = None;
-    for (index, line) in lines.iter().enumerate() {
-        let line = line.trim_start();
+    for (index, whole) in lines.iter().enumerate() {
+        let line = whole.trim_start();
+        // What stands further in belongs to the blocks of the operation before.
+        if whole.len() - line.len() > text::OPERATION_INDENT {
+            continue;
+        }
         if let Some(signature) = line.strip_prefix("func ") {
             let name = signature.split('<').next().unwrap_or_default();
             current = Some((name, FunctionLines { signature: index, ..FunctionLines::default() }));

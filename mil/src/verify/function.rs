@@ -31,6 +31,7 @@ pub(super) fn check(name: &str, function: &Function) -> Vec<Finding> {
         names: &names,
         findings: &mut findings,
         spare_results: SPARE_RESULTS,
+        outer: None,
     };
     for (index, operation) in function.block.operations.iter().enumerate() {
         checker.check(index, operation);
@@ -50,7 +51,7 @@ pub(super) fn operation_at(function: &Function, place: Place) -> Option<&str> {
 
 fn check_inputs(function: &Function, findings: &mut Findings<'_>) {
     let used: BTreeSet<&str> =
-        function.block.operations.iter().flat_map(crate::program::Operation::referenced_names).collect();
+        function.block.operations.iter().flat_map(crate::program::Operation::names_used).collect();
     let returned: BTreeSet<&str> = function.block.outputs.iter().map(String::as_str).collect();
     for (index, input) in function.inputs.iter().enumerate() {
         let subject = Subject { place: Place::Input(index), op: None, value: Some(&input.name) };
@@ -100,6 +101,8 @@ fn check_outputs(function: &Function, names: &Names<'_>, findings: &mut Findings
             continue;
         }
         match definition.ty {
+            ValueType::Tensor(tensor) if is_label(tensor) => {}
+            ValueType::Dictionary(key, value) if is_class_dictionary(key, value) => {}
             ValueType::Tensor(tensor) => {
                 check_interface(tensor, function.opset, "result", subject, findings);
                 if definition.constant && tensor.rank() > MAX_RANK {
@@ -117,6 +120,17 @@ fn check_outputs(function: &Function, names: &Names<'_>, findings: &mut Findings
             findings.warning(subject, "a parameter is returned as it is, which Core ML may not run");
         }
     }
+}
+
+/// Whether this is a class, as `classify` gives it.
+fn is_label(tensor: &TensorType) -> bool {
+    tensor.shape.is_empty() && matches!(tensor.dtype, DataType::String | DataType::Int64)
+}
+
+/// Whether this is a dictionary from classes to probabilities.
+fn is_class_dictionary(key: &ValueType, value: &ValueType) -> bool {
+    let number = |ty: &TensorType| ty.shape.is_empty() && matches!(ty.dtype, DataType::Float32 | DataType::Float64);
+    key.as_tensor().is_some_and(is_label) && value.as_tensor().is_some_and(number)
 }
 
 /// A tensor that goes in or out: the model description must be able to describe it.

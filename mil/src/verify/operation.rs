@@ -8,13 +8,16 @@ use crate::ops::decl::{Effect, OpContext, OpDecl};
 use crate::ops::{self, special};
 use crate::opset::Opset;
 use crate::program::{Binding, Operation};
-use crate::types::ValueType;
+use crate::types::{Dimension, ValueType};
 use crate::value::Value;
 
 /// The attribute that every operation has.
 const NAME: &str = "name";
 /// The attribute of `const` that holds its value.
 const VALUE: &str = "val";
+
+/// Blocks that a block may stand in.
+const MAX_BLOCK_DEPTH: usize = 16;
 
 /// What the checks of one function's operations share.
 pub(super) struct OperationChecker<'a, 'f, 'n> {
@@ -24,12 +27,14 @@ pub(super) struct OperationChecker<'a, 'f, 'n> {
     /// Results that inference may still give beyond those that are declared. It bounds what a number in the program,
     /// such as `num_splits`, can make inference do.
     pub(super) spare_results: usize,
+    /// In a nested block, the operation of the function that it belongs to, and how many blocks are around.
+    pub(super) outer: Option<(usize, usize)>,
 }
 
 impl OperationChecker<'_, '_, '_> {
     /// Reports everything that is wrong with `operation`, the one of this index.
     pub(super) fn check(&mut self, index: usize, operation: &Operation) {
-        let subject = subject(index, operation);
+        let subject = subject(self.outer.map_or(index, |(outer, _)| outer), operation);
         self.check_results(subject, operation);
         let resolved = self.check_references(index, subject, operation);
         let valued = self.check_constants(subject, operation);
@@ -44,12 +49,13 @@ impl OperationChecker<'_, '_, '_> {
             let message = format!("`{}` exists since {}, the function uses {}", decl.name, decl.since, self.opset);
             self.findings.error(subject, message);
         }
-        if !operation.blocks.is_empty() {
-            self.findings.error(subject, format!("`{}` takes no nested blocks", decl.name));
+        if decl.effect != Effect::Pure && self.outer.is_some() {
+            self.findings.error(subject, format!("`{}` cannot be in a nested block", decl.name));
         }
+        let nested = self.check_blocks(index, subject, operation, decl);
         self.check_attributes(subject, operation, decl);
         self.check_ranks(subject, operation);
-        if resolved && valued && self.check_states(subject, operation, decl) {
+        if resolved && valued && nested && self.check_states(subject, operation, decl) {
             self.check_types(subject, operation, decl);
         }
     }
@@ -74,6 +80,63 @@ impl OperationChecker<'_, '_, '_> {
                 );
             }
         }
+    }
+
+    /// The nested blocks; tells whether type inference can go on.
+    fn check_blocks(&mut self, index: usize, subject: Subject<'_>, operation: &Operation, decl: &OpDecl) -> bool {
+        let expected = decl.blocks();
+        if operation.blocks.len() != expected {
+            self.findings.error(
+                subject,
+                match (expected, operation.blocks.len()) {
+                    (0, _) => format!("`{}` takes no nested blocks", decl.name),
+                    (_, found) => format!("`{}` has {found} nested blocks, expected {expected}", decl.name),
+                },
+            );
+            return expected == 0;
+        }
+        let (place, depth) = self.outer.unwrap_or((index, 0));
+        if depth == MAX_BLOCK_DEPTH && expected > 0 {
+            self.findings.error(subject, format!("blocks are nested in more than {MAX_BLOCK_DEPTH} others"));
+            return false;
+        }
+        let mut good = true;
+        for block in &operation.blocks {
+            let mut twice = Vec::new();
+            let names = Names::collect_block(block, (self.names, index), |name| twice.push(name));
+            for name in twice {
+                let subject = Subject { value: Some(name), ..subject };
+                self.findings.error(subject, format!("`{}` is defined twice", clipped(name)));
+            }
+            for input in &block.inputs {
+                let subject = Subject { value: Some(&input.name), ..subject };
+                identifier::check(&input.name, subject, self.findings);
+                if !value::is_bounded(&input.ty) || contains_state(&input.ty) {
+                    self.findings.error(subject, "the type of the parameter of a block is a state or too large");
+                    good = false;
+                }
+            }
+            let mut checker = OperationChecker {
+                opset: self.opset,
+                names: &names,
+                findings: &mut *self.findings,
+                spare_results: self.spare_results,
+                outer: Some((place, depth + 1)),
+            };
+            for (index, operation) in block.operations.iter().enumerate() {
+                checker.check(index, operation);
+            }
+            self.spare_results = checker.spare_results;
+            for name in &block.outputs {
+                let found = names.find(name);
+                if found.is_none_or(|found| !found.bounded || found.place == Place::Output(0)) {
+                    let subject = Subject { value: Some(name), ..subject };
+                    self.findings.error(subject, format!("the result `{}` of a block is not defined", clipped(name)));
+                    good = false;
+                }
+            }
+        }
+        good
     }
 
     /// Requires that every name is defined earlier; tells whether type inference can go on.
@@ -218,7 +281,7 @@ impl OperationChecker<'_, '_, '_> {
             return;
         }
         for (output, inferred) in operation.outputs.iter().zip(&inferred) {
-            if output.ty != *inferred {
+            if !refines(&output.ty, inferred) {
                 let subject = Subject { value: Some(&output.name), ..subject };
                 let message = format!("the result is declared as {}, but it is {inferred}", output.ty);
                 self.findings.error(subject, message);
@@ -232,6 +295,20 @@ fn subject(index: usize, operation: &Operation) -> Subject<'_> {
         place: Place::Operation(index),
         op: Some(&operation.op),
         value: operation.outputs.first().map(|output| output.name.as_str()),
+    }
+}
+
+/// Whether a result may be declared as `declared` where inference gives `inferred`: a length that inference does not know,
+/// because a running program computes it, may be declared.
+fn refines(declared: &ValueType, inferred: &ValueType) -> bool {
+    match (declared, inferred) {
+        (ValueType::Tensor(declared), ValueType::Tensor(inferred)) => {
+            let axes = declared.shape.iter().zip(&inferred.shape);
+            declared.dtype == inferred.dtype
+                && declared.rank() == inferred.rank()
+                && axes.into_iter().all(|(declared, inferred)| declared == inferred || *inferred == Dimension::Unknown)
+        }
+        _ => declared == inferred,
     }
 }
 

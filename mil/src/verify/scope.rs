@@ -6,7 +6,7 @@ use super::finding::Place;
 use super::value::{is_bounded, is_small};
 use crate::ops::decl::{Operand, Scope};
 use crate::ops::special;
-use crate::program::{Function, Operation};
+use crate::program::{Block, Function, NamedValueType, Operation};
 use crate::types::ValueType;
 use crate::value::Value;
 
@@ -25,15 +25,41 @@ pub(super) struct Definition<'a> {
     pub(super) bounded: bool,
 }
 
-/// All values that a function defines. Where a name is defined twice, the first definition counts.
+/// All values that a function or a nested block defines. Where a name is defined twice, the first definition counts.
 pub(super) struct Names<'a> {
     definitions: BTreeMap<&'a str, Definition<'a>>,
+    /// What is defined around a nested block, and the index of the operation there that has the block.
+    outer: Option<(&'a Names<'a>, usize)>,
 }
 
 impl<'a> Names<'a> {
     /// Collects the definitions of `function`; `redefined` is called for every name that is there already.
-    pub(super) fn collect(function: &'a Function, mut redefined: impl FnMut(Place, &'a str)) -> Self {
-        let mut definitions = BTreeMap::new();
+    pub(super) fn collect(function: &'a Function, redefined: impl FnMut(Place, &'a str)) -> Self {
+        let mut names = Self { definitions: BTreeMap::new(), outer: None };
+        names.define_all(&function.inputs, &function.block.operations, redefined);
+        names
+    }
+
+    /// Collects the definitions of a block of the operation `index` among those of `outer`. The names that are defined
+    /// around the block are not free in it.
+    pub(super) fn collect_block(
+        block: &'a Block,
+        (outer, index): (&'a Names<'a>, usize),
+        mut redefined: impl FnMut(&'a str),
+    ) -> Self {
+        let mut names = Self { definitions: BTreeMap::new(), outer: Some((outer, index)) };
+        names.define_all(&block.inputs, &block.operations, |_, name| redefined(name));
+        names.definitions.keys().filter(|name| outer.find(name).is_some()).for_each(|name| redefined(name));
+        names
+    }
+
+    fn define_all(
+        &mut self,
+        inputs: &'a [NamedValueType],
+        operations: &'a [Operation],
+        mut redefined: impl FnMut(Place, &'a str),
+    ) {
+        let definitions = &mut self.definitions;
         let mut define = |name: &'a str, definition: Definition<'a>| {
             let place = definition.place;
             match definitions.entry(name) {
@@ -43,12 +69,12 @@ impl<'a> Names<'a> {
                 std::collections::btree_map::Entry::Occupied(_) => redefined(place, name),
             }
         };
-        for (index, input) in function.inputs.iter().enumerate() {
+        for (index, input) in inputs.iter().enumerate() {
             let place = Place::Input(index);
             let bounded = is_bounded(&input.ty);
             define(&input.name, Definition { place, ty: &input.ty, value: None, constant: false, bounded });
         }
-        for (index, operation) in function.block.operations.iter().enumerate() {
+        for (index, operation) in operations.iter().enumerate() {
             let constant = special::yields_constant(&operation.op);
             let value = constant_value(operation).filter(|value| is_small(value));
             for output in &operation.outputs {
@@ -57,18 +83,24 @@ impl<'a> Names<'a> {
                 define(&output.name, Definition { place, ty: &output.ty, value, constant, bounded });
             }
         }
-        Self { definitions }
     }
 
-    /// The definition of `name`.
+    /// The definition of `name`. What is defined around a block counts as before everything in it, or behind everything
+    /// where it is not defined before the block.
     pub(super) fn find(&self, name: &str) -> Option<Definition<'a>> {
-        self.definitions.get(name).copied()
+        if let Some(own) = self.definitions.get(name) {
+            return Some(*own);
+        }
+        let (outer, index) = self.outer?;
+        let mut found = outer.find(name)?;
+        found.place = if found.place < Place::Operation(index) { Place::Whole } else { Place::Output(0) };
+        Some(found)
     }
 }
 
 impl Scope for Names<'_> {
     fn lookup(&self, name: &str) -> Option<Operand<'_>> {
-        let definition = self.definitions.get(name)?;
+        let definition = self.find(name)?;
         Some(Operand { ty: definition.ty, value: definition.value, constant: definition.constant })
     }
 }

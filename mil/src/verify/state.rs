@@ -103,7 +103,7 @@ fn with_ancestors<'a>(function: &'a Function, names: &BTreeSet<&'a str>) -> BTre
     let mut found = names.clone();
     for operation in function.block.operations.iter().rev() {
         if operation.outputs.iter().any(|output| found.contains(output.name.as_str())) {
-            found.extend(operation.referenced_names());
+            found.extend(operation.names_used());
         }
     }
     found

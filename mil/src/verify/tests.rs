@@ -508,10 +508,13 @@ fn errors_are_marked_in_the_text() {
 #[test]
 fn errors_of_a_program_without_text_are_listed() {
     let mut function = relu();
-    function.block.operations[0].blocks.push(crate::Block::default());
+    let mut name = Value::string("y");
+    name.data = crate::ValueData::Tensor(crate::TensorData::Ints(vec![1]));
+    function.block.operations[0].attributes.insert("name".to_owned(), name);
     let program = program([("main", function)]);
-    let errors = verify(&program).expect_err("a block");
-    assert_eq!(errors.annotate(&program), "main / y = relu: `relu` takes no nested blocks\n");
+    let errors = verify(&program).expect_err("a name that is no text");
+    let annotated = errors.annotate(&program);
+    assert!(annotated.starts_with("main / y = relu: `name`: the elements"), "{annotated}");
 }
 
 #[test]

@@ -19,10 +19,10 @@ use std::path::{Path, PathBuf};
 
 use anec_mil::ops::decl::{OpContext, Operand, Scope};
 use anec_mil::package::{FunctionDescription, ModelDescription};
-use anec_mil::rules::{self, Check, Conditions, Rule, Subject};
+use anec_mil::rules::{self, Check, Conditions, Constants, Rule, Subject};
 use anec_mil::text::TextVersion;
 use anec_mil::verify::{Location, Place, Topic};
-use anec_mil::{Function, Program, Value, ValueType, ops, passes, text, verify};
+use anec_mil::{BlobReference, Function, Program, TensorType, Value, ValueType, ops, passes, text, verify};
 
 const SEPARATOR: &str = "// ---";
 
@@ -206,7 +206,7 @@ fn rules_find_what_the_files_say() {
             program: &program,
             description: description.as_ref(),
             weight_file_bytes: parts.setting("weight bytes").map(|bytes| bytes.parse().expect("a number")),
-            constants: None,
+            constants: if parts.setting("weights") == Some("missing") { Some(&MissingWeights) } else { None },
         };
         let lines = lines_of(&parts.body);
         let mut body = parts.body.clone();
@@ -216,6 +216,19 @@ fn rules_find_what_the_files_say() {
         }
         parts.joined(&body)
     });
+}
+
+/// A weight file that is not there.
+struct MissingWeights;
+
+impl Constants for MissingWeights {
+    fn range(&self, _: &BlobReference, _: &TensorType) -> Option<(f64, f64)> {
+        None
+    }
+
+    fn problem(&self, blob: &BlobReference, _: &TensorType) -> Option<String> {
+        Some(format!("`{}` is missing", blob.file_name))
+    }
 }
 
 #[test]

@@ -2,11 +2,13 @@
 
 mod blob_file;
 mod compiled_samples;
+mod control_flow;
 mod directory;
 mod filetests;
 mod fuzz_corpus;
 mod hostile_programs;
 mod op_vectors;
+mod ops_document;
 mod package_model;
 mod package_samples;
 mod proto_fields;

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use anec_mil::blob::{BlobLayout, BlobWriter};
 use anec_mil::package::{
-    ArrayDefault, FeatureDescription, FilesInMemory, FlexibleInputs, FunctionDescription, MANIFEST_PATH, MODEL_PATH,
-    Metadata, Model, ModelDescription, ModelError, MultiArray, Package, PackageError, ShapeFlexibility, SizeRange,
-    WEIGHTS_PATH, decode_model, encode_model,
+    ArrayDefault, Classifier, ColorSpace, FeatureDescription, FeatureType, FilesInMemory, FlexibleInputs,
+    FunctionDescription, Image, ImageFlexibility, ImageSize, KeyType, MANIFEST_PATH, MODEL_PATH, Metadata, Model,
+    ModelDescription, ModelError, MultiArray, Package, PackageError, ShapeFlexibility, SizeRange, WEIGHTS_PATH,
+    decode_model, decode_model_with_notes, encode_model,
 };
 use anec_mil::{
     Argument, BlobReference, Block, DataType, Dimension, Function, NamedValueType, Operation, Opset, Program,
@@ -127,8 +128,8 @@ fn one_function_is_described_at_the_top_level() {
     assert_eq!((message.input.len(), message.output.len(), message.state.len()), (1, 1, 1));
     assert_eq!(decode_model(&encode_model(&model).expect("valid")).expect("own bytes"), model);
     let function = &model.description.functions[0];
-    assert_eq!(function.inputs[0].array().shape, [1, 1]);
-    assert!(function.outputs[0].array().shape.is_empty());
+    assert_eq!(function.inputs[0].array().expect("an array").shape, [1, 1]);
+    assert!(function.outputs[0].array().expect("an array").shape.is_empty());
 }
 
 #[test]
@@ -136,7 +137,7 @@ fn ranges_defaults_and_optional_inputs_survive() {
     let fixed = SizeRange { lower: 1, upper: Some(1) };
     let mut model = single(ShapeFlexibility::Ranges(vec![fixed, SizeRange { lower: 2, upper: None }]));
     let input = &mut model.description.functions[0].inputs[0];
-    assert_eq!(input.array().shape, [1, 2]);
+    assert_eq!(input.array().expect("an array").shape, [1, 2]);
     input.optional = true;
     input.short_description = "Anything".to_owned();
     let defaults = [ArrayDefault::Int(-1), ArrayDefault::Float(0.5), ArrayDefault::Double(0.1)];
@@ -200,13 +201,100 @@ fn models_that_are_not_supported_say_why() {
     });
     assert!(matches!(both, ModelError::BothForms { field: "input" }));
     let classifier = read_changed(|message| description(message).predicted_feature_name = "label".to_owned());
-    assert!(matches!(classifier, ModelError::Unsupported { field: "predictedFeatureName" }));
+    assert!(matches!(classifier, ModelError::BothForms { field: "predictedFeatureName" }));
     let image = read_changed(|message| {
         let image = pb::feature_type::Type::ImageType(pb::ImageFeatureType::default());
         let ty = pb::FeatureType { r#type: Some(image), is_optional: false };
         description(message).functions[0].input[0].r#type = Some(ty);
     });
-    assert_eq!(image.to_string(), "Feature `x` is an image, expected a multi array or a state");
+    assert_eq!(image.to_string(), "Feature `x` has color space 0, expected 10, 20, 30 or 40");
+}
+
+#[test]
+fn other_kinds_of_models_say_what_to_do_with_them() {
+    // Fields 500, 202 and 402 of `Model`, each an empty message.
+    for (message, words) in [
+        ([0x08, 4, 0xa2, 0x1f, 0], "mlprogram"),
+        ([0x08, 4, 0xd2, 0x0c, 0], "take those that are ML Programs out"),
+        ([0x08, 4, 0x92, 0x19, 0], "xcrun coremlcompiler"),
+    ] {
+        let error = decode_model(&message).expect_err("another kind");
+        assert!(error.hint().expect("a hint").contains(words), "{error}");
+        assert!(decode_model_with_notes(&message).is_err());
+    }
+}
+
+#[test]
+fn what_came_later_is_a_note_for_readers_and_an_error_for_writers() {
+    let mut message = several().to_proto().expect("valid");
+    message.specification_version = 11;
+    message.is_updatable = true;
+    let mut bytes = message.encode_to_vec();
+    // The unknown field 99, a number.
+    bytes.extend([0x98, 0x06, 1]);
+    assert!(matches!(decode_model(&bytes), Err(ModelError::Fields(_))));
+    let (model, notes) = decode_model_with_notes(&bytes).expect("readable");
+    assert_eq!(model.description, several().description);
+    assert_eq!(notes.len(), 3);
+    for (note, words) in notes.iter().zip(["unknown field 99", "version 11", "isUpdatable"]) {
+        assert!(note.contains(words), "{note}");
+    }
+}
+
+#[test]
+fn features_of_every_type_survive() {
+    let mut model = several();
+    let description = &mut model.description.functions[0];
+    let size = ImageSize { width: 4, height: 3 };
+    let lengths = SizeRange { lower: 1, upper: None };
+    let images = [
+        (ColorSpace::Rgb, None),
+        (ColorSpace::Bgr, Some(ImageFlexibility::Enumerated(vec![size, ImageSize { width: 8, height: 6 }]))),
+        (ColorSpace::Grayscale, Some(ImageFlexibility::Ranges { width: lengths, height: lengths })),
+        (ColorSpace::GrayscaleFloat16, None),
+    ];
+    for (color_space, flexibility) in images {
+        let image = FeatureType::Image(Image { size, color_space, flexibility });
+        description.inputs.push(FeatureDescription::new(color_space.name(), image));
+    }
+    for (position, ty) in [
+        FeatureType::Int64,
+        FeatureType::Double,
+        FeatureType::String,
+        FeatureType::Dictionary(KeyType::Int64),
+        FeatureType::Dictionary(KeyType::String),
+        FeatureType::Sequence { elements: KeyType::Int64, lengths: Some(lengths) },
+        FeatureType::Sequence { elements: KeyType::String, lengths: None },
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        description.outputs.push(FeatureDescription::new(format!("output_{position}"), ty));
+    }
+    description.classifier =
+        Some(Classifier { predicted_feature: "output_2".to_owned(), predicted_probabilities: "output_4".to_owned() });
+    assert_eq!(decode_model(&encode_model(&model).expect("valid")).expect("own bytes"), model);
+}
+
+#[test]
+fn files_that_stand_for_others_are_named() {
+    for (bytes, words) in [
+        (&b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"[..], "a Git LFS pointer"),
+        (b"PK\x03\x04", "a zip archive"),
+        (b"<!DOCTYPE html>", "a web page"),
+    ] {
+        for path in [MODEL_PATH, MANIFEST_PATH, WEIGHTS_PATH] {
+            let mut files = package(&several());
+            files.insert(path.to_owned(), bytes.to_vec());
+            let error = match Package::open(files) {
+                Err(error) => error,
+                Ok(package) if path == MODEL_PATH => package.model().expect_err("no model"),
+                Ok(package) => package.weights(WEIGHT_FILE).map(|_| ()).expect_err("no weights"),
+            };
+            assert_eq!(error.to_string(), format!("`{path}` of the model is {words}"));
+            assert!(error.hint().is_some());
+        }
+    }
 }
 
 #[test]

@@ -57,6 +57,12 @@ impl ReferenceBackend {
         Self { options, seen: Rc::default() }
     }
 
+    /// A model that runs `program` with the weights of a stored one.
+    pub fn open_program(&self, name: &str, stored: StoredModel<FsPackage>, program: Program) -> ReferenceModel {
+        let weights = StoredWeights { stored, files: Mutex::default(), blobs: Mutex::default() };
+        ReferenceModel { name: name.to_owned(), program, weights, backend: self.clone() }
+    }
+
     /// What has been recorded so far, by model and function.
     pub fn statistics(&self) -> BTreeMap<(String, String), Statistics> {
         self.seen.borrow().clone()
@@ -70,12 +76,7 @@ impl Backend for ReferenceBackend {
         let stored = part.open()?;
         let unusable = |source| BackendError::Package { model: part.stem.clone(), source: Box::new(source) };
         let program = stored.model().map_err(unusable)?.program;
-        Ok(ReferenceModel {
-            name: part.stem.clone(),
-            program,
-            weights: StoredWeights { stored, files: Mutex::default(), blobs: Mutex::default() },
-            backend: self.clone(),
-        })
+        Ok(self.open_program(&part.stem, stored, program))
     }
 }
 

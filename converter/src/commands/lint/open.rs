@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use anec_mil::blob::BlobFile;
+use anec_mil::blob::{BlobError, BlobFile};
 use anec_mil::compiled::{COMPILED_EXTENSION, PROGRAM_PATH};
-use anec_mil::package::{ModelDescription, PACKAGE_EXTENSION, PackageFiles as _, checked_relative_path};
+use anec_mil::package::{Foreign, ModelDescription, PACKAGE_EXTENSION, PackageFiles as _, checked_relative_path};
 use anec_mil::rules::Constants;
 use anec_mil::text::{self, ParseError};
 use anec_mil::{Argument, Binding, BlobReference, DataType, Program, TensorType, Value};
@@ -36,6 +36,8 @@ pub(super) struct Opened {
     pub(super) program: Program,
     /// The model's description, where there is one that can be read.
     pub(super) description: Option<ModelDescription>,
+    /// What is not known here and need not be wrong.
+    pub(super) notes: Vec<String>,
     /// The weight files.
     pub(super) weights: WeightFiles,
 }
@@ -84,7 +86,7 @@ impl Hint for LintError {
             Self::Io { .. } | Self::Empty { .. } => {
                 Some("expected a .mlpackage, a .mlmodelc, a .mil text, or a directory that holds some".to_owned())
             }
-            Self::Model(_) => Some("only models of the ML program type can be linted".to_owned()),
+            Self::Model(error) => error.hint(),
             Self::Text { .. } | Self::TooLarge { .. } => None,
         }
     }
@@ -155,13 +157,13 @@ pub(super) fn open(path: &Path) -> Result<Opened, LintError> {
 fn open_stored(path: &Path, files: FsPackage) -> Result<Opened, OpenError> {
     let failed = |source| OpenError::model(path, source);
     let stored = open_model(path)?;
-    let model = stored.model().map_err(failed)?;
+    let (model, notes) = stored.model_with_notes().map_err(failed)?;
     let mut paths = BTreeMap::new();
     for name in weight_file_names(&model.program) {
         paths.insert(name.to_owned(), stored.weight_path(name).map_err(failed)?);
     }
-    let weights = WeightFiles { files, paths, ranges: RefCell::default() };
-    Ok(Opened { path: path.to_owned(), program: model.program, description: Some(model.description), weights })
+    let weights = WeightFiles { files, paths, ranges: RefCell::default(), belong: true };
+    Ok(Opened { path: path.to_owned(), program: model.program, description: Some(model.description), notes, weights })
 }
 
 /// Opens the program text called `name` among `files`; weight files are looked up beside it.
@@ -177,8 +179,10 @@ fn open_text(path: &Path, name: &str, files: FsPackage) -> Result<Opened, LintEr
         |name: &str| checked_relative_path(name.strip_prefix(MODEL_DIRECTORY_PREFIX)?).ok().map(str::to_owned);
     let names = weight_file_names(&parsed.program);
     let paths = names.iter().filter_map(|name| Some(((*name).to_owned(), relative(name)?))).collect();
-    let weights = WeightFiles { files, paths, ranges: RefCell::default() };
-    Ok(Opened { path: path.to_owned(), program: parsed.program, description: None, weights })
+    // A text alone may have left its weights elsewhere.
+    let belong = kind(path) != Some(TEXT);
+    let weights = WeightFiles { files, paths, ranges: RefCell::default(), belong };
+    Ok(Opened { path: path.to_owned(), program: parsed.program, description: None, notes: Vec::new(), weights })
 }
 
 /// The extension, if it is one of those that hold programs.
@@ -215,6 +219,8 @@ pub(super) struct WeightFiles {
     /// Paths by the names that the program uses.
     paths: BTreeMap<String, String>,
     ranges: RefCell<BTreeMap<BlobReference, Option<(f64, f64)>>>,
+    /// Whether they belong to the program, so that one that is missing is missed.
+    belong: bool,
 }
 
 impl WeightFiles {
@@ -224,13 +230,31 @@ impl WeightFiles {
         self.paths.values().map(length).sum()
     }
 
-    /// The names of those that are not there or no weight files.
+    /// The names of those that cannot be read, where that is no finding.
     pub(super) fn unreadable(&self, program: &Program) -> Vec<String> {
-        let readable = |name: &str| {
-            let file = self.files.open(self.paths.get(name)?).ok()?;
-            BlobFile::new(file).and_then(|mut file| file.blobs()).ok()
-        };
-        weight_file_names(program).into_iter().filter(|name| readable(name).is_none()).map(str::to_owned).collect()
+        let names = weight_file_names(program).into_iter().filter(|name| !self.belong && self.open(name).is_err());
+        names.map(str::to_owned).collect()
+    }
+
+    /// A weight file, by the name that the program uses; or what is wrong with it.
+    fn open(&self, name: &str) -> Result<BlobFile<fs::File>, String> {
+        let path = self.paths.get(name).ok_or_else(|| format!("`{name}` leads out of the model"))?;
+        let open = || self.files.open(path).map_err(|error| format!("`{path}` cannot be read: {}", error.kind()));
+        let mut beginning = Vec::new();
+        let read = open()?.take(Foreign::DECIDING_BYTES).read_to_end(&mut beginning);
+        read.map_err(|error| format!("`{path}` cannot be read: {error}"))?;
+        if let Some(found) = Foreign::of(&beginning) {
+            return Err(format!("`{path}` is {found}: {}", found.hint()));
+        }
+        BlobFile::new(open()?).map_err(|error| format!("`{path}` is no weight file: {error}"))
+    }
+
+    fn check(&self, blob: &BlobReference, ty: &TensorType) -> Result<(), String> {
+        let mut file = self.open(&blob.file_name)?;
+        let place =
+            |error: BlobError| format!("there is no such blob at {} of `{}`: {error}", blob.offset, blob.file_name);
+        let record = file.record(blob.offset).map_err(place)?;
+        record.check(ty.dtype, ty.element_count().unwrap_or(u64::MAX)).map_err(place)
     }
 
     fn read_range(&self, blob: &BlobReference, ty: &TensorType) -> Option<(f64, f64)> {
@@ -255,6 +279,10 @@ impl Constants for WeightFiles {
         let range = self.read_range(blob, ty);
         self.ranges.borrow_mut().insert(blob.clone(), range);
         range
+    }
+
+    fn problem(&self, blob: &BlobReference, ty: &TensorType) -> Option<String> {
+        if self.belong { self.check(blob, ty).err() } else { None }
     }
 }
 

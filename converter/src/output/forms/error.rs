@@ -62,6 +62,9 @@ impl Hint for FormError {
             Self::ReadBack(_) | Self::Invalid { .. } => {
                 Some("the disk may be failing; if it happens again, please report it".to_owned())
             }
+            Self::Compile { source, .. } if matches!(**source, CompiledError::Unproven { .. }) => {
+                Some("`--unproven` writes it as all else is written, which is likely to be right".to_owned())
+            }
             Self::Compile { .. } | Self::Io(_) => None,
         }
     }

@@ -5,11 +5,12 @@
 
 pub(crate) mod compiled;
 mod error;
-mod package;
+pub(crate) mod model_directory;
+pub(crate) mod package;
 
 use std::path::Path;
 
-use anec_mil::compiled::{CompileOptions, CompiledFiles};
+use anec_mil::compiled::{CompileOptions, CompiledFiles, Unproven};
 use anec_mil::package::{Model, encode_model};
 use anec_runtime::PackageReport;
 
@@ -63,7 +64,9 @@ impl ModelFiles {
     /// Makes the files of the model called `stem`.
     pub(crate) fn new(stem: &str, model: Model) -> Result<Self, FormError> {
         let message = encode_model(&model).map_err(|source| FormError::Model { stem: stem.to_owned(), source })?;
-        let compiled = anec_mil::compiled::compile(&model, &CompileOptions::package(stem, &message))
+        // What no compiled model was seen with is written, and named in a warning.
+        let options = CompileOptions { unproven: Unproven::Allowed, ..CompileOptions::package(stem, &message) };
+        let compiled = anec_mil::compiled::compile(&model, &options)
             .map_err(|source| FormError::Compile { name: stem.to_owned(), source: Box::new(source) })?;
         Ok(Self { model, message, compiled })
     }

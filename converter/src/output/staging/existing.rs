@@ -6,6 +6,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use anec_mil::compiled::{ANALYTICS_PATH, DATA_PATH, METADATA_PATH, PROGRAM_PATH};
+use anec_mil::package::{MANIFEST_PATH, MODEL_PATH, WEIGHTS_DIRECTORY};
 use anec_schemas::report::{REPORT_HTML, REPORT_JSON};
 use fs_err as fs;
 
@@ -39,6 +40,10 @@ pub(super) fn foreign(kind: Kind, output: &Path) -> io::Result<Option<PathBuf>> 
         Kind::Compiled => {
             first_file(output, "", &|path| COMPILED.contains(&path) || path.starts_with(COMPILED_WEIGHTS))
         }
+        Kind::Package if !output.join(MANIFEST_PATH).is_file() => Ok(Some(output.to_owned())),
+        Kind::Package => first_file(output, "", &|path| {
+            [MANIFEST_PATH, MODEL_PATH].contains(&path) || path.starts_with(&format!("{WEIGHTS_DIRECTORY}/"))
+        }),
         Kind::Converted if output.join(CHECKSUMS).is_file() => foreign_in_converted(output),
         Kind::Converted => foreign_in_contexts(output),
     }

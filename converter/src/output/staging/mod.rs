@@ -101,6 +101,8 @@ pub(crate) enum Kind {
     Converted,
     /// A compiled model.
     Compiled,
+    /// A package.
+    Package,
 }
 
 /// What an earlier attempt left.

@@ -3,8 +3,10 @@
 mod argmax;
 mod axis_size;
 mod blockwise_weight;
+mod convolution_3d;
 mod convolution_channels;
 mod convolution_kernel;
+mod convolution_stride;
 mod cpu_op;
 mod decomposed_norm;
 mod deep_mask;
@@ -34,6 +36,7 @@ mod opset_version;
 mod palette_groups;
 mod palette_notch;
 mod palettized_stride;
+mod pool_window;
 mod power;
 mod quantized_activations;
 mod rank;
@@ -63,6 +66,7 @@ mod trigonometry;
 mod undescribed_parameter;
 mod unknown_op;
 mod unknown_shape;
+mod weight_data;
 mod weight_notch;
 mod weight_size;
 mod width_slice;
@@ -74,8 +78,10 @@ pub static RULES: &[&Rule] = &[
     &argmax::RULE,
     &axis_size::RULE,
     &blockwise_weight::RULE,
+    &convolution_3d::RULE,
     &convolution_channels::RULE,
     &convolution_kernel::RULE,
+    &convolution_stride::RULE,
     &cpu_op::RULE,
     &decomposed_norm::RULE,
     &deep_mask::RULE,
@@ -105,6 +111,7 @@ pub static RULES: &[&Rule] = &[
     &palette_groups::RULE,
     &palette_notch::RULE,
     &palettized_stride::RULE,
+    &pool_window::RULE,
     &power::RULE,
     &quantized_activations::RULE,
     &rank::RULE,
@@ -134,6 +141,7 @@ pub static RULES: &[&Rule] = &[
     &undescribed_parameter::RULE,
     &unknown_op::RULE,
     &unknown_shape::RULE,
+    &weight_data::RULE,
     &weight_notch::RULE,
     &weight_size::RULE,
     &width_slice::RULE,

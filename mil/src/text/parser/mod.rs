@@ -3,7 +3,8 @@
 //! ```text
 //! program   = "program(" version ")" attrs "{" { function } "}"
 //! function  = "func" name "<" opset ">" "(" [ type name { "," type name } ] ")" [ attrs ] "{" { operation } "}" "->" "(" names ")" ";"
-//! operation = [ type name { "," type name } "=" ] op "(" [ name "=" argument { "," … } ] ")" [ attrs ] ";"
+//! operation = [ type name { "," type name } "=" ] op "(" [ name "=" argument { "," … } ] ")" [ attrs ] { block } ";"
+//! block     = "(" [ type name { "," type name } ] ")" "{" { operation } "}" "->" "(" [ names ] ")"
 //! argument  = binding | "(" binding { "," binding } ")"        binding = name | value
 //! attrs     = "[" name "=" value { "," name "=" value } "]"    value = type "(" literal ")"
 //! ```

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use super::super::TextVersion;
 use super::super::lexer::Token;
-use super::super::{NO_BLOCKS, TextVersion};
 use super::{MAX_DEPTH, ParseError, Parsed, Parser};
 use crate::opset::Opset;
 use crate::program::{Argument, Binding, Block, Function, NamedValueType, Operation, Program};
@@ -50,38 +50,15 @@ impl Parser<'_> {
         let opset = opset.ok_or_else(|| self.unexpected("ios15, ios16, ios17, ios18 or ios26"))?;
         self.advance();
         self.mark('>')?;
-        self.mark('(')?;
-        let mut inputs = Vec::new();
-        while !self.is_mark(')') {
-            if !inputs.is_empty() {
-                self.mark(',')?;
-            }
-            inputs.push(self.typed_name()?);
-        }
-        self.mark(')')?;
+        let inputs = self.typed_names()?;
         let attributes = if self.is_mark('[') { self.attributes()? } else { BTreeMap::new() };
-        self.mark('{')?;
-        let mut operations = Vec::new();
-        while !self.is_mark('}') {
-            operations.push(self.operation()?);
-        }
-        self.mark('}')?;
-        if self.ahead.1 != Token::Arrow {
-            return Err(self.unexpected("`->`"));
-        }
-        self.advance();
-        self.mark('(')?;
-        let mut outputs = vec![self.identifier("the name of a result")?];
-        while !self.is_mark(')') {
-            self.mark(',')?;
-            outputs.push(self.identifier("the name of a result")?);
-        }
-        self.mark(')')?;
+        let (operations, outputs) = self.body(MAX_DEPTH, true)?;
         self.mark(';')?;
         Ok(Function { inputs, opset, block: Block { inputs: Vec::new(), operations, outputs }, attributes })
     }
 
-    fn operation(&mut self) -> Result<Operation, ParseError> {
+    fn operation(&mut self, depth: u32) -> Result<Operation, ParseError> {
+        let depth = self.deeper(depth)?;
         let mut outputs = Vec::new();
         // An operation without results starts with its own name, which a parenthesis follows.
         if self.starts_type() {
@@ -109,11 +86,42 @@ impl Parser<'_> {
         }
         self.mark(')')?;
         let attributes = if self.is_mark('[') { self.attributes()? } else { BTreeMap::new() };
-        if self.is_mark('(') {
-            return Err(self.unexpected(&format!("`;`; {NO_BLOCKS}")));
+        let mut blocks = Vec::new();
+        while self.is_mark('(') {
+            blocks.push(self.block(depth)?);
         }
         self.mark(';')?;
-        Ok(Operation { op, inputs, outputs, attributes, blocks: Vec::new() })
+        Ok(Operation { op, inputs, outputs, attributes, blocks })
+    }
+
+    fn block(&mut self, depth: u32) -> Result<Block, ParseError> {
+        let inputs = self.typed_names()?;
+        let (operations, outputs) = self.body(depth, false)?;
+        Ok(Block { inputs, operations, outputs })
+    }
+
+    /// Operations, and the names that they result in: at least one where they are `required`.
+    fn body(&mut self, depth: u32, required: bool) -> Result<(Vec<Operation>, Vec<String>), ParseError> {
+        self.mark('{')?;
+        let mut operations = Vec::new();
+        while !self.is_mark('}') {
+            operations.push(self.operation(depth)?);
+        }
+        self.mark('}')?;
+        if self.ahead.1 != Token::Arrow {
+            return Err(self.unexpected("`->`"));
+        }
+        self.advance();
+        self.mark('(')?;
+        let mut outputs = Vec::new();
+        while (required && outputs.is_empty()) || !self.is_mark(')') {
+            if !outputs.is_empty() {
+                self.mark(',')?;
+            }
+            outputs.push(self.identifier("the name of a result")?);
+        }
+        self.mark(')')?;
+        Ok((operations, outputs))
     }
 
     fn argument(&mut self) -> Result<Argument, ParseError> {
@@ -156,6 +164,20 @@ impl Parser<'_> {
         }
         self.mark(']')?;
         Ok(attributes)
+    }
+
+    /// Parameters in parentheses.
+    fn typed_names(&mut self) -> Result<Vec<NamedValueType>, ParseError> {
+        self.mark('(')?;
+        let mut names = Vec::new();
+        while !self.is_mark(')') {
+            if !names.is_empty() {
+                self.mark(',')?;
+            }
+            names.push(self.typed_name()?);
+        }
+        self.mark(')')?;
+        Ok(names)
     }
 
     fn typed_name(&mut self) -> Result<NamedValueType, ParseError> {

@@ -1,0 +1,264 @@
+//! Images on their way into and out of a program.
+
+use std::io::BufReader;
+use std::path::Path;
+
+use anec_mil::evaluate::Tensor;
+use anec_mil::package::{ColorSpace, Image, ImageFlexibility, ImageSize};
+use fs_err as fs;
+use png::{BitDepth, ColorType, DecodingError, EncodingError, Transformations};
+use zune_jpeg::JpegDecoder;
+use zune_jpeg::errors::DecodeErrors;
+use zune_jpeg::zune_core::bytestream::ZCursor;
+use zune_jpeg::zune_core::colorspace::ColorSpace as JpegColorSpace;
+use zune_jpeg::zune_core::options::DecoderOptions;
+
+use super::array::{Array, Numbers};
+
+/// An image that cannot be given to a program, or made from what it gives.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum PictureError {
+    /// The file cannot be read.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+    /// It is no PNG.
+    #[error(transparent)]
+    Png(#[from] DecodingError),
+    /// It is no JPEG.
+    #[error("it is no JPEG that is read: {0}")]
+    Jpeg(String),
+    /// It cannot be written.
+    #[error(transparent)]
+    Encode(#[from] EncodingError),
+    /// It has a size that the program does not take.
+    #[error("it has {width} × {height} pixels, expected {expected}")]
+    Size {
+        /// Columns.
+        width: u32,
+        /// Rows.
+        height: u32,
+        /// The sizes that are taken.
+        expected: String,
+    },
+    /// The program gives no image.
+    #[error("the result has shape {shape:?}, which is no image")]
+    Shape {
+        /// The shape.
+        shape: Vec<usize>,
+    },
+}
+
+impl From<DecodeErrors> for PictureError {
+    fn from(error: DecodeErrors) -> Self {
+        Self::Jpeg(error.to_string())
+    }
+}
+
+/// Pixels of 8-bit channels, row by row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Picture {
+    /// Columns.
+    pub(super) width: u32,
+    /// Rows.
+    pub(super) height: u32,
+    /// One for brightness; three for red, green and blue.
+    pub(super) channels: usize,
+    /// The channels of a pixel side by side.
+    pub(super) bytes: Vec<u8>,
+}
+
+impl Picture {
+    /// Decodes a PNG or a JPEG; what is transparent loses that.
+    fn open(path: &Path) -> Result<Self, PictureError> {
+        const PNG: &[u8] = b"\x89PNG";
+        let bytes = fs::read(path)?;
+        if bytes.starts_with(PNG) { Self::of_png(&bytes) } else { Self::of_jpeg(&bytes) }
+    }
+
+    fn of_png(bytes: &[u8]) -> Result<Self, PictureError> {
+        let mut decoder = png::Decoder::new(BufReader::new(std::io::Cursor::new(bytes)));
+        decoder.set_transformations(Transformations::normalize_to_color8());
+        let mut reader = decoder.read_info()?;
+        let size = reader.output_buffer_size().ok_or_else(|| std::io::Error::other("it is larger than memory"))?;
+        let mut pixels = vec![0; size];
+        let frame = reader.next_frame(&mut pixels)?;
+        pixels.truncate(frame.buffer_size());
+        let (kept, of) = match frame.color_type {
+            ColorType::Grayscale => (1, 1),
+            ColorType::GrayscaleAlpha => (1, 2),
+            ColorType::Rgb | ColorType::Indexed => (3, 3),
+            ColorType::Rgba => (3, 4),
+        };
+        let bytes = pixels.chunks_exact(of).flat_map(|pixel| pixel.iter().take(kept).copied()).collect();
+        Ok(Self { width: frame.width, height: frame.height, channels: kept, bytes })
+    }
+
+    fn of_jpeg(bytes: &[u8]) -> Result<Self, PictureError> {
+        let options = DecoderOptions::default().jpeg_set_out_colorspace(JpegColorSpace::RGB);
+        let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
+        let bytes = decoder.decode()?;
+        let info = decoder.info().ok_or_else(|| PictureError::Jpeg("it has no size".to_owned()))?;
+        Ok(Self { width: info.width.into(), height: info.height.into(), channels: 3, bytes })
+    }
+
+    /// One channel as floats.
+    fn channel(&self, channel: usize) -> Vec<f64> {
+        let channel = channel.min(self.channels - 1);
+        self.bytes.iter().skip(channel).step_by(self.channels).map(|value| f64::from(*value)).collect()
+    }
+
+    /// Brightness as floats, rounded to bytes.
+    ///
+    /// # Source
+    /// ITU-R BT.601, as Pillow converts to grayscale.
+    fn brightness(&self) -> Vec<f64> {
+        if self.channels == 1 {
+            return self.channel(0);
+        }
+        let pixels = self.bytes.chunks_exact(self.channels);
+        let weighed = |pixel: &[u8]| -> f64 {
+            pixel.iter().zip([0.299, 0.587, 0.114]).map(|(value, weight)| f64::from(*value) * weight).sum()
+        };
+        pixels.map(|pixel| weighed(pixel).round()).collect()
+    }
+
+    /// The image as a PNG.
+    ///
+    /// # Errors
+    /// It has no pixels.
+    pub(super) fn to_png(&self) -> Result<Vec<u8>, PictureError> {
+        let mut bytes = Vec::new();
+        let mut encoder = png::Encoder::new(&mut bytes, self.width, self.height);
+        encoder.set_color(if self.channels == 1 { ColorType::Grayscale } else { ColorType::Rgb });
+        encoder.set_depth(BitDepth::Eight);
+        let mut writer = encoder.write_header()?;
+        writer.write_image_data(&self.bytes)?;
+        writer.finish()?;
+        Ok(bytes)
+    }
+}
+
+/// Reads an image as the program sees it: `[1, channels, height, width]` from 0 to 255.
+///
+/// # Errors
+/// The file is no image, or of another size.
+pub(super) fn read(path: &Path, image: &Image) -> Result<Array, PictureError> {
+    let picture = Picture::open(path)?;
+    let (width, height) = (picture.width, picture.height);
+    if !accepts(image, ImageSize { width: width.into(), height: height.into() }) {
+        return Err(PictureError::Size { width, height, expected: sizes(image) });
+    }
+    let planes = match image.color_space {
+        ColorSpace::Grayscale | ColorSpace::GrayscaleFloat16 => vec![picture.brightness()],
+        ColorSpace::Rgb => [0, 1, 2].map(|channel| picture.channel(channel)).to_vec(),
+        ColorSpace::Bgr => [2, 1, 0].map(|channel| picture.channel(channel)).to_vec(),
+    };
+    let shape = vec![1, planes.len(), height as usize, width as usize];
+    Ok(Array { shape, numbers: Numbers::Floats(planes.concat()) })
+}
+
+fn accepts(image: &Image, size: ImageSize) -> bool {
+    size == image.size
+        || match &image.flexibility {
+            None => false,
+            Some(ImageFlexibility::Enumerated(sizes)) => sizes.contains(&size),
+            Some(ImageFlexibility::Ranges { width, height }) => {
+                width.contains(size.width) && height.contains(size.height)
+            }
+        }
+}
+
+fn sizes(image: &Image) -> String {
+    let one = |size: &ImageSize| format!("{} × {}", size.width, size.height);
+    match &image.flexibility {
+        None => one(&image.size),
+        Some(ImageFlexibility::Enumerated(sizes)) => sizes.iter().map(one).collect::<Vec<_>>().join(" or "),
+        Some(ImageFlexibility::Ranges { width, height }) => format!("{width} × {height}"),
+    }
+}
+
+/// The image of a result of 8-bit channels: rounded, and cut to 0 to 255.
+///
+/// # Errors
+/// The result is no image of this color space.
+pub(super) fn of(tensor: &Tensor, color_space: ColorSpace) -> Result<Picture, PictureError> {
+    let failed = || PictureError::Shape { shape: tensor.shape().to_vec() };
+    let (&[1, channels, height, width], Ok(values)) = (tensor.shape(), tensor.as_floats()) else {
+        return Err(failed());
+    };
+    let order: &[usize] = match color_space {
+        ColorSpace::Grayscale | ColorSpace::GrayscaleFloat16 => &[0],
+        ColorSpace::Rgb => &[0, 1, 2],
+        ColorSpace::Bgr => &[2, 1, 0],
+    };
+    if channels != order.len() {
+        return Err(failed());
+    }
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the value is cut to a byte")]
+    let byte = |value: &f32| value.round().clamp(0.0, 255.0) as u8;
+    let plane = height * width;
+    let mut bytes = Vec::with_capacity(values.len());
+    for pixel in 0..plane {
+        bytes.extend(order.iter().filter_map(|channel| values.get(channel * plane + pixel)).map(byte));
+    }
+    let (width, height) = (u32::try_from(width).map_err(|_| failed())?, u32::try_from(height).map_err(|_| failed())?);
+    Ok(Picture { width, height, channels, bytes })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anec_mil::DataType;
+
+    fn written(picture: &Picture) -> (tempfile::TempDir, std::path::PathBuf) {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("picture.png");
+        fs::write(&path, picture.to_png().expect("encoded")).expect("written");
+        (directory, path)
+    }
+
+    #[test]
+    fn colors_go_in_and_come_out_in_the_order_of_their_color_space() {
+        let picture = Picture { width: 2, height: 1, channels: 3, bytes: vec![10, 20, 30, 40, 50, 60] };
+        let (_directory, path) = written(&picture);
+        for (color_space, expected) in [
+            (ColorSpace::Rgb, [10.0, 40.0, 20.0, 50.0, 30.0, 60.0]),
+            (ColorSpace::Bgr, [30.0, 60.0, 20.0, 50.0, 10.0, 40.0]),
+        ] {
+            let image = Image { size: ImageSize { width: 2, height: 1 }, color_space, flexibility: None };
+            let array = read(&path, &image).expect("an image");
+            assert_eq!(array, Array { shape: vec![1, 3, 1, 2], numbers: Numbers::Floats(expected.to_vec()) });
+            let tensor = array.to_tensor(DataType::Float32).expect("floats");
+            assert_eq!(of(&tensor, color_space).expect("an image"), picture);
+        }
+    }
+
+    #[test]
+    fn a_colored_image_becomes_as_bright_as_pillow_makes_it() {
+        let picture = Picture { width: 2, height: 1, channels: 3, bytes: vec![255, 0, 0, 10, 200, 30] };
+        let (_directory, path) = written(&picture);
+        let size = ImageSize { width: 2, height: 1 };
+        let image = Image { size, color_space: ColorSpace::Grayscale, flexibility: None };
+        let expected = Array { shape: vec![1, 1, 1, 2], numbers: Numbers::Floats(vec![76.0, 124.0]) };
+        assert_eq!(read(&path, &image).expect("an image"), expected);
+    }
+
+    #[test]
+    fn another_size_is_refused_with_the_sizes_that_are_taken() {
+        let (_directory, path) = written(&Picture { width: 2, height: 1, channels: 1, bytes: vec![1, 2] });
+        let size = ImageSize { width: 1, height: 2 };
+        let image = Image { size, color_space: ColorSpace::Grayscale, flexibility: None };
+        let error = read(&path, &image).expect_err("turned");
+        assert_eq!(error.to_string(), "it has 2 × 1 pixels, expected 1 × 2");
+    }
+
+    #[test]
+    fn other_files_are_no_images() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("picture.png");
+        for bytes in [&b""[..], b"\x89PNG\r\n", b"\xff\xd8\xff", b"text"] {
+            fs::write(&path, bytes).expect("written");
+            assert!(Picture::open(&path).is_err(), "{bytes:?}");
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! Compiled programs that were read, and where they are: what shows how Core ML writes ops.
+
+use super::decl::Evidence;
+
+/// A language model, compiled by ANEMLL's users.
+pub(super) const ANEMLL: Evidence = Evidence::Compiled("ANEMLL Qwen3, ctalladen78/Anemll-fork@da94755c");
+/// A part of a text-to-speech model, with lengths that are not known.
+pub(super) const KOKORO: Evidence = Evidence::Compiled("KokoroNoise, FluidInference/mobius@778f07fd");
+/// Control flow that a test of another writer loads in Core ML.
+pub(super) const MLMODELC_EXPORT: Evidence =
+    Evidence::Loaded("mlmodelc-export 0.1.0, tests/runtime_control_flow.swift");
+/// Sixteen packages of a voice detector, with what Apple's compiler made of each.
+pub(super) const SILERO: Evidence = Evidence::Pair("silero-vad, FluidInference/mobius@6bf78331");
+/// Packages of two image detectors, with what Apple's compiler made of each.
+pub(super) const YOLO: Evidence = Evidence::Pair("yolo11n, qiuethan/GenAI-Genesis-Project@c4056374");

@@ -1,0 +1,146 @@
+"""One ML Program for every case of every op: `op_vectors` says operands and results, coremltools' builder makes the program.
+
+A model takes fp16, fp32 and int32 tensors with axes only, so operands of other types are cast after they come in, results
+are cast before they go out, and scalars come in as vectors of one element.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import coremltools as ct
+import numpy as np
+from coremltools.converters.mil.mil import Builder as mb
+from coremltools.converters.mil.mil import Function, Program, types
+
+from op_vectors.case import Case, Tensor, families
+
+TARGETS = {"ios15": ct.target.iOS15, "ios16": ct.target.iOS16, "ios17": ct.target.iOS17, "ios18": ct.target.iOS18}
+IO_TYPES = ("fp16", "fp32", "int32")
+#: Types that `cast` knows in every opset; the others came with ios17.
+OLD_TYPES = (*IO_TYPES, "bool")
+
+#: Cases that coremltools' builder does not take, with the reason.
+NOT_BUILT = {
+    "non_zero": "the length of the result is not known",
+    "classify": "the converter adds it",
+}
+
+
+@dataclass(frozen=True)
+class OpProgram:
+    """A case of an op that a program can be made of."""
+
+    op: str
+    case: Case
+
+    @property
+    def name(self) -> str:
+        return f"{self.op}: {self.case.name}"
+
+    @property
+    def opset(self) -> str:
+        return self.case.opset or "ios18"
+
+
+def op_programs() -> Iterator[OpProgram]:
+    """All of them, in a fixed order."""
+    for op, family in sorted(families().items()):
+        if op in NOT_BUILT:
+            continue
+        for case in family.cases():
+            if case.error is None and all(fits(tensor) for tensor in all_tensors(case)):
+                yield OpProgram(op, case)
+
+
+def all_tensors(case: Case) -> Iterator[Tensor]:
+    for given in case.operands.values():
+        yield from given if isinstance(given, list) else [given]
+    yield from case.results
+
+
+def fits(tensor: Tensor) -> bool:
+    """Whether Core ML can have the tensor at all: it has no tensors without elements, nor of more than five axes."""
+    count = math.prod(tensor.values.shape)
+    return count > 0 and (tensor.constant or tensor.values.ndim <= 5)
+
+
+def numpy_type(dtype: str):
+    return types.nptype_from_builtin(types.string_to_builtin(dtype))
+
+
+def constant_value(tensor: Tensor):
+    if tensor.dtype == "string":
+        return str(tensor.values.item())
+    values = tensor.values.astype(numpy_type(tensor.dtype))
+    return values if values.ndim else values[()]
+
+
+def build(program: OpProgram, path: Path) -> dict[str, np.ndarray]:
+    """Writes the package of `program`, and gives its inputs by name."""
+    specs: dict[str, object] = {}
+    inputs: dict[str, np.ndarray] = {}
+    target = TARGETS[program.opset]
+
+    def declare(name: str, tensor: Tensor) -> None:
+        dtype = tensor.dtype if tensor.dtype in IO_TYPES else "int32"
+        values = np.atleast_1d(tensor.values).astype(numpy_type(dtype))
+        if tensor.dtype == "fp16" and program.opset == "ios15":
+            dtype, values = "fp32", values.astype(np.float32)
+        specs[name] = mb.placeholder(shape=values.shape, dtype=types.string_to_builtin(dtype))
+        inputs[name] = values
+
+    for parameter, given in program.case.operands.items():
+        several = given if isinstance(given, list) else [given]
+        for index, tensor in enumerate(several):
+            if not tensor.constant:
+                declare(f"{parameter}_{index}", tensor)
+    if not specs:
+        # A program must have an input, and use it.
+        declare("unused_0", Tensor("fp32", np.zeros(1)))
+
+    def body(given: dict) -> list:
+        def operand(name: str, tensor: Tensor):
+            if tensor.constant:
+                return constant_value(tensor)
+            value = given[name]
+            if types.builtin_to_string(value.dtype) != tensor.dtype:
+                value = mb.cast(x=value, dtype=tensor.dtype)
+            return mb.squeeze(x=value, axes=[0]) if tensor.values.ndim == 0 else value
+
+        arguments = {}
+        for parameter, operands in program.case.operands.items():
+            if isinstance(operands, list):
+                arguments[parameter] = [operand(f"{parameter}_{i}", one) for i, one in enumerate(operands)]
+            else:
+                arguments[parameter] = operand(f"{parameter}_0", operands)
+        results = getattr(mb, program.op)(**arguments)
+        results = results if isinstance(results, (list, tuple)) else [results]
+        finished = [finish(index, result) for index, result in enumerate(results)]
+        if "unused_0" in given:
+            finished.append(mb.identity(x=given["unused_0"], name="used"))
+        return finished
+
+    def finish(index: int, result):
+        dtype = types.builtin_to_string(result.dtype)
+        if dtype not in IO_TYPES or (dtype == "fp16" and program.opset == "ios15"):
+            result = mb.cast(x=result, dtype="fp32" if dtype == "fp16" else "int32")
+        return mb.identity(x=result, name=f"result_{index}")
+
+    made = Program()
+    with Function(specs, opset_version=target) as function:
+        function.set_outputs(body(function.inputs))
+        made.add_function("main", function)
+    model = ct.convert(
+        made,
+        convert_to="mlprogram",
+        minimum_deployment_target=target,
+        pass_pipeline=ct.PassPipeline.EMPTY,
+        compute_precision=ct.precision.FLOAT32,
+        skip_model_load=True,
+    )
+    model.save(str(path))
+    return inputs
