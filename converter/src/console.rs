@@ -1,5 +1,6 @@
 //! The only door to the terminal: data on stdout, everything else on stderr.
 
+use std::borrow::Cow;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::time::Duration;
 
@@ -39,7 +40,7 @@ impl Console {
     /// Writes a line about what is going on. That the line may not arrive is nobody's failure.
     pub fn status(self, text: &str) {
         if !self.quiet {
-            let _ = writeln!(io::stderr().lock(), "{text}");
+            let _ = writeln!(io::stderr().lock(), "{}", printable(text));
         }
     }
 
@@ -62,7 +63,7 @@ impl Console {
             text.push_str("\n\nhint: ");
             text.push_str(hint);
         }
-        let _ = writeln!(io::stderr().lock(), "{text}");
+        let _ = writeln!(io::stderr().lock(), "{}", printable(&text));
     }
 
     /// A progress bar over bytes; hidden when quiet or where stderr is no terminal.
@@ -90,6 +91,24 @@ impl Console {
     }
 }
 
+/// Text that moves no cursor and sets no title: control characters other than line ends and tabs become escapes such as
+/// `\u{1b}`. Checkpoints, templates and models bring text of strangers.
+pub fn printable(text: &str) -> Cow<'_, str> {
+    let acts = |character: char| character.is_control() && !matches!(character, '\n' | '\t');
+    if !text.contains(acts) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        if acts(character) {
+            shown.extend(character.escape_unicode());
+        } else {
+            shown.push(character);
+        }
+    }
+    Cow::Owned(shown)
+}
+
 /// How many there are of what `noun` names, such as `1 problem`.
 pub(crate) fn counted(count: usize, noun: &str) -> String {
     format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
@@ -107,5 +126,16 @@ pub struct Failure {
 impl<E: std::error::Error + Hint> From<E> for Failure {
     fn from(error: E) -> Self {
         Self { message: render(&error), hint: error.hint() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_of_strangers_cannot_drive_the_terminal() {
+        assert_eq!(printable("a\u{1b}[2Jb\u{7}\u{9b}\r\n\tc"), "a\\u{1b}[2Jb\\u{7}\\u{9b}\\u{d}\n\tc");
+        assert!(matches!(printable("plain é\n"), Cow::Borrowed(_)));
     }
 }

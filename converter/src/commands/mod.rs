@@ -8,6 +8,7 @@ pub mod convert;
 pub mod diff;
 pub mod eval;
 pub mod inspect;
+pub mod layouts;
 pub mod lint;
 pub mod model_arguments;
 pub mod numerics_argument;
@@ -15,13 +16,26 @@ pub mod plan;
 mod plan_report;
 pub mod rules;
 pub mod run;
+pub mod storage_arguments;
 pub mod token_arguments;
 pub mod verify;
 
+use std::io;
 use std::process::ExitCode;
+
+use anec_runtime::chat;
 
 use crate::cli::{Cli, Command};
 use crate::console::{Console, Failure};
+
+/// The argument that makes `anec` the process in which chat templates are rendered. It is no command for people.
+pub const RENDER_CHAT_TEMPLATE: &str = "render-chat-template";
+
+/// Renders one chat template from standard input to standard output, with the memory that `limit` sets.
+pub fn render_chat_template(limit: impl FnOnce(usize) -> bool) -> ExitCode {
+    let served = limit(chat::MEMORY_LIMIT) && chat::serve(io::stdin().lock(), io::stdout().lock()).is_ok();
+    if served { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
 
 /// Runs a command; failures are printed and become exit code 1.
 pub fn run(cli: Cli) -> ExitCode {
@@ -42,6 +56,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Inspect(arguments) => inspect::run(&arguments, console).map(done),
         Command::Verify(arguments) => verify::run(&arguments, console).map(done),
         Command::Eval(arguments) => eval::run(&arguments, console).map(done),
+        Command::Layouts(arguments) => layouts::run(&arguments, console).map(done),
         Command::Lint(arguments) => lint::run(&arguments, console).map(done),
         Command::Rules(arguments) => rules::run(&arguments, console).map(done),
         Command::Run(arguments) => run::run(&arguments, console).map(done),

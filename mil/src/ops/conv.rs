@@ -3,6 +3,7 @@
 use super::conv_window::convolution;
 use super::decl::{Effect, FLOATS, INT32, InferError, OpContext, OpDecl, Parameter, Results, STRING};
 use crate::builder::{BuildError, FunctionBuilder, Var};
+use crate::cost::{CallTypes, product};
 use crate::evaluate::{Call, Evaluate, EvaluateError, Matrix, Projection, Tensor, check_size};
 use crate::opset::Opset;
 use crate::types::{Dimension, TensorType, ValueType};
@@ -134,6 +135,11 @@ fn projection(call: &Call<'_>, x: &Tensor, weight: &Tensor) -> Result<Vec<Tensor
         Projection { weight, start: 0, x, bias: &bias, numerics: call.numerics() }.write(output)?;
     }
     Ok(vec![Tensor::floats(x.dtype(), &shape, output)?])
+}
+
+/// Every element of the result is a product over one kernel.
+pub(crate) fn multiplications(types: &CallTypes<'_>) -> Option<u64> {
+    product(&types.result_shape()?)?.checked_mul(product(types.shape("weight")?.get(1..)?)?)
 }
 
 impl FunctionBuilder {

@@ -2,6 +2,7 @@
 
 use super::decl::{Effect, OpDecl, Results};
 use super::elementwise::{FLOAT_X, like_x, map_floats};
+use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::evaluate::Evaluate;
 use crate::opset::Opset;
 
@@ -16,3 +17,10 @@ pub static DECL: OpDecl = OpDecl {
     infer: like_x,
     evaluate: Evaluate::Computes(|call| map_floats(call, f32::tanh)),
 };
+
+impl FunctionBuilder {
+    /// The hyperbolic tangent of `x`.
+    pub fn tanh(&mut self, name: &str, x: &Var) -> Result<Var, BuildError> {
+        self.call(&DECL, name).operand("x", x).single()
+    }
+}

@@ -1,9 +1,11 @@
 //! Conversations to prompts: the chat templates of Hugging Face, which are Jinja.
 //!
-//! Templates are input: they run without access to anything but the conversation, for a limited number of steps.
+//! Templates are input: they run without access to anything but the conversation, for a limited number of steps. Their
+//! memory and depth are bounded where another process renders them ([`IsolatedTemplate`]), as the `anec` command has it.
 //! Numbers that a template turns into text itself are written as minijinja does: a float below 1e-4 has no exponent, as
 //! Python's would have. In JSON they are written as Python does.
 
+mod isolated;
 mod python_json;
 
 use std::collections::BTreeMap;
@@ -15,6 +17,7 @@ use minijinja::{AutoEscape, Environment, Error, ErrorKind};
 use serde_json::{Value, json};
 
 use crate::tokenizer::TokenizerConfig;
+pub use isolated::{IsolatedTemplate, MEMORY_LIMIT, Renderer, serve};
 use python_json::JsonStyle;
 
 /// Name of the template that is used where there are no tools.
@@ -24,7 +27,7 @@ const DEFAULT: &str = "default";
 const TOOL_USE: &str = "tool_use";
 
 /// Steps that a template may take; real ones take some hundreds a message.
-const MAX_STEPS: u64 = 20_000_000;
+const MAX_STEPS: u64 = 5_000_000;
 
 /// The chat templates of a model.
 #[derive(Debug)]
@@ -81,6 +84,21 @@ pub enum ChatError {
         #[source]
         source: Error,
     },
+    /// The template failed in its process.
+    #[error("{}", .messages.join("\n  caused by: "))]
+    Isolated {
+        /// What the process says: the error and its causes.
+        messages: Vec<String>,
+    },
+    /// The template needs more than templates may have.
+    #[error("the chat template needs {bound}")]
+    Bounds {
+        /// What is too much, such as `more than 64 MiB of memory`.
+        bound: String,
+    },
+    /// The process that renders templates.
+    #[error("cannot run the process that renders chat templates")]
+    Process(#[source] std::io::Error),
 }
 
 /// What a template said to `raise_exception`.
@@ -102,13 +120,20 @@ impl ChatTemplate {
         if config.chat_templates.is_empty() {
             return Ok(None);
         }
+        Self::compile(&config.chat_templates, config.special_tokens.clone()).map(Some)
+    }
+
+    fn compile<'a>(
+        templates: impl IntoIterator<Item = (&'a String, &'a String)>,
+        special_tokens: BTreeMap<String, Value>,
+    ) -> Result<Self, ChatError> {
         let mut environment = environment();
-        for (name, template) in &config.chat_templates {
+        for (name, template) in templates {
             environment
                 .add_template_owned(name.clone(), without_generation_tags(template))
                 .map_err(|source| ChatError::Malformed { name: name.clone(), source })?;
         }
-        Ok(Some(Self { environment, special_tokens: config.special_tokens.clone() }))
+        Ok(Self { environment, special_tokens })
     }
 
     /// The prompt. It has the special tokens that the model expects.
@@ -156,6 +181,8 @@ fn environment() -> Environment<'static> {
     environment.set_fuel(Some(MAX_STEPS));
     environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
     environment.add_filter("tojson", to_json);
+    // Jinja asks whether a value has an iterator, which `None` has not.
+    environment.add_test("iterable", |value: Jinja| !value.is_none() && value.try_iter().is_ok());
     environment.add_function("raise_exception", |message: String| -> Result<Jinja, Error> {
         Err(Error::new(ErrorKind::InvalidOperation, message.clone()).with_source(Raised(message)))
     });

@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use anec_runtime::backend::Backend;
 use anec_runtime::generate::{Finish, StopTexts};
 use anec_runtime::tokenizer::Detokenizer;
 use serde_json::json;
@@ -10,7 +9,7 @@ use serde_json::json;
 use super::Run;
 use super::error::RunError;
 use super::texts::Prompt;
-use crate::console::{Console, counted};
+use crate::console::{Console, counted, printable};
 
 /// Where the text goes as it comes.
 #[derive(Clone, Copy)]
@@ -34,14 +33,16 @@ pub(super) struct Answer {
 }
 
 /// Generates until something ends it.
-pub(super) fn generate<B: Backend>(run: &mut Run<'_, B>, prompt: &Prompt, writer: Writer) -> Result<Answer, RunError> {
+pub(super) fn generate(run: &mut Run<'_>, prompt: &Prompt, writer: Writer) -> Result<Answer, RunError> {
     let mut detokenizer = Detokenizer::new(&run.tokenizer, prompt.context());
     let mut stops = StopTexts::new(run.stops.iter().cloned());
     let mut text = String::new();
     let mut write = |piece: &str| {
         text.push_str(piece);
         match writer {
-            Writer::Console(console) if !piece.is_empty() => console.stream(piece).map_err(RunError::Output),
+            Writer::Console(console) if !piece.is_empty() => {
+                console.stream(&printable(piece)).map_err(RunError::Output)
+            }
             _ => Ok(()),
         }
     };

@@ -3,18 +3,19 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anec_runtime::chat::{ChatTemplate, Conversation, message};
+use anec_runtime::chat::{ChatError, Conversation, IsolatedTemplate, Renderer, message};
 use anec_runtime::tokenizer::{SpecialTokens, TextTokenizer, TokenizerConfig};
 use fs_err as fs;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::error::RunError;
+use crate::commands::RENDER_CHAT_TEMPLATE;
 
 /// The chat template of a model and what it is filled with.
 pub(super) struct Texts {
     pub(super) config: TokenizerConfig,
-    pub(super) template: Option<ChatTemplate>,
+    pub(super) template: Option<IsolatedTemplate>,
     variables: BTreeMap<String, Value>,
     tools: Option<Vec<Value>>,
 }
@@ -84,7 +85,7 @@ impl Texts {
     ) -> Result<Self, RunError> {
         let config = TokenizerConfig::open(directory)?;
         Ok(Self {
-            template: ChatTemplate::new(&config)?,
+            template: IsolatedTemplate::new(&config, renderer()?)?,
             config,
             variables: variables.iter().cloned().collect(),
             tools: tools.map(read_list).transpose()?,
@@ -110,6 +111,12 @@ impl Texts {
         let tokens = tokenizer.encode(&self.render(turns)?, special)?;
         Ok(Prompt { tokens, continues: self.template.is_none() })
     }
+}
+
+/// This program, as the process that renders templates.
+fn renderer() -> Result<Renderer, RunError> {
+    let program = std::env::current_exe().map_err(ChatError::Process)?;
+    Ok(Renderer { program, argument: RENDER_CHAT_TEMPLATE })
 }
 
 /// A JSON file that holds a list.

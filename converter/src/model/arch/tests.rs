@@ -3,7 +3,7 @@ use serde_json::json;
 use super::*;
 use crate::error::Hint as _;
 use crate::model::decoder_plan::AttentionKind;
-use crate::model::rope::{Llama3, RopeScaling};
+use crate::model::rope::{Llama3, RopePlan, RopeScaling};
 
 /// A config that every adapter accepts under its `model_type`.
 fn config(model_type: &str, changes: &Value) -> Map<String, Value> {
@@ -32,6 +32,18 @@ fn violated_keys(model_type: &str, changes: &Value) -> Vec<String> {
     }
 }
 
+/// The rotary embedding that all layers have.
+fn rope(plan: &DecoderPlan) -> &RopePlan {
+    match plan.ropes()[..] {
+        [rope] => rope,
+        ref ropes => panic!("expected one rotary embedding, found {ropes:?}"),
+    }
+}
+
+fn attention_of(plan: &DecoderPlan) -> Vec<AttentionKind> {
+    plan.layers.iter().map(|layer| layer.attention).collect()
+}
+
 const SLIDING: fn(usize) -> AttentionKind = |window| AttentionKind::Sliding { window };
 
 #[test]
@@ -41,8 +53,8 @@ fn every_adapter_accepts_its_own_model_type_and_class() {
             let class = arch.architectures().first().expect("a class");
             let plan = plan_of(model_type, &json!({"architectures": [class]})).expect("a plan");
             assert_eq!(plan.model_type, *model_type);
-            assert_eq!(plan.attention.len(), plan.num_hidden_layers);
-            assert_eq!(plan.rope.head_dim, plan.head_dim);
+            assert_eq!(plan.layers.len(), plan.num_hidden_layers);
+            assert_eq!(rope(&plan).rotary_dim, plan.head_dim);
         }
     }
 }
@@ -62,7 +74,7 @@ fn llama_takes_biases_head_dim_and_llama3_scaling_from_its_config() {
     assert_eq!((plan.head_dim, plan.q_size()), (32, 128));
     let llama3 =
         Llama3 { factor: 8.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_max_position_embeddings: 128 };
-    assert_eq!(plan.rope.scaling, RopeScaling::Llama3(llama3));
+    assert_eq!(rope(&plan).scaling, RopeScaling::Llama3(llama3));
 }
 
 #[test]
@@ -73,7 +85,7 @@ fn llama_of_the_first_release_has_a_key_head_for_each_query_head() {
     }
     let plan = plan(ArchChoice::Llama, &config, &[]).expect("a plan");
     assert_eq!((plan.num_key_value_heads, plan.group(), plan.head_dim), (4, 1, 16));
-    assert_eq!((plan.max_position_embeddings, plan.rope.theta.to_bits()), (2048, 10_000_f64.to_bits()));
+    assert_eq!((plan.max_position_embeddings, rope(&plan).theta.to_bits()), (2048, 10_000_f64.to_bits()));
 }
 
 #[test]
@@ -94,7 +106,7 @@ fn qwen3_normalizes_heads_of_128_channels_by_default() {
 
 #[test]
 fn qwen_windows_act_only_where_they_are_in_use() {
-    let attention = |changes: &Value| plan_of("qwen2", changes).map(|plan| plan.attention);
+    let attention = |changes: &Value| plan_of("qwen2", changes).map(|plan| attention_of(&plan));
     let full = vec![AttentionKind::Full; 3];
     assert_eq!(attention(&json!({"sliding_window": 64, "max_window_layers": 1})), Ok(full.clone()));
     assert_eq!(
@@ -134,7 +146,7 @@ fn layer_types_that_cannot_be_are_refused() {
 
 #[test]
 fn mistral_slides_in_every_layer_unless_its_window_is_null() {
-    let attention = |changes: &Value| plan_of("mistral", changes).map(|plan| plan.attention);
+    let attention = |changes: &Value| plan_of("mistral", changes).map(|plan| attention_of(&plan));
     assert_eq!(attention(&json!({"sliding_window": 64})), Ok(vec![SLIDING(64); 3]));
     assert_eq!(attention(&json!({"sliding_window": null})), Ok(vec![AttentionKind::Full; 3]));
     assert_eq!(attention(&json!({})), Ok(vec![SLIDING(4096); 3]));
@@ -149,7 +161,6 @@ fn values_that_do_not_fit_together_are_refused() {
     assert_eq!(violated_keys("llama", &json!({"hidden_size": 66})), ["hidden_size"]);
     assert_eq!(violated_keys("llama", &json!({"head_dim": 15})), ["head_dim"]);
     assert_eq!(violated_keys("llama", &json!({"hidden_act": "gelu"})), ["hidden_act"]);
-    assert_eq!(violated_keys("llama", &json!({"pretraining_tp": 2})), ["pretraining_tp"]);
     assert_eq!(violated_keys("llama", &json!({"rms_norm_eps": 0.0})), ["rms_norm_eps"]);
     assert_eq!(violated_keys("llama", &json!({"tie_word_embeddings": "yes"})), ["tie_word_embeddings"]);
     assert_eq!(
@@ -202,7 +213,10 @@ fn unknown_model_types_name_the_nearest_and_list_all() {
 fn other_heads_are_refused_by_the_name_of_their_class() {
     let classifier = json!({"architectures": ["LlamaForSequenceClassification"]});
     let error = plan_of("llama", &classifier).expect_err("a classifier");
-    assert_eq!(error.to_string(), "Cannot convert `LlamaForSequenceClassification`: expected LlamaForCausalLM");
+    assert_eq!(
+        error.to_string(),
+        "Cannot convert `LlamaForSequenceClassification`: expected LlamaForCausalLM or LLaMAForCausalLM"
+    );
     assert!(plan(ArchChoice::Auto, &config("llama", &classifier), &["architectures".to_owned()]).is_ok());
 }
 
@@ -235,4 +249,61 @@ fn models_of_other_kinds_are_refused_before_their_keys() {
     assert!(plan_of("llama", &json!({"quantization_config": null, "num_experts": 0, "vision_config": {}})).is_err_and(
         |error| matches!(error, ConfigError::UnknownKeys(keys) if keys.iter().all(|key| key.key == "num_experts"))
     ));
+}
+
+#[test]
+fn keys_that_change_nothing_are_accepted_in_silence() {
+    let harmless = json!({
+        "_model_name_or_path": "x", "_flash_attn_2_enabled": true, "use_flash_attn": true, "tokenizer": "x",
+        "mask_value": -1e4, "move_model_to_device": true, "model_max_length": 4096, "license": "mit",
+        "neftune_noise_alpha": 5, "keys_to_ignore_at_inference": ["past_key_values"], "loss_type": "x", "min_p": 0.1,
+        "model_name": "x", "language": ["en"], "max_window_layers": 2, "sliding_window": 64,
+        "use_sliding_window": false, "hidden_act": "swish", "internal_version": "1", "max_sequence_length": 512,
+        "pretraining_tp": 2, "architectures": ["LLaMAForCausalLM"],
+        "rope_scaling": {"type": "linear", "factor": 2.0, "finetuned": true},
+    });
+    let (plan, unread) =
+        plan_and_unread(ArchChoice::Auto, &config("llama", &harmless), &[], UnknownKeys::Tell).expect("a plan");
+    assert_eq!(attention_of(&plan), vec![AttentionKind::Full; 3]);
+    assert_eq!(unread, []);
+}
+
+#[test]
+fn keys_that_sound_like_maths_are_refused_until_an_architecture_reads_them() {
+    for key in [
+        "bias",
+        "rotary_pct",
+        "rope_percent",
+        "residual_multiplier",
+        "logit_scale",
+        "logits_scaling",
+        "embedding_multiplier",
+        "final_logit_softcapping",
+        "attn_logit_softcapping",
+        "query_pre_attn_scalar",
+        "no_rope_layers",
+        "clip_qkv",
+        "scale_emb",
+        "qk_norm",
+        "rope_interleaved",
+        "attention_chunk_size",
+        "use_alibi",
+        "num_kv_shared_layers",
+    ] {
+        let found = plan_of("llama", &json!({key: 2}));
+        assert!(matches!(&found, Err(ConfigError::UnknownKeys(keys)) if keys[0].key == key), "{key}: {found:?}");
+    }
+    assert_eq!(violated_keys("llama", &json!({"partial_rotary_factor": 0.5})), ["partial_rotary_factor"]);
+    let types = json!({"layer_types": ["full_attention", "full_attention", "full_attention"]});
+    assert!(matches!(plan_of("mistral", &types), Err(ConfigError::UnknownKeys(_))));
+}
+
+#[test]
+fn an_attention_factor_that_transformers_does_not_read_is_told() {
+    let yarn = json!({"rope_scaling": {"rope_type": "yarn", "factor": 4.0, "attn_factor": 0.88}});
+    let (_, unread) =
+        plan_and_unread(ArchChoice::Auto, &config("qwen3", &yarn), &[], UnknownKeys::Tell).expect("a plan");
+    assert_eq!(unread.iter().map(|key| key.key.as_str()).collect::<Vec<_>>(), ["rope_scaling.attn_factor"]);
+    let refused = plan_and_unread(ArchChoice::Auto, &config("qwen3", &yarn), &[], UnknownKeys::Refuse);
+    assert!(matches!(refused, Err(ConfigError::UnknownKeys(_))));
 }

@@ -1,16 +1,25 @@
-//! Every tensor of a checkpoint accounted for: mapped to a role, skipped for a reason, or an error.
+//! Every tensor of a checkpoint accounted for: asked for, skipped for a reason, or an error.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use super::{DecoderPlan, Part, TensorSpec};
+use super::{DecoderPlan, WeightPath};
 use crate::error::Hint;
 use crate::source::checkpoint::{Checkpoint, listed};
 
-/// Which tensor of a checkpoint has which role.
+/// A tensor that a model's programs ask for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TensorSpec {
+    /// Its name in the checkpoint.
+    pub name: String,
+    /// Its shape; of a projection `[out, in]`.
+    pub shape: Vec<usize>,
+}
+
+/// Which tensors of a checkpoint are converted, and which are not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WeightMap {
-    mapped: BTreeMap<Part, TensorSpec>,
+    mapped: Vec<TensorSpec>,
     skipped: BTreeMap<String, SkipReason>,
 }
 
@@ -19,6 +28,8 @@ pub struct WeightMap {
 pub enum SkipReason {
     /// Rotary frequencies that old versions of transformers saved; they are computed from config.json.
     RotaryFrequencies,
+    /// Positions that old versions of transformers saved: the numbers from 0 on.
+    PositionIds,
     /// The head of a model whose head is its token embeddings.
     TiedHead,
 }
@@ -27,6 +38,7 @@ impl fmt::Display for SkipReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::RotaryFrequencies => "rotary frequencies, which are computed from config.json",
+            Self::PositionIds => "position numbers, which are counted",
             Self::TiedHead => "LM head, which is tied to the token embeddings",
         })
     }
@@ -35,16 +47,41 @@ impl fmt::Display for SkipReason {
 /// A checkpoint whose tensors are not those of its config.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "Cannot match the checkpoint's tensors with its config.json: {} missing, {} unknown, {} of another shape{}{}{}",
-    .missing.len(), .unknown.len(), .shapes.len(), listed(.missing), listed(.unknown), listed(.shapes)
+    "Cannot match the checkpoint's tensors with its config.json: {} missing, {} unknown, {} of another shape{}{}{}{}{}",
+    .missing.len(), .unknown.len(), .shapes.len(), unusable_count(.unusable),
+    listed(.missing), listed(.unknown), listed(.shapes), listed(.unusable)
 )]
 pub struct WeightMapError {
     /// Tensors that the config asks for, sorted by name.
     pub missing: Vec<MissingTensor>,
-    /// Tensors that the config has no role for, sorted by name.
+    /// Tensors that nothing asks for, sorted by name.
     pub unknown: Vec<UnknownTensor>,
     /// Tensors of another shape, sorted by name.
     pub shapes: Vec<WrongShape>,
+    /// Tensors that the config asks for and whose elements cannot be converted, sorted by name.
+    pub unusable: Vec<UnusableTensor>,
+}
+
+/// A tensor whose elements cannot be converted.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct UnusableTensor {
+    /// Its name.
+    pub name: String,
+    /// What is wrong with it.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+impl fmt::Display for UnusableTensor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+/// The part of the message about unusable tensors, which are rare.
+fn unusable_count(unusable: &[UnusableTensor]) -> String {
+    if unusable.is_empty() { String::new() } else { format!(", {} unusable", unusable.len()) }
 }
 
 /// A tensor that is not in the checkpoint.
@@ -54,7 +91,7 @@ pub struct MissingTensor(
     pub String,
 );
 
-/// A tensor that is in the checkpoint without a role.
+/// A tensor that is in the checkpoint and that nothing asks for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct UnknownTensor(
     /// Its name.
@@ -66,7 +103,7 @@ pub struct UnknownTensor(
 pub struct WrongShape {
     /// Its name.
     pub name: String,
-    /// The shape that follows from the config.
+    /// The shape that is asked for.
     pub expected: Vec<usize>,
     /// The shape in the checkpoint.
     pub found: Vec<usize>,
@@ -97,7 +134,10 @@ impl Hint for WeightMapError {
             missing.0.strip_prefix("model.").is_some_and(|name| self.unknown.iter().any(|unknown| unknown.0 == name))
         };
         let is_head = |missing: &MissingTensor| missing.0 == "lm_head.weight";
-        let hint = if self.missing.iter().any(unprefixed) {
+        let only_unusable = self.missing.is_empty() && self.unknown.is_empty() && self.shapes.is_empty();
+        let hint = if let Some(tensor) = self.unusable.first().filter(|_| only_unusable) {
+            return tensor.hint.clone();
+        } else if self.missing.iter().any(unprefixed) {
             "the checkpoint was saved from the decoder without its head; load it as `AutoModelForCausalLM` and save that"
         } else if self.missing.len() == 1 && self.missing.iter().all(is_head) {
             "if the head is meant to be the token embeddings, set `tie_word_embeddings` to true in config.json"
@@ -111,16 +151,15 @@ impl Hint for WeightMapError {
 }
 
 impl WeightMap {
-    /// Accounts for every tensor of a checkpoint.
+    /// Accounts for every tensor of a checkpoint, where `tensors` are those that the model's programs ask for.
     ///
     /// # Errors
-    /// Tensors are missing, without a role, or of another shape; all of them are in the error.
-    pub fn new(checkpoint: &Checkpoint, plan: &DecoderPlan) -> Result<Self, WeightMapError> {
+    /// Tensors are missing, not asked for, or of another shape; all of them are in the error.
+    pub fn new(checkpoint: &Checkpoint, plan: &DecoderPlan, tensors: Vec<TensorSpec>) -> Result<Self, WeightMapError> {
         let (mut missing, mut unknown, mut shapes) = (Vec::new(), Vec::new(), Vec::new());
-        let mut mapped = BTreeMap::new();
-        let mut names = BTreeSet::new();
-        for spec in plan.tensors() {
-            names.insert(spec.name.clone());
+        let mut unusable = Vec::new();
+        let names: BTreeSet<&str> = tensors.iter().map(|spec| spec.name.as_str()).collect();
+        for spec in &tensors {
             match checkpoint.tensor(&spec.name) {
                 None => missing.push(MissingTensor(spec.name.clone())),
                 Some(info) if info.shape != spec.shape => shapes.push(WrongShape {
@@ -128,12 +167,15 @@ impl WeightMap {
                     expected: spec.shape.clone(),
                     found: info.shape.to_vec(),
                 }),
-                Some(_) => {}
+                Some(_) => unusable.extend(checkpoint.check_usable(&spec.name).err().map(|error| UnusableTensor {
+                    name: spec.name.clone(),
+                    message: error.to_string(),
+                    hint: error.hint(),
+                })),
             }
-            mapped.insert(spec.role, spec);
         }
         let mut skipped = BTreeMap::new();
-        for name in checkpoint.tensor_names().filter(|name| !names.contains(*name)) {
+        for name in checkpoint.tensor_names().filter(|name| !names.contains(name)) {
             match skip_reason(name, plan) {
                 Some(reason) => {
                     skipped.insert(name.to_owned(), reason);
@@ -141,18 +183,19 @@ impl WeightMap {
                 None => unknown.push(UnknownTensor(name.to_owned())),
             }
         }
-        if missing.is_empty() && unknown.is_empty() && shapes.is_empty() {
-            return Ok(Self { mapped, skipped });
+        if missing.is_empty() && unknown.is_empty() && shapes.is_empty() && unusable.is_empty() {
+            return Ok(Self { mapped: tensors, skipped });
         }
         missing.sort();
         unknown.sort();
         shapes.sort();
-        Err(WeightMapError { missing, unknown, shapes })
+        unusable.sort();
+        Err(WeightMapError { missing, unknown, shapes, unusable })
     }
 
-    /// The tensors that are converted, in the order of use.
+    /// The tensors that are converted, in the order that they were given in.
     pub fn mapped(&self) -> impl Iterator<Item = &TensorSpec> {
-        self.mapped.values()
+        self.mapped.iter()
     }
 
     /// The tensors that are not converted, sorted by name.
@@ -174,7 +217,11 @@ fn skip_reason(name: &str, plan: &DecoderPlan) -> Option<SkipReason> {
     if name.ends_with(".rotary_emb.inv_freq") {
         return Some(SkipReason::RotaryFrequencies);
     }
-    (plan.tie_word_embeddings && name == "lm_head.weight").then_some(SkipReason::TiedHead)
+    if name.ends_with(".position_ids") {
+        return Some(SkipReason::PositionIds);
+    }
+    let untied = || DecoderPlan { tie_word_embeddings: false, ..plan.clone() }.source(&WeightPath::LM_HEAD).tensor;
+    (plan.tie_word_embeddings && name == untied()).then_some(SkipReason::TiedHead)
 }
 
 #[cfg(test)]

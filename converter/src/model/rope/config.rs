@@ -47,7 +47,7 @@ impl RopePlan {
         if matches!(scaling, RopeScaling::Dynamic { .. }) && head_dim <= 2 {
             config.violation("head_dim", "more than 2 for dynamic rope scaling", head_dim.to_string());
         }
-        Self { theta: theta.unwrap_or(DEFAULT_THETA), head_dim, scaling }
+        Self { theta: theta.unwrap_or(DEFAULT_THETA), rotary_dim: head_dim, scaling }
     }
 }
 
@@ -67,6 +67,8 @@ fn read_object(
     max_position_embeddings: usize,
 ) -> RopeObject {
     object.only("partial_rotary_factor", &json!(1.0));
+    // A note of whoever extended the context; no code reads it.
+    object.value("finetuned");
     let theta = optional_theta(object);
     let scaling = match rope_type(object, default_type) {
         Some("linear") => RopeScaling::Linear { factor: factor(object) },
@@ -119,7 +121,11 @@ fn nonzero(object: &mut ConfigReader<'_>, key: &str) -> Option<f64> {
 
 /// # Source
 /// Defaults: `_compute_yarn_parameters` in transformers 4.57.
+///
+/// transformers reads `attention_factor` and leaves `attn_factor` unread, which DeepSeek's and vLLM's code multiply in.
+/// What is converted is what transformers computes, and the user is told.
 fn read_yarn(object: &mut ConfigReader<'_>, max_position_embeddings: usize) -> Yarn {
+    object.unread("attn_factor");
     let yarn = Yarn {
         factor: factor(object),
         attention_factor: positive(object, "attention_factor"),
@@ -160,12 +166,13 @@ mod tests {
 
     use super::*;
     use crate::source::config::ConfigError;
+    use crate::source::config::UnknownKeys;
 
     fn read(config: &Value) -> Result<RopePlan, Vec<String>> {
         let mut reader = ConfigReader::new(config.as_object().expect("an object"), &[]);
         let plan = RopePlan::read(&mut reader, 64, 4096);
-        match reader.finish() {
-            Ok(()) => Ok(plan),
+        match reader.finish(UnknownKeys::Tell) {
+            Ok(_) => Ok(plan),
             Err(ConfigError::Violations(violations)) => Err(violations.iter().map(ToString::to_string).collect()),
             Err(ConfigError::UnknownKeys(keys)) => Err(keys.iter().map(ToString::to_string).collect()),
             Err(other) => Err(vec![other.to_string()]),
@@ -179,7 +186,7 @@ mod tests {
     #[test]
     fn nothing_means_default_frequencies_of_base_10000() {
         for config in [json!({}), json!({"rope_scaling": null}), json!({"rope_scaling": {}})] {
-            assert_eq!(read(&config), Ok(RopePlan { theta: 10_000.0, head_dim: 64, scaling: RopeScaling::Default }));
+            assert_eq!(read(&config), Ok(RopePlan { theta: 10_000.0, rotary_dim: 64, scaling: RopeScaling::Default }));
         }
     }
 
@@ -192,7 +199,7 @@ mod tests {
             "rope_scaling": {"type": "linear", "rope_type": "linear", "factor": 2},
             "rope_parameters": {"rope_theta": 5e5, "rope_type": "linear", "factor": 2.0},
         });
-        let expected = RopePlan { theta: 5e5, head_dim: 64, scaling: RopeScaling::Linear { factor: 2.0 } };
+        let expected = RopePlan { theta: 5e5, rotary_dim: 64, scaling: RopeScaling::Linear { factor: 2.0 } };
         for config in [old, new, both] {
             assert_eq!(read(&config), Ok(expected.clone()));
         }

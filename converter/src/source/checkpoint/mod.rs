@@ -68,10 +68,15 @@ struct Tensor {
 pub struct TensorInfo<'a> {
     /// Its shape.
     pub shape: &'a [usize],
-    /// Its element type.
-    pub dtype: SourceDtype,
     /// The file that it is in.
     pub file: &'a Path,
+}
+
+/// Rows of a tensor as they are in the file.
+struct Elements<'a> {
+    entry: &'a Entry,
+    dtype: SourceDtype,
+    bytes: &'a [u8],
 }
 
 /// `model.safetensors.index.json`, as far as it matters.
@@ -144,7 +149,19 @@ impl Checkpoint {
     pub fn tensor(&self, name: &str) -> Option<TensorInfo<'_>> {
         let Tensor { shard, entry } = self.tensors.get(name)?;
         let shard = self.shards.get(*shard)?;
-        Some(TensorInfo { shape: &entry.shape, dtype: entry.dtype, file: &shard.path })
+        Some(TensorInfo { shape: &entry.shape, file: &shard.path })
+    }
+
+    /// Whether a tensor can be converted; only those that are used have to be.
+    ///
+    /// # Errors
+    /// It has no elements, or elements that are no floats of 16 or 32 bits. A tensor that is not there is a bug of the
+    /// caller.
+    pub fn check_usable(&self, name: &str) -> Result<(), CheckpointError> {
+        let unknown = || CheckpointError::Rows { tensor: name.to_owned(), start: 0, end: 0, found: 0 };
+        let Tensor { shard, entry } = self.tensors.get(name).ok_or_else(unknown)?;
+        let shard = self.shards.get(*shard).ok_or_else(unknown)?;
+        entry.usable(&shard.path, name).map(drop)
     }
 
     /// Replaces the content of `out` by rows of a tensor, rounded to fp16.
@@ -156,6 +173,26 @@ impl Checkpoint {
     /// # Errors
     /// A value that is not finite or does not fit fp16. Rows that the tensor does not have are a bug of the caller.
     pub fn rows_f16(&self, name: &str, rows: Range<usize>, out: &mut Vec<f16>) -> Result<(), CheckpointError> {
+        let Elements { entry, dtype, bytes } = self.source_rows(name, &rows)?;
+        rows::to_f16(dtype, bytes, out).map_err(|bad| bad_element(name, entry, rows.start, &bad))
+    }
+
+    /// As [`rows_f16`](Self::rows_f16), in full precision.
+    ///
+    /// # Errors
+    /// A value that is not finite. Rows that the tensor does not have are a bug of the caller.
+    pub(crate) fn rows_f32(&self, name: &str, rows: Range<usize>, out: &mut Vec<f32>) -> Result<(), CheckpointError> {
+        let Elements { entry, dtype, bytes } = self.source_rows(name, &rows)?;
+        rows::to_f32(dtype, bytes, out).map_err(|bad| bad_element(name, entry, rows.start, &bad))
+    }
+
+    /// Elements of a row of a tensor; 0 of one that is not there.
+    pub(crate) fn row_elements(&self, name: &str) -> usize {
+        self.tensors.get(name).map_or(0, |tensor| tensor.entry.row_elements())
+    }
+
+    /// The bytes of rows of a tensor.
+    fn source_rows(&self, name: &str, rows: &Range<usize>) -> Result<Elements<'_>, CheckpointError> {
         let unknown =
             |found| CheckpointError::Rows { tensor: name.to_owned(), start: rows.start, end: rows.end, found };
         let Tensor { shard, entry } = self.tensors.get(name).ok_or_else(|| unknown(0))?;
@@ -164,16 +201,10 @@ impl Checkpoint {
         }
         let bytes =
             entry.bytes.start + rows.start * entry.row_bytes()..entry.bytes.start + rows.end * entry.row_bytes();
-        let bytes = self.shards.get(*shard).and_then(|shard| shard.map.bytes().get(bytes)).ok_or_else(|| unknown(0))?;
-        rows::to_f16(entry.dtype, bytes, out).map_err(|BadElement { index, value }| {
-            let tensor = name.to_owned();
-            let position = position(&entry.shape, rows.start * entry.row_elements() + index);
-            if value.is_finite() {
-                CheckpointError::Overflow { tensor, position, value }
-            } else {
-                CheckpointError::NotFinite { tensor, position, value }
-            }
-        })
+        let shard = self.shards.get(*shard).ok_or_else(|| unknown(0))?;
+        let dtype = entry.usable(&shard.path, name)?;
+        let bytes = shard.map.bytes().get(bytes).ok_or_else(|| unknown(0))?;
+        Ok(Elements { entry, dtype, bytes })
     }
 
     /// Gives the memory of a tensor back to the system; reading it again loads it from disk again.
@@ -244,6 +275,18 @@ fn open_shards(directory: &Directory) -> Result<(Vec<Shard>, BTreeMap<String, Te
     }
     problems.sort();
     Err(CheckpointError::Index { path, problems })
+}
+
+/// An element of the rows from `first_row` on that cannot be used.
+fn bad_element(name: &str, entry: &Entry, first_row: usize, bad: &BadElement) -> CheckpointError {
+    let BadElement { index, value } = *bad;
+    let tensor = name.to_owned();
+    let position = position(&entry.shape, first_row * entry.row_elements() + index);
+    if value.is_finite() {
+        CheckpointError::Overflow { tensor, position, value }
+    } else {
+        CheckpointError::NotFinite { tensor, position, value }
+    }
 }
 
 /// The index on each axis of an element in row-major order.

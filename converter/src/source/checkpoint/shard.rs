@@ -52,7 +52,8 @@ impl SourceDtype {
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) shape: Vec<usize>,
-    pub(super) dtype: SourceDtype,
+    /// Its dtype, or as safetensors spells it where it cannot be converted.
+    pub(super) dtype: Result<SourceDtype, String>,
     /// Bytes of the file.
     pub(super) bytes: Range<usize>,
 }
@@ -64,14 +65,23 @@ impl Entry {
     }
 
     /// Elements under one index of the first axis. No overflow: the header check has bounded the product of the whole
-    /// shape, and no axis is 0.
+    /// shape where no axis is 0, and saturating it changes nothing where one is.
     pub(super) fn row_elements(&self) -> usize {
-        self.shape.iter().skip(1).product()
+        self.shape.iter().skip(1).fold(1, |product: usize, size| product.saturating_mul(*size))
     }
 
-    /// Bytes under one index of the first axis.
+    /// Bytes under one index of the first axis: the file's share of each.
     pub(super) fn row_bytes(&self) -> usize {
-        self.row_elements() * self.dtype.size()
+        self.bytes.len() / self.row_count().max(1)
+    }
+
+    /// The dtype, if the tensor can be converted: it has elements, and they are floats of 16 or 32 bits.
+    pub(super) fn usable(&self, path: &Path, tensor: &str) -> Result<SourceDtype, CheckpointError> {
+        let (path, tensor) = (path.to_owned(), tensor.to_owned());
+        if self.shape.contains(&0) {
+            return Err(CheckpointError::ZeroSize { path, tensor, shape: self.shape.clone() });
+        }
+        self.dtype.clone().map_err(|found| CheckpointError::Dtype { path, tensor, found })
     }
 }
 
@@ -98,13 +108,7 @@ fn read_header(path: &Path, bytes: &[u8]) -> Result<BTreeMap<String, Entry>, Che
     let mut entries = BTreeMap::new();
     #[expect(clippy::iter_over_hash_type, reason = "collected into a sorted map")]
     for (name, info) in metadata.tensors() {
-        if info.shape.contains(&0) {
-            return Err(CheckpointError::ZeroSize { path: path.to_owned(), tensor: name, shape: info.shape.clone() });
-        }
-        let Some(dtype) = SourceDtype::from_safetensors(info.dtype) else {
-            let found = format!("{:?}", info.dtype);
-            return Err(CheckpointError::Dtype { path: path.to_owned(), tensor: name, found });
-        };
+        let dtype = SourceDtype::from_safetensors(info.dtype).ok_or_else(|| format!("{:?}", info.dtype));
         let (start, end) = info.data_offsets;
         // The crate has checked that data_start + end is at most the length of the file.
         let bytes = data_start + start..data_start + end;

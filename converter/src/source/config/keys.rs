@@ -3,18 +3,97 @@
 //! # Source
 //! `PretrainedConfig` of transformers 4.57, and what the hub's Llama, Qwen and Mistral checkpoints carry besides.
 
-/// All harmless keys.
-pub(super) const HARMLESS: [&[&str]; 6] = [BOOKKEEPING, PRECISION, TRAINING, TOKENS, GENERATION, OUTPUTS];
+/// All harmless keys. Keys that start with an underscore are harmless too: they are private to the tool that wrote them.
+pub(super) const HARMLESS: [&[&str]; 7] = [BOOKKEEPING, PRECISION, TRAINING, TOKENS, GENERATION, OUTPUTS, SUPERSEDED];
+
+/// Fragments of names that are about what a forward pass computes. A key that nothing is known about and that has one
+/// of them may change the result.
+const MATHS: &[&str] = &[
+    "act",
+    "alibi",
+    "auto_map",
+    "alpha",
+    "attention",
+    "attn",
+    "beta",
+    "bias",
+    "cache",
+    "cap",
+    "chunk",
+    "clip",
+    "conv",
+    "dim",
+    "eps",
+    "expert",
+    "factor",
+    "ffn",
+    "gate",
+    "gating",
+    "glu",
+    "group",
+    "head",
+    "hidden",
+    "interleave",
+    "kv",
+    "layer",
+    "linear",
+    "lora",
+    "logit",
+    "mamba",
+    "mlp",
+    "moe",
+    "mult",
+    "mup",
+    "norm",
+    "parallel",
+    "percent",
+    "pct",
+    "position",
+    "pre_attn",
+    "qk",
+    "ratio",
+    "residual",
+    "rms",
+    "rope",
+    "rotary",
+    "router",
+    "scal",
+    "scale_emb",
+    "shared",
+    "sink",
+    "skip",
+    "sliding",
+    "softmax",
+    "sparse",
+    "ssm",
+    "temperature",
+    "theta",
+    "tie_",
+    "tied",
+    "topk",
+    "window",
+];
+
+/// Whether a key sounds like maths: an unknown one is then an error, and a warning otherwise.
+pub(super) fn sounds_like_maths(key: &str) -> bool {
+    let key = key.to_ascii_lowercase();
+    MATHS.iter().any(|fragment| key.contains(fragment)) || key.contains("emb") || key.contains("vocab")
+}
 
 /// Where the file comes from and which tool wrote it.
 const BOOKKEEPING: &[&str] = &[
-    "_attn_implementation_autoset",
-    "_commit_hash",
-    "_name_or_path",
     "architectures",
+    "custom_pipelines",
+    "internal_version",
     "is_llama_config",
+    "language",
+    "license",
+    "model_name",
     "model_type",
+    "name",
     "task_specific_params",
+    "tags",
+    "tokenizer",
     "tokenizer_class",
     "transformers.js_config",
     "transformers_version",
@@ -23,8 +102,28 @@ const BOOKKEEPING: &[&str] = &[
 ];
 
 /// How transformers would store and run the weights: the values are in the files, the way to run them is ours.
-const PRECISION: &[&str] =
-    &["_attn_implementation", "attn_implementation", "dtype", "torch_dtype", "use_bfloat16", "use_cache"];
+///
+/// `pretraining_tp` cuts products into sums over devices, which is the same product; transformers dropped it.
+const PRECISION: &[&str] = &[
+    "attn_implementation",
+    "cache_implementation",
+    "dtype",
+    "flash_attention",
+    "fused_mlp",
+    "fused_rotary_emb",
+    "move_model_to_device",
+    "pretraining_tp",
+    "torch_dtype",
+    "use_bfloat16",
+    "use_cache",
+    "use_flash_attention",
+    "use_flash_attention_2",
+    "use_flash_attn",
+    "use_fused_rms_norm",
+    "use_fused_rope",
+    "use_kernel",
+    "use_sdpa",
+];
 
 /// Initialization and dropout: nothing of it acts at inference.
 const TRAINING: &[&str] = &[
@@ -32,7 +131,12 @@ const TRAINING: &[&str] = &[
     "embd_pdrop",
     "gradient_checkpointing",
     "hidden_dropout",
+    "hidden_dropout_prob",
+    "attention_probs_dropout_prob",
+    "attn_pdrop",
     "initializer_range",
+    "loss_type",
+    "neftune_noise_alpha",
     "resid_pdrop",
 ];
 
@@ -61,6 +165,10 @@ const GENERATION: &[&str] = &[
     "length_penalty",
     "max_length",
     "max_new_tokens",
+    "max_sequence_length",
+    "min_new_tokens",
+    "min_p",
+    "model_max_length",
     "min_length",
     "no_repeat_ngram_size",
     "num_beam_groups",
@@ -80,7 +188,9 @@ const OUTPUTS: &[&str] = &[
     "chunk_size_feed_forward",
     "finetuning_task",
     "id2label",
+    "keys_to_ignore_at_inference",
     "label2id",
+    "mask_value",
     "num_labels",
     "output_attentions",
     "output_hidden_states",
@@ -90,3 +200,6 @@ const OUTPUTS: &[&str] = &[
     "return_dict_in_generate",
     "torchscript",
 ];
+
+/// What architectures without these features carry from the config of another. Qwen, which has windows, asks for it.
+const SUPERSEDED: &[&str] = &["max_window_layers"];

@@ -8,11 +8,21 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
-use super::keys::HARMLESS;
+use super::keys::{HARMLESS, sounds_like_maths};
 use super::{ConfigError, UnknownKey, Violation};
 
 /// Characters of a value that a message shows.
 const SHOWN_CHARACTERS: usize = 80;
+
+/// What becomes of keys that nothing is known about and that do not sound like maths.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UnknownKeys {
+    /// The user is told their names.
+    #[default]
+    Tell,
+    /// They are errors, as those that sound like maths always are.
+    Refuse,
+}
 
 /// Reads the keys of a config, or of an object inside it.
 #[derive(Debug)]
@@ -23,7 +33,10 @@ pub struct ConfigReader<'a> {
     known: BTreeSet<String>,
     ignored: &'a [String],
     violations: Vec<Violation>,
+    /// Unknown keys that may change what the model computes.
     unknown: Vec<UnknownKey>,
+    /// Keys that are not read, which the user should hear of.
+    unread: Vec<UnknownKey>,
 }
 
 /// Whether a value says as much as its absence.
@@ -49,7 +62,8 @@ impl<'a> ConfigReader<'a> {
     /// Starts reading a config; keys in `ignored` may be there without being known.
     pub fn new(map: &'a Map<String, Value>, ignored: &'a [String]) -> Self {
         let known = HARMLESS.iter().flat_map(|keys| keys.iter()).map(|key| (*key).to_owned()).collect();
-        Self { map, prefix: String::new(), known, ignored, violations: Vec::new(), unknown: Vec::new() }
+        let (violations, unknown, unread) = (Vec::new(), Vec::new(), Vec::new());
+        Self { map, prefix: String::new(), known, ignored, violations, unknown, unread }
     }
 
     /// Marks a key as known and gives its value, if it is there; null is a value.
@@ -154,36 +168,62 @@ impl<'a> ConfigReader<'a> {
             return None;
         };
         let prefix = format!("{}{key}.", self.prefix);
-        let (known, violations, unknown) = (BTreeSet::new(), Vec::new(), Vec::new());
-        let mut inner = ConfigReader { map, prefix, known, ignored: self.ignored, violations, unknown };
+        let (known, violations, unknown, unread) = (BTreeSet::new(), Vec::new(), Vec::new(), Vec::new());
+        let mut inner = ConfigReader { map, prefix, known, ignored: self.ignored, violations, unknown, unread };
         let result = read(&mut inner);
         inner.collect_unknown();
         self.violations.append(&mut inner.violations);
         self.unknown.append(&mut inner.unknown);
+        self.unread.append(&mut inner.unread);
         Some(result)
     }
 
-    fn collect_unknown(&mut self) {
-        for (key, value) in self.map {
-            let key_path = format!("{}{key}", self.prefix);
-            if !is_unset(value) && !self.known.contains(key) && !self.ignored.contains(&key_path) {
-                self.unknown.push(UnknownKey { key: key_path, found: shortened(value) });
+    /// Marks a key that the reference implementation does not read, though its name promises something. The user is
+    /// told where it is there.
+    pub fn unread(&mut self, key: &str) {
+        if let Some(value) = self.set_value(key) {
+            let key = format!("{}{key}", self.prefix);
+            if !self.ignored.contains(&key) {
+                self.unread.push(UnknownKey { key, found: shortened(value) });
             }
         }
     }
 
-    /// Ends reading.
+    /// Keys of an object inside the config are all about maths: no tool puts other things there.
+    fn collect_unknown(&mut self) {
+        for (key, value) in self.map {
+            let key_path = format!("{}{key}", self.prefix);
+            let is_private = key.starts_with('_');
+            if is_unset(value) || is_private || self.known.contains(key) || self.ignored.contains(&key_path) {
+                continue;
+            }
+            let unknown = UnknownKey { key: key_path, found: shortened(value) };
+            if sounds_like_maths(key) || !self.prefix.is_empty() {
+                self.unknown.push(unknown);
+            } else {
+                self.unread.push(unknown);
+            }
+        }
+    }
+
+    /// Ends reading, and gives the keys that were not read though they may matter to the user, sorted. With
+    /// [`UnknownKeys::Refuse`] these are errors too.
     ///
     /// # Errors
-    /// Values that are not as they have to be or, where there are none of those, keys that nothing has asked for.
-    pub fn finish(mut self) -> Result<(), ConfigError> {
+    /// Values that are not as they have to be or, where there are none of those, keys that nothing has asked for and
+    /// that may change what the model computes.
+    pub fn finish(mut self, unknown_keys: UnknownKeys) -> Result<Vec<UnknownKey>, ConfigError> {
         self.collect_unknown();
+        if unknown_keys == UnknownKeys::Refuse {
+            self.unknown.append(&mut self.unread);
+        }
         self.violations.sort();
         self.unknown.sort();
+        self.unread.sort();
         if !self.violations.is_empty() {
             return Err(ConfigError::Violations(self.violations));
         }
-        if self.unknown.is_empty() { Ok(()) } else { Err(ConfigError::UnknownKeys(self.unknown)) }
+        if self.unknown.is_empty() { Ok(self.unread) } else { Err(ConfigError::UnknownKeys(self.unknown)) }
     }
 }
 
@@ -205,7 +245,7 @@ mod tests {
         let ignored: Vec<String> = ignored.iter().map(|key| (*key).to_owned()).collect();
         let mut reader = ConfigReader::new(config.as_object().expect("an object"), &ignored);
         let result = read(&mut reader);
-        reader.finish().map(|()| result)
+        reader.finish(UnknownKeys::Tell).map(|_| result)
     }
 
     fn violated(config: &Value, reader: impl FnOnce(&mut ConfigReader<'_>)) -> Vec<String> {
@@ -239,7 +279,7 @@ mod tests {
     #[test]
     fn unknown_keys_are_listed_sorted_unless_they_say_nothing_or_are_ignored() {
         let config = json!({
-            "zeta": 1, "alpha": "x", "off": false, "none": null, "empty": {}, "beta": [1],
+            "zeta_norm": 1, "alpha": "x", "off": false, "none": null, "empty": {}, "beta": [1], "story": 5,
             "torch_dtype": "bfloat16", "inner": {"known": 1, "gamma": 2, "delta": 3},
         });
         let result = read(&config, &["beta", "inner.delta"], |reader| {
@@ -248,10 +288,19 @@ mod tests {
         let Err(ConfigError::UnknownKeys(keys)) = &result else { panic!("{result:?}") };
         assert_eq!(
             keys.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            ["`alpha`: \"x\"", "`inner.gamma`: 2", "`zeta`: 1"]
+            ["`alpha`: \"x\"", "`inner.gamma`: 2", "`zeta_norm`: 1"]
         );
         let hint = result.map_err(|error| crate::error::Hint::hint(&error));
         assert!(hint.is_err_and(|hint| hint.is_some_and(|hint| hint.contains("--ignore-config-key inner.gamma"))));
+    }
+
+    #[test]
+    fn unknown_keys_that_do_not_sound_like_maths_are_told_or_refused_as_asked() {
+        let config = json!({"story": 5, "_private": 1, "temperature": 0.6});
+        let finish = |unknown_keys| ConfigReader::new(config.as_object().expect("an object"), &[]).finish(unknown_keys);
+        let told = finish(UnknownKeys::Tell).expect("accepted");
+        assert_eq!(told.iter().map(ToString::to_string).collect::<Vec<_>>(), ["`story`: 5"]);
+        assert!(matches!(finish(UnknownKeys::Refuse), Err(ConfigError::UnknownKeys(keys)) if keys == told));
     }
 
     #[test]
