@@ -8,9 +8,9 @@ use std::path::Path;
 use std::time::Instant;
 
 use anec_converter::calibrate::evaluate::{Replaced, divergence, hidden};
-use anec_converter::calibrate::{Calibrator, PaletteShape, Palettes, Strength, Tokens};
+use anec_converter::calibrate::{Calibrator, PaletteShape, Palettes, Strength, TensorRows, Tokens};
 use anec_converter::model::arch::{self, ArchChoice};
-use anec_converter::model::decoder_plan::{LayerWeight, Part};
+use anec_converter::model::decoder_plan::WeightPath;
 use anec_converter::source::checkpoint::Checkpoint;
 use anec_runtime::tokenizer::{SpecialTokens, TextTokenizer};
 
@@ -48,16 +48,18 @@ fn main() {
     let head = number("head", 0.0) as u8;
     let mut palettes = Palettes::new();
     let plain = options.contains_key("plain");
+    let mut insert = |tensor: String, bits| {
+        let end = checkpoint.tensor(&tensor).unwrap().shape[0] as u64;
+        palettes.insert(TensorRows { tensor, first: 0, end }, PaletteShape { bits, group_rows });
+    };
     for index in 0..plan.num_hidden_layers {
-        use LayerWeight as W;
-        for weight in [W::QProj, W::KProj, W::VProj, W::OProj, W::GateProj, W::UpProj, W::DownProj] {
-            let bits = if matches!(weight, W::KProj | W::VProj) { kv } else { bits };
-            let name = plan.tensor(Part::Layer { index, weight }).name;
-            palettes.insert(name, PaletteShape { bits, group_rows });
+        for module in ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj", "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"] {
+            let bits = if module.contains("k_proj") || module.contains("v_proj") { kv } else { bits };
+            insert(plan.source(&WeightPath::weight(index, module)).tensor, bits);
         }
     }
     if head > 0 {
-        palettes.insert(plan.tensor(Part::LmHead).name, PaletteShape { bits: head, group_rows });
+        insert(plan.source(&WeightPath::LM_HEAD).tensor, head);
     }
     let defaults = Strength::default();
     let strength = Strength {
@@ -72,10 +74,10 @@ fn main() {
     let proceed = || Ok(());
     if plain {
         for (name, shape) in &palettes {
-            let info = checkpoint.tensor(name).unwrap();
+            let info = checkpoint.tensor(&name.tensor).unwrap();
             let (rows, columns) = (info.shape[0], info.shape[1]);
             let mut w = Vec::new();
-            checkpoint.rows_f16(name, 0..rows, &mut w).unwrap();
+            checkpoint.rows_f16(&name.tensor, 0..rows, &mut w).unwrap();
             let mut out = Vec::new();
             let mut p = anec_quantize::Palettizer::new(shape.bits, anec_quantize::Method::Fast).unwrap();
             for group in w.chunks(columns * shape.group_rows) {
@@ -91,11 +93,11 @@ fn main() {
         let mut calibrator = Calibrator::new(&checkpoint, &plan, &palettes, strength, &tokens).unwrap();
         while let Some(results) = calibrator.next_layer(&proceed).unwrap() {
             for result in results {
-                replaced.insert(result.name.clone(), result.weights());
+                replaced.insert(result.rows.clone(), result.weights());
             }
         }
         if let Some(head) = calibrator.head(&proceed).unwrap() {
-            replaced.insert(head.name.clone(), head.weights());
+            replaced.insert(head.rows.clone(), head.weights());
         }
     }
     println!("calibrated in {:.1} s", start.elapsed().as_secs_f64());

@@ -7,11 +7,13 @@ use super::forward::rms_norm;
 use super::layer::{Context, Residual, calibrate_layer, calibrated, check_finite};
 use super::product::gram;
 use super::result::CalibratedTensor;
-use super::settings::{Palettes, Strength};
-use super::shape::{LayerShape, Rotation, tensor_name};
-use super::weights::{LayerWeights, rows};
-use crate::model::decoder_plan::{DecoderPlan, Part};
+use super::settings::{Palettes, Strength, TensorRows};
+use super::shape::{LayerShape, Rotations};
+use super::weights::{LayerWeights, matrix_rows, norm_weight, whole};
+use crate::model::decoder_plan::{DecoderPlan, WeightPath};
+use crate::output::emit::read::read;
 use crate::source::checkpoint::Checkpoint;
+use crate::weights::transform::Transform;
 
 /// Rows of the head that are quantized at a time: bounds memory, and is a multiple of every usual group.
 const HEAD_ROWS: usize = 1 << 14;
@@ -41,7 +43,7 @@ pub struct Calibrator<'a> {
     palettes: &'a Palettes,
     strength: Strength,
     length: usize,
-    rotation: Rotation,
+    rotations: Rotations,
     residual: Residual,
     layer: usize,
 }
@@ -61,8 +63,8 @@ impl<'a> Calibrator<'a> {
         let embeddings = embed(checkpoint, plan, &tokens.tokens)?;
         let leans = strength.inputs > 0.0 || strength.residual > 0.0;
         let residual = Residual { reference: leans.then(|| embeddings.clone()), quantized: embeddings };
-        let rotation = Rotation::of(plan, tokens.length);
-        Ok(Self { checkpoint, plan, palettes, strength, length: tokens.length, rotation, residual, layer: 0 })
+        let rotations = Rotations::of(plan, tokens.length);
+        Ok(Self { checkpoint, plan, palettes, strength, length: tokens.length, rotations, residual, layer: 0 })
     }
 
     /// Goes on after so many layers, with the residual stream that they left.
@@ -96,7 +98,7 @@ impl<'a> Calibrator<'a> {
         let context = Context {
             palettes: self.palettes,
             strength: self.strength,
-            rotation: &self.rotation,
+            rotations: &self.rotations,
             length: self.length,
             proceed,
         };
@@ -113,47 +115,50 @@ impl<'a> Calibrator<'a> {
         &self,
         proceed: &(dyn Fn() -> Result<(), CalibrateError> + Sync),
     ) -> Result<Option<CalibratedTensor>, CalibrateError> {
-        let name = tensor_name(self.plan, Part::LmHead);
-        let Some(shape) = self.palettes.get(&name) else { return Ok(None) };
+        let (channels, vocab_size) = (self.plan.hidden_size, self.plan.vocab_size);
+        let rows = matrix_rows(self.plan, &WeightPath::LM_HEAD, [vocab_size, channels]);
+        let Some(shape) = self.palettes.get(&TensorRows::of(&rows)) else { return Ok(None) };
         let layer = self.plan.num_hidden_layers;
-        let channels = self.plan.hidden_size;
-        let norm = rows(self.checkpoint, &tensor_name(self.plan, Part::Norm), None)?;
+        let norm = norm_weight(self.checkpoint, self.plan, &WeightPath::NORM, channels)?;
         #[expect(clippy::cast_possible_truncation, reason = "f32 is what is computed in")]
         let x = rms_norm(&self.residual.quantized, &norm, self.plan.rms_norm_eps as f32);
         check_finite(&x, channels, self.length, layer, "norm")?;
         let failed = |source| CalibrateError::Gram { layer, what: "norm", source };
         let factor = Factor::new(&gram(&x, channels), channels, self.strength.damping).map_err(failed)?;
         drop(x);
-        let step = (HEAD_ROWS / shape.group_rows).max(1) * shape.group_rows;
-        let mut whole: Option<CalibratedTensor> = None;
-        for start in (0..self.plan.vocab_size).step_by(step) {
+        let step = ((HEAD_ROWS / shape.group_rows).max(1) * shape.group_rows) as u64;
+        let mut result: Option<CalibratedTensor> = None;
+        for start in (0..vocab_size as u64).step_by(usize::try_from(step).unwrap_or(usize::MAX)) {
             proceed()?;
-            let weight = rows(self.checkpoint, &name, Some(start..(start + step).min(self.plan.vocab_size)))?;
-            let failed = |source| CalibrateError::Weight { tensor: name.clone(), source };
-            let part = calibrated(&name, &weight, *shape, &factor, self.strength).map_err(failed)?;
-            match &mut whole {
-                None => whole = Some(part),
-                Some(whole) => {
-                    whole.indices.extend(part.indices);
-                    whole.palettes.entries.extend(part.palettes.entries);
+            let weight = whole(self.checkpoint, &rows.with_rows(&(start..(start + step).min(vocab_size as u64))))?;
+            let failed = |source| CalibrateError::Weight { tensor: rows.tensor.clone(), source };
+            let part = calibrated(&rows, &weight, *shape, &factor, self.strength).map_err(failed)?;
+            match &mut result {
+                None => result = Some(part),
+                Some(result) => {
+                    result.indices.extend(part.indices);
+                    result.palettes.entries.extend(part.palettes.entries);
                 }
             }
         }
-        Ok(whole)
+        Ok(result)
     }
 }
 
 /// The embeddings of tokens, `[tokens, hidden]`.
 pub(super) fn embed(checkpoint: &Checkpoint, plan: &DecoderPlan, tokens: &[u32]) -> Result<Vec<f32>, CalibrateError> {
-    let name = tensor_name(plan, Part::EmbedTokens);
+    let mut rows = matrix_rows(plan, &WeightPath::EMBED_TOKENS, [plan.vocab_size, plan.hidden_size]);
+    if plan.embedding_scale.total_cmp(&1.0).is_ne() {
+        rows.transforms.push(Transform::scale(plan.embedding_scale));
+    }
     let mut embeddings = Vec::with_capacity(tokens.len() * plan.hidden_size);
     let mut row = Vec::new();
     for token in tokens {
-        let at = usize::try_from(*token).unwrap_or(usize::MAX);
-        if at >= plan.vocab_size {
+        let at = u64::from(*token);
+        if at >= plan.vocab_size as u64 {
             return Err(CalibrateError::Token { token: *token, vocab_size: plan.vocab_size });
         }
-        checkpoint.rows_f16(&name, at..at + 1, &mut row)?;
+        read(checkpoint, &rows, &(at..at + 1), &mut row)?;
         embeddings.extend(row.iter().map(|value| value.to_f32()));
     }
     Ok(embeddings)

@@ -115,13 +115,26 @@ pub enum CalibrateError {
         /// The tensor.
         tensor: String,
         /// The first row.
-        start: usize,
+        start: u64,
         /// The row after the last.
-        end: usize,
+        end: u64,
+    },
+    /// Layers that are not of the usual kind.
+    #[error("Cannot calibrate a model of type `{model_type}`: its layers are not known to calibration")]
+    Unsupported {
+        /// `model_type` of config.json.
+        model_type: String,
     },
     /// The user or the system asked to stop.
-    #[error("interrupted")]
+    #[error("Interrupted")]
     Interrupted,
+}
+
+impl CalibrateError {
+    /// Whether another attempt may end otherwise, so that what is finished is worth keeping.
+    pub(crate) fn may_pass(&self) -> bool {
+        matches!(self, Self::Interrupted | Self::Store { .. })
+    }
 }
 
 impl Hint for CalibrateError {
@@ -131,7 +144,7 @@ impl Hint for CalibrateError {
             Self::NotFinite { .. } => {
                 Some("the checkpoint overflows on this text; check its weights, or use `--calibration none`".to_owned())
             }
-            Self::Gram { .. } | Self::Weight { .. } => Some("use `--calibration none`".to_owned()),
+            Self::Gram { .. } | Self::Weight { .. } | Self::Unsupported { .. } => Some("use `--calibration none`".to_owned()),
             Self::Generate { .. } => Some("calibrate with a text: `--calibration FILE.txt`".to_owned()),
             Self::File(_) | Self::FileSize { .. } => None,
             Self::Chat { .. } => {

@@ -6,11 +6,12 @@ use rayon::prelude::*;
 
 use super::engine::{Tokens, embed};
 use super::error::CalibrateError;
-use super::forward::{add, attention, gated, rms_norm, rms_norm_in_place, rotate};
+use super::forward::{rms_norm_in_place, soften};
 use super::product::project;
-use super::shape::{LayerShape, Rotation, tensor_name};
-use super::weights::{LayerWeights, rows};
-use crate::model::decoder_plan::{DecoderPlan, Part};
+use super::settings::TensorRows;
+use super::shape::{LayerShape, Rotations};
+use super::weights::{Branch, LayerWeights, matrix_rows, norm_weight, whole};
+use crate::model::decoder_plan::{DecoderPlan, WeightPath};
 use crate::source::checkpoint::Checkpoint;
 
 /// How a model with other weights differs from the checkpoint on some tokens.
@@ -29,7 +30,7 @@ pub struct Divergence {
 }
 
 /// Weights, by tensor, that are used in place of the checkpoint's.
-pub type Replaced = BTreeMap<String, Vec<f32>>;
+pub type Replaced = BTreeMap<TensorRows, Vec<f32>>;
 
 /// Hidden states after the last norm, `[tokens, hidden]`.
 ///
@@ -41,38 +42,40 @@ pub fn hidden(
     replaced: &Replaced,
     tokens: &Tokens,
 ) -> Result<Vec<f32>, CalibrateError> {
-    let length = tokens.length;
-    let rotation = Rotation::of(plan, length);
+    let rotations = Rotations::of(plan, tokens.length);
     let mut residual = embed(checkpoint, plan, &tokens.tokens)?;
     for layer in 0..plan.num_hidden_layers {
         let shape = LayerShape::of(plan, layer);
-        let mut w = LayerWeights::read(checkpoint, plan, layer)?;
-        for p in [&mut w.q, &mut w.k, &mut w.v, &mut w.o, &mut w.gate, &mut w.up, &mut w.down] {
-            if let Some(other) = replaced.get(&p.name) {
-                p.weight.clone_from(other);
+        let mut weights = LayerWeights::read(checkpoint, plan, layer)?;
+        for projection in weights.projections() {
+            if let Some(other) = replaced.get(&TensorRows::of(&projection.rows)) {
+                projection.weight.clone_from(other);
             }
         }
-        let x = rms_norm(&residual, &w.input_norm, shape.eps);
-        let mut q = w.q.apply(&x);
-        let mut k = w.k.apply(&x);
-        if let Some(norm) = &w.q_norm {
-            rms_norm_in_place(&mut q, norm, shape.eps);
-        }
-        if let Some(norm) = &w.k_norm {
-            rms_norm_in_place(&mut k, norm, shape.eps);
-        }
-        rotate(&mut q, shape.head_dim, shape.q_size(), length, &rotation);
-        rotate(&mut k, shape.head_dim, shape.kv_size(), length, &rotation);
-        add(&mut residual, &w.o.apply(&attention(&q, &k, &w.v.apply(&x), length, &shape)));
-        let x = rms_norm(&residual, &w.mlp_norm, shape.eps);
-        let mut gate = w.gate.apply(&x);
-        gated(&mut gate, &w.up.apply(&x));
-        add(&mut residual, &w.down.apply(&gate));
+        let attended = weights.attend(
+            &weights.enter(Branch::Attention, &residual, &shape),
+            &shape,
+            &rotations,
+            tokens.length,
+        );
+        weights.leave(Branch::Attention, weights.o.apply(&attended), &mut residual, &shape);
+        let inner = weights.expand(&weights.enter(Branch::Mlp, &residual, &shape), &shape);
+        weights.leave(Branch::Mlp, weights.down.apply(&inner), &mut residual, &shape);
     }
-    let norm = rows(checkpoint, &tensor_name(plan, Part::Norm), None)?;
+    let norm = norm_weight(checkpoint, plan, &WeightPath::NORM, plan.hidden_size)?;
     #[expect(clippy::cast_possible_truncation, reason = "f32 is what is computed in")]
     rms_norm_in_place(&mut residual, &norm, plan.rms_norm_eps as f32);
     Ok(residual)
+}
+
+/// The logits of hidden states after the last norm.
+#[expect(clippy::cast_possible_truncation, reason = "f32 is what is computed in")]
+pub(super) fn finish_logits(plan: &DecoderPlan, logits: &mut [f32]) {
+    let scale = plan.logit_scale as f32;
+    if scale.total_cmp(&1.0).is_ne() {
+        logits.iter_mut().for_each(|logit| *logit *= scale);
+    }
+    soften(logits, plan.logit_softcap.map(|cap| cap as f32));
 }
 
 /// Compares logits of both, window by window. The last position of a window has no next token, but a distribution.
@@ -87,16 +90,18 @@ pub fn divergence(
     reference: &[f32],
     model: &[f32],
 ) -> Result<Divergence, CalibrateError> {
-    let name = tensor_name(plan, Part::LmHead);
-    let head = rows(checkpoint, &name, None)?;
-    let own = replaced.get(&name).unwrap_or(&head);
+    let rows = matrix_rows(plan, &WeightPath::LM_HEAD, [plan.vocab_size, plan.hidden_size]);
+    let head = whole(checkpoint, &rows)?;
+    let own = replaced.get(&TensorRows::of(&rows)).unwrap_or(&head);
     let (hidden, vocab) = (plan.hidden_size, plan.vocab_size);
     let mut total = [0.0_f64; 4];
     let (mut positions, mut scored) = (0, 0);
     let windows = reference.chunks(tokens.length * hidden).zip(model.chunks(tokens.length * hidden));
     for ((reference, model), ids) in windows.zip(tokens.tokens.chunks(tokens.length)) {
-        let a = project(reference, &head, None, hidden);
-        let b = project(model, own, None, hidden);
+        let mut a = project(reference, &head, None, hidden);
+        let mut b = project(model, own, None, hidden);
+        finish_logits(plan, &mut a);
+        finish_logits(plan, &mut b);
         let rows: Vec<[f64; 4]> = a
             .par_chunks(vocab)
             .zip(b.par_chunks(vocab))

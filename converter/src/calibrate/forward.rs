@@ -4,9 +4,10 @@ use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
 use rayon::prelude::*;
 use rten_simd::{SimdOp as _, SimdUnaryOp as _};
-use rten_vecmath::{Silu, Softmax};
+use rten_vecmath::{ApproxGelu, Silu, Softmax, Tanh};
 
 use super::shape::{LayerShape, Rotation};
+use crate::model::decoder_plan::Activation;
 
 /// Elements that one thread takes at a time.
 const PIECE: usize = 1 << 16;
@@ -45,9 +46,9 @@ pub(super) fn rotate(x: &mut [f32], head_dim: usize, channels: usize, length: us
     });
 }
 
-/// Turns the heads of one token at a position.
+/// Turns the heads of one token at a position, in their first channels.
 pub(super) fn rotate_at(row: &mut [f32], head_dim: usize, position: usize, rotation: &Rotation) {
-    let half = head_dim / 2;
+    let half = rotation.pairs;
     let at = position * half;
     let (cos, sin) = (&rotation.cos[at..at + half], &rotation.sin[at..at + half]);
     for head in row.chunks_exact_mut(head_dim) {
@@ -79,6 +80,7 @@ pub(super) fn attention(q: &[f32], k: &[f32], v: &[f32], length: usize, shape: &
                 (q.subcols(head * head_dim, head_dim), k.subcols(kv, head_dim), v.subcols(kv, head_dim));
             let products = MatMut::from_row_major_slice_mut(scores, length, length);
             matmul(products, Accum::Replace, q, k.transpose(), shape.query_scale, Par::Seq);
+            soften(scores, shape.softcap);
             for (at, row) in scores.chunks_exact_mut(length).enumerate() {
                 let first = shape.window.map_or(0, |window| (at + 1).saturating_sub(window));
                 row[..first].fill(0.0);
@@ -92,17 +94,29 @@ pub(super) fn attention(q: &[f32], k: &[f32], v: &[f32], length: usize, shape: &
     result
 }
 
-/// `silu(gate) * up`, in place of the gate.
-pub(super) fn gated(gate: &mut [f32], up: &[f32]) {
+/// `activation(gate) * up`, in place of the gate.
+pub(super) fn gated(gate: &mut [f32], up: &[f32], activation: Activation) {
     gate.par_chunks_mut(PIECE).zip(up.par_chunks(PIECE)).for_each(|(gate, up)| {
-        Silu {}.map_mut(gate);
+        match activation {
+            Activation::Silu => Silu {}.map_mut(gate),
+            Activation::GeluTanh => ApproxGelu {}.map_mut(gate),
+        }
         gate.iter_mut().zip(up).for_each(|(gate, up)| *gate *= up);
     });
 }
 
-/// Adds what a layer's part made to the residual.
-pub(super) fn add(residual: &mut [f32], more: &[f32]) {
-    residual.par_chunks_mut(PIECE).zip(more.par_chunks(PIECE)).for_each(|(residual, more)| {
-        residual.iter_mut().zip(more).for_each(|(residual, more)| *residual += more);
+/// Bounds scores or logits: `cap * tanh(x / cap)`.
+pub(super) fn soften(values: &mut [f32], cap: Option<f32>) {
+    if let Some(cap) = cap {
+        values.iter_mut().for_each(|value| *value /= cap);
+        Tanh {}.map_mut(values);
+        values.iter_mut().for_each(|value| *value *= cap);
+    }
+}
+
+/// `values += factor * more`.
+pub(super) fn add_scaled(values: &mut [f32], more: &[f32], factor: f32) {
+    values.par_chunks_mut(PIECE).zip(more.par_chunks(PIECE)).for_each(|(values, more)| {
+        values.iter_mut().zip(more).for_each(|(value, more)| *value += factor * more);
     });
 }

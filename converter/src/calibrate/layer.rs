@@ -3,12 +3,13 @@
 use anec_quantize::compensate::{CompensateError, Factor, GroupPalettes, compensate, palettize_groups, refit};
 
 use super::error::CalibrateError;
-use super::forward::{add, attention, gated, rms_norm, rotate};
-use super::product::{cross, gram, multiply, project};
+use super::forward::add_scaled;
+use super::product::{cross, gram, multiply};
 use super::result::CalibratedTensor;
-use super::settings::{PaletteShape, Palettes, Strength};
-use super::shape::{LayerShape, Rotation};
-use super::weights::LayerWeights;
+use super::settings::{PaletteShape, Palettes, Strength, TensorRows};
+use super::shape::{LayerShape, Rotations};
+use super::weights::{Branch, LayerWeights, Projection};
+use crate::weights::rows::Rows;
 
 /// The residual stream of all calibration tokens: `[tokens, hidden]`.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,7 +24,7 @@ pub(super) struct Residual {
 pub(super) struct Context<'a> {
     pub(super) palettes: &'a Palettes,
     pub(super) strength: Strength,
-    pub(super) rotation: &'a Rotation,
+    pub(super) rotations: &'a Rotations,
     /// Tokens of a window.
     pub(super) length: usize,
     /// Called between stages; its error ends the layer.
@@ -55,85 +56,58 @@ pub(super) fn calibrate_layer(
     context: &Context<'_>,
 ) -> Result<Vec<CalibratedTensor>, CalibrateError> {
     let mut results = Vec::new();
-    let (hidden, length) = (shape.hidden, context.length);
-    let (q_size, kv_size) = (shape.q_size(), shape.kv_size());
-
-    // Queries, keys and values.
-    let x = rms_norm(&residual.quantized, &weights.input_norm, shape.eps);
-    let x_ref = residual.reference.as_ref().map(|r| rms_norm(r, &weights.input_norm, shape.eps));
-    let inputs = Inputs { quantized: &x, reference: x_ref.as_deref(), channels: hidden };
-    let attend = |weights: &LayerWeights, x: &[f32]| {
-        let head_norm = |values: &mut Vec<f32>, norm: &Option<Vec<f32>>| {
-            if let Some(norm) = norm {
-                super::forward::rms_norm_in_place(values, norm, shape.eps);
-            }
-        };
-        let mut q = weights.q.apply(x);
-        head_norm(&mut q, &weights.q_norm);
-        rotate(&mut q, shape.head_dim, q_size, length, context.rotation);
-        let mut k = weights.k.apply(x);
-        head_norm(&mut k, &weights.k_norm);
-        rotate(&mut k, shape.head_dim, kv_size, length, context.rotation);
-        let v = weights.v.apply(x);
-        attention(&q, &k, &v, length, shape)
+    let length = context.length;
+    let both = |residual: &Residual, branch, weights: &LayerWeights| {
+        let enter = |residual: &[f32]| weights.enter(branch, residual, shape).into_owned();
+        (enter(&residual.quantized), residual.reference.as_deref().map(enter))
     };
-    let attended_ref = x_ref.as_deref().map(|x| attend(weights, x));
-    let stage = Stage::new(layer, "input_layernorm", &inputs, None, context)?;
+
+    let (x, x_ref) = both(residual, Branch::Attention, weights);
+    let attended_ref = x_ref.as_deref().map(|x| weights.attend(x, shape, context.rotations, length));
+    let inputs = Inputs { quantized: &x, reference: x_ref.as_deref(), channels: shape.hidden };
+    let stage = Stage::new(layer, "queries, keys and values", &inputs, None, context)?;
     for weight in [&mut weights.q, &mut weights.k, &mut weights.v] {
         results.extend(stage.quantize(weight, context)?);
     }
-    let attended = attend(weights, &x);
+    let attended = weights.attend(&x, shape, context.rotations, length);
     drop((x, x_ref, stage));
 
-    // Output of attention.
-    let inputs = Inputs { quantized: &attended, reference: attended_ref.as_deref(), channels: q_size };
     let out_ref = attended_ref.as_deref().map(|x| weights.o.apply(x));
-    let stage = Stage::new(layer, "attention", &inputs, Some(residual), context)?;
+    let inputs = Inputs { quantized: &attended, reference: attended_ref.as_deref(), channels: shape.q_size() };
+    let lagging = writes_plainly(weights, Branch::Attention, shape).then_some(&*residual);
+    let stage = Stage::new(layer, "output of attention", &inputs, lagging, context)?;
     results.extend(stage.quantize(&mut weights.o, context)?);
-    add(&mut residual.quantized, &weights.o.apply(&attended));
-    residual.reference.iter_mut().zip(&out_ref).for_each(|(residual, out)| add(residual, out));
-    drop((attended, attended_ref, out_ref, stage));
+    weights.leave(Branch::Attention, weights.o.apply(&attended), &mut residual.quantized, shape);
+    if let (Some(residual), Some(out)) = (&mut residual.reference, out_ref) {
+        weights.leave(Branch::Attention, out, residual, shape);
+    }
+    drop((attended, attended_ref, stage));
 
-    // Gate and up.
-    let x = rms_norm(&residual.quantized, &weights.mlp_norm, shape.eps);
-    let x_ref = residual.reference.as_ref().map(|r| rms_norm(r, &weights.mlp_norm, shape.eps));
-    let expand = |weights: &LayerWeights, x: &[f32]| {
-        let mut gate = weights.gate.apply(x);
-        gated(&mut gate, &weights.up.apply(x));
-        gate
-    };
-    let inner_ref = x_ref.as_deref().map(|x| expand(weights, x));
-    let inputs = Inputs { quantized: &x, reference: x_ref.as_deref(), channels: hidden };
-    let stage = Stage::new(layer, "post_attention_layernorm", &inputs, None, context)?;
+    let (x, x_ref) = both(residual, Branch::Mlp, weights);
+    let inner_ref = x_ref.as_deref().map(|x| weights.expand(x, shape));
+    let inputs = Inputs { quantized: &x, reference: x_ref.as_deref(), channels: shape.hidden };
+    let stage = Stage::new(layer, "gate and up", &inputs, None, context)?;
     for weight in [&mut weights.gate, &mut weights.up] {
         results.extend(stage.quantize(weight, context)?);
     }
-    let inner = expand(weights, &x);
+    let inner = weights.expand(&x, shape);
     drop((x, x_ref, stage));
 
-    // Down.
-    let inputs = Inputs { quantized: &inner, reference: inner_ref.as_deref(), channels: shape.intermediate };
     let out_ref = inner_ref.as_deref().map(|x| weights.down.apply(x));
-    let stage = Stage::new(layer, "mlp", &inputs, Some(residual), context)?;
+    let inputs = Inputs { quantized: &inner, reference: inner_ref.as_deref(), channels: shape.intermediate };
+    let lagging = writes_plainly(weights, Branch::Mlp, shape).then_some(&*residual);
+    let stage = Stage::new(layer, "down", &inputs, lagging, context)?;
     results.extend(stage.quantize(&mut weights.down, context)?);
-    add(&mut residual.quantized, &weights.down.apply(&inner));
-    residual.reference.iter_mut().zip(&out_ref).for_each(|(residual, out)| add(residual, out));
+    weights.leave(Branch::Mlp, weights.down.apply(&inner), &mut residual.quantized, shape);
+    if let (Some(residual), Some(out)) = (&mut residual.reference, out_ref) {
+        weights.leave(Branch::Mlp, out, residual, shape);
+    }
     Ok(results)
 }
 
-/// A projection that is quantized by what reaches it: its weight, `[outputs, inputs]`, and its bias.
-#[derive(Clone, Debug)]
-pub(super) struct Projection {
-    pub(super) name: String,
-    pub(super) weight: Vec<f32>,
-    pub(super) bias: Option<Vec<f32>>,
-    pub(super) inputs: usize,
-}
-
-impl Projection {
-    pub(super) fn apply(&self, x: &[f32]) -> Vec<f32> {
-        project(x, &self.weight, self.bias.as_deref(), self.inputs)
-    }
+/// Whether what a branch makes is added to the residual as it is, so that its projection can make up for an error there.
+fn writes_plainly(weights: &LayerWeights, branch: Branch, shape: &LayerShape) -> bool {
+    weights.norm_after(branch).is_none() && shape.residual_multiplier.total_cmp(&1.0).is_eq()
 }
 
 impl Stage {
@@ -178,11 +152,11 @@ impl Stage {
         context: &Context<'_>,
     ) -> Result<Option<CalibratedTensor>, CalibrateError> {
         (context.proceed)()?;
-        let Some(shape) = context.palettes.get(&projection.name) else { return Ok(None) };
-        let failed = |source| CalibrateError::Weight { tensor: projection.name.clone(), source };
+        let Some(shape) = context.palettes.get(&TensorRows::of(&projection.rows)) else { return Ok(None) };
+        let failed = |source| CalibrateError::Weight { tensor: projection.rows.tensor.clone(), source };
         let target = self.target(&projection.weight).map_err(failed)?;
-        let result = calibrated(&projection.name, target.as_ref().unwrap_or(&projection.weight), *shape, &self.factor, context.strength)
-            .map_err(failed)?;
+        let target = target.as_ref().unwrap_or(&projection.weight);
+        let result = calibrated(&projection.rows, target, *shape, &self.factor, context.strength).map_err(failed)?;
         projection.weight = result.weights();
         Ok(Some(result))
     }
@@ -192,17 +166,17 @@ impl Stage {
         let Some((factor, difference)) = &self.lean else { return Ok(None) };
         let mut moved = multiply(weight, difference, factor.channels());
         if let Some(residual) = &self.residual {
-            add(&mut moved, residual);
+            add_scaled(&mut moved, residual, 1.0);
         }
         factor.solve_rows(&mut moved)?;
-        add(&mut moved, weight);
+        add_scaled(&mut moved, weight, 1.0);
         Ok(Some(moved))
     }
 }
 
 /// Palettes for a weight and its indices in them.
 pub(super) fn calibrated(
-    name: &str,
+    rows: &Rows,
     target: &[f32],
     shape: PaletteShape,
     factor: &Factor,
@@ -215,7 +189,7 @@ pub(super) fn calibrated(
         palettes = refit(&palettes, &found.targets, &found.indices, &factor.remaining_importance())?;
         found = compensate(target, &palettes, factor)?;
     }
-    Ok(CalibratedTensor { name: name.to_owned(), columns: factor.channels(), palettes, indices: found.indices })
+    Ok(CalibratedTensor { rows: TensorRows::of(rows), columns: factor.channels(), palettes, indices: found.indices })
 }
 
 /// Requires that all inputs are numbers.

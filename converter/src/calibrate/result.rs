@@ -2,11 +2,13 @@
 
 use anec_quantize::compensate::GroupPalettes;
 
+use super::settings::TensorRows;
+
 /// Palettes and indices of a tensor, `[rows, columns]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CalibratedTensor {
-    /// Its name in the checkpoint.
-    pub name: String,
+    /// Which rows of which tensor.
+    pub rows: TensorRows,
     /// Inputs.
     pub columns: usize,
     /// Palettes, from the first row on.

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::weights::rows::Rows;
+
 /// Palettes for one tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct PaletteShape {
@@ -34,5 +36,22 @@ impl Default for Strength {
     }
 }
 
-/// What is calibrated, by the name of the tensor; all others are used as they are.
-pub type Palettes = BTreeMap<String, PaletteShape>;
+/// A weight: rows of a tensor of the checkpoint, all of it or a part that is used as a projection of its own.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TensorRows {
+    /// The tensor's name.
+    pub tensor: String,
+    /// Which rows.
+    pub first: u64,
+    /// The row after the last.
+    pub end: u64,
+}
+
+impl TensorRows {
+    pub(crate) fn of(rows: &Rows) -> Self {
+        Self { tensor: rows.tensor.clone(), first: rows.rows.start, end: rows.rows.end }
+    }
+}
+
+/// What is calibrated; all other weights are used as they are.
+pub type Palettes = BTreeMap<TensorRows, PaletteShape>;

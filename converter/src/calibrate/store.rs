@@ -17,6 +17,7 @@ use super::engine::Tokens;
 use super::error::CalibrateError;
 use super::layer::Residual;
 use super::result::CalibratedTensor;
+use super::settings::TensorRows;
 use super::tokens::CalibrationTokens;
 
 /// The first bytes of every file.
@@ -32,18 +33,46 @@ const ALIGNED_ROWS: usize = 8;
 pub struct CalibrationStore {
     directory: PathBuf,
     identity: [u8; DIGEST_BYTES],
-    tensors: BTreeMap<String, Stored>,
+    tensors: BTreeMap<TensorRows, Stored>,
 }
 
 /// Where a tensor is.
 #[derive(Clone, Debug)]
 struct Stored {
     path: PathBuf,
-    rows: usize,
     columns: usize,
     palettes: GroupPalettes,
     /// Offset of the packed indices.
     indices_at: u64,
+}
+
+/// Rows that were calibrated.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CalibratedRows<'a> {
+    /// Bits of an index.
+    pub bits: u8,
+    /// Elements of a row.
+    pub columns: usize,
+    /// `[groups, 2^bits]`.
+    pub palettes: &'a [f16],
+    /// `[rows, columns]`.
+    pub indices: Vec<u8>,
+}
+
+impl Stored {
+    fn indices(&self, rows: &Range<usize>) -> Result<Vec<u8>, CalibrateError> {
+        let first = rows.start / ALIGNED_ROWS * ALIGNED_ROWS;
+        let bits = usize::from(self.palettes.bits) * self.columns;
+        let (start, end) = (first * bits / 8, (rows.end * bits).div_ceil(8));
+        let failed = |source| CalibrateError::Store { source };
+        let mut file = fs::File::open(&self.path).map_err(failed)?;
+        file.seek(SeekFrom::Start(self.indices_at + start as u64)).map_err(failed)?;
+        let mut bytes = vec![0; end - start];
+        file.read_exact(&mut bytes).map_err(failed)?;
+        let indices = anec_quantize::unpack(&bytes, self.palettes.bits, (rows.end - first) * self.columns);
+        let mut indices = indices.ok_or_else(|| failed(io::ErrorKind::InvalidData.into()))?;
+        Ok(indices.split_off((rows.start - first) * self.columns))
+    }
 }
 
 impl CalibrationStore {
@@ -56,34 +85,23 @@ impl CalibrationStore {
         Ok(Self { directory: directory.to_owned(), identity, tensors: BTreeMap::new() })
     }
 
-    /// The tensors that were calibrated.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.tensors.keys().map(String::as_str)
-    }
-
-    /// The palettes of a tensor and the number of its columns, if it was calibrated.
-    pub fn palettes(&self, tensor: &str) -> Option<(&GroupPalettes, usize)> {
-        self.tensors.get(tensor).map(|stored| (&stored.palettes, stored.columns))
-    }
-
-    /// The indices of rows of a tensor, `[rows, columns]`.
+    /// Rows of a tensor that were calibrated: their palettes, and their indices, `[rows, columns]`. Rows are whole groups
+    /// from the first row of the weight on.
     ///
     /// # Errors
-    /// The file cannot be read, or the tensor has no such rows.
-    pub fn indices(&self, tensor: &str, rows: Range<usize>) -> Result<Vec<u8>, CalibrateError> {
+    /// The file cannot be read, or the rows were not calibrated.
+    pub fn rows(&self, tensor: &str, rows: Range<u64>) -> Result<CalibratedRows<'_>, CalibrateError> {
         let missing = || CalibrateError::NotStored { tensor: tensor.to_owned(), start: rows.start, end: rows.end };
-        let stored = self.tensors.get(tensor).filter(|stored| rows.end <= stored.rows).ok_or_else(missing)?;
-        let first = rows.start / ALIGNED_ROWS * ALIGNED_ROWS;
-        let bits = usize::from(stored.palettes.bits) * stored.columns;
-        let (start, end) = (first * bits / 8, (rows.end * bits).div_ceil(8));
-        let failed = |source| CalibrateError::Store { source };
-        let mut file = fs::File::open(&stored.path).map_err(failed)?;
-        file.seek(SeekFrom::Start(stored.indices_at + start as u64)).map_err(failed)?;
-        let mut bytes = vec![0; end - start];
-        file.read_exact(&mut bytes).map_err(failed)?;
-        let indices = anec_quantize::unpack(&bytes, stored.palettes.bits, (rows.end - first) * stored.columns);
-        let mut indices = indices.ok_or_else(missing)?;
-        Ok(indices.split_off((rows.start - first) * stored.columns))
+        let holds = |key: &TensorRows| key.tensor == tensor && key.first <= rows.start && rows.end <= key.end;
+        let (key, stored) = self.tensors.iter().find(|(key, _)| holds(key)).ok_or_else(missing)?;
+        let within = |row: u64| usize::try_from(row - key.first).ok();
+        let rows = within(rows.start).zip(within(rows.end)).map(|(start, end)| start..end).ok_or_else(missing)?;
+        let GroupPalettes { bits, group_rows, entries } = &stored.palettes;
+        let whole = rows.start.is_multiple_of(*group_rows) && rows.end.is_multiple_of(*group_rows);
+        let palettes = (rows.start / group_rows << bits)..(rows.end / group_rows << bits);
+        let palettes = entries.get(palettes).filter(|_| whole).ok_or_else(missing)?;
+        let indices = stored.indices(&rows)?;
+        Ok(CalibratedRows { bits: *bits, columns: stored.columns, palettes, indices })
     }
 
     /// Keeps the tensors of a layer, or of the head, under a name.
@@ -92,9 +110,11 @@ impl CalibrationStore {
         put_count(&mut body, tensors.len());
         for tensor in tensors {
             let GroupPalettes { bits, group_rows, entries } = &tensor.palettes;
-            put_count(&mut body, tensor.name.len());
-            body.extend_from_slice(tensor.name.as_bytes());
-            for count in [tensor.indices.len() / tensor.columns.max(1), tensor.columns, usize::from(*bits), *group_rows] {
+            let TensorRows { tensor: name, first, end } = &tensor.rows;
+            put_count(&mut body, name.len());
+            body.extend_from_slice(name.as_bytes());
+            body.extend([first, end].into_iter().flat_map(|row| row.to_le_bytes()));
+            for count in [tensor.columns, usize::from(*bits), *group_rows] {
                 put_count(&mut body, count);
             }
             body.extend(entries.iter().flat_map(|entry| entry.to_le_bytes()));
@@ -115,7 +135,8 @@ impl CalibrationStore {
         for _ in 0..reader.count()? {
             let length = reader.count()?;
             let tensor = String::from_utf8(reader.bytes(length)?.to_vec()).ok()?;
-            let [rows, columns, bits, group_rows] = [reader.count()?, reader.count()?, reader.count()?, reader.count()?];
+            let [first, end, columns] = [reader.count()?, reader.count()?, reader.count()?];
+            let [rows, bits, group_rows] = [end.checked_sub(first)?, reader.count()?, reader.count()?];
             let bits = u8::try_from(bits).ok().filter(|bits| (1..=8).contains(bits))?;
             let groups = rows.checked_div(group_rows)?;
             let entries = reader.bytes(groups.checked_mul(2 << bits)?)?;
@@ -124,7 +145,8 @@ impl CalibrationStore {
             let indices_at = (MAGIC.len() + DIGEST_BYTES + reader.at) as u64;
             reader.bytes(rows.checked_mul(columns)?.checked_mul(usize::from(bits))?.div_ceil(8))?;
             let palettes = GroupPalettes { bits, group_rows, entries };
-            found.push((tensor, Stored { path: self.path(name), rows, columns, palettes, indices_at }));
+            let key = TensorRows { tensor, first: first as u64, end: end as u64 };
+            found.push((key, Stored { path: self.path(name), columns, palettes, indices_at }));
         }
         self.tensors.extend(found);
         Some(())
@@ -252,11 +274,12 @@ mod tests {
         let indices: Vec<u8> = (0..rows * columns).map(|at| ((at * 7 + at / 3) % (1 << bits)) as u8).collect();
         let entries = (0..rows / 4 << bits).map(|at| f16::from_f32(at as f32)).collect();
         let palettes = GroupPalettes { bits, group_rows: 4, entries };
-        CalibratedTensor { name: format!("w{bits}"), columns, palettes, indices }
+        let rows = TensorRows { tensor: format!("w{bits}"), first: 100, end: 100 + rows as u64 };
+        CalibratedTensor { rows, columns, palettes, indices }
     }
 
     #[test]
-    fn any_rows_of_any_width_are_read_back() {
+    fn whole_groups_of_any_width_are_read_back() {
         let directory = tempfile::tempdir().expect("a directory");
         let mut store = CalibrationStore::new(directory.path(), [1; 32]).expect("made");
         let tensors = [tensor(3, 20, 5), tensor(4, 24, 7), tensor(6, 12, 3)];
@@ -264,14 +287,18 @@ mod tests {
         let mut again = CalibrationStore::new(directory.path(), [1; 32]).expect("there");
         assert!(again.find("layer") && !again.find("other"));
         for tensor in &tensors {
-            let rows = tensor.indices.len() / tensor.columns;
-            assert_eq!(again.palettes(&tensor.name), Some((&tensor.palettes, tensor.columns)));
-            for range in [0..rows, 1..3, rows - 1..rows, 9..11] {
-                let expected = &tensor.indices[range.start * tensor.columns..range.end * tensor.columns];
-                assert_eq!(again.indices(&tensor.name, range).expect("there"), expected);
+            let count = tensor.indices.len() / tensor.columns;
+            let size = 1 << tensor.palettes.bits;
+            for range in [0..count, 4..8, 8..12] {
+                let rows = 100 + range.start as u64..100 + range.end as u64;
+                let found = again.rows(&tensor.rows.tensor, rows).expect("there");
+                assert_eq!(found.indices, tensor.indices[range.start * tensor.columns..range.end * tensor.columns]);
+                assert_eq!(found.palettes, &tensor.palettes.entries[range.start / 4 * size..range.end / 4 * size]);
             }
         }
-        assert!(again.indices("w3", 0..21).is_err());
+        for wrong in [100..124, 99..104, 101..108] {
+            assert!(again.rows("w3", wrong).is_err());
+        }
     }
 
     #[test]

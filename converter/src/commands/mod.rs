@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 pub mod backend_arguments;
+mod calibration;
 pub mod bench;
 pub mod compile;
 pub mod completions;

@@ -5,7 +5,9 @@ use std::str::FromStr;
 
 use clap::Args;
 
+use crate::calibrate::CalibrationSource;
 use crate::error::Hint;
+use crate::weights::encodings::calibrated;
 use crate::weights::encodings::palette::PALETTE_BITS;
 use crate::weights::recipe::Recipe;
 use crate::weights::storage::{Defaults, GroupSize, PaletteMethod, Storage, StorageError};
@@ -58,6 +60,12 @@ pub struct StorageArguments {
     /// Give each output channel of a palettized projection a scale of its own, applied to its result.
     #[arg(long)]
     pub channel_scale: bool,
+
+    /// What palettes are calibrated with: `builtin` (text that ships, and answers of the checkpoint to prompts that ship), a
+    /// text FILE, chats in a FILE.jsonl, or `none` for palettes that know only the weights. Calibration takes minutes and
+    /// loses a fraction of the quality.
+    #[arg(long, value_name = "builtin|FILE|none", default_value_t = CalibrationSource::None)]
+    pub calibration: CalibrationSource,
 
     /// Store the token embeddings as int8 with a scale for each token: short for `--embeddings int8`.
     #[arg(long, conflicts_with = "lut_embeddings")]
@@ -163,11 +171,30 @@ impl StorageArguments {
             Claim::bits("--lut-embeddings", self.lut_embeddings),
             self.int8_embeddings.then(int8),
         ];
-        Ok(Recipe::new(
-            agreed(ffn, lut(), &projections)?,
-            agreed(lm_head, lut(), &projections)?,
-            agreed(embeddings, None, &tables)?,
-        ))
+        let [ffn, lm_head] = [agreed(ffn, lut(), &projections)?, agreed(lm_head, lut(), &projections)?];
+        let embeddings = agreed(embeddings, None, &tables)?;
+        Ok(Recipe::new(self.calibrated(ffn)?, self.calibrated(lm_head)?, embeddings))
+    }
+
+    /// Palettes with calibration, where it is asked for; all else as it is.
+    fn calibrated(&self, storage: Storage) -> Result<Storage, ContradictionError> {
+        if self.calibration == CalibrationSource::None || storage.is_calibrated() || storage.lut().is_none() {
+            return Ok(storage);
+        }
+        let text = format!("{storage}{}", calibrated::SUFFIX);
+        text.parse().map_err(|_| ContradictionError {
+            first: format!("--calibration {}", self.calibration),
+            second: storage.to_string(),
+        })
+    }
+
+    /// What calibrated weights are calibrated with; none where no weight is.
+    pub(super) fn calibration(&self, recipe: &Recipe) -> Option<CalibrationSource> {
+        let is_calibrated = recipe.ffn.is_calibrated() || recipe.lm_head.is_calibrated();
+        is_calibrated.then(|| match &self.calibration {
+            CalibrationSource::None => CalibrationSource::Builtin,
+            source => source.clone(),
+        })
     }
 
     /// Options that were given and do nothing, and why.

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use anec_runtime::sampling::{Sampler, SamplingOptions};
-use anec_runtime::session::HeadOutput;
+use anec_runtime::session::Output;
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
 use rayon::prelude::*;
@@ -15,12 +15,12 @@ use rten_vecmath::Softmax;
 
 use crate::calibrate::engine::embed;
 use crate::calibrate::error::CalibrateError;
-use crate::calibrate::forward::{add, gated, rms_norm, rms_norm_in_place, rotate_at};
-use crate::calibrate::layer::Projection;
+use crate::calibrate::evaluate::finish_logits;
+use crate::calibrate::forward::{gated, rms_norm, rotate_at, soften};
 use crate::calibrate::product::project_few;
-use crate::calibrate::shape::{LayerShape, Rotation, tensor_name};
-use crate::calibrate::weights::{LayerWeights, rows};
-use crate::model::decoder_plan::{DecoderPlan, Part};
+use crate::calibrate::shape::{LayerShape, Rotations};
+use crate::calibrate::weights::{Branch, LayerWeights, Projection, matrix_rows, norm_weight, whole};
+use crate::model::decoder_plan::{DecoderPlan, WeightPath};
 use crate::source::checkpoint::Checkpoint;
 
 /// Bytes of weights in f32 that are kept; of larger checkpoints, each step reads them again.
@@ -41,6 +41,13 @@ pub(super) struct Request<'a> {
     /// Generation ends when all sequences together have as many tokens.
     pub(super) enough: usize,
     pub(super) seed: u64,
+}
+
+/// Parameters of the layers and the head.
+pub(super) fn parameters(plan: &DecoderPlan) -> usize {
+    let hidden = plan.hidden_size;
+    let layer = 2 * hidden * (plan.q_size() + plan.kv_size()) + 3 * hidden * plan.intermediate_size;
+    plan.num_hidden_layers * layer + plan.vocab_size * hidden
 }
 
 /// Keys or values of one layer, of one sequence: `[positions, kv_size]`.
@@ -65,14 +72,14 @@ pub(super) fn generate(
 ) -> Result<Vec<Vec<u32>>, CalibrateError> {
     let layers = plan.num_hidden_layers;
     let shapes: Vec<LayerShape> = (0..layers).map(|layer| LayerShape::of(plan, layer)).collect();
-    let rotation = Rotation::of(plan, request.longest);
+    let rotations = Rotations::of(plan, request.longest);
     let read = |layer| LayerWeights::read(checkpoint, plan, layer);
-    let bytes: usize = plan.tensors().iter().map(|spec| 4 * spec.shape.iter().product::<usize>()).sum();
+    let keeps = parameters(plan) <= KEPT_BYTES / size_of::<f32>();
     let kept: Vec<LayerWeights> =
-        if bytes <= KEPT_BYTES { (0..layers).map(read).collect::<Result<_, _>>()? } else { Vec::new() };
-    let norm = rows(checkpoint, &tensor_name(plan, Part::Norm), None)?;
-    let head_name = tensor_name(plan, Part::LmHead);
-    let kept_head = if bytes <= KEPT_BYTES { Some(rows(checkpoint, &head_name, None)?) } else { None };
+        if keeps { (0..layers).map(read).collect::<Result<_, _>>()? } else { Vec::new() };
+    let norm = norm_weight(checkpoint, plan, &WeightPath::NORM, plan.hidden_size)?;
+    let head = matrix_rows(plan, &WeightPath::LM_HEAD, [plan.vocab_size, plan.hidden_size]);
+    let kept_head = if keeps { Some(whole(checkpoint, &head)?) } else { None };
     let mut running = sequences(request, layers)?;
     let mut finished: Vec<Sequence> = Vec::new();
     for position in 0..request.longest.saturating_sub(1) {
@@ -84,7 +91,7 @@ pub(super) fn generate(
                 Some(weights) => Cow::Borrowed(weights),
                 None => Cow::Owned(read(layer)?),
             };
-            step(&weights, shape, &mut residual, &mut running, layer, position, &rotation);
+            step(&weights, shape, &mut residual, &mut running, layer, position, &rotations);
         }
         // Only those that have read their prompts choose.
         let chooses: Vec<bool> = running.iter().map(|sequence| sequence.tokens.len() == position + 1).collect();
@@ -99,13 +106,14 @@ pub(super) fn generate(
             let hidden = rms_norm(&hidden, &norm, plan.rms_norm_eps as f32);
             let head = match &kept_head {
                 Some(head) => Cow::Borrowed(head),
-                None => Cow::Owned(rows(checkpoint, &head_name, None)?),
+                None => Cow::Owned(whole(checkpoint, &head)?),
             };
-            let logits = project_few(&hidden, &head, None, plan.hidden_size);
+            let mut logits = project_few(&hidden, &head, None, plan.hidden_size);
+            finish_logits(plan, &mut logits);
             let choosing: Vec<&mut Sequence> =
                 running.iter_mut().filter(|sequence| sequence.tokens.len() == position + 1).collect();
             choosing.into_par_iter().zip(logits.par_chunks(plan.vocab_size)).try_for_each(|(sequence, logits)| {
-                let token = sequence.sampler.choose(&HeadOutput::Logits(logits.to_vec()), &[]);
+                let token = sequence.sampler.choose(&Output::Logits(logits.to_vec()), &[]);
                 sequence.tokens.push(token.map_err(|source| CalibrateError::Generate { position, source })?);
                 Ok::<(), CalibrateError>(())
             })?;
@@ -147,20 +155,17 @@ fn step(
     sequences: &mut [Sequence],
     layer: usize,
     position: usize,
-    rotation: &Rotation,
+    rotations: &Rotations,
 ) {
     let apply = |p: &Projection, x: &[f32]| project_few(x, &p.weight, p.bias.as_deref(), p.inputs);
     let (q_size, kv_size) = (shape.q_size(), shape.kv_size());
-    let x = rms_norm(residual, &weights.input_norm, shape.eps);
+    let x = weights.enter(Branch::Attention, residual, shape);
     let [mut q, mut k, v] = [&weights.q, &weights.k, &weights.v].map(|p| apply(p, &x));
-    if let Some(norm) = &weights.q_norm {
-        rms_norm_in_place(&mut q, norm, shape.eps);
+    weights.norm_heads(&mut q, &mut k, shape);
+    if let Some(rotation) = rotations.get(shape) {
+        q.chunks_exact_mut(q_size).for_each(|row| rotate_at(row, shape.head_dim, position, rotation));
+        k.chunks_exact_mut(kv_size).for_each(|row| rotate_at(row, shape.head_dim, position, rotation));
     }
-    if let Some(norm) = &weights.k_norm {
-        rms_norm_in_place(&mut k, norm, shape.eps);
-    }
-    q.chunks_exact_mut(q_size).for_each(|row| rotate_at(row, shape.head_dim, position, rotation));
-    k.chunks_exact_mut(kv_size).for_each(|row| rotate_at(row, shape.head_dim, position, rotation));
     let mut attended = vec![0.0; q.len()];
     let rows = attended.par_chunks_mut(q_size).zip(q.par_chunks(q_size));
     let rows = rows.zip(k.par_chunks(kv_size).zip(v.par_chunks(kv_size))).zip(sequences.par_iter_mut());
@@ -171,11 +176,11 @@ fn step(
             attend(q, keys, values, shape, out);
         }
     });
-    add(residual, &apply(&weights.o, &attended));
-    let x = rms_norm(residual, &weights.mlp_norm, shape.eps);
+    weights.leave(Branch::Attention, apply(&weights.o, &attended), residual, shape);
+    let x = weights.enter(Branch::Mlp, residual, shape);
     let mut gate = apply(&weights.gate, &x);
-    gated(&mut gate, &apply(&weights.up, &x));
-    add(residual, &apply(&weights.down, &gate));
+    gated(&mut gate, &apply(&weights.up, &x), shape.activation);
+    weights.leave(Branch::Mlp, apply(&weights.down, &gate), residual, shape);
 }
 
 /// Attention of one token to all that are in the cache, itself included.
@@ -194,6 +199,7 @@ fn attend(q: &[f32], keys: &[f32], values: &[f32], shape: &LayerShape, out: &mut
         let keys = keys.subcols(head * head_dim, head_dim);
         let products = MatMut::from_row_major_slice_mut(&mut scores, group, seen);
         matmul(products, Accum::Replace, q, keys.transpose(), shape.query_scale, Par::Seq);
+        soften(&mut scores, shape.softcap);
         for row in scores.chunks_exact_mut(seen) {
             Softmax::new_mut(row).dispatch();
         }

@@ -155,8 +155,7 @@ fn answers(
     cutter: &Cutter,
     proceed: &(dyn Fn() -> Result<(), CalibrateError> + Sync),
 ) -> Result<Option<Vec<u32>>, CalibrateError> {
-    let parameters: usize = plan.tensors().iter().map(|spec| spec.shape.iter().product::<usize>()).sum();
-    if config.chat_templates.is_empty() || parameters > MOST_GENERATING_PARAMETERS {
+    if config.chat_templates.is_empty() || generate::parameters(plan) > MOST_GENERATING_PARAMETERS {
         return Ok(None);
     }
     let all: Vec<&str> = PROMPTS.lines().filter(|line| !line.is_empty()).collect();
