@@ -12,6 +12,7 @@ use super::calibration;
 use super::model_arguments::{ModelArguments, Prepared};
 use super::plan;
 use super::plan_report::PlanReport;
+use super::self_check;
 use crate::calibrate::CalibrateError;
 use crate::console::{Console, Failure};
 use crate::error::render;
@@ -48,6 +49,10 @@ pub struct Arguments {
     /// Go on with a conversion that was interrupted; the result is the same as without the interruption.
     #[arg(long)]
     resume: bool,
+
+    /// Do not compare a calibrated result with the checkpoint.
+    #[arg(long)]
+    no_check: bool,
 
     /// Threads that encode weights [default: one per core]; the result does not depend on it.
     #[arg(long, value_name = "N")]
@@ -130,6 +135,10 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<ExitCode, Failure>
         Ok(written) => {
             staging.publish()?;
             report(arguments, &prepared, &written, started, console)?;
+            if calibrated.is_some() && !arguments.no_check && !arguments.quiet && prepared.plans.others.is_empty() {
+                let decoder = &prepared.plans.longest.decoder;
+                self_check::run(&arguments.output, &arguments.model.model_dir, decoder, console);
+            }
             Ok(ExitCode::SUCCESS)
         }
         Err(error) if error.may_pass() => {

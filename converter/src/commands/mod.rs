@@ -17,7 +17,8 @@ pub mod plan;
 mod plan_report;
 pub mod rules;
 pub mod run;
-pub mod storage_arguments;
+pub mod self_check;
+mod storage_arguments;
 pub mod token_arguments;
 pub mod verify;
 

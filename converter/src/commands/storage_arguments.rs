@@ -135,7 +135,7 @@ impl fmt::Display for LutBits {
 /// Options that cannot all hold.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{first}` and `{second}` contradict each other")]
-pub struct ContradictionError {
+pub(super) struct ContradictionError {
     /// An option with its value.
     pub first: String,
     /// Another.
