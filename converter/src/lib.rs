@@ -6,6 +6,7 @@ pub mod cli;
 pub mod commands;
 pub mod console;
 pub mod error;
+pub mod calibrate;
 mod graph;
 mod interrupt;
 pub mod model;

@@ -55,6 +55,7 @@
 //! # Ok::<(), anec_quantize::QuantizeError>(())
 //! ```
 
+pub mod compensate;
 mod corridor;
 mod divide;
 mod exact;

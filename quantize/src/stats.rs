@@ -34,7 +34,7 @@ impl ErrorStats {
     }
 
     /// The error of storing the second number of each pair in place of the first.
-    pub(crate) fn of_pairs(pairs: impl Iterator<Item = (f32, f32)>) -> Self {
+    pub fn of_pairs(pairs: impl Iterator<Item = (f32, f32)>) -> Self {
         let mut stats = Self::default();
         let mut largest = 0.0_f32;
         for (weight, stored) in pairs {

@@ -8,9 +8,12 @@ use std::time::Instant;
 use clap::Args;
 use serde::Serialize;
 
+use super::calibration;
 use super::model_arguments::{ModelArguments, Prepared};
 use super::plan;
 use super::plan_report::PlanReport;
+use super::self_check;
+use crate::calibrate::CalibrateError;
 use crate::console::{Console, Failure};
 use crate::error::render;
 use crate::interrupt::{self, Interrupt};
@@ -46,6 +49,10 @@ pub struct Arguments {
     /// Go on with a conversion that was interrupted; the result is the same as without the interruption.
     #[arg(long)]
     resume: bool,
+
+    /// Do not compare a calibrated result with the checkpoint.
+    #[arg(long)]
+    no_check: bool,
 
     /// Threads that encode weights [default: one per core]; the result does not depend on it.
     #[arg(long, value_name = "N")]
@@ -105,19 +112,29 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<ExitCode, Failure>
         plans.iter().map(|plan| plan.files.len()).sum::<usize>(),
         ByteSize(prepared.plans.longest.total_bytes())
     ));
-    let identity = Identity::new(&prepared.checkpoint, &plans).map_err(StagingError::from)?;
+    let calibration = calibration::Calibrating::new(&arguments.model.storage, &prepared)?;
+    let identity = Identity::new(&prepared.checkpoint, &plans, &calibration.identity()).map_err(StagingError::from)?;
     let unfinished = if arguments.resume { Unfinished::Resume } else { Unfinished::Discard };
     let staging = Staging::open(Kind::Converted, &arguments.output, arguments.force, unfinished, &identity)?;
     let interrupt = Interrupt::on_signal().unwrap_or_else(|error| {
         console.warning(&format!("an interrupt will be taken for a kill: {error}"));
         Interrupt::default()
     });
+    let calibrated = match calibration.run(&staging.calibration(), &identity, &interrupt, console) {
+        Ok(calibrated) => calibrated,
+        Err(error) if error.may_pass() => {
+            let is_interrupt = matches!(error, CalibrateError::Interrupted);
+            return Ok(stopped(staging, &error, is_interrupt, console));
+        }
+        Err(error) => return Err(error.into()),
+    };
     let progress = console.byte_progress(conversion::source_bytes(&prepared.plans.longest));
     let context = Context {
         checkpoint: &prepared.checkpoint,
         progress: &progress,
         journal: staging.journal(),
         interrupt: &interrupt,
+        calibration: calibrated.as_ref(),
     };
     let result = conversion::write(&plans, &context, &staging.path());
     progress.finish_and_clear();
@@ -125,17 +142,26 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<ExitCode, Failure>
         Ok(written) => {
             staging.publish()?;
             report(arguments, &prepared, &written, started, console)?;
+            if calibrated.is_some() && !arguments.no_check && !arguments.quiet && prepared.plans.others.is_empty() {
+                let decoder = &prepared.plans.longest.decoder;
+                self_check::run(&arguments.output, &arguments.model.model_dir, decoder, console);
+            }
             Ok(ExitCode::SUCCESS)
         }
         Err(error) if error.may_pass() => {
-            let work = staging.keep();
-            let hint = format!("go on by adding `--resume` to the same command, or remove `{}`", work.display());
-            console.error(&render(&error), Some(&hint));
             let is_interrupt = matches!(error, ConversionError::Interrupted);
-            Ok(if is_interrupt { ExitCode::from(interrupt::EXIT_CODE) } else { ExitCode::FAILURE })
+            Ok(stopped(staging, &error, is_interrupt, console))
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// Keeps what is finished, and says how to go on.
+fn stopped(staging: Staging, error: &dyn std::error::Error, is_interrupt: bool, console: Console) -> ExitCode {
+    let work = staging.keep();
+    let hint = format!("go on by adding `--resume` to the same command, or remove `{}`", work.display());
+    console.error(&render(error), Some(&hint));
+    if is_interrupt { ExitCode::from(interrupt::EXIT_CODE) } else { ExitCode::FAILURE }
 }
 
 fn report(

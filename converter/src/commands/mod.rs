@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 pub mod backend_arguments;
+mod calibration;
 pub mod bench;
 pub mod compile;
 pub mod completions;
@@ -18,7 +19,8 @@ mod plan_report;
 pub mod predict;
 pub mod rules;
 pub mod run;
-pub mod storage_arguments;
+pub mod self_check;
+mod storage_arguments;
 pub mod token_arguments;
 pub mod verify;
 

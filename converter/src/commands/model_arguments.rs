@@ -19,6 +19,7 @@ use crate::output::layouts;
 use crate::plan::{ConversionPlan, inventory};
 use crate::source::checkpoint::{Checkpoint, CheckpointError};
 use crate::source::config::UnknownKeys;
+use crate::weights::recipe_file;
 
 /// Which model, and how to convert it.
 #[derive(Debug, Args)]
@@ -216,7 +217,14 @@ impl ModelArguments {
     }
 
     fn plans(&self, decoder: &DecoderPlan, console: Console) -> Result<Plans, Failure> {
-        let options = self.options()?;
+        let mut options = self.options()?;
+        if let Some(path) = &self.storage.recipe {
+            options.storage = recipe_file::read(path)?;
+            let tensors = inventory::tensors(decoder)?;
+            recipe_file::check_tensors(&options.storage, tensors.iter().map(|spec| spec.name.as_str()))?;
+        }
+        options.storage = self.storage.refine(options.storage, decoder);
+        let options = options;
         for (option, reason) in self.without_effect(&options) {
             console.warning(&format!("`{option}` has no effect: {reason}"));
         }

@@ -1,14 +1,22 @@
 //! The options that say how weights are stored: one grammar for each kind of weight, and shorthands for it.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::Args;
 
+use crate::calibrate::CalibrationSource;
 use crate::error::Hint;
+use crate::weights::encodings::calibrated;
 use crate::weights::encodings::palette::PALETTE_BITS;
-use crate::weights::recipe::Recipe;
-use crate::weights::storage::{Defaults, GroupSize, PaletteMethod, Storage, StorageError};
+use crate::model::decoder_plan::{DecoderPlan, WeightPath};
+use crate::weights::recipe::{Recipe, WeightKind};
+use crate::weights::storage::{Defaults, GroupSize, Lut, PaletteMethod, Storage, StorageError};
+
+/// Bits with which a model's most sensitive weights are given more, and how many.
+const MIXED_BITS: u8 = 4;
+const MORE_BITS: u8 = 6;
 
 /// What older command lines say for an LM head that is stored as the palette options say.
 const LM_HEAD_AS_LUT: &str = "lut";
@@ -58,6 +66,23 @@ pub struct StorageArguments {
     /// Give each output channel of a palettized projection a scale of its own, applied to its result.
     #[arg(long)]
     pub channel_scale: bool,
+
+    /// What palettes are calibrated with: `builtin` (text that ships, and answers of the checkpoint to prompts that ship), a
+    /// text FILE, chats in a FILE.jsonl, or `none` for palettes that know only the weights. Calibration takes minutes and
+    /// loses a fraction of the quality.
+    #[arg(long, value_name = "builtin|FILE|none", default_value_t = CalibrationSource::None)]
+    pub calibration: CalibrationSource,
+
+    /// Store all layers and the head with the bits that --lut says. Else calibrated palettes of 4 bits give the keys, the
+    /// values and the head 6 bits: 4.1 bits a weight in the layers, and a quarter less lost.
+    #[arg(long)]
+    pub uniform: bool,
+
+    /// JSON file that says how the layers, the LM head, the embeddings and single tensors are stored, such as the
+    /// recipe.json of an earlier conversion.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["ffn", "lm_head", "embeddings", "lut", "lut_ffn", "lut_lm_head",
+          "lut_embeddings", "group_size", "palette", "channel_scale", "int8_embeddings", "uniform"])]
+    pub recipe: Option<PathBuf>,
 
     /// Store the token embeddings as int8 with a scale for each token: short for `--embeddings int8`.
     #[arg(long, conflicts_with = "lut_embeddings")]
@@ -110,7 +135,7 @@ impl fmt::Display for LutBits {
 /// Options that cannot all hold.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{first}` and `{second}` contradict each other")]
-pub struct ContradictionError {
+pub(super) struct ContradictionError {
     /// An option with its value.
     pub first: String,
     /// Another.
@@ -163,11 +188,59 @@ impl StorageArguments {
             Claim::bits("--lut-embeddings", self.lut_embeddings),
             self.int8_embeddings.then(int8),
         ];
-        Ok(Recipe::new(
-            agreed(ffn, lut(), &projections)?,
-            agreed(lm_head, lut(), &projections)?,
-            agreed(embeddings, None, &tables)?,
-        ))
+        let [ffn, lm_head] = [agreed(ffn, lut(), &projections)?, agreed(lm_head, lut(), &projections)?];
+        let embeddings = agreed(embeddings, None, &tables)?;
+        Ok(Recipe::new(self.calibrated(ffn)?, self.calibrated(lm_head)?, embeddings))
+    }
+
+    /// Gives what suffers most from few bits more of them: keys, values and the head under `--lut 4` with calibration.
+    pub(super) fn refine(&self, recipe: Recipe, plan: &DecoderPlan) -> Recipe {
+        let four = recipe.ffn.lut().filter(|lut| lut.bits == MIXED_BITS && recipe.ffn.is_calibrated());
+        let Some(Lut { channels: Some(channels), .. }) = four.filter(|_| !self.uniform && self.recipe.is_none()) else {
+            return recipe;
+        };
+        if self.lut != Some(LutBits(Some(MIXED_BITS))) || self.ffn.is_some() || self.lut_ffn.is_some() {
+            return recipe;
+        }
+        let text = format!("lut{MORE_BITS}:{channels}{}", calibrated::SUFFIX);
+        let more: Storage = text.parse().expect("calibrated palettes of other bits");
+        let keeps_head = self.lut_lm_head.is_some() || self.own_lm_head().is_some();
+        let mut recipe = recipe;
+        if !keeps_head {
+            recipe.lm_head = more.clone();
+        }
+        for layer in 0..plan.num_hidden_layers {
+            for module in ["self_attn.k_proj", "self_attn.v_proj"] {
+                let source = plan.source(&WeightPath::weight(layer, module));
+                // Rows of one tensor are stored alike.
+                if source.fused.is_none() {
+                    recipe = recipe.with_tensor(WeightKind::Layer, &source.tensor, more.clone());
+                }
+            }
+        }
+        recipe
+    }
+
+    /// Palettes with calibration, where it is asked for; all else as it is.
+    fn calibrated(&self, storage: Storage) -> Result<Storage, ContradictionError> {
+        if self.calibration == CalibrationSource::None || storage.is_calibrated() || storage.lut().is_none() {
+            return Ok(storage);
+        }
+        let text = format!("{storage}{}", calibrated::SUFFIX);
+        text.parse().map_err(|_| ContradictionError {
+            first: format!("--calibration {}", self.calibration),
+            second: storage.to_string(),
+        })
+    }
+
+    /// What calibrated weights are calibrated with; none where no weight is.
+    pub(super) fn calibration(&self, recipe: &Recipe) -> Option<CalibrationSource> {
+        let kinds = [WeightKind::Layer, WeightKind::LmHead];
+        let is_calibrated = kinds.iter().any(|kind| recipe.all_of(*kind).any(Storage::is_calibrated));
+        is_calibrated.then(|| match &self.calibration {
+            CalibrationSource::None => CalibrationSource::Builtin,
+            source => source.clone(),
+        })
     }
 
     /// Options that were given and do nothing, and why.

@@ -15,4 +15,4 @@ pub(crate) use function_graph::GraphError;
 pub(crate) use function_graph::{Graph, ModelSettings, OPSET, int};
 pub(crate) use layers::LayerHook;
 pub(crate) use tables::Tables;
-pub(crate) use weight_requests::matrix;
+pub(crate) use weight_requests::{find as weight_rows, matrix};

@@ -35,7 +35,7 @@ impl Graph<'_> {
 }
 
 /// The rows of a weight in its tensor, and how many rows the tensor has.
-fn find(plan: &DecoderPlan, path: &WeightPath, rows: u64, columns: u64) -> (Rows, u64) {
+pub(crate) fn find(plan: &DecoderPlan, path: &WeightPath, rows: u64, columns: u64) -> (Rows, u64) {
     let source = plan.source(path);
     let (first, tensor_rows) =
         source.fused.map_or((0, rows), |fused| (fused.first_row as u64, fused.tensor_rows as u64));

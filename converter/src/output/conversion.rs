@@ -18,6 +18,7 @@ use crate::output::forms::{FORMS, Form, FormError, ModelFiles};
 use crate::output::layouts::{self, Layout, SideFileError};
 use crate::output::link::link_or_copy;
 use crate::output::provenance;
+use crate::weights::recipe_file::{self, RECIPE_JSON};
 use crate::plan::{ConversionPlan, FilePlan, PlanError};
 use crate::source::checkpoint::Checkpoint;
 
@@ -139,6 +140,9 @@ impl<'a> StagedPlan<'a> {
         }
         let files = self.plan.files.iter().map(|file| (file.stem.as_str(), &file.program, &file.weights));
         fs::write(self.directory.join(PROVENANCE_JSON), provenance::text(files)?)?;
+        if self.plan.options.storage.exceptions().is_some() {
+            fs::write(self.directory.join(RECIPE_JSON), recipe_file::text(&self.plan.options.storage))?;
+        }
         Ok(checksums::write(&self.directory, known)?)
     }
 }

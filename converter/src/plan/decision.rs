@@ -158,7 +158,9 @@ fn lm_head(plan: &ConversionPlan) -> String {
 fn weights(options: &Options) -> String {
     let [ffn, lm_head, embeddings] = [&options.storage.ffn, &options.storage.lm_head, &options.storage.embeddings]
         .map(|storage| storage.encoding().decision());
-    format!("layers {ffn}; LM head {lm_head}; embeddings {embeddings}")
+    let exceptions = options.storage.exceptions();
+    let exceptions = exceptions.map(|exceptions| format!(" but {exceptions}")).unwrap_or_default();
+    format!("layers {ffn}{exceptions}; LM head {lm_head}; embeddings {embeddings}")
 }
 
 /// One line for every shape of convolution that is split.

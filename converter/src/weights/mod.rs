@@ -2,6 +2,7 @@
 
 pub(crate) mod encodings;
 pub mod recipe;
+pub mod recipe_file;
 pub(crate) mod requests;
 pub(crate) mod rows;
 pub mod storage;

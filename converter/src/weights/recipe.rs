@@ -40,6 +40,22 @@ impl Recipe {
         self
     }
 
+    /// The tensors of a kind that have a storage of their own, sorted by name.
+    pub fn own_of(&self, kind: WeightKind) -> impl Iterator<Item = (&str, &Storage)> {
+        let own = self.tensors.iter().filter(move |((of, _), _)| *of == kind);
+        own.map(|((_, tensor), storage)| (tensor.as_str(), storage))
+    }
+
+    /// How many tensors of the layers have each storage of their own, in words; none where all are stored alike.
+    pub(crate) fn exceptions(&self) -> Option<String> {
+        let mut counts: BTreeMap<&Storage, usize> = BTreeMap::new();
+        for (_, storage) in self.own_of(WeightKind::Layer) {
+            *counts.entry(storage).or_default() += 1;
+        }
+        let counts: Vec<String> = counts.iter().map(|(storage, count)| format!("{count} as {storage}")).collect();
+        (!counts.is_empty()).then(|| counts.join(", "))
+    }
+
     /// The storage of a tensor of the checkpoint where it is used as `kind`.
     pub fn of(&self, kind: WeightKind, tensor: &str) -> &Storage {
         self.tensors.get(&(kind, tensor.to_owned())).unwrap_or_else(|| self.default_of(kind))

@@ -64,6 +64,11 @@ impl Storage {
         self.quantized_bits().unwrap_or(FLOAT16_BITS)
     }
 
+    /// Whether its indices and palettes are those that calibration found.
+    pub fn is_calibrated(&self) -> bool {
+        self.encoding.is_calibrated()
+    }
+
     /// What clients are told of palettes, where there are some.
     pub fn lut(&self) -> Option<Lut> {
         self.encoding.lut()

@@ -5,7 +5,7 @@
 //! bytes go and what they are does not depend on which worker comes when.
 
 mod queue;
-mod read;
+pub(crate) mod read;
 mod section;
 mod target;
 
@@ -25,6 +25,7 @@ use rayon::prelude::*;
 use self::queue::{Next, Queue, StopOnPanic, Unit};
 use self::section::{Section, sections};
 use self::target::Target;
+use crate::calibrate::{CalibrateError, CalibrationStore};
 use crate::error::Hint;
 use crate::interrupt::Interrupt;
 use crate::output::staging::{FinishedPart, Journal};
@@ -53,6 +54,9 @@ pub enum EmitError {
         #[source]
         source: QuantizeError,
     },
+    /// What calibration found cannot be read.
+    #[error(transparent)]
+    Calibration(#[from] CalibrateError),
     /// A bug in the plan: blobs that do not fit the layout.
     #[error("Cannot write the weight file as planned")]
     Blob(#[from] BlobError),
@@ -65,6 +69,7 @@ impl Hint for EmitError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Checkpoint(error) => error.hint(),
+            Self::Calibration(error) => error.hint(),
             Self::Blob(_) => Some("this is a bug in anec; please report it with the model's config.json".to_owned()),
             Self::Quantize { .. } | Self::Io(_) => None,
         }
@@ -90,6 +95,8 @@ pub(crate) struct Context<'a> {
     pub(crate) progress: &'a ProgressBar,
     pub(crate) journal: &'a Journal,
     pub(crate) interrupt: &'a Interrupt,
+    /// What calibration found, where a storage needs it.
+    pub(crate) calibration: Option<&'a CalibrationStore>,
 }
 
 /// How emission ended.
@@ -287,7 +294,11 @@ impl<C: Fn(usize) + Sync> Emission<'_, C> {
     ) -> Result<(), EmitError> {
         let rows = section.block(block);
         read::read(self.context.checkpoint, section.source, &rows, weights)?;
-        let encoded = Block { source: section.source, rows, weights };
+        let calibrated = match self.context.calibration {
+            Some(store) if section.storage.is_calibrated() => Some(store.rows(&section.source.tensor, rows)?),
+            _ => None,
+        };
+        let encoded = Block { source: section.source, weights, calibrated };
         let stats = match (&section.run.coder, palette) {
             (Coder::Alone(coder), _) => coder.encode(&encoded, scratch),
             (Coder::Shared(coder), palette) => {
@@ -316,7 +327,7 @@ impl<C: Fn(usize) + Sync> Emission<'_, C> {
         let failed = |source| quantize_error(section, source);
         let rows = section.block(block);
         read::read(self.context.checkpoint, section.source, &rows, weights)?;
-        let values = coder.count(&Block { source: section.source, rows, weights }).map_err(failed)?;
+        let values = coder.count(&Block { source: section.source, weights, calibrated: None }).map_err(failed)?;
         let complete = count.lock().unwrap_or_else(PoisonError::into_inner).add(block, values);
         if !self.is_finished(section.part(block)) {
             self.context.progress.inc(section.source_bytes(block) / 2);

@@ -13,7 +13,7 @@ use crate::weights::transform::{self, Matrix};
 ///
 /// # Errors
 /// A value that is not finite, or that does not fit fp16.
-pub(super) fn read(
+pub(crate) fn read(
     checkpoint: &Checkpoint,
     source: &Rows,
     rows: &Range<u64>,

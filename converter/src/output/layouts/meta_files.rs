@@ -156,6 +156,9 @@ fn conversion_parameters(plan: &ConversionPlan) -> Vec<(String, String)> {
         ("lm_head", options.storage.lm_head.description()),
         ("vocab_size", plan.decoder.vocab_size.to_string()),
     ];
+    if let Some(exceptions) = options.storage.exceptions() {
+        entries.push(("ffn_exceptions", exceptions));
+    }
     if options.kv_write == KvWrite::Mask {
         entries.push(("kv", "mask".to_owned()));
     }

@@ -27,8 +27,11 @@ pub(crate) struct Identity {
 
 impl Identity {
     /// The identity of a conversion by this program.
-    pub(crate) fn new(checkpoint: &Checkpoint, plans: &[&ConversionPlan]) -> io::Result<Self> {
-        Ok(Self { program: program(), checkpoint: checkpoint_digest(checkpoint)?, plan: plan_digest(plans) })
+    ///
+    /// `calibration` says what weights are calibrated with.
+    pub(crate) fn new(checkpoint: &Checkpoint, plans: &[&ConversionPlan], calibration: &str) -> io::Result<Self> {
+        let plan = plan_digest(plans, calibration);
+        Ok(Self { program: program(), checkpoint: checkpoint_digest(checkpoint)?, plan })
     }
 
     /// The identity of an output that is never resumed.
@@ -71,8 +74,9 @@ fn checkpoint_digest(checkpoint: &Checkpoint) -> io::Result<String> {
     Ok(hex(hasher.finalize()))
 }
 
-fn plan_digest(plans: &[&ConversionPlan]) -> String {
+fn plan_digest(plans: &[&ConversionPlan], calibration: &str) -> String {
     let mut hasher = Sha256::new();
+    add(&mut hasher, &calibration);
     for plan in plans {
         add(&mut hasher, &(plan.directory_name(), &plan.options.emit));
     }

@@ -4,6 +4,7 @@
 //! `model` that is `.model.partial`, with
 //!
 //! - `journal`: which parts are finished; while a process works here it holds a lock on this file;
+//! - `calibration`: what was calibrated so far;
 //! - `output`: the output so far;
 //! - `replaced`: while publishing, what the output replaces.
 //!
@@ -28,6 +29,7 @@ pub(crate) use self::identity::Identity;
 pub(crate) use self::journal::{FinishedPart, Journal};
 
 const JOURNAL: &str = "journal";
+const CALIBRATION: &str = "calibration";
 const OUTPUT: &str = "output";
 const REPLACED: &str = "replaced";
 
@@ -167,6 +169,7 @@ impl Staging {
             remove_all_but_models(&staging.path())?;
         } else {
             remove_if_there(&staging.path())?;
+            remove_if_there(&staging.calibration())?;
             staging.journal.restart(identity)?;
         }
         fs::create_dir_all(staging.path())?;
@@ -177,6 +180,11 @@ impl Staging {
     /// Where to write.
     pub(crate) fn path(&self) -> PathBuf {
         self.work.join(OUTPUT)
+    }
+
+    /// Where calibration keeps what it finds.
+    pub(crate) fn calibration(&self) -> PathBuf {
+        self.work.join(CALIBRATION)
     }
 
     /// What is finished.
@@ -275,8 +283,9 @@ fn recover(output: &Path, work: &Path) -> Result<Left, StagingError> {
 
 /// Removes the journal last, so that what a kill leaves of the directory is known for what it is.
 fn remove_work_directory(work: &Path) -> io::Result<()> {
-    remove_if_there(&work.join(OUTPUT))?;
-    remove_if_there(&work.join(REPLACED))?;
+    for directory in [OUTPUT, CALIBRATION, REPLACED] {
+        remove_if_there(&work.join(directory))?;
+    }
     fs::remove_file(work.join(JOURNAL))?;
     match fs::remove_dir(work) {
         // Not all that is in it is ours.

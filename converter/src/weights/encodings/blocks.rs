@@ -8,6 +8,7 @@ use std::ops::Range;
 use anec_quantize::{ErrorStats, Histogram, Palette, QuantizeError};
 use half::f16;
 
+use crate::calibrate::CalibratedRows;
 use crate::weights::rows::Rows;
 
 /// Elements that one block aims at: 2 MiB of fp16, small enough for several in flight and large enough to amortize.
@@ -58,11 +59,10 @@ impl Coder {
 pub(crate) struct Block<'a> {
     /// The weight that it is a part of.
     pub(crate) source: &'a Rows,
-    /// Its rows, for encoders that look something up.
-    #[expect(dead_code, reason = "the encodings so far look at nothing but weights")]
-    pub(crate) rows: Range<u64>,
     /// Its elements, row by row.
     pub(crate) weights: &'a [f16],
+    /// What calibration found for these rows, where the storage is calibrated.
+    pub(crate) calibrated: Option<CalibratedRows<'a>>,
 }
 
 impl Block<'_> {

@@ -4,6 +4,7 @@
 //! and how it is named. It knows no layer; what it is told is which rows of which tensor, and in which shape.
 
 pub(crate) mod blocks;
+pub(crate) mod calibrated;
 #[cfg(test)]
 pub(crate) mod example;
 pub(crate) mod fp16;
@@ -24,6 +25,8 @@ use crate::error::Hint;
 pub(crate) static ENCODINGS: &[&Kind] = &[
     &fp16::KIND,
     &int8::KIND,
+    // Before the palettes whose grammar its own begins with.
+    &calibrated::KIND,
     &palette::KIND,
     #[cfg(test)]
     &example::KIND,
@@ -129,6 +132,11 @@ pub(crate) trait Encoding: fmt::Debug + Send + Sync {
     /// What clients are told of palettes; they know of nothing else.
     fn lut(&self) -> Option<Lut> {
         None
+    }
+
+    /// Whether its indices and palettes are those that calibration found.
+    fn is_calibrated(&self) -> bool {
+        false
     }
 
     /// Rows that should not be cut apart where a weight is split.

@@ -88,7 +88,7 @@ pub(crate) struct Palettes {
 }
 
 /// Reads what follows `lut`.
-fn parse(text: &str, defaults: &Defaults) -> Result<Palettes, StorageError> {
+pub(super) fn parse(text: &str, defaults: &Defaults) -> Result<Palettes, StorageError> {
     let parameter = |expected| StorageError::Parameter { expected };
     let mut parts = text.split('+');
     let first = parts.next().unwrap_or_default();
@@ -115,6 +115,11 @@ fn parse(text: &str, defaults: &Defaults) -> Result<Palettes, StorageError> {
 }
 
 impl Palettes {
+    /// Whether output channels have scales.
+    pub(super) fn has_scale(self) -> bool {
+        self.channel_scale
+    }
+
     /// Rows that share a palette.
     fn group_rows(self, rows: &Rows) -> u64 {
         match self.group_size {

@@ -1,0 +1,165 @@
+//! All layers, one after the other, and the head.
+
+use anec_quantize::compensate::Factor;
+
+use super::error::CalibrateError;
+use super::forward::rms_norm;
+use super::layer::{Context, Residual, calibrate_layer, calibrated, check_finite};
+use super::product::gram;
+use super::result::CalibratedTensor;
+use super::settings::{Palettes, Strength, TensorRows};
+use super::shape::{LayerShape, Rotations};
+use super::weights::{LayerWeights, matrix_rows, norm_weight, whole};
+use crate::model::decoder_plan::{DecoderPlan, WeightPath};
+use crate::output::emit::read::read;
+use crate::source::checkpoint::Checkpoint;
+use crate::weights::transform::Transform;
+
+/// Rows of the head that are quantized at a time: bounds memory, and is a multiple of every usual group.
+const HEAD_ROWS: usize = 1 << 14;
+
+/// Windows of tokens, all of one length.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tokens {
+    /// Tokens of a window.
+    pub length: usize,
+    /// All windows, one after the other.
+    pub tokens: Vec<u32>,
+}
+
+/// How far a calibration is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Layers that are done; the head counts as one.
+    pub done: usize,
+    /// Layers there are.
+    pub total: usize,
+}
+
+/// A calibration that is under way.
+pub struct Calibrator<'a> {
+    checkpoint: &'a Checkpoint,
+    plan: &'a DecoderPlan,
+    palettes: &'a Palettes,
+    strength: Strength,
+    length: usize,
+    rotations: Rotations,
+    residual: Residual,
+    layer: usize,
+}
+
+impl<'a> Calibrator<'a> {
+    /// Starts: looks the tokens up in the embeddings.
+    ///
+    /// # Errors
+    /// A token is outside of the vocabulary, or the checkpoint cannot be read.
+    pub fn new(
+        checkpoint: &'a Checkpoint,
+        plan: &'a DecoderPlan,
+        palettes: &'a Palettes,
+        strength: Strength,
+        tokens: &Tokens,
+    ) -> Result<Self, CalibrateError> {
+        let embeddings = embed(checkpoint, plan, &tokens.tokens)?;
+        let leans = strength.inputs > 0.0 || strength.residual > 0.0;
+        let residual = Residual { reference: leans.then(|| embeddings.clone()), quantized: embeddings };
+        let rotations = Rotations::of(plan, tokens.length);
+        Ok(Self { checkpoint, plan, palettes, strength, length: tokens.length, rotations, residual, layer: 0 })
+    }
+
+    /// Goes on after so many layers, with the residual stream that they left.
+    pub(super) fn go_on(&mut self, layers: usize, residual: Residual) {
+        (self.layer, self.residual) = (layers, residual);
+    }
+
+    /// Layers that are done.
+    pub(super) fn layers_done(&self) -> usize {
+        self.layer
+    }
+
+    /// The residual stream after the layers that are done.
+    pub(super) fn residual(&self) -> &Residual {
+        &self.residual
+    }
+
+    /// Quantizes the next layer; none after the last.
+    ///
+    /// # Errors
+    /// An activation is not finite, the checkpoint cannot be read, or `proceed` fails.
+    pub fn next_layer(
+        &mut self,
+        proceed: &(dyn Fn() -> Result<(), CalibrateError> + Sync),
+    ) -> Result<Option<Vec<CalibratedTensor>>, CalibrateError> {
+        if self.layer >= self.plan.num_hidden_layers {
+            return Ok(None);
+        }
+        let mut weights = LayerWeights::read(self.checkpoint, self.plan, self.layer)?;
+        let shape = LayerShape::of(self.plan, self.layer);
+        let context = Context {
+            palettes: self.palettes,
+            strength: self.strength,
+            rotations: &self.rotations,
+            length: self.length,
+            proceed,
+        };
+        let results = calibrate_layer(self.layer, &shape, &mut weights, &mut self.residual, &context)?;
+        self.layer += 1;
+        Ok(Some(results))
+    }
+
+    /// Quantizes the head by what the last layer gives; none where it has no palettes.
+    ///
+    /// # Errors
+    /// As [`next_layer`](Self::next_layer).
+    pub fn head(
+        &self,
+        proceed: &(dyn Fn() -> Result<(), CalibrateError> + Sync),
+    ) -> Result<Option<CalibratedTensor>, CalibrateError> {
+        let (channels, vocab_size) = (self.plan.hidden_size, self.plan.vocab_size);
+        let rows = matrix_rows(self.plan, &WeightPath::LM_HEAD, [vocab_size, channels]);
+        let Some(shape) = self.palettes.get(&TensorRows::of(&rows)) else { return Ok(None) };
+        let layer = self.plan.num_hidden_layers;
+        let norm = norm_weight(self.checkpoint, self.plan, &WeightPath::NORM, channels)?;
+        #[expect(clippy::cast_possible_truncation, reason = "f32 is what is computed in")]
+        let x = rms_norm(&self.residual.quantized, &norm, self.plan.rms_norm_eps as f32);
+        check_finite(&x, channels, self.length, layer, "norm")?;
+        let failed = |source| CalibrateError::Gram { layer, what: "norm", source };
+        let factor = Factor::new(&gram(&x, channels), channels, self.strength.damping).map_err(failed)?;
+        drop(x);
+        let step = ((HEAD_ROWS / shape.group_rows).max(1) * shape.group_rows) as u64;
+        let mut result: Option<CalibratedTensor> = None;
+        for start in (0..vocab_size as u64).step_by(usize::try_from(step).unwrap_or(usize::MAX)) {
+            proceed()?;
+            let weight = whole(self.checkpoint, &rows.with_rows(&(start..(start + step).min(vocab_size as u64))))?;
+            let failed = |source| CalibrateError::Weight { tensor: rows.tensor.clone(), source };
+            let part = calibrated(&rows, &weight, *shape, &factor, self.strength).map_err(failed)?;
+            match &mut result {
+                None => result = Some(part),
+                Some(result) => {
+                    result.indices.extend(part.indices);
+                    result.palettes.entries.extend(part.palettes.entries);
+                }
+            }
+        }
+        Ok(result)
+    }
+}
+
+/// The embeddings of tokens, `[tokens, hidden]`.
+pub(super) fn embed(checkpoint: &Checkpoint, plan: &DecoderPlan, tokens: &[u32]) -> Result<Vec<f32>, CalibrateError> {
+    let mut rows = matrix_rows(plan, &WeightPath::EMBED_TOKENS, [plan.vocab_size, plan.hidden_size]);
+    if plan.embedding_scale.total_cmp(&1.0).is_ne() {
+        rows.transforms.push(Transform::scale(plan.embedding_scale));
+    }
+    let mut embeddings = Vec::with_capacity(tokens.len() * plan.hidden_size);
+    let mut row = Vec::new();
+    for token in tokens {
+        let at = u64::from(*token);
+        if at >= plan.vocab_size as u64 {
+            return Err(CalibrateError::Token { token: *token, vocab_size: plan.vocab_size });
+        }
+        read(checkpoint, &rows, &(at..at + 1), &mut row)?;
+        embeddings.extend(row.iter().map(|value| value.to_f32()));
+    }
+    Ok(embeddings)
+}

@@ -1,0 +1,31 @@
+//! Calibration: palettes that fit the inputs that a model's layers really get.
+//!
+//! Layers are quantized in the order in which tokens pass through them, each by the Gram matrices of its inputs as the
+//! quantized layers before it give them. Beside runs the checkpoint's own residual stream, and targets lean on it. One
+//! layer's weights and the activations of the calibration tokens are in memory, nothing more.
+//!
+//! The mathematics of one weight is `anec_quantize::compensate`.
+
+mod engine;
+mod error;
+pub mod evaluate;
+mod forward;
+mod layer;
+mod palettes;
+mod product;
+mod result;
+mod run;
+mod settings;
+mod shape;
+mod store;
+mod tokens;
+mod weights;
+
+pub use engine::{Calibrator, Progress, Tokens};
+pub use error::CalibrateError;
+pub use palettes::palettes;
+pub use result::CalibratedTensor;
+pub use run::Calibration;
+pub use settings::{PaletteShape, Palettes, Strength, TensorRows};
+pub use store::{CalibratedRows, CalibrationStore};
+pub use tokens::{CalibrationSource, CalibrationTokens, calibration_tokens};

@@ -1,0 +1,226 @@
+//! Which tokens a model is calibrated with.
+//!
+//! `builtin` is half text that ships with anec and half answers that the checkpoint gives to prompts that ship, through its
+//! own chat template: on real models, text alone spoils chat, and answers alone spoil text. It needs no file and no network.
+
+mod chat;
+mod generate;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use anec_runtime::generate::GenerationConfig;
+use anec_runtime::tokenizer::{SpecialTokens, TextTokenizer, TokenizerConfig};
+use fs_err as fs;
+
+use self::generate::Request;
+use super::engine::Tokens;
+use super::error::CalibrateError;
+use crate::model::decoder_plan::DecoderPlan;
+use crate::source::checkpoint::Checkpoint;
+
+/// The text that ships.
+const TEXT: &str = include_str!("builtin.txt");
+
+/// The prompts that ship, one a line.
+const PROMPTS: &str = include_str!("prompts.txt");
+
+/// Tokens of a window, where the model takes as many.
+const WINDOW: usize = 512;
+
+/// Windows of a text, and of chats: more hardly helps.
+const TEXT_WINDOWS: usize = 12;
+const CHAT_WINDOWS: usize = 12;
+
+/// Windows of a file of the user's.
+const FILE_WINDOWS: usize = 24;
+
+/// Fewer tokens than this tell too little of the inputs of a layer.
+const LEAST_TOKENS: usize = 1024;
+
+/// Prompts that are answered: enough for many subjects, few enough for long answers.
+const ANSWERED_PROMPTS: usize = 25;
+
+/// Tokens of a prompt with its answer.
+const LONGEST_ANSWER: usize = 384;
+
+/// Parameters beyond which the checkpoint is not made to answer: each token reads all of them.
+const MOST_GENERATING_PARAMETERS: usize = 4_000_000_000;
+
+/// Largest file that is read, in bytes.
+const MAX_FILE_BYTES: u64 = 1 << 28;
+
+/// Where calibration tokens come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CalibrationSource {
+    /// Text that ships and answers of the checkpoint.
+    Builtin,
+    /// A file: text, or with the extension `jsonl` chats, one a line.
+    File(PathBuf),
+    /// No calibration.
+    None,
+}
+
+impl FromStr for CalibrationSource {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "builtin" => Ok(Self::Builtin),
+            "none" => Ok(Self::None),
+            "" => Err("expected `builtin`, `none` or a file".to_owned()),
+            path => Ok(Self::File(path.into())),
+        }
+    }
+}
+
+impl fmt::Display for CalibrationSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Builtin => f.write_str("builtin"),
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::None => f.write_str("none"),
+        }
+    }
+}
+
+/// Tokens with where they come from, in words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CalibrationTokens {
+    /// The tokens.
+    pub tokens: Tokens,
+    /// Where they come from.
+    pub description: String,
+}
+
+/// The tokens of a source.
+///
+/// # Errors
+/// A file cannot be read, is no chat, or has too few tokens; the checkpoint has no tokenizer; or `proceed` fails.
+pub fn calibration_tokens(
+    source: &CalibrationSource,
+    checkpoint: &Checkpoint,
+    plan: &DecoderPlan,
+    proceed: &(dyn Fn() -> Result<(), CalibrateError> + Sync),
+) -> Result<CalibrationTokens, CalibrateError> {
+    let directory = checkpoint.directory();
+    let tokenizer = TextTokenizer::open(directory)?;
+    let config = TokenizerConfig::open(directory).map_err(anec_runtime::tokenizer::TokenizerError::from)?;
+    let bos = config.special_token("bos_token").and_then(|spelling| tokenizer.token(spelling));
+    let cutter = Cutter { bos, length: WINDOW.min(plan.max_position_embeddings) };
+    let (tokens, description) = match source {
+        CalibrationSource::File(path) => {
+            let bytes = fs::metadata(path).map_err(CalibrateError::File)?.len();
+            if bytes > MAX_FILE_BYTES {
+                return Err(CalibrateError::FileSize { path: path.clone(), bytes, most: MAX_FILE_BYTES });
+            }
+            let text = fs::read_to_string(path).map_err(CalibrateError::File)?;
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let ids = if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("jsonl")) {
+                chat::tokens(&chat::read(path, &text)?, &config, &tokenizer)?
+            } else {
+                tokenizer.encode(&text, SpecialTokens::Present)?
+            };
+            (cutter.cut(&ids, FILE_WINDOWS), name)
+        }
+        CalibrationSource::None => return Err(CalibrateError::TooShort { found: 0, least: LEAST_TOKENS }),
+        CalibrationSource::Builtin => {
+            let text = tokenizer.encode(TEXT, SpecialTokens::Present)?;
+            let mut tokens = cutter.cut(&text, TEXT_WINDOWS);
+            let answers = answers(checkpoint, plan, &tokenizer, &config, &cutter, proceed)?;
+            let description = match &answers {
+                Some(answers) => {
+                    tokens.extend(cutter.cut(answers, CHAT_WINDOWS));
+                    "text that ships with anec, and answers of the checkpoint to prompts that ship"
+                }
+                None => "text that ships with anec",
+            };
+            (tokens, description.to_owned())
+        }
+    };
+    if tokens.len() < LEAST_TOKENS.min(4 * cutter.length) {
+        return Err(CalibrateError::TooShort { found: tokens.len(), least: LEAST_TOKENS });
+    }
+    check_vocabulary(&tokens, plan.vocab_size)?;
+    Ok(CalibrationTokens { tokens: Tokens { length: cutter.length, tokens }, description })
+}
+
+/// Answers of the checkpoint with their prompts, one after the other; none where it has no chat template or is too large.
+fn answers(
+    checkpoint: &Checkpoint,
+    plan: &DecoderPlan,
+    tokenizer: &TextTokenizer,
+    config: &TokenizerConfig,
+    cutter: &Cutter,
+    proceed: &(dyn Fn() -> Result<(), CalibrateError> + Sync),
+) -> Result<Option<Vec<u32>>, CalibrateError> {
+    if config.chat_templates.is_empty() || generate::parameters(plan) > MOST_GENERATING_PARAMETERS {
+        return Ok(None);
+    }
+    let all: Vec<&str> = PROMPTS.lines().filter(|line| !line.is_empty()).collect();
+    let chosen = (0..ANSWERED_PROMPTS).filter_map(|index| all.get(index * all.len() / ANSWERED_PROMPTS));
+    let prompts = chosen.map(|prompt| chat::prompt(prompt, config, tokenizer)).collect::<Result<Vec<_>, _>>()?;
+    for prompt in &prompts {
+        check_vocabulary(prompt, plan.vocab_size)?;
+    }
+    let stop = GenerationConfig::open(checkpoint.directory())
+        .map_err(anec_runtime::tokenizer::TokenizerError::from)?
+        .stop_tokens(config, tokenizer);
+    let longest = LONGEST_ANSWER.min(plan.max_position_embeddings);
+    let enough = CHAT_WINDOWS * cutter.length;
+    let request = Request { prompts: &prompts, stop: &stop, longest, enough, seed: 0 };
+    Ok(Some(generate::generate(checkpoint, plan, &request, proceed)?.concat()))
+}
+
+fn check_vocabulary(tokens: &[u32], vocab_size: usize) -> Result<(), CalibrateError> {
+    match tokens.iter().find(|token| usize::try_from(**token).is_ok_and(|token| token >= vocab_size)) {
+        Some(token) => Err(CalibrateError::Token { token: *token, vocab_size }),
+        None => Ok(()),
+    }
+}
+
+/// Cuts tokens into windows that start as the model expects.
+struct Cutter {
+    bos: Option<u32>,
+    length: usize,
+}
+
+impl Cutter {
+    /// At most `count` windows, evenly from all of the tokens; what is left over at the end is dropped.
+    fn cut(&self, tokens: &[u32], count: usize) -> Vec<u32> {
+        let body = self.length.saturating_sub(self.bos.iter().len()).max(1);
+        let windows: Vec<&[u32]> = tokens.chunks_exact(body).collect();
+        let count = count.min(windows.len());
+        let chosen = (0..count).filter_map(|index| windows.get(index * windows.len() / count));
+        chosen.flat_map(|window| self.bos.into_iter().chain(window.iter().copied())).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_start_with_the_token_for_the_start_and_come_from_the_whole_text() {
+        let tokens: Vec<u32> = (10..110).collect();
+        let cutter = Cutter { bos: Some(1), length: 11 };
+        let windows = cutter.cut(&tokens, 2);
+        assert_eq!(windows.len(), 22);
+        assert_eq!((windows[0], windows[1], windows[11], windows[12]), (1, 10, 1, 60));
+        assert_eq!(Cutter { bos: None, length: 30 }.cut(&tokens, 9).len(), 90);
+    }
+
+    #[test]
+    fn the_sources_are_read_as_the_help_says() {
+        assert_eq!("builtin".parse(), Ok(CalibrationSource::Builtin));
+        assert_eq!("none".parse(), Ok(CalibrationSource::None));
+        assert_eq!("a/b.jsonl".parse(), Ok(CalibrationSource::File("a/b.jsonl".into())));
+    }
+
+    #[test]
+    fn enough_prompts_and_text_ship() {
+        assert!(PROMPTS.lines().count() >= ANSWERED_PROMPTS);
+        assert!(TEXT.len() > 4 * WINDOW * TEXT_WINDOWS / 2);
+    }
+}
