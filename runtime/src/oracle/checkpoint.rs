@@ -129,7 +129,11 @@ impl Checkpoint {
             require("mlp.gate_proj", &[inner, hidden])?;
             require("mlp.up_proj", &[inner, hidden])?;
             require("mlp.down_proj", &[hidden, inner])?;
-            if config.model_type == "qwen3" {
+            if config.gemma {
+                require("pre_feedforward_layernorm", &[hidden])?;
+                require("post_feedforward_layernorm", &[hidden])?;
+            }
+            if config.gemma || config.model_type == "qwen3" {
                 require("self_attn.q_norm", &[config.head_dim])?;
                 require("self_attn.k_norm", &[config.head_dim])?;
             }

@@ -24,6 +24,13 @@ pub struct OracleConfig {
     pub tie_word_embeddings: bool,
     pub rope_theta: f64,
     pub rope_scaling: RopeScaling,
+    /// Base of the rotation of layers with a window, which is not stretched; `None` where all layers turn alike.
+    pub rope_local_base_freq: Option<f64>,
+    /// Factor of the scores of attention.
+    pub query_scale: f64,
+    /// Whether the layers are those of Gemma 3: norms before and after, their weights stored as one less, GELU by tanh, and
+    /// embeddings times the root of `hidden_size`.
+    pub gemma: bool,
     /// Tokens that each layer sees, the current one included; `None` sees all.
     pub windows: Vec<Option<usize>>,
 }
@@ -73,18 +80,34 @@ impl OracleConfig {
     pub fn from_json(json: &Value) -> Result<Self, OracleError> {
         let keys = Keys { json };
         let model_type = keys.text("model_type")?;
-        if !["llama", "mistral", "qwen2", "qwen3"].contains(&model_type.as_str()) {
-            return Err(refused("model_type", "llama, mistral, qwen2 or qwen3", model_type));
+        if !["gemma3_text", "llama", "mistral", "qwen2", "qwen3"].contains(&model_type.as_str()) {
+            return Err(refused("model_type", "gemma3_text, llama, mistral, qwen2 or qwen3", model_type));
         }
-        if let Some(activation) = json.get("hidden_act").filter(|activation| *activation != "silu") {
-            return Err(refused("hidden_act", "silu", activation.to_string()));
+        let gemma = model_type == "gemma3_text";
+        let (key, expected) = if gemma { ("hidden_activation", "gelu_pytorch_tanh") } else { ("hidden_act", "silu") };
+        if let Some(activation) = keys.get(key).filter(|activation| *activation != expected) {
+            return Err(refused(key, expected, activation.to_string()));
+        }
+        for key in ["final_logit_softcapping", "attn_logit_softcapping"] {
+            if let Some(cap) = keys.get(key) {
+                return Err(refused(key, "null", cap.to_string()));
+            }
+        }
+        if json.get("use_bidirectional_attention").and_then(Value::as_bool) == Some(true) {
+            return Err(refused("use_bidirectional_attention", "false", "true".to_owned()));
         }
         let hidden_size = keys.size("hidden_size")?;
         let num_attention_heads = keys.size("num_attention_heads")?;
         let num_hidden_layers = keys.size("num_hidden_layers")?;
-        // Qwen3 has heads of 128 channels where the file does not say.
-        let default_head_dim = if model_type == "qwen3" { 128 } else { hidden_size / num_attention_heads };
-        let num_key_value_heads = keys.optional_size("num_key_value_heads")?.unwrap_or(num_attention_heads);
+        // These have heads of their own size where the file does not say.
+        let default_head_dim = match model_type.as_str() {
+            "gemma3_text" => 256,
+            "qwen3" => 128,
+            _ => hidden_size / num_attention_heads,
+        };
+        let head_dim = keys.optional_size("head_dim")?.unwrap_or(default_head_dim);
+        let default_key_heads = if gemma { 4 } else { num_attention_heads };
+        let num_key_value_heads = keys.optional_size("num_key_value_heads")?.unwrap_or(default_key_heads);
         if !num_attention_heads.is_multiple_of(num_key_value_heads) {
             let expected = format!("a divisor of {num_attention_heads}");
             return Err(refused("num_key_value_heads", &expected, num_key_value_heads.to_string()));
@@ -94,7 +117,13 @@ impl OracleConfig {
         let rope_keys = rope.and_then(|key| json.get(key)).map(|json| Keys { json });
         let theta = match &rope_keys {
             Some(rope) if rope.json.get("rope_theta").is_some() => rope.number("rope_theta")?,
-            _ => keys.optional_number("rope_theta")?.unwrap_or(10_000.0),
+            _ => keys.optional_number("rope_theta")?.unwrap_or(if gemma { 1e6 } else { 1e4 }),
+        };
+        #[expect(clippy::cast_precision_loss, reason = "at most 2^24")]
+        let query_scale = if gemma {
+            keys.optional_number("query_pre_attn_scalar")?.unwrap_or(256.0).sqrt().recip()
+        } else {
+            (head_dim as f64).sqrt().recip()
         };
         let max_position_embeddings = keys.size("max_position_embeddings")?;
         let rope_scaling = match rope_keys {
@@ -109,13 +138,19 @@ impl OracleConfig {
             num_hidden_layers,
             num_attention_heads,
             num_key_value_heads,
-            head_dim: keys.optional_size("head_dim")?.unwrap_or(default_head_dim),
+            head_dim,
             vocab_size: keys.size("vocab_size")?,
             max_position_embeddings,
             rms_norm_eps: keys.number("rms_norm_eps")?,
-            tie_word_embeddings: json.get("tie_word_embeddings").and_then(Value::as_bool).unwrap_or(false),
+            tie_word_embeddings: json.get("tie_word_embeddings").and_then(Value::as_bool).unwrap_or(gemma),
             rope_theta: theta,
             rope_scaling,
+            rope_local_base_freq: match keys.optional_number("rope_local_base_freq")? {
+                None if gemma => Some(10_000.0),
+                given => given.filter(|_| gemma),
+            },
+            query_scale,
+            gemma,
         })
     }
 }
@@ -161,10 +196,15 @@ fn scaling(rope: &Keys<'_>, max_position_embeddings: usize) -> Result<RopeScalin
 
 /// Which layers see how many tokens.
 fn windows(keys: &Keys<'_>, model_type: &str, layers: usize) -> Result<Vec<Option<usize>>, OracleError> {
-    let window = keys.optional_size("sliding_window")?;
+    let gemma = model_type == "gemma3_text";
+    let window = keys.optional_size("sliding_window")?.or(gemma.then_some(4096));
     if let Some(kinds) = keys.json.get("layer_types").and_then(Value::as_array) {
         let slides = |layer: usize| kinds.get(layer).and_then(Value::as_str) == Some("sliding_attention");
         return Ok((0..layers).map(|layer| window.filter(|_| slides(layer))).collect());
+    }
+    if gemma {
+        let pattern = keys.optional_size("sliding_window_pattern")?.unwrap_or(6);
+        return Ok((1..=layers).map(|number| window.filter(|_| number % pattern != 0)).collect());
     }
     let first = match model_type {
         "mistral" => 0,

@@ -2,7 +2,7 @@
 //!
 //! Nothing here is shared with the converter: the configuration is read again, and the computation is candle's. Where
 //! candle-transformers implements the configuration, its model code runs (`library.rs`); where it does not, such as RoPE
-//! scaling by yarn or a sliding window, a plain forward pass on candle's tensors does (`plain.rs`).
+//! scaling by yarn, a sliding window or Gemma 3, a plain forward pass on candle's tensors does (`plain.rs`).
 //!
 //! Memory: six bytes a parameter, two as stored and four as computed.
 
@@ -21,7 +21,7 @@ pub use checkpoint::Checkpoint;
 pub use config::{OracleConfig, RopeScaling};
 use library::LibraryModel;
 use plain::PlainModel;
-pub(crate) use rope::rotation_table;
+pub(crate) use rope::{Turn, rotation_table};
 
 /// The device that everything is computed on.
 pub(crate) const DEVICE: Device = Device::Cpu;

@@ -6,7 +6,7 @@ use candle_nn::ops::{rms_norm, silu, softmax_last_dim};
 use super::checkpoint::Checkpoint;
 use super::config::OracleConfig;
 use super::library::head;
-use super::rope::rotation_table;
+use super::rope::{Turn, rotation_table};
 use super::{DEVICE, OracleError};
 
 /// All weights of a decoder in fp32.
@@ -25,7 +25,9 @@ struct Layer {
     value: Projection,
     output: Projection,
     head_norms: Option<(Tensor, Tensor)>,
+    attention_output_norm: Option<Tensor>,
     mlp_norm: Tensor,
+    mlp_output_norm: Option<Tensor>,
     gate: Projection,
     up: Projection,
     down: Projection,
@@ -59,39 +61,60 @@ impl PlainModel {
         let layer = |index: usize| {
             let name = |part: &str| format!("model.layers.{index}.{part}");
             let projection = |part: &str| Projection::new(checkpoint, &name(part));
-            let query_norm = checkpoint.optional(&name("self_attn.q_norm.weight"))?;
-            let key_norm = checkpoint.optional(&name("self_attn.k_norm.weight"))?;
+            let norm = |part: &str| norm_weight(config, checkpoint, &name(part));
+            let optional_norm = |part: &str| {
+                if checkpoint.has(&name(&format!("{part}.weight"))) { norm(part).map(Some) } else { Ok(None) }
+            };
+            // In Gemma the norm of this name is behind attention, and that before the MLP has another.
+            let (attention_output_norm, mlp_norm) = if config.gemma {
+                (Some(norm("post_attention_layernorm")?), norm("pre_feedforward_layernorm")?)
+            } else {
+                (None, norm("post_attention_layernorm")?)
+            };
             Ok(Layer {
-                input_norm: checkpoint.tensor(&name("input_layernorm.weight"))?,
+                input_norm: norm("input_layernorm")?,
                 query: projection("self_attn.q_proj")?,
                 key: projection("self_attn.k_proj")?,
                 value: projection("self_attn.v_proj")?,
                 output: projection("self_attn.o_proj")?,
-                head_norms: query_norm.zip(key_norm),
-                mlp_norm: checkpoint.tensor(&name("post_attention_layernorm.weight"))?,
+                head_norms: optional_norm("self_attn.q_norm")?.zip(optional_norm("self_attn.k_norm")?),
+                attention_output_norm,
+                mlp_norm,
+                mlp_output_norm: if config.gemma { Some(norm("post_feedforward_layernorm")?) } else { None },
                 gate: projection("mlp.gate_proj")?,
                 up: projection("mlp.up_proj")?,
                 down: projection("mlp.down_proj")?,
             })
         };
+        let embeddings = checkpoint.tensor("model.embed_tokens.weight")?;
+        let tied = config.tie_word_embeddings && !checkpoint.has("lm_head.weight");
         Ok(Self {
             config: config.clone(),
-            embeddings: checkpoint.tensor("model.embed_tokens.weight")?,
+            head: if tied { embeddings.clone() } else { head(config, checkpoint)? },
+            embeddings,
             layers: (0..config.num_hidden_layers).map(layer).collect::<Result<_, OracleError>>()?,
-            norm: checkpoint.tensor("model.norm.weight")?,
-            head: head(config, checkpoint)?,
+            norm: norm_weight(config, checkpoint, "model.norm")?,
         })
     }
 
     pub(super) fn logits(&self, tokens: &[u32]) -> Result<Vec<Vec<f32>>, Error> {
-        let rotation = self.rotation(tokens.len())?;
+        let (global, local) = (self.rotation(Turn::Global, tokens.len())?, self.rotation(Turn::Local, tokens.len())?);
         let mut x = self.embeddings.index_select(&Tensor::new(tokens, &DEVICE)?, 0)?;
+        if self.config.gemma {
+            #[expect(clippy::cast_precision_loss, reason = "hidden_size is small")]
+            let scale = (self.config.hidden_size as f64).sqrt();
+            x = (x * scale)?;
+        }
         for (layer, window) in self.layers.iter().zip(&self.config.windows) {
             let normed = self.normed(&x, &layer.input_norm)?;
-            x = (x + self.attention(layer, &normed, &rotation, *window)?)?;
+            let rotation = if window.is_some() { &local } else { &global };
+            let attention = self.attention(layer, &normed, rotation, *window)?;
+            x = (x + self.optionally_normed(attention, layer.attention_output_norm.as_ref())?)?;
             let normed = self.normed(&x, &layer.mlp_norm)?;
-            let gated = (silu(&layer.gate.apply(&normed)?)? * layer.up.apply(&normed)?)?;
-            x = (x + layer.down.apply(&gated)?)?;
+            let gate = layer.gate.apply(&normed)?;
+            let gate = if self.config.gemma { gate.gelu()? } else { silu(&gate)? };
+            let mlp = layer.down.apply(&(gate * layer.up.apply(&normed)?)?)?;
+            x = (x + self.optionally_normed(mlp, layer.mlp_output_norm.as_ref())?)?;
         }
         self.normed(&x, &self.norm)?.matmul(&self.head.t()?)?.to_vec2()
     }
@@ -101,11 +124,15 @@ impl PlainModel {
         rms_norm(&x.contiguous()?, weight, self.config.rms_norm_eps as f32)
     }
 
+    fn optionally_normed(&self, x: Tensor, weight: Option<&Tensor>) -> Result<Tensor, Error> {
+        weight.map_or_else(|| Ok(x.clone()), |weight| self.normed(&x, weight))
+    }
+
     /// Cosines and sines `[tokens, head_dim]`.
-    fn rotation(&self, tokens: usize) -> Result<(Tensor, Tensor), Error> {
+    fn rotation(&self, turn: Turn, tokens: usize) -> Result<(Tensor, Tensor), Error> {
         let width = self.config.head_dim;
         let table = |function| {
-            Tensor::from_vec(rotation_table(&self.config, tokens, width, function), (tokens, width), &DEVICE)
+            Tensor::from_vec(rotation_table(&self.config, turn, tokens, width, function), (tokens, width), &DEVICE)
         };
         Ok((table(f64::cos)?, table(f64::sin)?))
     }
@@ -133,13 +160,17 @@ impl PlainModel {
             let repeated = (key_heads, heads / key_heads, tokens, width);
             x.unsqueeze(1)?.broadcast_as(repeated)?.contiguous()?.reshape((heads, tokens, width))
         };
-        #[expect(clippy::cast_precision_loss, reason = "head_dim is small")]
-        let scale = 1.0 / (width as f64).sqrt();
-        let scores = (query.matmul(&repeat(&key)?.transpose(1, 2)?.contiguous()?)? * scale)?;
+        let scores = (query.matmul(&repeat(&key)?.transpose(1, 2)?.contiguous()?)? * self.config.query_scale)?;
         let weights = softmax_last_dim(&scores.broadcast_add(&mask(tokens, window)?)?)?;
         let mixed = weights.matmul(&repeat(&value)?)?;
         layer.output.apply(&mixed.transpose(0, 1)?.contiguous()?.reshape((tokens, heads * width))?)
     }
+}
+
+/// The weight of a norm as it multiplies.
+fn norm_weight(config: &OracleConfig, checkpoint: &Checkpoint, name: &str) -> Result<Tensor, OracleError> {
+    let weight = checkpoint.tensor(&format!("{name}.weight"))?;
+    Ok(if config.gemma { (weight + 1.0)? } else { weight })
 }
 
 /// Rotates each pair of channels `(i, i + head_dim / 2)`.

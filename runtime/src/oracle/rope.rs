@@ -4,11 +4,26 @@ use std::f64::consts::TAU;
 
 use super::config::{OracleConfig, RopeScaling};
 
+/// Whose rotation it is, where a model has two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// Of the layers that see everything; of all layers in most models.
+    Global,
+    /// Of the layers with a window, where they have their own.
+    Local,
+}
+
 /// A table `[rows, width]` of `function`, a sine or cosine, as models read it: row by position, each frequency once or, where
 /// `width` is `head_dim`, in both halves.
 #[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "computed in f64, kept in f32")]
-pub(crate) fn rotation_table(config: &OracleConfig, rows: usize, width: usize, function: fn(f64) -> f64) -> Vec<f32> {
-    let (frequencies, factor) = frequencies(config);
+pub(crate) fn rotation_table(
+    config: &OracleConfig,
+    turn: Turn,
+    rows: usize,
+    width: usize,
+    function: fn(f64) -> f64,
+) -> Vec<f32> {
+    let (frequencies, factor) = frequencies(config, turn);
     let row = |position: usize| {
         let values = frequencies.iter().map(move |frequency| (function(position as f64 * frequency) * factor) as f32);
         values.cycle().take(width)
@@ -18,11 +33,14 @@ pub(crate) fn rotation_table(config: &OracleConfig, rows: usize, width: usize, f
 
 /// Inverse frequencies `[head_dim / 2]`, and the factor that sines and cosines are multiplied by.
 #[expect(clippy::cast_precision_loss, reason = "head_dim is small")]
-fn frequencies(config: &OracleConfig) -> (Vec<f64>, f64) {
+fn frequencies(config: &OracleConfig, turn: Turn) -> (Vec<f64>, f64) {
     let width = config.head_dim as f64;
-    let base: Vec<f64> =
-        (0..config.head_dim / 2).map(|pair| config.rope_theta.powf(-2.0 * pair as f64 / width)).collect();
-    match config.rope_scaling {
+    let (theta, scaling) = match (turn, config.rope_local_base_freq) {
+        (Turn::Local, Some(theta)) => (theta, &RopeScaling::None),
+        _ => (config.rope_theta, &config.rope_scaling),
+    };
+    let base: Vec<f64> = (0..config.head_dim / 2).map(|pair| theta.powf(-2.0 * pair as f64 / width)).collect();
+    match *scaling {
         RopeScaling::None => (base, 1.0),
         RopeScaling::Linear { factor } => (base.into_iter().map(|frequency| frequency / factor).collect(), 1.0),
         RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_position_embeddings } => {
@@ -43,9 +61,8 @@ fn frequencies(config: &OracleConfig) -> (Vec<f64>, f64) {
             truncate,
         } => {
             // The pair that makes so many turns within the trained length.
-            let pair_of = |turns: f64| {
-                width * (original_max_position_embeddings / (turns * TAU)).ln() / (2.0 * config.rope_theta.ln())
-            };
+            let pair_of =
+                |turns: f64| width * (original_max_position_embeddings / (turns * TAU)).ln() / (2.0 * theta.ln());
             let (mut low, mut high) = (pair_of(beta_fast), pair_of(beta_slow));
             if truncate {
                 (low, high) = (low.floor(), high.ceil());

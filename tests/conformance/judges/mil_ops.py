@@ -140,6 +140,10 @@ def reduce_argmax(x, axis=-1, keep_dims=True, output_dtype="int32"):
     return x.argmax(int(axis), keepdim=bool(keep_dims)).to(torch.int32)
 
 
+def gelu(x, mode="EXACT"):
+    return F.gelu(x, approximate={"EXACT": "none", "TANH_APPROXIMATION": "tanh"}[str(mode)])
+
+
 #: Ops that only move what they are given, so that their results need no rounding.
 MOVES = frozenset(
     "coreml_update_state concat expand_dims gather identity read_state reduce_max relu reshape select slice_by_index "
@@ -155,6 +159,7 @@ OPS = {
     "exp": lambda x: x.exp(),
     "expand_dims": expand_dims,
     "gather": gather,
+    "gelu": gelu,
     "greater_equal": lambda x, y: x >= y,
     "identity": lambda x: x,
     "layer_norm": layer_norm,

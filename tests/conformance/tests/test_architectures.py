@@ -34,6 +34,8 @@ CASES = {
     "tiny-mistral": {"sliding_window": 16},
     "tiny-mistral-window": {"sliding_window": 17},
     "tiny-mistral-nemo": {},
+    "tiny-gemma3": {"sliding_window": 17},
+    "tiny-gemma3-types": {"rope_local_base_freq": 500.0},
 }
 
 

@@ -23,6 +23,13 @@ LLAMA = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_a
 MISTRAL = {"architectures": ["MistralForCausalLM"], "model_type": "mistral", "hidden_act": "silu"}
 QWEN2 = {"architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "hidden_act": "silu"}
 QWEN3 = {"architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "hidden_act": "silu", "attention_bias": False}
+GEMMA3 = {
+    "architectures": ["Gemma3ForCausalLM"],
+    "model_type": "gemma3_text",
+    "hidden_activation": "gelu_pytorch_tanh",
+    "rope_local_base_freq": 10000.0,
+    "query_pre_attn_scalar": 24,
+}
 
 TINY = {
     "hidden_size": 64,
@@ -120,6 +127,28 @@ PRESETS: dict[str, dict] = {
     "tiny-mistral": {**MISTRAL, **TINY, "sliding_window": None},
     "tiny-mistral-window": {**MISTRAL, **TINY, "sliding_window": 16},
     "tiny-mistral-nemo": {**MISTRAL, **TINY, "head_dim": 32, "sliding_window": None},
+    "tiny-gemma3": {
+        **GEMMA3,
+        **TINY,
+        "num_hidden_layers": 4,
+        "head_dim": 32,
+        "rope_theta": 100000.0,
+        **rope_scaling("linear", 8.0),
+        "sliding_window": 16,
+        "sliding_window_pattern": 2,
+        "tie_word_embeddings": True,
+    },
+    "tiny-gemma3-types": {
+        **GEMMA3,
+        **TINY,
+        "num_hidden_layers": 3,
+        "num_key_value_heads": 1,
+        "head_dim": 16,
+        "sliding_window": 24,
+        "layer_types": ["full_attention", "sliding_attention", "sliding_attention"],
+        "tie_word_embeddings": True,
+        "attention_bias": True,
+    },
 }
 
 
@@ -145,10 +174,13 @@ def tensors(config: dict) -> Iterator[tuple[str, tuple[int, ...]]]:
         yield from linear(f"{prefix}.self_attn.k_proj", kv_heads * head_dim, hidden, qkv_bias)
         yield from linear(f"{prefix}.self_attn.v_proj", kv_heads * head_dim, hidden, qkv_bias)
         yield from linear(f"{prefix}.self_attn.o_proj", hidden, heads * head_dim, o_bias)
-        if model_type == "qwen3":
+        if model_type in ("qwen3", "gemma3_text"):
             yield f"{prefix}.self_attn.q_norm.weight", (head_dim,)
             yield f"{prefix}.self_attn.k_norm.weight", (head_dim,)
         yield f"{prefix}.post_attention_layernorm.weight", (hidden,)
+        if model_type == "gemma3_text":
+            yield f"{prefix}.pre_feedforward_layernorm.weight", (hidden,)
+            yield f"{prefix}.post_feedforward_layernorm.weight", (hidden,)
         mlp_bias = config.get("mlp_bias", False)
         yield from linear(f"{prefix}.mlp.gate_proj", inner, hidden, mlp_bias)
         yield from linear(f"{prefix}.mlp.up_proj", inner, hidden, mlp_bias)
@@ -176,7 +208,7 @@ def write(directory: str | Path, config: dict, *, seed: int = 0, shard_bytes: in
     weight_map = {}
     for number, shard in enumerate(shards, 1):
         file = "model.safetensors" if len(shards) == 1 else f"model-{number:05d}-of-{len(shards):05d}.safetensors"
-        write_shard(directory / file, shard, config["torch_dtype"], seed)
+        write_shard(directory / file, shard, config, seed)
         weight_map |= {name: file for _, name, _ in shard}
     if len(shards) > 1:
         index = {"metadata": {}, "weight_map": weight_map}
@@ -184,8 +216,11 @@ def write(directory: str | Path, config: dict, *, seed: int = 0, shard_bytes: in
     return directory
 
 
-def write_shard(path: Path, shard: list[tuple[int, str, tuple[int, ...]]], dtype: str, seed: int) -> None:
+def write_shard(path: Path, shard: list[tuple[int, str, tuple[int, ...]]], config: dict, seed: int) -> None:
     """One safetensors file."""
+    dtype = config["torch_dtype"]
+    # Gemma multiplies by one more than the weight.
+    norm = 0.0 if config["model_type"] == "gemma3_text" else 1.0
     label, width = {"bfloat16": ("BF16", 2), "float16": ("F16", 2), "float32": ("F32", 4)}[dtype]
     header: dict = {"__metadata__": {"format": "pt"}}
     offset = 0
@@ -202,13 +237,13 @@ def write_shard(path: Path, shard: list[tuple[int, str, tuple[int, ...]]], dtype
             count = math.prod(shape)
             for start in range(0, count, PIECE):
                 values = random.standard_normal(min(PIECE, count - start), dtype=np.float32)
-                file.write(encode(scale(name, shape, values), dtype))
+                file.write(encode(scale(name, shape, values, norm), dtype))
 
 
-def scale(name: str, shape: tuple[int, ...], values: np.ndarray) -> np.ndarray:
-    """Norms around one, biases small, projections that keep variance, embeddings that give varied logits when tied."""
+def scale(name: str, shape: tuple[int, ...], values: np.ndarray, norm: float) -> np.ndarray:
+    """Norms around `norm`, biases small, projections that keep variance, embeddings that give varied logits when tied."""
     if "norm" in name:
-        return 1 + values / 10
+        return norm + values / 10
     if name.endswith(".bias"):
         return values / 5
     gain = 2.0 if "embed_tokens" in name or "lm_head" in name else 1.2

@@ -42,8 +42,8 @@ impl Graph<'_> {
             let [q_norm, k_norm] =
                 ["self_attn.q_norm", "self_attn.k_norm"].map(|module| WeightPath::weight(layer, module));
             (
-                self.rms_norm(&format!("{prefix}_query_norm"), &query, &q_norm, 3)?,
-                self.rms_norm(&format!("{prefix}_key_norm"), &key, &k_norm, 3)?,
+                self.rms_norm(&format!("{prefix}_query_norm"), &query, &q_norm, 3, plan.rms_norm_eps)?,
+                self.rms_norm(&format!("{prefix}_key_norm"), &key, &k_norm, 3, plan.rms_norm_eps)?,
             )
         } else {
             (query, key)

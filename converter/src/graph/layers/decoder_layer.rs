@@ -60,25 +60,33 @@ impl Graph<'_> {
         part: LayerPart,
     ) -> Result<Var, GraphError> {
         let prefix = format!("layers_{layer}");
-        let norms = self.plan().norm_placement.norms();
-        let normed = self.layer_norm(layer, norms.before_attention, x)?;
+        let plan = self.plan();
+        let norms = plan.norm_placement.norms();
+        let normed = self.layer_norm(layer, norms.before_attention, x, plan.stream_norm_eps)?;
         let attention = self.attention(layer, &normed, inputs)?;
-        let attention = self.layer_norm(layer, norms.after_attention, &attention)?;
+        let attention = self.layer_norm(layer, norms.after_attention, &attention, plan.rms_norm_eps)?;
         let x = self.add_residual(&format!("{prefix}_after_attention"), x, &attention)?;
         if part == LayerPart::Attention {
             return Ok(x);
         }
-        let normed = self.layer_norm(layer, norms.before_mlp, &x)?;
+        let normed = self.layer_norm(layer, norms.before_mlp, &x, plan.stream_norm_eps)?;
         let mlp = self.mlp(layer, &normed)?;
-        let mlp = self.layer_norm(layer, norms.after_mlp, &mlp)?;
+        let mlp = self.layer_norm(layer, norms.after_mlp, &mlp, plan.rms_norm_eps)?;
         self.add_residual(&format!("{prefix}_after_mlp"), &x, &mlp)
     }
 
     /// A norm over the channels between layers, where the layer has it.
-    fn layer_norm(&mut self, layer: usize, module: Option<&'static str>, x: &Var) -> Result<Var, GraphError> {
+    fn layer_norm(
+        &mut self,
+        layer: usize,
+        module: Option<&'static str>,
+        x: &Var,
+        epsilon: f64,
+    ) -> Result<Var, GraphError> {
         match module {
             Some(module) => {
-                self.rms_norm(&format!("layers_{layer}_{module}"), x, &WeightPath::weight(layer, module), 1)
+                let weight = WeightPath::weight(layer, module);
+                self.rms_norm(&format!("layers_{layer}_{module}"), x, &weight, 1, epsilon)
             }
             None => Ok(x.clone()),
         }

@@ -12,18 +12,26 @@ use crate::model::decoder_plan::{NormKind, WeightPath};
 use crate::weights::transform::Transform;
 
 impl Graph<'_> {
-    /// Normalizes over `axis` and multiplies by a weight of the checkpoint.
+    /// Normalizes over `axis`, with `epsilon` added to the mean square, and multiplies by a weight of the checkpoint.
     ///
     /// # Shapes
     /// `x` is of rank 4; the weight is as long as that axis.
-    pub(crate) fn rms_norm(&mut self, name: &str, x: &Var, weight: &WeightPath, axis: u8) -> Result<Var, GraphError> {
+    pub(crate) fn rms_norm(
+        &mut self,
+        name: &str,
+        x: &Var,
+        weight: &WeightPath,
+        axis: u8,
+        epsilon: f64,
+    ) -> Result<Var, GraphError> {
         let shape = x.tensor()?.fixed_shape().expect("activations have fixed shapes");
         let (signed_axis, axis) = (i32::from(axis), usize::from(axis));
         let length = *shape.get(axis).expect("norms are over an axis of their input");
         let minus_one = self.ops.constant(&format!("{name}_minus_one"), Value::fp16(f16::NEG_ONE));
         let negated = self.ops.mul(&format!("{name}_negated"), x, &minus_one)?;
         let doubled = self.ops.concat(&format!("{name}_doubled"), &[x, &negated], signed_axis)?;
-        let epsilon = f16::from_f64(self.plan().rms_norm_eps);
+        // One that fp16 does not have is the smallest that it has: zero would make a norm of zeros NaN.
+        let epsilon = f16::from_f64(epsilon).max(f16::MIN_POSITIVE_SUBNORMAL);
         let normed = self.ops.layer_norm(&format!("{name}_normed"), &doubled, &[signed_axis], epsilon, None, None)?;
         let end: Vec<i32> = shape.iter().map(|length| int(*length)).collect();
         let end_mask: Vec<bool> = (0..shape.len()).map(|other| other != axis).collect();

@@ -76,6 +76,8 @@ pub fn base(config: &mut ConfigReader<'_>, defaults: &Defaults) -> DecoderPlan {
         None => derived_head_dim(config, hidden_size, num_attention_heads),
     };
     let rope = RopePlan::read(config, head_dim, max_position_embeddings);
+    let rms_norm_eps =
+        config.number("rms_norm_eps", "a number above 0 and below 1", |eps| eps > 0.0 && eps < 1.0, Some(1e-6));
     DecoderPlan {
         model_type: config.value("model_type").and_then(Value::as_str).unwrap_or_default().to_owned(),
         hidden_size,
@@ -86,12 +88,8 @@ pub fn base(config: &mut ConfigReader<'_>, defaults: &Defaults) -> DecoderPlan {
         head_dim,
         vocab_size: config.size("vocab_size", VOCABULARY_LIMIT, None),
         max_position_embeddings,
-        rms_norm_eps: config.number(
-            "rms_norm_eps",
-            "a number above 0 and below 1",
-            |eps| eps > 0.0 && eps < 1.0,
-            Some(1e-6),
-        ),
+        rms_norm_eps,
+        stream_norm_eps: rms_norm_eps,
         qkv_bias: false,
         o_bias: false,
         mlp_bias: false,

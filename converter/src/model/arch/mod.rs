@@ -45,6 +45,7 @@
 //! ```
 
 mod base;
+mod gemma3;
 mod llama;
 mod mistral;
 mod qwen2;
@@ -86,7 +87,7 @@ pub trait Arch: Sync {
 }
 
 /// All adapters.
-pub static ARCHS: &[&dyn Arch] = &[&llama::Llama, &mistral::Mistral, &qwen2::Qwen2, &qwen3::Qwen3];
+pub static ARCHS: &[&dyn Arch] = &[&gemma3::Gemma3, &llama::Llama, &mistral::Mistral, &qwen2::Qwen2, &qwen3::Qwen3];
 
 /// Picks the adapter for a config and lets it read it.
 ///

@@ -18,6 +18,8 @@ pub enum ArchChoice {
     Qwen,
     /// Mistral 7B and what is built like it.
     Mistral,
+    /// Gemma 3, text only.
+    Gemma,
 }
 
 impl ArchChoice {
@@ -28,6 +30,7 @@ impl ArchChoice {
             Self::Llama => "llama",
             Self::Qwen => "qwen",
             Self::Mistral => "mistral",
+            Self::Gemma => "gemma",
         }
     }
 }

@@ -51,10 +51,14 @@ fn every_adapter_accepts_its_own_model_type_and_class() {
     for arch in ARCHS {
         for model_type in arch.model_types() {
             let class = arch.architectures().first().expect("a class");
-            let plan = plan_of(model_type, &json!({"architectures": [class]})).expect("a plan");
+            let mut changes = json!({"architectures": [class]});
+            if arch.family() == ArchChoice::Gemma {
+                changes["hidden_act"] = Value::Null;
+            }
+            let plan = plan_of(model_type, &changes).expect("a plan");
             assert_eq!(plan.model_type, *model_type);
             assert_eq!(plan.layers.len(), plan.num_hidden_layers);
-            assert_eq!(rope(&plan).rotary_dim, plan.head_dim);
+            assert!(plan.ropes().iter().all(|rope| rope.rotary_dim == plan.head_dim));
         }
     }
 }
@@ -155,6 +159,87 @@ fn mistral_slides_in_every_layer_unless_its_window_is_null() {
     assert_eq!((nemo.head_dim, nemo.q_size()), (32, 128));
 }
 
+/// A Gemma 3 of the base config, which has another name for the activation.
+fn gemma(changes: &Value) -> Value {
+    let mut all = json!({"hidden_act": null, "hidden_activation": "gelu_pytorch_tanh", "num_hidden_layers": 6});
+    for (key, value) in changes.as_object().expect("an object") {
+        all[key] = value.clone();
+    }
+    all
+}
+
+#[test]
+fn gemma3_turns_its_sliding_layers_by_another_base() {
+    let linear = json!({"rope_type": "linear", "factor": 8.0});
+    let changes = json!({"sliding_window": 64, "rope_theta": 1e6, "rope_scaling": linear, "head_dim": 32});
+    let plan = plan_of("gemma3_text", &gemma(&changes)).expect("a plan");
+    let mut attention = vec![SLIDING(64); 5];
+    attention.push(AttentionKind::Full);
+    assert_eq!(attention_of(&plan), attention);
+    let local = RopePlan { theta: 1e4, rotary_dim: 32, scaling: RopeScaling::Default };
+    let global = RopePlan { theta: 1e6, rotary_dim: 32, scaling: RopeScaling::Linear { factor: 8.0 } };
+    assert_eq!(plan.ropes(), [&local, &global]);
+}
+
+#[test]
+fn gemma3_has_the_defaults_of_transformers() {
+    let mut config = config("gemma3_text", &gemma(&json!({})));
+    for key in
+        ["num_key_value_heads", "rope_theta", "max_position_embeddings", "tie_word_embeddings", "hidden_activation"]
+    {
+        config.shift_remove(key);
+    }
+    let plan = plan(ArchChoice::Gemma, &config, &[]).expect("a plan");
+    assert_eq!((plan.num_key_value_heads, plan.head_dim, plan.max_position_embeddings), (4, 256, 131_072));
+    assert!(plan.tie_word_embeddings && plan.qk_norm && !plan.qkv_bias);
+    assert_eq!(plan.query_scale.to_bits(), 0.0625_f64.to_bits());
+    assert_eq!(attention_of(&plan)[..2], [SLIDING(4096); 2]);
+    let bases: Vec<f64> = plan.ropes().iter().map(|rope| rope.theta).collect();
+    assert_eq!(bases, [1e4, 1e6]);
+}
+
+#[test]
+fn gemma3_kinds_of_layers_come_from_their_list_before_the_pattern() {
+    let types = json!(["full_attention", "sliding_attention", "full_attention"]);
+    let of = |changes: &Value| plan_of("gemma3_text", &gemma(changes)).map(|plan| attention_of(&plan));
+    let mixed = vec![AttentionKind::Full, SLIDING(64), AttentionKind::Full];
+    let listed = json!({
+        "sliding_window": 64, "num_hidden_layers": 3, "layer_types": types, "sliding_window_pattern": 3,
+        "_sliding_window_pattern": 6,
+    });
+    assert_eq!(of(&listed), Ok(mixed));
+    let pattern = json!({"sliding_window": 64, "num_hidden_layers": 3, "sliding_window_pattern": 2});
+    assert_eq!(of(&pattern), Ok(vec![SLIDING(64), AttentionKind::Full, SLIDING(64)]));
+}
+
+#[test]
+fn a_scaled_stream_leaves_norms_as_they_were() {
+    let plan = plan_of("gemma3_text", &gemma(&json!({"rms_norm_eps": 1e-6}))).expect("a plan");
+    // The root of 64 channels over 16.
+    assert_eq!(plan.embedding_scale.to_bits(), 0.5_f32.to_bits());
+    assert_eq!(plan.stream_norm_eps.to_bits(), (1e-6_f64 / 256.0).to_bits());
+    let scaled: Vec<&str> = plan.weights.transforms.iter().map(|of| of.module).collect();
+    assert_eq!(scaled, ["post_attention_layernorm", "post_feedforward_layernorm"]);
+}
+
+#[test]
+fn what_gemma3_does_not_compute_here_is_refused() {
+    for (key, value) in [
+        ("final_logit_softcapping", json!(30.0)),
+        ("attn_logit_softcapping", json!(50.0)),
+        ("use_bidirectional_attention", json!(true)),
+        ("query_pre_attn_scalar", json!(0)),
+        ("sliding_window", json!(null)),
+        ("sliding_window_pattern", json!(0)),
+        ("rope_local_base_freq", json!(1)),
+        ("hidden_activation", json!("gelu")),
+    ] {
+        assert_eq!(violated_keys("gemma3_text", &gemma(&json!({key: value}))), [key]);
+    }
+    let known = gemma(&json!({"final_logit_softcapping": null, "use_bidirectional_attention": false}));
+    assert!(plan_of("gemma3_text", &known).is_ok());
+}
+
 #[test]
 fn values_that_do_not_fit_together_are_refused() {
     assert_eq!(violated_keys("llama", &json!({"num_key_value_heads": 3})), ["num_key_value_heads"]);
@@ -202,8 +287,11 @@ fn the_flag_must_fit_the_config() {
 #[test]
 fn unknown_model_types_name_the_nearest_and_list_all() {
     let hint = |model_type: &str| plan_of(model_type, &json!({})).expect_err("unknown").hint();
-    assert_eq!(hint("quen3").as_deref(), Some("did you mean `qwen3`? Supported are llama, mistral, qwen2, qwen3"));
-    assert_eq!(hint("gpt_neox").as_deref(), Some("supported are llama, mistral, qwen2, qwen3"));
+    assert_eq!(
+        hint("quen3").as_deref(),
+        Some("did you mean `qwen3`? Supported are gemma3_text, llama, mistral, qwen2, qwen3")
+    );
+    assert_eq!(hint("gpt_neox").as_deref(), Some("supported are gemma3_text, llama, mistral, qwen2, qwen3"));
     let missing = plan_of("llama", &json!({"model_type": null}));
     assert_eq!(missing, Err(ConfigError::MissingModelType));
     assert!(matches!(plan_of("llama", &json!({"model_type": 3})), Err(ConfigError::UnknownModelType { .. })));

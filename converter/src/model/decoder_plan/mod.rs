@@ -45,8 +45,11 @@ pub struct DecoderPlan {
     pub vocab_size: usize,
     /// Positions that the model was trained for.
     pub max_position_embeddings: usize,
-    /// Added to the mean square in every norm.
+    /// Added to the mean square in the norms of heads, and of what attention and MLP give.
     pub rms_norm_eps: f64,
+    /// Added to the mean square in the norms that read the residual; another than `rms_norm_eps` where weights are stored such
+    /// that the residual has another magnitude than in the checkpoint.
+    pub stream_norm_eps: f64,
     /// Whether the query, key and value projections have biases.
     pub qkv_bias: bool,
     /// Whether the output projection of attention has a bias.

@@ -17,6 +17,7 @@ pub(crate) fn plan() -> DecoderPlan {
         vocab_size: 10,
         max_position_embeddings: 64,
         rms_norm_eps: 1e-6,
+        stream_norm_eps: 1e-6,
         qkv_bias: false,
         o_bias: false,
         mlp_bias: false,

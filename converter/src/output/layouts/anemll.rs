@@ -73,11 +73,12 @@ impl Layout for Anemll {
 /// The word that names start with.
 ///
 /// # Source
-/// ANEMLL 0.3.5 `convert_model.sh`: `qwen25` for Qwen2, `qwen` for later ones. It has no Mistral; its clients take any word.
+/// ANEMLL 0.3.5 `convert_model.sh`: `qwen25` for Qwen2, `qwen` for later ones, `gemma3`. It has no Mistral; its clients take any word.
 pub(super) fn prefix(model_type: &str) -> &str {
     match model_type {
         "qwen2" => "qwen25",
         "qwen3" => "qwen",
+        "gemma3_text" => "gemma3",
         other => other,
     }
 }
@@ -85,7 +86,7 @@ pub(super) fn prefix(model_type: &str) -> &str {
 /// Parts of the LM head.
 ///
 /// # Source
-/// ANEMLL splits heads in 16 for Qwen and in 8 for the others.
+/// ANEMLL splits heads in 16 for Qwen and Gemma and in 8 for the others.
 pub(super) fn head_parts(model_type: &str) -> u64 {
-    if model_type.starts_with("qwen") { 16 } else { 8 }
+    if ["qwen", "gemma"].iter().any(|family| model_type.starts_with(family)) { 16 } else { 8 }
 }

@@ -113,7 +113,7 @@ impl Hint for ConfigError {
     fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::MissingModelType => {
-                "add `\"model_type\": \"llama\"` (or mistral, qwen2, qwen3) to config.json if you know what the model is"
+                "add `\"model_type\": \"llama\"` (or gemma3_text, mistral, qwen2, qwen3) to config.json if you know what the model is"
                     .to_owned()
             }
             Self::UnknownModelType { nearest, supported, .. } => {

@@ -4,7 +4,7 @@ use anec_schemas::report::{TableQuality, WeightQuality};
 
 use super::constants::Constant;
 use super::layer_of;
-use crate::oracle::{OracleConfig, rotation_table};
+use crate::oracle::{OracleConfig, Turn, rotation_table};
 use crate::verify::metrics::finite;
 
 /// A weight with what it should be.
@@ -65,7 +65,7 @@ pub(super) fn scaled(stored: &[f32], columns: usize, factors: &[f32]) -> Vec<f32
     rows.flat_map(|(row, factor)| row.iter().map(move |value| value * factor)).collect()
 }
 
-/// The quality of a table of a sine or cosine; `None` where its rows are not those of a head.
+/// The quality of a table of a sine or cosine, held against the nearest that the model has; `None` where its rows are not those of a head.
 pub(super) fn table(
     part: &str,
     name: &str,
@@ -79,8 +79,11 @@ pub(super) fn table(
     }
     let rows = constant.tensor.count() / width;
     let stored = constant.tensor.as_floats().ok()?;
-    let wanted = rotation_table(config, rows, width, function);
-    let error_max = stored.iter().zip(wanted).map(|(a, b)| f64::from((a - b).abs())).fold(0.0, f64::max);
+    let error = |turn| {
+        let wanted = rotation_table(config, turn, rows, width, function);
+        stored.iter().zip(wanted).map(|(a, b)| f64::from((a - b).abs())).fold(0.0, f64::max)
+    };
+    let error_max = error(Turn::Global).min(error(Turn::Local));
     Some(TableQuality { part: part.to_owned(), name: name.to_owned(), rows: rows as u64, error_max: finite(error_max) })
 }
 

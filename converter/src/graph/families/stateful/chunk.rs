@@ -77,7 +77,7 @@ impl Graph<'_> {
     /// The output of the model's last chunk: normalized, but in `prefill` the first token, as it is.
     fn last_output(&mut self, x: &Var, prefill: bool) -> Result<Var, GraphError> {
         if !prefill {
-            let normed = self.rms_norm("norm", x, &WeightPath::NORM, 1)?;
+            let normed = self.rms_norm("norm", x, &WeightPath::NORM, 1, self.plan().stream_norm_eps)?;
             return self.leave_channels_first(names::OUTPUT_HIDDEN_STATES, &normed);
         }
         let hidden_size = int(self.plan().hidden_size as u64);
