@@ -259,9 +259,13 @@ fn pictures_go_in_and_come_out() {
 #[test]
 fn a_classifier_is_inspected_and_linted_and_compiled_on_request() {
     let room = Room::new();
-    let mut classifier = adds();
+    let mut builder = FunctionBuilder::new(Opset::Ios18);
+    let x = builder.input("x", TensorType::fixed(DataType::Float32, &[1, 4]));
+    let y = builder.relu("y", &x).unwrap();
+    let function = builder.finish(&[&y]);
+    let description = FunctionDescription::of("main", &function, &FlexibleInputs::new()).unwrap();
+    let mut classifier = model(9, description, function);
     let function = classifier.program.functions.get_mut("main").unwrap();
-    function.opset = Opset::Ios18;
     let label = |text: &str| Value::string(text);
     let classes = Value {
         ty: ValueType::List(Box::new(ValueType::string()), anec_mil::Dimension::Fixed(4)),

@@ -99,7 +99,7 @@ fn infer_while_loop(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {
             }
         }
     }
-    Ok(body_results.to_vec())
+    Ok(body_results.clone())
 }
 
 /// Whether two types can be of one value when the program runs.

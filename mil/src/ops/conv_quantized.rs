@@ -57,7 +57,9 @@ fn evaluate(call: &mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError> {
     for (channel, values) in values.chunks_mut(row).enumerate() {
         let of = |factors: &[f32]| factors.get(channel).or(factors.first()).copied().unwrap_or(f32::NAN);
         let (scale, shift) = (of(&scale), of(&shift));
-        values.iter_mut().for_each(|value| *value = *value * scale + shift);
+        for value in values {
+            *value = *value * scale + shift;
+        }
     }
     let dense = Tensor::floats(x.dtype(), weight.shape(), values)?;
     let bias = call.optional("bias").map(Tensor::to_numbers).transpose()?.unwrap_or_default();

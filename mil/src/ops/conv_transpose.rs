@@ -157,7 +157,9 @@ fn evaluate(call: &mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError> {
         let bias = call.floats("bias")?;
         for (row, values) in output.chunks_mut(result_places.max(1)).enumerate() {
             let bias = bias.get(row % outputs.max(1)).copied().unwrap_or(0.0);
-            values.iter_mut().for_each(|value| *value += bias);
+            for value in values {
+                *value += bias;
+            }
         }
     }
     Ok(vec![Tensor::floats(x.dtype(), &shape, output)?])

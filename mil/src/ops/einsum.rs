@@ -92,7 +92,7 @@ fn evaluate(call: &mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError> {
         };
         // A length of 1 stretches, to 0 as well.
         match (of(x, x_letters), of(y, y_letters)) {
-            (Some(1), Some(other)) | (Some(other), _) | (None, Some(other)) => other,
+            (Some(1) | None, Some(other)) | (Some(other), _) => other,
             (None, None) => 1,
         }
     };

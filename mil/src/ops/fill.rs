@@ -178,7 +178,10 @@ fn infer_range(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "bounded by the condition")]
 fn steps(start: f64, end: f64, step: f64) -> Option<u64> {
     let count = ((end - start) / step).ceil();
-    (step != 0.0 && count < 1e12).then(|| if count > 0.0 { count as u64 } else { 0 })
+    if step == 0.0 || count.is_nan() || count >= 1e12 {
+        return None;
+    }
+    Some(if count > 0.0 { count as u64 } else { 0 })
 }
 
 fn range(call: &mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError> {

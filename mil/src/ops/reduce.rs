@@ -215,8 +215,8 @@ pub fn truncated(value: f64) -> i32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ops::reductions;
     use crate::ops::testing::{Operands, fp16, int32, tensor};
-    use crate::ops::{reduce_argmax, reduce_max};
     use crate::value::{BlobReference, Value};
 
     fn over(axes: Option<&[i32]>, keep_dims: bool) -> Result<Vec<ValueType>, InferError> {
@@ -224,7 +224,7 @@ mod tests {
         if let Some(axes) = axes {
             operands = operands.constant("axes", Value::int32s(axes));
         }
-        operands.constant("keep_dims", Value::bool(keep_dims)).infer(&reduce_max::DECL)
+        operands.constant("keep_dims", Value::bool(keep_dims)).infer(&reductions::REDUCE_MAX)
     }
 
     #[test]
@@ -250,25 +250,25 @@ mod tests {
     #[test]
     fn axes_that_inference_cannot_see_are_refused() {
         let x = Operands::default().with("x", fp16(&[2, 4]));
-        assert!(x.clone().with("axes", int32(&[1])).infer(&reduce_max::DECL).is_err());
+        assert!(x.clone().with("axes", int32(&[1])).infer(&reductions::REDUCE_MAX).is_err());
         let reference = BlobReference { file_name: "weights".to_owned(), offset: 64 };
         let blob = Value::blob(TensorType::fixed(DataType::Int32, &[1]), reference);
-        assert!(x.constant("axes", blob).infer(&reduce_max::DECL).is_err());
+        assert!(x.constant("axes", blob).infer(&reductions::REDUCE_MAX).is_err());
     }
 
     #[test]
     fn an_index_is_int32_unless_asked_otherwise() {
         let x = Operands::default().with("x", fp16(&[2, 5]));
-        assert_eq!(x.clone().infer(&reduce_argmax::DECL), Ok(vec![int32(&[2])]));
+        assert_eq!(x.clone().infer(&reductions::REDUCE_ARGMAX), Ok(vec![int32(&[2])]));
         let short = x.clone().constant("output_dtype", Value::string("uint16")).constant("axis", Value::int32(0));
         let short = short.constant("keep_dims", Value::bool(true));
-        assert_eq!(short.infer(&reduce_argmax::DECL), Ok(vec![tensor(DataType::UInt16, &[1, 5])]));
-        assert!(x.clone().constant("output_dtype", Value::string("fp16")).infer(&reduce_argmax::DECL).is_err());
-        assert!(x.constant("axis", Value::int32(2)).infer(&reduce_argmax::DECL).is_err());
+        assert_eq!(short.infer(&reductions::REDUCE_ARGMAX), Ok(vec![tensor(DataType::UInt16, &[1, 5])]));
+        assert!(x.clone().constant("output_dtype", Value::string("fp16")).infer(&reductions::REDUCE_ARGMAX).is_err());
+        assert!(x.constant("axis", Value::int32(2)).infer(&reductions::REDUCE_ARGMAX).is_err());
     }
 
     #[test]
     fn a_scalar_has_no_index() {
-        assert!(Operands::default().with("x", fp16(&[])).infer(&reduce_argmax::DECL).is_err());
+        assert!(Operands::default().with("x", fp16(&[])).infer(&reductions::REDUCE_ARGMAX).is_err());
     }
 }

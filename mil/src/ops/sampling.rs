@@ -47,9 +47,8 @@ impl Grid {
         let aligned = if count > 1 { length / (steps - 1.0) } else { 0.0 };
         let (first, step) = match self {
             Self::Default => (start, (length + 1.0) / steps),
-            Self::StrictAlign => (start, aligned),
             Self::Align if count == 1 => (f64::midpoint(start, end), 0.0),
-            Self::Align => (start, aligned),
+            Self::Align | Self::StrictAlign => (start, aligned),
             Self::Offset => {
                 let step = length.max(1.0) / steps;
                 (start + 0.5 * step, step)

@@ -206,7 +206,10 @@ fn to_depth(call: &mut Call<'_>, parameter: &str, block_first: bool) -> Result<V
     Ok(vec![rearranged(call.tensor("x")?, &[batch, channels, rows, factor, columns, factor], &order, &shape)?])
 }
 
-fn running_blocks(call: &Call<'_>, borders: &str) -> Result<([usize; 4], [(usize, [usize; 2]); 2]), EvaluateError> {
+/// The block of each spatial axis of a running program, and what is cut off or added before and behind.
+type RunningBlocks = [(usize, [usize; 2]); 2];
+
+fn running_blocks(call: &Call<'_>, borders: &str) -> Result<([usize; 4], RunningBlocks), EvaluateError> {
     let x = call.tensor("x")?;
     let shape = <[usize; 4]>::try_from(x.shape());
     let shape = shape.map_err(|_| InferError::operand("x", "a tensor of rank 4", x.ty()))?;

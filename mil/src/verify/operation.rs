@@ -4,7 +4,7 @@ use super::finding::{Findings, Place, Severity, Subject, Topic, clipped};
 use super::scope::Names;
 use super::suggestion::nearest_op;
 use super::{MAX_RANK, identifier, operand, value};
-use crate::ops::decl::{Effect, OpContext, OpDecl};
+use crate::ops::decl::{Effect, OpContext, OpDecl, Operand};
 use crate::ops::{self, special};
 use crate::opset::Opset;
 use crate::program::{Binding, Operation};
@@ -280,8 +280,9 @@ impl OperationChecker<'_, '_, '_> {
             self.findings.error(subject, format!("{declared} results are declared, `{}` has {count}", decl.name));
             return;
         }
+        let from_values = !ctx.given().any(|parameter| ctx.operands(parameter).iter().any(has_unknown_length));
         for (output, inferred) in operation.outputs.iter().zip(&inferred) {
-            if !refines(&output.ty, inferred) {
+            if output.ty != *inferred && !(from_values && refines(&output.ty, inferred)) {
                 let subject = Subject { value: Some(&output.name), ..subject };
                 let message = format!("the result is declared as {}, but it is {inferred}", output.ty);
                 self.findings.error(subject, message);
@@ -298,8 +299,13 @@ fn subject(index: usize, operation: &Operation) -> Subject<'_> {
     }
 }
 
-/// Whether a result may be declared as `declared` where inference gives `inferred`: a length that inference does not know,
-/// because a running program computes it, may be declared.
+/// Whether an operand has a length that is not known.
+fn has_unknown_length(operand: &Operand<'_>) -> bool {
+    operand.ty.as_tensor().is_some_and(|tensor| tensor.shape.contains(&Dimension::Unknown))
+}
+
+/// Whether a result may be declared as `declared` where inference gives `inferred` of operands whose lengths are all known:
+/// a length that inference does not know then, because it follows from values, may be declared.
 fn refines(declared: &ValueType, inferred: &ValueType) -> bool {
     match (declared, inferred) {
         (ValueType::Tensor(declared), ValueType::Tensor(inferred)) => {

@@ -61,9 +61,6 @@ fn every_op_has_vectors() {
             "list_write",
             "make_list",
             "read_state",
-            "reduce_l1_norm",
-            "reduce_log_sum",
-            "reduce_prod",
             "while_loop",
             "write_state"
         ]
