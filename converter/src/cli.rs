@@ -2,7 +2,9 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{bench, compile, completions, convert, diff, eval, inspect, lint, plan, rules, run, verify};
+use crate::commands::{
+    bench, compile, completions, convert, diff, eval, inspect, layouts, lint, plan, rules, run, verify,
+};
 
 /// Converts Llama, Qwen and Mistral checkpoints into Core ML packages for Apple's Neural Engine. Needs no Mac.
 #[derive(Debug, Parser)]
@@ -34,6 +36,8 @@ pub enum Command {
     Lint(lint::Arguments),
     /// Print the rules that `lint` checks.
     Rules(rules::Arguments),
+    /// Print the layouts of converted directories, and what their clients rely on.
+    Layouts(layouts::Arguments),
     /// Generate text with a converted directory.
     Run(run::Arguments),
     /// Measure loading, prefill and decoding of a converted directory.

@@ -12,5 +12,6 @@ pub mod model;
 pub mod options;
 pub mod output;
 pub mod plan;
+mod planner;
 pub mod source;
-mod weights;
+pub mod weights;

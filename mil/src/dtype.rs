@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use anec_schemas::contract::ElementType;
+
 /// The element type of a tensor.
 ///
 /// # Source
@@ -30,6 +32,16 @@ pub enum DataType {
     UInt16,
     UInt32,
     UInt64,
+}
+
+impl From<ElementType> for DataType {
+    fn from(dtype: ElementType) -> Self {
+        match dtype {
+            ElementType::Float16 => Self::Float16,
+            ElementType::Float32 => Self::Float32,
+            ElementType::Int32 => Self::Int32,
+        }
+    }
 }
 
 /// One row of facts about a [`DataType`].

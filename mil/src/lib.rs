@@ -6,6 +6,7 @@
 pub mod blob;
 pub mod builder;
 pub mod compiled;
+pub mod cost;
 pub mod difference;
 pub mod dtype;
 pub mod evaluate;
@@ -16,6 +17,7 @@ pub mod passes;
 pub mod program;
 pub mod proto;
 pub mod rules;
+pub mod stored;
 pub mod text;
 pub mod types;
 pub mod value;

@@ -3,7 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use anec_mil::package::{PackageError, PackageFiles, StoredModel, checked_relative_path};
+use anec_mil::package::{PackageFiles, checked_relative_path};
+use anec_mil::stored::{StoredModel, StoredModelError};
 use fs_err::{self as fs, File};
 
 /// The directory of a package or a compiled model. Symbolic links are followed within it only.
@@ -55,13 +56,13 @@ pub enum OpenError {
         path: PathBuf,
         /// Why.
         #[source]
-        source: Box<PackageError>,
+        source: Box<StoredModelError>,
     },
 }
 
 impl OpenError {
     /// That the model at `path` is not usable.
-    pub fn model(path: &Path, source: PackageError) -> Self {
+    pub fn model(path: &Path, source: StoredModelError) -> Self {
         Self::Model { path: path.to_owned(), source: Box::new(source) }
     }
 }

@@ -11,12 +11,14 @@ mod fs_package;
 pub mod generate;
 pub mod oracle;
 mod package_report;
+mod part;
 pub mod sampling;
 pub mod session;
 pub mod tokenizer;
 pub mod verify;
 
 pub use companion::CompanionError;
-pub use directory::{DirectoryError, ModelDirectory, ModelPart, PartRole};
+pub use directory::{DirectoryError, ModelDirectory};
 pub use fs_package::{FsPackage, OpenError, open_model};
 pub use package_report::{EncodingReport, FunctionReport, PackageReport};
+pub use part::{ModelPart, PartError, PartLabel};

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anec_mil::blob::{BlobError, BlobFile};
-use anec_mil::package::StoredModel;
+use anec_mil::stored::StoredModel;
 use anec_mil::{BlobReference, Function, Operation, Program, TensorType, Value, ValueType, verify};
 use serde::Serialize;
 

@@ -7,7 +7,7 @@
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 
-use crate::session::HeadOutput;
+use crate::session::Output;
 
 /// How the next token is chosen.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -70,6 +70,9 @@ pub enum SamplingError {
     /// The model gives no logits.
     #[error("the LM head gives the best token only (`argmax_in_model`), so nothing but the best token can be chosen")]
     BestOnly,
+    /// The model has no head.
+    #[error("the model has no LM head, so no token can be chosen")]
+    NoHead,
 }
 
 /// Chooses tokens, with the random numbers of one seed.
@@ -113,14 +116,15 @@ impl Sampler {
     ///
     /// # Errors
     /// A logit is not a number, or the options need logits that the model does not give.
-    pub fn choose(&mut self, output: &HeadOutput, seen: &[u32]) -> Result<u32, SamplingError> {
+    pub fn choose(&mut self, output: &Output, seen: &[u32]) -> Result<u32, SamplingError> {
         let logits = match output {
-            HeadOutput::Logits(logits) => logits,
-            HeadOutput::Best { .. } if self.options.needs_logits() => return Err(SamplingError::BestOnly),
-            HeadOutput::Best { token, logit } => {
+            Output::Logits(logits) => logits,
+            Output::Best { .. } if self.options.needs_logits() => return Err(SamplingError::BestOnly),
+            Output::Best { token, logit } => {
                 let broken = SamplingError::NotFinite { token: *token as usize, found: *logit };
                 return if logit.is_finite() { Ok(*token) } else { Err(broken) };
             }
+            Output::HiddenState(_) => return Err(SamplingError::NoHead),
         };
         let candidates = candidates(logits, seen, self.options.repetition_penalty)?;
         if self.options.is_greedy() {
@@ -297,7 +301,7 @@ mod tests {
         let mut sampler = Sampler::new(options).expect("valid");
         let mut counts = [0_u32; LOGITS.len()];
         for _ in 0..DRAWS {
-            counts[sampler.choose(&HeadOutput::Logits(LOGITS.to_vec()), &[]).expect("finite") as usize] += 1;
+            counts[sampler.choose(&Output::Logits(LOGITS.to_vec()), &[]).expect("finite") as usize] += 1;
         }
         for (count, expected) in counts.iter().zip(probabilities(&LOGITS, &[], &options)) {
             // Five standard deviations.
@@ -311,7 +315,7 @@ mod tests {
         let draw = |seed| {
             let options = SamplingOptions { seed, ..options(1.0, 0, 1.0, 1.0) };
             let mut sampler = Sampler::new(options).expect("valid");
-            let output = HeadOutput::Logits(vec![0.0; 1000]);
+            let output = Output::Logits(vec![0.0; 1000]);
             (0..6).map(|_| sampler.choose(&output, &[]).expect("finite")).collect::<Vec<_>>()
         };
         assert_eq!(draw(0), SEQUENCE_OF_SEED_0);
@@ -325,31 +329,31 @@ mod tests {
     #[test]
     fn without_a_temperature_the_first_of_the_best_is_taken() {
         let mut sampler = Sampler::new(SamplingOptions::default()).expect("valid");
-        assert_eq!(sampler.choose(&HeadOutput::Logits(LOGITS.to_vec()), &[]), Ok(2));
-        assert_eq!(sampler.choose(&HeadOutput::Best { token: 5, logit: 0.0 }, &[]), Ok(5));
+        assert_eq!(sampler.choose(&Output::Logits(LOGITS.to_vec()), &[]), Ok(2));
+        assert_eq!(sampler.choose(&Output::Best { token: 5, logit: 0.0 }, &[]), Ok(5));
     }
 
     #[test]
     fn a_penalty_moves_the_best_token_away_from_what_was_seen() {
         let mut sampler = Sampler::new(options(0.0, 0, 1.0, 1.5)).expect("valid");
-        assert_eq!(sampler.choose(&HeadOutput::Logits(LOGITS.to_vec()), &[2]), Ok(4));
-        assert_eq!(sampler.choose(&HeadOutput::Logits(vec![-1.0, -1.4]), &[0, 99]), Ok(1));
+        assert_eq!(sampler.choose(&Output::Logits(LOGITS.to_vec()), &[2]), Ok(4));
+        assert_eq!(sampler.choose(&Output::Logits(vec![-1.0, -1.4]), &[0, 99]), Ok(1));
     }
 
     #[test]
     fn logits_that_are_no_numbers_are_refused() {
         let mut sampler = Sampler::new(SamplingOptions::default()).expect("valid");
-        let refused = sampler.choose(&HeadOutput::Logits(vec![0.0, f32::INFINITY]), &[]);
+        let refused = sampler.choose(&Output::Logits(vec![0.0, f32::INFINITY]), &[]);
         assert_eq!(refused, Err(SamplingError::NotFinite { token: 1, found: f32::INFINITY }));
-        assert!(sampler.choose(&HeadOutput::Logits(vec![f32::NAN]), &[]).is_err());
-        assert_eq!(sampler.choose(&HeadOutput::Logits(vec![]), &[]), Err(SamplingError::NoToken));
-        assert_eq!(sampler.choose(&HeadOutput::Logits(vec![f32::NEG_INFINITY; 2]), &[]), Err(SamplingError::NoToken));
+        assert!(sampler.choose(&Output::Logits(vec![f32::NAN]), &[]).is_err());
+        assert_eq!(sampler.choose(&Output::Logits(vec![]), &[]), Err(SamplingError::NoToken));
+        assert_eq!(sampler.choose(&Output::Logits(vec![f32::NEG_INFINITY; 2]), &[]), Err(SamplingError::NoToken));
     }
 
     #[test]
     fn a_head_that_gives_the_best_token_is_not_sampled() {
         let mut sampler = Sampler::new(options(1.0, 0, 1.0, 1.0)).expect("valid");
-        assert_eq!(sampler.choose(&HeadOutput::Best { token: 5, logit: 0.0 }, &[]), Err(SamplingError::BestOnly));
+        assert_eq!(sampler.choose(&Output::Best { token: 5, logit: 0.0 }, &[]), Err(SamplingError::BestOnly));
     }
 
     #[test]

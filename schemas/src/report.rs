@@ -35,6 +35,9 @@ pub struct Report {
     pub weights: Vec<WeightQuality>,
     /// RoPE tables against the configuration of the checkpoint.
     pub tables: Vec<TableQuality>,
+    /// How weights were matched with tensors, and what was not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origins: Option<Origins>,
     /// Size of every model, in the order in which a token passes them.
     pub parts: Vec<PartSize>,
     /// What the device did, where the model ran on one.
@@ -188,6 +191,25 @@ pub struct TableQuality {
     pub rows: u64,
     /// Largest absolute error of an element.
     pub error_max: f64,
+}
+
+/// How stored weights were matched with tensors of the checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origins {
+    /// By what.
+    pub matched_by: MatchedBy,
+    /// Stored weights without a known origin, and known origins without a stored weight, a sentence each.
+    pub findings: Vec<String>,
+}
+
+/// By what stored weights are matched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MatchedBy {
+    /// `provenance.json` of the directory.
+    Provenance,
+    /// Their names, where the directory has no such file.
+    Names,
 }
 
 /// Size of a model.

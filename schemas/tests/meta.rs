@@ -213,3 +213,19 @@ fn numbers_that_are_not_finite_are_not_written() {
         Some(RecommendedSampling { top_p: Some(f64::NAN), ..RecommendedSampling::default() });
     assert!(matches!(meta.to_json(), Err(MetaError::NotFinite { key: "top_p", .. })));
 }
+
+#[test]
+fn the_contract_and_the_files_of_its_roles_survive() {
+    let mut meta = sample();
+    let parameters = &mut meta.model_info.parameters;
+    parameters.contract = Some("stateful".to_owned());
+    parameters.files.insert("chunk".to_owned(), vec!["a_chunk1".to_owned(), "a \"b\"".to_owned()]);
+    parameters.files.insert("lm_head".to_owned(), vec!["no".to_owned()]);
+    let yaml = meta.to_yaml(&[]).expect("valid");
+    assert!(
+        yaml.contains("    contract: stateful\n    files:\n      chunk: [\"a_chunk1\", \"a \\\"b\\\"\"]\n"),
+        "{yaml}"
+    );
+    assert_eq!(MetaYaml::from_yaml(&yaml).expect("read back"), meta);
+    assert_eq!(MetaYaml::from_json(&meta.to_json().expect("valid")).expect("read back"), meta);
+}

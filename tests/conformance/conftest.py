@@ -12,9 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
 
 import synthetic
 from judge import Reference, evaluation_tokens, reference
+
+# The workers of pytest-xdist share the cores.
+WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+torch.set_num_threads(max(1, (os.cpu_count() or 1) // WORKERS))
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

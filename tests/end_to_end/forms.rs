@@ -9,9 +9,8 @@ use std::process::ExitCode;
 use anec_converter::cli::Cli;
 use anec_converter::commands;
 use anec_mil::evaluate::Tensor;
-use anec_mil::package::Form;
+use anec_mil::stored::Form;
 use anec_runtime::backend::{Backend, BackendError, ReferenceBackend, ReferenceModel};
-use anec_runtime::session::Session;
 use anec_runtime::{ModelDirectory, ModelPart};
 use clap::Parser as _;
 
@@ -39,7 +38,7 @@ impl Backend for OneForm {
 
 /// The bits of the logits after every token that goes through the head, and the state at the end.
 fn outputs(directory: &ModelDirectory, form: Form) -> (Vec<Vec<u32>>, BTreeMap<String, Vec<u32>>) {
-    let mut session = Session::open(directory, &OneForm(form)).expect("loadable");
+    let mut session = directory.session(&OneForm(form)).expect("loadable");
     let tokens: Vec<u32> = (0..TOKENS).map(|index| (index * 37 + 11) % VOCABULARY).collect();
     let (batch, rest) = tokens.split_at(BATCH_SIZE);
     session.prefill(batch, 0).expect("computable");
@@ -49,7 +48,7 @@ fn outputs(directory: &ModelDirectory, form: Form) -> (Vec<Vec<u32>>, BTreeMap<S
         logits.into_iter().map(f32::to_bits).collect()
     });
     let logits = logits.collect();
-    let state = session.read_state().expect("readable").into_iter();
+    let state = session.read_cache().expect("readable").into_iter();
     let bits = |tensor: &Tensor| tensor.as_floats().expect("floats").iter().map(|value| value.to_bits()).collect();
     (logits, state.map(|(name, tensor)| (name, bits(&tensor))).collect())
 }

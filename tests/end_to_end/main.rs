@@ -4,3 +4,4 @@ mod backends;
 mod forms;
 mod packages;
 mod plan_decisions;
+mod provenance;

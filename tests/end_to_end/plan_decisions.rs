@@ -11,7 +11,7 @@ use anec_converter::commands;
 use anec_mil::evaluate::{Accumulator, Numerics};
 use anec_runtime::ModelDirectory;
 use anec_runtime::backend::{ReferenceBackend, ReferenceOptions};
-use anec_runtime::session::{HeadOutput, Session};
+use anec_runtime::session::{Output, Session};
 use clap::Parser as _;
 use tempfile::TempDir;
 
@@ -33,16 +33,16 @@ fn converted(checkpoint: &Path, options: &[&str]) -> TempDir {
     parent
 }
 
-fn session(directory: &Path, numerics: Numerics) -> Session<ReferenceBackend> {
+fn session(directory: &Path, numerics: Numerics) -> Box<dyn Session> {
     let directory = ModelDirectory::open(directory).expect("converted");
     let backend = ReferenceBackend::new(ReferenceOptions { numerics, ..ReferenceOptions::default() });
-    Session::open(&directory, &backend).expect("usable")
+    directory.session(&backend).expect("usable")
 }
 
 /// The logits after every token, fed one by one.
 fn logits(directory: &Path, tokens: &[u32], numerics: Numerics) -> Vec<Vec<f32>> {
     let mut session = session(directory, numerics);
-    let step = |(position, token): (usize, &u32)| session.infer(*token, position).and_then(HeadOutput::into_logits);
+    let step = |(position, token): (usize, &u32)| session.infer(*token, position).and_then(Output::into_logits);
     tokens.iter().enumerate().map(step).collect::<Result<_, _>>().expect("inside of the context")
 }
 

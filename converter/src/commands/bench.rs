@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anec_runtime::ModelDirectory;
-use anec_runtime::backend::{Backend, ReferenceBackend, ReferenceOptions};
-use anec_runtime::session::{Session, SessionError};
+use anec_runtime::backend::{Engine, ReferenceBackend, ReferenceOptions};
+use anec_runtime::session::{Capabilities, Session, SessionError};
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -129,23 +129,20 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
     console.data(&text).map_err(|error| Failure { message: error.to_string(), hint: None })
 }
 
-fn measure<B: Backend>(
-    directory: &ModelDirectory,
-    backend: &B,
-    arguments: &Arguments,
-) -> Result<Measured, SessionError> {
+fn measure(directory: &ModelDirectory, engine: &dyn Engine, arguments: &Arguments) -> Result<Measured, SessionError> {
     let start = Instant::now();
-    drop(Session::open(directory, backend)?);
+    drop(directory.session(engine)?);
     let first = start.elapsed();
     let start = Instant::now();
-    let mut session = Session::open(directory, backend)?;
+    let mut session = directory.session(engine)?;
     let loads = [first, start.elapsed()];
     let (mut prefill, mut decode) = (Times(Vec::new()), Times(Vec::new()));
-    let batch = if session.has_prefill() { session.batch_size() } else { 0 };
-    let room = session.context_length().saturating_sub(batch);
+    let Capabilities { context_length, batch_size, .. } = *session.capabilities();
+    let batch = batch_size.unwrap_or(0);
+    let room = context_length.saturating_sub(batch);
     let steps = (arguments.decode as usize).min(room);
     for _ in 0..arguments.repeat {
-        let (a, b) = repetition(&mut session, batch, steps)?;
+        let (a, b) = repetition(&mut *session, batch, steps)?;
         prefill.0.push(a.as_secs_f64());
         decode.0.push(b.as_secs_f64());
     }
@@ -153,11 +150,7 @@ fn measure<B: Backend>(
 }
 
 /// One prompt of a batch, then so many tokens, each the best after the last.
-fn repetition<B: Backend>(
-    session: &mut Session<B>,
-    batch: usize,
-    steps: usize,
-) -> Result<(Duration, Duration), SessionError> {
+fn repetition(session: &mut dyn Session, batch: usize, steps: usize) -> Result<(Duration, Duration), SessionError> {
     session.reset()?;
     let start = Instant::now();
     if batch > 0 {
@@ -168,7 +161,8 @@ fn repetition<B: Backend>(
     let start = Instant::now();
     let mut token = 0;
     for position in batch..batch + steps {
-        token = session.infer(token, position)?.best();
+        // A model without a head is asked about the same token again.
+        token = session.infer(token, position)?.best().unwrap_or(token);
     }
     Ok((prefill, start.elapsed()))
 }

@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anec_mil::compiled::{self, COMPILED_EXTENSION, CompileOptions};
-use anec_mil::package::{Form, StoredModel};
+use anec_mil::stored::{Form, StoredModel};
 use anec_runtime::{FsPackage, OpenError, PackageReport, open_model};
 use clap::Args;
 use fs_err as fs;
 
 use crate::console::{Console, Failure, counted};
 use crate::interrupt::{self, Interrupt};
-use crate::output::forms::compiled_model::{self, CompileError};
+use crate::output::forms::{self, FormError};
 use crate::output::staging::{Identity, Kind, Staging, Unfinished};
 
 /// Arguments of `anec compile`.
@@ -63,7 +63,8 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<ExitCode, Failure>
     let message_name = if stored.form() == Form::Message { name.clone() } else { "model".to_owned() };
     let options = CompileOptions { message_name: &message_name, ..CompileOptions::package(&name, &message) };
     let files = compiled::compile(&model, &options);
-    let files = files.map_err(|source| CompileError::Compile { name: path.display().to_string(), source })?;
+    let files =
+        files.map_err(|source| FormError::Compile { name: path.display().to_string(), source: Box::new(source) })?;
     for warning in &files.warnings {
         console.warning(&warning.to_string());
     }
@@ -73,7 +74,7 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<ExitCode, Failure>
         console.warning(&format!("an interrupt will leave `{}` behind: {error}", staging.path().display()));
         Interrupt::default()
     });
-    compiled_model::write(&staging.path(), &files, &model)?;
+    forms::compiled::write(&staging.path(), &files, &model)?;
     copy_weights(&stored, path, &report.weight_files, &staging.path())?;
     if interrupt.is_set() {
         return Ok(ExitCode::from(interrupt::EXIT_CODE));
@@ -98,9 +99,9 @@ fn copy_weights(
         let from = root.join(stored.weight_path(name).map_err(failed)?);
         let to = output.join(compiled.weight_path(name).map_err(failed)?);
         if let Some(parent) = to.parent() {
-            fs::create_dir_all(parent).map_err(CompileError::Io)?;
+            fs::create_dir_all(parent).map_err(FormError::Io)?;
         }
-        fs::copy(from, to).map_err(CompileError::Io)?;
+        fs::copy(from, to).map_err(FormError::Io)?;
     }
     Ok(())
 }

@@ -30,7 +30,7 @@ Examples:
   anec convert ./Qwen2.5-0.5B -o out --lut 4
   anec convert --arch qwen --lut 6 --chunks 2          # inside a checkpoint; writes ./converted_model
   anec convert ./Llama-3.2-1B -o out --lut-ffn 4 --lut-lm-head 6 --context-length 1024
-  anec convert ./Mistral-7B -o out --lut 4 --runtime anemll --target macos15")]
+  anec convert ./Mistral-7B -o out --lut 4 --layout anemll --target macos15")]
 pub struct Arguments {
     #[command(flatten)]
     model: ModelArguments,

@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 
 use anec_runtime::ModelDirectory;
 use anec_runtime::backend::{ReferenceBackend, ReferenceOptions};
-use anec_runtime::session::Session;
 use anec_runtime::verify::{Progress, VerifyError, WindowOutput, perplexity};
 use clap::Args;
 use fs_err as fs;
@@ -51,11 +50,11 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
     let tokens = arguments.tokens.windows(&arguments.path, context_length)?;
     let numerics = arguments.numerics.numerics();
     let backend = ReferenceBackend::new(ReferenceOptions { numerics, statistics: false });
-    let mut session = Session::open(&directory, &backend).map_err(VerifyError::from)?;
+    let mut session = directory.session(&backend).map_err(VerifyError::from)?;
     let bar = console.count_progress();
     let mut outputs = Vec::new();
     let keep = arguments.save.is_some().then_some(&mut outputs);
-    let result = perplexity(&mut session, &tokens, keep, &mut |progress| {
+    let result = perplexity(&mut *session, &tokens, keep, &mut |progress| {
         if let Progress::Compared(done, all) = progress {
             bar.set_length(all as u64);
             bar.set_position(done as u64);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anec_mil::compiled::{COMPILED_EXTENSION, DATA_PATH};
 use anec_mil::package::{MANIFEST_PATH, PACKAGE_EXTENSION};
 use anec_mil::text::{self, TextVersion};
-use anec_runtime::{DirectoryError, ModelDirectory, OpenError, PackageReport};
+use anec_runtime::{DirectoryError, ModelDirectory, OpenError, PackageReport, PartError};
 use anec_schemas::meta::META_YAML;
 use clap::Args;
 use fs_err as fs;
@@ -38,6 +38,12 @@ pub struct Arguments {
 impl Hint for OpenError {
     fn hint(&self) -> Option<String> {
         Some("expected a .mlpackage, a .mlmodelc or a .mlmodel".to_owned())
+    }
+}
+
+impl Hint for PartError {
+    fn hint(&self) -> Option<String> {
+        None
     }
 }
 

@@ -8,6 +8,7 @@ pub mod convert;
 pub mod diff;
 pub mod eval;
 pub mod inspect;
+pub mod layouts;
 pub mod lint;
 pub mod model_arguments;
 pub mod numerics_argument;
@@ -15,6 +16,7 @@ pub mod plan;
 mod plan_report;
 pub mod rules;
 pub mod run;
+pub mod storage_arguments;
 pub mod token_arguments;
 pub mod verify;
 
@@ -54,6 +56,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Inspect(arguments) => inspect::run(&arguments, console).map(done),
         Command::Verify(arguments) => verify::run(&arguments, console).map(done),
         Command::Eval(arguments) => eval::run(&arguments, console).map(done),
+        Command::Layouts(arguments) => layouts::run(&arguments, console).map(done),
         Command::Lint(arguments) => lint::run(&arguments, console).map(done),
         Command::Rules(arguments) => rules::run(&arguments, console).map(done),
         Command::Run(arguments) => run::run(&arguments, console).map(done),

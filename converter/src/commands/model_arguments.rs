@@ -6,22 +6,22 @@ use std::path::PathBuf;
 
 use anec_mil::rules::Chip;
 use clap::Args;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use serde_json::{Map, Value};
 
+use crate::commands::storage_arguments::{ContradictionError, StorageArguments};
 use crate::console::{Console, Failure};
 use crate::model::arch::{self, ArchChoice};
 use crate::model::decoder_plan::{DecoderPlan, WeightMap};
-use crate::options::{
-    ByteSize, Compression, ConvSplits, Count, Emit, Functions, GroupSize, HeadStorage, KvWrite, LutBits, Options,
-    Palette, PaletteMethod, Runtime, Target,
-};
-use crate::plan::ConversionPlan;
+use crate::options::{ByteSize, ConvSplits, Count, Emit, Functions, KvWrite, Options, Target};
+use crate::output::forms::{self, FORMS};
+use crate::output::layouts;
+use crate::plan::{ConversionPlan, inventory};
 use crate::source::checkpoint::{Checkpoint, CheckpointError};
 use crate::source::config::UnknownKeys;
 
 /// Which model, and how to convert it.
 #[derive(Debug, Args)]
-#[expect(clippy::struct_excessive_bools, reason = "flags of the command line are booleans")]
 pub struct ModelArguments {
     /// Checkpoint directory: config.json, *.safetensors, tokenizer files.
     #[arg(default_value = ".")]
@@ -31,42 +31,9 @@ pub struct ModelArguments {
     #[arg(long, value_enum, default_value_t = ArchChoice::Auto)]
     pub arch: ArchChoice,
 
-    /// Palette bits of the decoder layers and the LM head: none, 1, 2, 3, 4, 6 or 8.
-    #[arg(long, value_name = "BITS", default_value = "none")]
-    pub lut: LutBits,
-
-    /// Palette bits of the decoder layers, where they differ from --lut.
-    #[arg(long, value_name = "BITS")]
-    pub lut_ffn: Option<LutBits>,
-
-    /// Palette bits of the LM head, where they differ from --lut.
-    #[arg(long, value_name = "BITS")]
-    pub lut_lm_head: Option<LutBits>,
-
-    /// Palette bits of the token embeddings.
-    #[arg(long, value_name = "BITS", default_value = "none")]
-    pub lut_embeddings: LutBits,
-
-    /// Output channels that share a palette: a number that divides them, or `tensor`
-    /// [default: 8; tensor at 8 bits].
-    #[arg(long, value_name = "N|tensor")]
-    pub group_size: Option<GroupSize>,
-
-    /// How palettes are found: `exact` takes the best there is, and a multiple of the time.
-    #[arg(long, value_enum, default_value_t = PaletteMethod::Fast)]
-    pub palette: PaletteMethod,
-
-    /// Give each output channel of a palettized projection a scale of its own, applied to its result.
-    #[arg(long)]
-    pub channel_scale: bool,
-
-    /// Store the token embeddings as int8 with a scale for each token.
-    #[arg(long, conflicts_with = "lut_embeddings")]
-    pub int8_embeddings: bool,
-
-    /// How the LM head is stored: as the palette options say, or as int8 with a scale for each token.
-    #[arg(long, value_enum, default_value_t = HeadStorage::Lut)]
-    pub lm_head: HeadStorage,
+    /// How weights are stored.
+    #[command(flatten)]
+    pub storage: StorageArguments,
 
     /// Packages that the decoder layers are split into; `auto` takes the fewest that fit.
     #[arg(long, value_name = "N|auto", default_value = "auto")]
@@ -121,12 +88,12 @@ pub struct ModelArguments {
     #[arg(long, value_name = "SIZE")]
     pub size_limit: Option<ByteSize>,
 
-    /// Whose client opens the result; decides file names and metadata.
-    #[arg(long, value_enum, default_value_t = Runtime::Default)]
-    pub runtime: Runtime,
+    /// Whose client opens the result; decides the programs, file names and metadata. `anec layouts` explains each.
+    #[arg(long, alias = "runtime", value_name = "NAME", default_value = layouts::LAYOUTS[0].name(), value_parser = layout_name())]
+    pub layout: &'static str,
 
     /// Forms to write: packages, compiled models, or both with one weight file between them.
-    #[arg(long, value_enum, default_value_t = Emit::Both)]
+    #[arg(long, value_name = "FORM", default_value = BOTH, value_parser = emit_value())]
     pub emit: Emit,
 
     /// Ignore a key of config.json that anec does not know; repeat for more.
@@ -136,6 +103,36 @@ pub struct ModelArguments {
     /// Refuse every key of config.json that anec does not know, not only those that sound like maths.
     #[arg(long)]
     pub strict: bool,
+}
+
+/// Word for packages and compiled models.
+const BOTH: &str = "both";
+
+/// What `--layout` was called when it was `--runtime`, and its first value.
+const FORMER_DEFAULT: &str = "default";
+
+/// Names of layouts.
+fn layout_name() -> impl TypedValueParser<Value = &'static str> {
+    let names = layouts::LAYOUTS.iter().enumerate().map(|(index, layout)| {
+        let value = PossibleValue::new(layout.name()).help(layout.summary());
+        if index == 0 { value.alias(FORMER_DEFAULT) } else { value }
+    });
+    PossibleValuesParser::new(names).map(|name| match layouts::find(&name) {
+        Some(layout) => layout.name(),
+        // No other value is let through.
+        None => layouts::LAYOUTS[0].name(),
+    })
+}
+
+/// Names of forms, and the word for both of Core ML's.
+fn emit_value() -> impl TypedValueParser<Value = Emit> {
+    let names = FORMS.iter().map(|form| PossibleValue::new(form.name()).help(form.summary()));
+    let both = PossibleValue::new(BOTH).help("both, with one weight file between them");
+    PossibleValuesParser::new(names.chain([both])).map(|name| match forms::find(&name) {
+        Some(form) => Emit(vec![form.name()]),
+        // No other value is let through.
+        None => Options::default().emit,
+    })
 }
 
 /// Tokens of a prefill call where none are given.
@@ -174,7 +171,7 @@ impl ModelArguments {
 
     fn prepare_from(&self, checkpoint: Checkpoint, console: Console) -> Result<Prepared, Failure> {
         let decoder = self.decoder(checkpoint.config_json(), console)?;
-        let weights = WeightMap::new(&checkpoint, &decoder)?;
+        let weights = WeightMap::new(&checkpoint, &decoder, inventory::tensors(&decoder)?)?;
         let plans = self.plans(&decoder, console)?;
         Ok(Prepared { checkpoint, weights, plans })
     }
@@ -208,25 +205,18 @@ impl ModelArguments {
 
     /// Options that were given and do nothing, and why.
     fn without_effect(&self, options: &Options) -> Vec<(&'static str, &'static str)> {
-        let stored = [options.ffn, options.lm_head, options.embeddings];
-        let has_palettes = stored.iter().any(|stored| matches!(stored, Some(Compression::Palette(_))));
         let is_single = self.functions == Functions::Single;
-        let no_palettes = "nothing is palettized without `--lut`";
-        [
-            ("--group-size", self.group_size.is_some() && !has_palettes, no_palettes),
-            ("--palette", self.palette != PaletteMethod::Fast && !has_palettes, no_palettes),
-            ("--channel-scale", self.channel_scale && !has_palettes, no_palettes),
-            ("--lut-lm-head", self.lut_lm_head.is_some() && self.lm_head == HeadStorage::Int8, "the LM head is int8"),
+        let functions = [
             ("--query-length", self.query_length.is_some() && !is_single, "it needs `--functions single`"),
             ("--batch-size", self.batch_size.is_some() && is_single, "a single function takes `--query-length` rows"),
-        ]
-        .into_iter()
-        .filter_map(|(option, has_none, reason)| has_none.then_some((option, reason)))
-        .collect()
+        ];
+        let functions =
+            functions.into_iter().filter_map(|(option, has_none, reason)| has_none.then_some((option, reason)));
+        self.storage.without_effect(&options.storage).into_iter().chain(functions).collect()
     }
 
     fn plans(&self, decoder: &DecoderPlan, console: Console) -> Result<Plans, Failure> {
-        let options = self.options();
+        let options = self.options()?;
         for (option, reason) in self.without_effect(&options) {
             console.warning(&format!("`{option}` has no effect: {reason}"));
         }
@@ -242,24 +232,9 @@ impl ModelArguments {
         Ok(plans)
     }
 
-    fn options(&self) -> Options {
-        let palette = |bits: LutBits, channel_scale: bool| {
-            let palette = Palette { method: self.palette, channel_scale, ..Palette::new(bits, self.group_size)? };
-            Some(Compression::Palette(palette))
-        };
-        let projection = |bits: LutBits| palette(bits, self.channel_scale);
-        Options {
-            ffn: projection(self.lut_ffn.unwrap_or(self.lut)),
-            lm_head: match self.lm_head {
-                HeadStorage::Lut => projection(self.lut_lm_head.unwrap_or(self.lut)),
-                HeadStorage::Int8 => Some(Compression::Int8),
-            },
-            // A table of tokens is gathered from: it has no channels to scale.
-            embeddings: if self.int8_embeddings {
-                Some(Compression::Int8)
-            } else {
-                palette(self.lut_embeddings, false)
-            },
+    fn options(&self) -> Result<Options, ContradictionError> {
+        Ok(Options {
+            storage: self.storage.recipe()?,
             chunks: self.chunks,
             lm_head_splits: self.lm_head_splits,
             context_length: self.context_length.iter().copied().max().unwrap_or(0),
@@ -277,8 +252,8 @@ impl ModelArguments {
             argmax: self.argmax,
             target: self.target,
             size_limit: self.size_limit,
-            runtime: self.runtime,
-            emit: self.emit,
-        }
+            layout: self.layout,
+            emit: self.emit.clone(),
+        })
     }
 }

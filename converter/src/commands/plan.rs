@@ -8,8 +8,8 @@ use super::model_arguments::ModelArguments;
 use super::plan_report::PlanReport;
 use crate::console::{Console, Failure};
 use crate::options::ByteSize;
+use crate::plan::ConversionPlan;
 use crate::plan::estimate::{self, Bounds, Cost};
-use crate::plan::{ConversionPlan, FileRole};
 
 /// Arguments of `anec plan`.
 #[derive(Debug, Args)]
@@ -105,10 +105,8 @@ pub(crate) fn table(plan: &ConversionPlan) -> String {
     let mut text =
         format!("{:<width$}  {:<15}  {:>7}  {:>6}  {:>10}\n", "package", "functions", "layers", "ops", "weights");
     for file in &plan.files {
-        let layers = match &file.role {
-            FileRole::Chunk { layers, .. } => format!("{}-{}", layers.start, layers.end - 1),
-            _ => String::from("-"),
-        };
+        let layers = &file.label.layers;
+        let layers = if layers.is_empty() { "-".to_owned() } else { format!("{}-{}", layers.start, layers.end - 1) };
         let functions = file.functions().collect::<Vec<_>>().join(", ");
         // Writing to a string cannot fail.
         let _ = writeln!(

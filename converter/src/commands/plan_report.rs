@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::plan::estimate::{self, Bounds, Cost};
-use crate::plan::{ConversionPlan, Decision, FilePlan, FileRole};
+use crate::plan::{ConversionPlan, Decision, FilePlan};
 
 /// The plan as data. The fields are those of the longest context length; `other_contexts` has the rest.
 #[derive(Serialize)]
@@ -85,16 +85,12 @@ impl BoundsReport {
 
 impl<'a> FileReport<'a> {
     fn new(file: &'a FilePlan) -> Self {
-        let (role, layers) = match &file.role {
-            FileRole::Embeddings => ("embeddings", None),
-            FileRole::Chunk { layers, .. } => ("chunk", Some([layers.start, layers.end])),
-            FileRole::LmHead => ("lm_head", None),
-        };
+        let label = &file.label;
         Self {
             name: &file.stem,
-            role,
+            role: label.role.0,
             functions: file.functions().collect(),
-            layers,
+            layers: label.has_layers().then_some([label.layers.start, label.layers.end]),
             operations: file.operation_count(),
             weight_bytes: file.weight_bytes,
         }

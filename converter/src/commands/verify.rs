@@ -8,7 +8,10 @@ use anec_runtime::oracle::{Checkpoint, Implementation, Oracle, OracleConfig, Ora
 use anec_runtime::verify::{
     DeviceOptions, Progress, Thresholds, Verification, VerifyError, VerifyOptions, report_page, stored_bits,
 };
-use anec_schemas::report::{Bound, Check, DeviceReport, DeviceUse, REPORT_HTML, REPORT_JSON, Report};
+use anec_schemas::provenance::PROVENANCE_JSON;
+use anec_schemas::report::{
+    Bound, Check, DeviceReport, DeviceUse, MatchedBy, Origins, REPORT_HTML, REPORT_JSON, Report,
+};
 use clap::Args;
 use fs_err as fs;
 use indicatif::ProgressBar;
@@ -16,7 +19,7 @@ use indicatif::ProgressBar;
 use super::backend_arguments::BackendArguments;
 use super::numerics_argument::NumericsArgument;
 use super::token_arguments::TokenArguments;
-use crate::console::{Console, Failure};
+use crate::console::{Console, Failure, counted};
 use crate::error::Hint;
 
 /// Arguments of `anec verify`.
@@ -165,8 +168,12 @@ impl Hint for VerifyError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Directory(error) => error.hint(),
+            Self::Part(error) => error.hint(),
             Self::Oracle(error) => error.hint(),
             Self::Session(error) => error.hint(),
+            Self::Companion(_) | Self::Provenance(_) => {
+                Some("without the file, weights are matched by name".to_owned())
+            }
             Self::Vocabulary { .. } => Some("is this the checkpoint that was converted?".to_owned()),
             Self::NoTokens => None,
         }
@@ -184,9 +191,10 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
     let config = OracleConfig::read(&arguments.against.join("config.json"))?;
     let checkpoint = Checkpoint::open(&arguments.against)?;
     let implementation = if arguments.plain_reference { Implementation::Plain } else { Implementation::Automatic };
+    let num_hidden_layers = config.num_hidden_layers;
     let mut oracle = Oracle::new(config, &checkpoint, implementation)?;
     let numerics = arguments.numerics.numerics();
-    let mut thresholds = Thresholds::for_bits(stored_bits(&directory)?, numerics);
+    let mut thresholds = Thresholds::for_model(stored_bits(&directory)?, num_hidden_layers, numerics);
     arguments.limits.apply(&mut thresholds);
     thresholds.neural_engine = arguments.device.min_ane;
     thresholds.device_psnr_db = arguments.device.min_psnr.or(thresholds.device_psnr_db);
@@ -304,6 +312,9 @@ fn describe(report: &Report) -> String {
             let _ = writeln!(text, "  {} differs from its package: {difference}", part.part);
         }
     }
+    if let Some(origins) = &report.origins {
+        describe_origins(&mut text, origins);
+    }
     if report.prefill.is_none() {
         let _ = writeln!(
             text,
@@ -326,6 +337,20 @@ fn describe(report: &Report) -> String {
         let _ = writeln!(text, "  {}", line(check));
     }
     text
+}
+
+/// How weights were matched, where that is not certain, and what was not matched.
+fn describe_origins(text: &mut String, origins: &Origins) {
+    const SHOWN: usize = 10;
+    if origins.matched_by == MatchedBy::Names {
+        let _ = writeln!(text, "  weights are matched by name, because the directory has no {PROVENANCE_JSON}");
+    }
+    for finding in origins.findings.iter().take(SHOWN) {
+        let _ = writeln!(text, "  {finding}");
+    }
+    if let Some(others) = origins.findings.len().checked_sub(SHOWN).filter(|others| *others > 0) {
+        let _ = writeln!(text, "  and {}, in {REPORT_JSON}", counted(others, "other"));
+    }
 }
 
 fn line(check: &Check) -> String {

@@ -1,101 +1,18 @@
-//! The programs of a converted model: embeddings, decoder chunks and LM head.
+//! The programs of a converted model.
 //!
-//! Names, element types, ranks and states of the functions are those that ANEMLL's clients drive; inside, activations
-//! are `[1, channels, 1, tokens]` and every projection is a 1×1 convolution.
+//! A family says which programs there are and builds them of layers. Names, element types, ranks and states of the functions
+//! are those of the family's contract; inside, activations are `[1, channels, 1, tokens]` and every projection is a 1×1
+//! convolution.
 
 pub(crate) mod conv_split;
 pub(crate) mod families;
+mod function_graph;
 pub(crate) mod layers;
+mod tables;
+mod weight_requests;
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
-use anec_mil::{BuildError, FunctionBuilder, Opset, Var};
-
-use crate::graph::conv_split::ConvSplitter;
-use crate::model::decoder_plan::DecoderPlan;
-use crate::options::{Compression, Functions, KvWrite};
-use crate::weights::weight_file::{GroupSizeError, WeightFile};
-
-/// The operation set of every program.
-pub(crate) const OPSET: Opset = Opset::Ios18;
-
-/// A graph that cannot be built.
-#[derive(Debug, thiserror::Error)]
-pub enum GraphError {
-    /// A group size that does not fit a weight.
-    #[error(transparent)]
-    GroupSize(#[from] GroupSizeError),
-    /// A bug in the graph code: operands that do not fit an op.
-    #[error("Cannot build the graph")]
-    Build(#[from] BuildError),
-}
-
-impl crate::error::Hint for GraphError {
-    fn hint(&self) -> Option<String> {
-        match self {
-            Self::GroupSize(error) => error.hint(),
-            Self::Build(_) => Some("this is a bug in anec; please report it with the model's config.json".to_owned()),
-        }
-    }
-}
-
-/// Data that the graphs need and the checkpoint does not hold: computed once per conversion.
-pub(crate) struct Tables {
-    /// RoPE cosines, `[positions, head_dim]` fp16.
-    pub(crate) rope_cos: Arc<[u8]>,
-    /// RoPE sines, `[positions, head_dim]` fp16.
-    pub(crate) rope_sin: Arc<[u8]>,
-    /// Positions in the tables: the longest context length of the conversion, so that the weight files of all context
-    /// lengths are the same.
-    pub(crate) positions: u64,
-}
-
-/// What every graph of a conversion shares.
-pub(crate) struct ModelSettings<'a> {
-    /// The model.
-    pub(crate) plan: &'a DecoderPlan,
-    /// Tokens in the KV cache.
-    pub(crate) context_length: u64,
-    /// Tokens of a prefill call, or of a call of the single function.
-    pub(crate) batch_size: u64,
-    /// Functions of a chunk.
-    pub(crate) functions: Functions,
-    /// How the cache is written.
-    pub(crate) kv_write: KvWrite,
-    /// How convolutions are split.
-    pub(crate) splitter: ConvSplitter,
-    /// Storage of the decoder layers.
-    pub(crate) ffn: Option<Compression>,
-    /// Tables.
-    pub(crate) tables: &'a Tables,
-}
-
-/// One function under construction with the weight file that it shares with its siblings.
-pub(crate) struct Graph<'a> {
-    /// The ops so far.
-    pub(crate) ops: FunctionBuilder,
-    /// The weights of the package.
-    pub(crate) weights: &'a mut WeightFile,
-    /// The model.
-    pub(crate) settings: &'a ModelSettings<'a>,
-    /// Tokens that one call of this function takes.
-    pub(crate) tokens: u64,
-    /// Values that were cut along their channels for split convolutions, by name and number of parts.
-    pub(crate) channel_parts: BTreeMap<(String, usize), Vec<Var>>,
-}
-
-impl<'a> Graph<'a> {
-    pub(crate) fn new(weights: &'a mut WeightFile, settings: &'a ModelSettings<'a>, tokens: u64) -> Self {
-        Self { ops: FunctionBuilder::new(OPSET), weights, settings, tokens, channel_parts: BTreeMap::new() }
-    }
-
-    pub(crate) fn plan(&self) -> &'a DecoderPlan {
-        self.settings.plan
-    }
-}
-
-/// A length as an int32 constant; lengths were bounded when the config was read.
-pub(crate) fn int(length: u64) -> i32 {
-    i32::try_from(length).unwrap_or(i32::MAX)
-}
+pub(crate) use function_graph::GraphError;
+pub(crate) use function_graph::{Graph, ModelSettings, OPSET, int};
+pub(crate) use layers::LayerHook;
+pub(crate) use tables::Tables;
+pub(crate) use weight_requests::matrix;

@@ -1,4 +1,4 @@
-//! Carries out a plan: writes every package, what stands beside them, and reads the packages back.
+//! Carries out a plan: writes every model, what stands beside them, and reads the models back.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -6,20 +6,18 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 
 use anec_mil::blob::BlobError;
-use anec_mil::compiled::{self, CompileOptions};
-use anec_mil::package::{MANIFEST_PATH, MODEL_PATH, ModelError, PACKAGE_EXTENSION, WEIGHTS_PATH, encode_model};
-use anec_runtime::{OpenError, PackageReport};
-use anec_schemas::Manifest;
-use anec_schemas::manifest::Weights;
+use anec_schemas::provenance::{PROVENANCE_JSON, ProvenanceError};
 use fs_err as fs;
 
 use crate::error::Hint;
+use crate::output::checksums;
+use crate::output::companions::{self, CompanionError};
 use crate::output::emit::{self, Context, EmitError, Outcome, QuantizedWeight};
-use crate::output::forms::compiled_model::{self, CompileError};
-use crate::output::layouts::metadata;
-use crate::output::layouts::package_model;
-use crate::output::publish::{self, PublishError};
-use crate::plan::{ConversionPlan, FilePlan};
+use crate::output::forms::{FORMS, Form, FormError, ModelFiles};
+use crate::output::layouts::{self, Layout, SideFileError};
+use crate::output::link::link_or_copy;
+use crate::output::provenance;
+use crate::plan::{ConversionPlan, FilePlan, PlanError};
 
 /// What was written.
 pub struct Written {
@@ -42,32 +40,21 @@ pub enum ConversionError {
     /// The weights.
     #[error(transparent)]
     Emit(#[from] EmitError),
+    /// A model.
+    #[error(transparent)]
+    Form(#[from] FormError),
     /// The companions.
     #[error(transparent)]
-    Publish(#[from] PublishError),
-    /// A bug in the description of a package.
-    #[error("Cannot describe `{stem}`")]
-    Model {
-        /// The package.
-        stem: String,
-        /// Why.
-        #[source]
-        source: ModelError,
-    },
-    /// A compiled model.
+    Companions(#[from] CompanionError),
+    /// The side files of the layout.
     #[error(transparent)]
-    Compile(#[from] CompileError),
-    /// A package that cannot be read back.
-    #[error("Cannot read back what was written")]
-    ReadBack(#[from] OpenError),
-    /// A package that reads back wrong.
-    #[error("Cannot verify `{}`: {}", .path.display(), .problems.join("; "))]
-    Invalid {
-        /// The package.
-        path: PathBuf,
-        /// What is wrong with it.
-        problems: Vec<String>,
-    },
+    SideFiles(#[from] SideFileError),
+    /// A plan for another layout.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// A bug in what the weights are said to have come from.
+    #[error("Cannot write where the weights came from")]
+    Provenance(#[from] ProvenanceError),
     /// The user or the system asked to stop.
     #[error("Interrupted")]
     Interrupted,
@@ -83,9 +70,9 @@ impl ConversionError {
             self,
             Self::Interrupted
                 | Self::Io(_)
-                | Self::Compile(CompileError::Io(_))
+                | Self::Form(FormError::Io(_))
                 | Self::Emit(EmitError::Io(_) | EmitError::Blob(BlobError::Io(_)))
-                | Self::Publish(PublishError::Io(_))
+                | Self::Companions(CompanionError::Io(_))
         )
     }
 }
@@ -94,15 +81,13 @@ impl Hint for ConversionError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Emit(error) => error.hint(),
-            Self::Publish(error) => error.hint(),
-            Self::Compile(error) => error.hint(),
-            Self::Model { .. } => {
+            Self::Form(error) => error.hint(),
+            Self::Companions(error) => error.hint(),
+            Self::Plan(error) => error.hint(),
+            Self::Provenance(_) => {
                 Some("this is a bug in anec; please report it with the model's config.json".to_owned())
             }
-            Self::ReadBack(_) | Self::Invalid { .. } => {
-                Some("the disk may be failing; if it happens again, please report it".to_owned())
-            }
-            Self::Interrupted | Self::Io(_) => None,
+            Self::SideFiles(_) | Self::Interrupted | Self::Io(_) => None,
         }
     }
 }
@@ -112,8 +97,9 @@ pub(crate) fn source_bytes(plan: &ConversionPlan) -> u64 {
     plan.files.iter().map(|file| emit::source_bytes(&file.weights)).sum()
 }
 
-/// The models of one context length.
-struct Set<'a> {
+/// The models of one plan, on their way to the disk.
+struct StagedPlan<'a> {
+    layout: &'static dyn Layout,
     plan: &'a ConversionPlan,
     directory: PathBuf,
     /// In the order of the plan's files.
@@ -123,16 +109,18 @@ struct Set<'a> {
 /// One model, in every form that is asked for. The forms share one weight file.
 struct StagedModel<'a> {
     file: &'a FilePlan,
-    package: Option<PathBuf>,
-    compiled: Option<PathBuf>,
+    /// The form that holds the weights, with the directory of the model.
+    first: (&'static dyn Form, PathBuf),
+    others: Vec<(&'static dyn Form, PathBuf)>,
     /// Where the weights are written.
     weights: PathBuf,
 }
 
-impl<'a> Set<'a> {
-    fn new(plan: &'a ConversionPlan, directory: PathBuf) -> Self {
+impl<'a> StagedPlan<'a> {
+    fn new(plan: &'a ConversionPlan, directory: PathBuf) -> Result<Self, ConversionError> {
+        let layout = layouts::of(&plan.options)?;
         let models = plan.files.iter().map(|file| StagedModel::new(plan, file, &directory)).collect();
-        Self { plan, directory, models }
+        Ok(Self { layout, plan, directory, models })
     }
 
     /// Writes everything of all models but their weights, and gives what the Neural Engine may refuse.
@@ -142,63 +130,47 @@ impl<'a> Set<'a> {
     }
 
     /// Writes what stands beside the models.
-    fn write_companions(
-        &self,
-        checkpoint: &Path,
-        checksums: &BTreeMap<PathBuf, String>,
-    ) -> Result<(), ConversionError> {
-        publish::copy_companions(checkpoint, &self.directory)?;
-        metadata::write(self.plan, checkpoint, &self.directory)?;
-        Ok(publish::write_checksums(&self.directory, checksums)?)
+    fn write_beside(&self, checkpoint: &Path, known: &BTreeMap<PathBuf, String>) -> Result<(), ConversionError> {
+        companions::copy(checkpoint, &self.directory)?;
+        for side_file in self.layout.side_files(self.plan, checkpoint)? {
+            fs::write(self.directory.join(side_file.name), side_file.text)?;
+        }
+        let files = self.plan.files.iter().map(|file| (file.stem.as_str(), &file.program, &file.weights));
+        fs::write(self.directory.join(PROVENANCE_JSON), provenance::text(files)?)?;
+        Ok(checksums::write(&self.directory, known)?)
     }
 }
 
 impl<'a> StagedModel<'a> {
     fn new(plan: &ConversionPlan, file: &'a FilePlan, directory: &Path) -> Self {
-        let path =
-            |is_wanted: bool, extension: &str| is_wanted.then(|| directory.join(format!("{}.{extension}", file.stem)));
-        let emit = plan.options.emit;
-        let (package, compiled) =
-            (path(emit.packages(), PACKAGE_EXTENSION), path(emit.compiled(), compiled::COMPILED_EXTENSION));
-        let in_package = package.as_ref().map(|package| package.join(WEIGHTS_PATH));
-        let in_compiled = compiled.as_ref().map(|compiled| compiled.join(compiled::WEIGHTS_PATH));
-        let weights = in_package.or(in_compiled).unwrap_or_default();
-        Self { file, package, compiled, weights }
+        let path = |form: &'static dyn Form| (form, directory.join(format!("{}.{}", file.stem, form.name())));
+        let mut forms = FORMS.iter().copied().filter(|form| plan.options.emit.has(form.name())).map(path);
+        let first = forms.next().expect("plans without a form are refused");
+        let weights = first.1.join(first.0.weights_path());
+        Self { file, others: forms.collect(), first, weights }
     }
 
     /// Writes everything but the weights. The program is compiled, and so verified, before anything is written.
     fn write(&self, plan: &ConversionPlan) -> Result<Vec<String>, ConversionError> {
         let stem = &self.file.stem;
-        let failed = |source| ConversionError::Model { stem: stem.clone(), source };
-        let model = package_model::model(plan, self.file).map_err(failed)?;
-        let message = encode_model(&model).map_err(failed)?;
-        let compiled = compiled::compile(&model, &CompileOptions::package(stem, &message))
-            .map_err(|source| CompileError::Compile { name: stem.clone(), source })?;
+        let model = plan.model(self.file).map_err(|source| FormError::Model { stem: stem.clone(), source })?;
+        let files = ModelFiles::new(stem, model)?;
         if let Some(directory) = self.weights.parent() {
             fs::create_dir_all(directory)?;
         }
-        if let Some(package) = &self.package {
-            fs::write(package.join(MODEL_PATH), message)?;
-            fs::write(package.join(MANIFEST_PATH), Manifest::for_package(Weights::Present).to_json())?;
+        for (form, directory) in std::iter::once(&self.first).chain(&self.others) {
+            form.write(directory, &files)?;
         }
-        if let Some(directory) = &self.compiled {
-            compiled_model::write(directory, &compiled, &model)?;
-        }
-        Ok(compiled.warnings.iter().map(|warning| format!("{stem}: {warning}")).collect())
+        Ok(files.compiled.warnings.iter().map(|warning| format!("{stem}: {warning}")).collect())
     }
 
     /// Gives all forms the weights that are written, and reads one of them back: what they share need not be read twice.
     fn finish(&self) -> Result<(), ConversionError> {
-        match (&self.package, &self.compiled) {
-            (Some(package), compiled) => {
-                if let Some(compiled) = compiled {
-                    compiled_model::link_or_copy(&self.weights, &compiled.join(compiled::WEIGHTS_PATH))?;
-                }
-                read_back(package)
-            }
-            (None, Some(compiled)) => read_back(compiled),
-            (None, None) => Ok(()),
+        for (form, directory) in &self.others {
+            link_or_copy(&self.weights, &directory.join(form.weights_path()))?;
         }
+        let (form, directory) = &self.first;
+        Ok(form.read_back(directory)?)
     }
 }
 
@@ -211,24 +183,25 @@ pub(crate) fn write(
 ) -> Result<Written, ConversionError> {
     let directory = |plan: &ConversionPlan| match plans {
         [_] => output.to_owned(),
-        _ => output.join(plan.set_name()),
+        _ => output.join(plan.directory_name()),
     };
-    let sets: Vec<Set<'_>> = plans.iter().map(|plan| Set::new(plan, directory(plan))).collect();
-    let warnings = sets.iter().map(Set::write_models).collect::<Result<Vec<_>, _>>()?;
+    let staged: Vec<StagedPlan<'_>> =
+        plans.iter().map(|plan| StagedPlan::new(plan, directory(plan))).collect::<Result<_, _>>()?;
+    let warnings = staged.iter().map(StagedPlan::write_models).collect::<Result<Vec<_>, _>>()?;
     let warnings = warnings.into_iter().flatten().collect();
-    let Some((first, others)) = sets.split_first() else { return Ok(Written { quantized: Vec::new(), warnings }) };
+    let Some((first, others)) = staged.split_first() else { return Ok(Written { quantized: Vec::new(), warnings }) };
     let (quantized, checksums) = write_weights(first, context)?;
     for other in others {
         for (from, to) in first.models.iter().zip(&other.models) {
-            compiled_model::link_or_copy(&from.weights, &to.weights)?;
+            link_or_copy(&from.weights, &to.weights)?;
             to.finish()?;
         }
     }
     context.progress.set_message("checksums");
-    for set in &sets {
-        let known = first.models.iter().zip(&set.models);
+    for staged in &staged {
+        let known = first.models.iter().zip(&staged.models);
         let known = known.filter_map(|(from, to)| Some((to.weights.clone(), checksums.get(&from.weights)?.clone())));
-        set.write_companions(context.checkpoint.directory(), &known.collect())?;
+        staged.write_beside(context.checkpoint.directory(), &known.collect())?;
     }
     if context.interrupt.is_set() {
         return Err(ConversionError::Interrupted);
@@ -236,17 +209,17 @@ pub(crate) fn write(
     Ok(Written { quantized, warnings })
 }
 
-/// Fills the weight files of a set, finishes its models, and gives the checksums of the weight files.
+/// Fills the weight files of a plan, finishes its models, and gives the checksums of the weight files.
 fn write_weights(
-    set: &Set<'_>,
+    staged: &StagedPlan<'_>,
     context: &Context<'_>,
 ) -> Result<(Vec<QuantizedWeight>, BTreeMap<PathBuf, String>), ConversionError> {
-    let weights: Vec<_> = set.models.iter().map(|model| (model.weights.clone(), &model.file.weights)).collect();
+    let weights: Vec<_> = staged.models.iter().map(|model| (model.weights.clone(), &model.file.weights)).collect();
     let (complete, completed) = mpsc::channel();
     let (outcome, checksums) = std::thread::scope(|scope| {
         // Waiting for the disk and reading back go on beside the encoding of the next file.
         let finisher = scope.spawn(|| {
-            let models = completed.into_iter().filter_map(|file: usize| set.models.get(file));
+            let models = completed.into_iter().filter_map(|file: usize| staged.models.get(file));
             models.map(finish_model).collect()
         });
         let outcome = emit::write(context, &weights, |file| {
@@ -268,16 +241,6 @@ fn write_weights(
 fn finish_model(model: &StagedModel<'_>) -> Result<(PathBuf, String), ConversionError> {
     fs::File::open(&model.weights)?.sync_all()?;
     model.finish()?;
-    let checksum = publish::checksum(&model.weights)?;
+    let checksum = checksums::checksum(&model.weights)?;
     Ok((model.weights.clone(), checksum))
-}
-
-/// Opens a model as any reader would: every blob that the program names must be there with its type and size, and the
-/// program must be valid.
-fn read_back(path: &Path) -> Result<(), ConversionError> {
-    let report = PackageReport::open(path)?;
-    if report.problems.is_empty() {
-        return Ok(());
-    }
-    Err(ConversionError::Invalid { path: path.to_owned(), problems: report.problems })
 }

@@ -1,8 +1,12 @@
 //! Carrying out a plan: programs, weights and what stands beside them, on disk.
 
+pub(crate) mod checksums;
+pub mod companions;
 pub mod conversion;
+mod description;
 pub mod emit;
 pub mod forms;
 pub(crate) mod layouts;
-pub mod publish;
+mod link;
+pub(crate) mod provenance;
 pub mod staging;

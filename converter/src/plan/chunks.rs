@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::PlanError;
-use crate::graph::families::stateful::chunk::{self, ChunkFunction};
+use crate::graph::families::{Family, Label, Piece};
 use crate::graph::{GraphError, ModelSettings};
 use crate::options::{Count, Options};
 use crate::weights::weight_file::WeightFile;
@@ -18,11 +18,18 @@ struct LayerBytes {
 }
 
 /// The layers of each chunk.
-pub(super) fn ranges(settings: &ModelSettings<'_>, options: &Options) -> Result<Vec<Range<usize>>, PlanError> {
+pub(crate) fn ranges(
+    family: &dyn Family,
+    settings: &ModelSettings<'_>,
+    options: &Options,
+) -> Result<Vec<Range<usize>>, PlanError> {
     let layers = settings.plan.num_hidden_layers;
-    let bytes = (0..layers).map(|layer| layer_bytes(settings, layer)).collect::<Result<Vec<_>, _>>()?;
+    if !family.cuts_layers() {
+        return Ok(std::iter::once(0..layers).collect());
+    }
+    let bytes = (0..layers).map(|layer| layer_bytes(family, settings, layer)).collect::<Result<Vec<_>, _>>()?;
     let size = |range: Range<usize>| {
-        let layers = bytes.get(range).unwrap_or_default();
+        let layers = bytes.get(range).expect("ranges are of layers of the model");
         let tables: BTreeMap<&String, &u64> = layers.iter().flat_map(|layer| &layer.tables).collect();
         layers.iter().map(|layer| layer.own).sum::<u64>() + tables.into_values().sum::<u64>()
     };
@@ -34,29 +41,38 @@ pub(super) fn ranges(settings: &ModelSettings<'_>, options: &Options) -> Result<
     loop {
         let ranges = balanced(layers, count, &size);
         // The layout of a file adds some bytes that the sum of its weights does not have.
-        if count == layers || fit(settings, &ranges, limit)? {
+        if count == layers || fit(family, settings, &ranges, limit)? {
             return Ok(ranges);
         }
         count += 1;
     }
 }
 
-fn layer_bytes(settings: &ModelSettings<'_>, layer: usize) -> Result<LayerBytes, GraphError> {
-    let weights = weights_of(settings, layer..layer + 1)?;
+fn layer_bytes(family: &dyn Family, settings: &ModelSettings<'_>, layer: usize) -> Result<LayerBytes, GraphError> {
+    let weights = weights_of(family, settings, &(layer..layer + 1))?;
     Ok(LayerBytes { own: weights.checkpoint_bytes(), tables: weights.table_bytes() })
 }
 
-fn weights_of(settings: &ModelSettings<'_>, layers: Range<usize>) -> Result<WeightFile, GraphError> {
-    let mut weights = WeightFile::default();
-    // The other functions use the same weights, or fewer.
-    let function = ChunkFunction::all(settings.functions).first().copied().unwrap_or(ChunkFunction::Infer);
-    chunk::function(settings, &mut weights, layers, function)?;
-    Ok(weights)
+/// The weights of the file that has these layers, and what the family puts beside them.
+fn weights_of(
+    family: &dyn Family,
+    settings: &ModelSettings<'_>,
+    layers: &Range<usize>,
+) -> Result<WeightFile, GraphError> {
+    let cuts = [0..layers.start, layers.clone(), layers.end..settings.plan.num_hidden_layers];
+    let cuts: Vec<Range<usize>> = cuts.into_iter().filter(|cut| !cut.is_empty()).collect();
+    let label: Option<Label> = family.labels(&cuts).into_iter().find(|label| label.layers == *layers);
+    Piece::weights_of(family, settings, &label.expect("a family makes a piece of every range of layers"))
 }
 
-fn fit(settings: &ModelSettings<'_>, ranges: &[Range<usize>], limit: u64) -> Result<bool, GraphError> {
+fn fit(
+    family: &dyn Family,
+    settings: &ModelSettings<'_>,
+    ranges: &[Range<usize>],
+    limit: u64,
+) -> Result<bool, GraphError> {
     for range in ranges {
-        if weights_of(settings, range.clone())?.size() > limit {
+        if weights_of(family, settings, range)?.size() > limit {
             return Ok(false);
         }
     }
@@ -82,7 +98,8 @@ fn balanced(layers: usize, count: usize, size: &impl Fn(Range<usize>) -> u64) ->
         .flat_map(|start| (start + 1..=layers).map(move |end| (start, end)))
         .map(|key| (key, size(key.0..key.1)))
         .collect();
-    let size_of = |start: usize, end: usize| u128::from(sizes.get(&(start, end)).copied().unwrap_or(u64::MAX));
+    let size_of =
+        |start: usize, end: usize| u128::from(*sizes.get(&(start, end)).expect("every range of layers was measured"));
     let largest = best_split(layers, count, |start, end| Some(size_of(start, end)), u128::max);
     let limit = largest.as_ref().map_or(u128::MAX, |(limit, _)| *limit);
     let square = |start: usize, end: usize| {
@@ -90,7 +107,7 @@ fn balanced(layers: usize, count: usize, size: &impl Fn(Range<usize>) -> u64) ->
         (size <= limit).then(|| size.saturating_mul(size))
     };
     let split = best_split(layers, count, square, u128::saturating_add).or(largest);
-    split.map(|(_, ranges)| ranges).unwrap_or_default()
+    split.expect("there are as many layers as chunks, or more").1
 }
 
 /// The split of `layers` into `count` ranges with the least combined cost; ranges without a cost are not taken.

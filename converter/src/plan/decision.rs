@@ -7,10 +7,9 @@ use anec_mil::rules::notch;
 
 use super::ConversionPlan;
 use crate::graph::conv_split::{Cause, ConvSplitter};
-use crate::model::decoder_plan::{LayerWeight, Part};
-use crate::options::{ByteSize, Compression, ConvSplits, Count, Functions, KvWrite, Options, Runtime};
-use crate::plan::estimate;
-use crate::plan::head_split;
+use crate::options::{ByteSize, ConvSplits, Count, Functions, KvWrite, Options};
+use crate::plan::head_split::{self, Reason};
+use crate::weights::requests::Matrix;
 
 /// What a decision is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
@@ -60,7 +59,7 @@ pub struct Decision {
 }
 
 /// All decisions of a plan whose tables have `longest` positions.
-pub(super) fn decisions(plan: &ConversionPlan, longest: u32) -> Vec<Decision> {
+pub(crate) fn decisions(plan: &ConversionPlan, longest: u32) -> Vec<Decision> {
     let options = &plan.options;
     let mut decisions = vec![
         Decision { topic: Topic::Target, text: target(options) },
@@ -123,10 +122,7 @@ fn kv_write(options: &Options) -> String {
 }
 
 fn chunks(plan: &ConversionPlan) -> String {
-    let sizes = |pick: fn(u64, u64) -> u64| {
-        let chunks = plan.files.iter().filter(|file| file.layers().is_some());
-        chunks.map(|file| file.weight_bytes).reduce(pick).unwrap_or(0)
-    };
+    let sizes = |pick: fn(u64, u64) -> u64| plan.chunks().map(|file| file.weight_bytes).reduce(pick).unwrap_or(0);
     let (largest, smallest) = (sizes(u64::max), sizes(u64::min));
     let count = plan.chunk_count();
     let why = match plan.options.chunks {
@@ -147,12 +143,10 @@ fn lm_head(plan: &ConversionPlan) -> String {
         u64::MAX => "no limit on rows".to_owned(),
         limit => format!("at most {limit} rows on {}", options.chip),
     };
-    let why = match options.lm_head_splits {
-        Count::Exactly(_) => "as asked for",
-        Count::Auto if options.runtime == Runtime::Anemll || head_split::needs_many_parts(options) => {
-            "nearest to what clients expect"
-        }
-        Count::Auto => "the fewest",
+    let why = match plan.head.reason {
+        Reason::Asked => "as asked for",
+        Reason::Expected => "nearest to what clients expect",
+        Reason::Fewest => "the fewest",
     };
     let even = if plan.head.is_even() { "equal parts" } else { "parts that differ by one" };
     match parts {
@@ -162,15 +156,9 @@ fn lm_head(plan: &ConversionPlan) -> String {
 }
 
 fn weights(options: &Options) -> String {
-    let of = |compression: Option<Compression>| match compression {
-        None => "fp16".to_owned(),
-        Some(Compression::Int8) => "int8 with a scale per row".to_owned(),
-        Some(Compression::Palette(palette)) => {
-            let scale = if palette.channel_scale { " and a scale per channel" } else { "" };
-            format!("{}-bit palettes, group size {}{scale}", palette.bits, palette.group_size)
-        }
-    };
-    format!("layers {}; LM head {}; embeddings {}", of(options.ffn), of(options.lm_head), of(options.embeddings))
+    let [ffn, lm_head, embeddings] = [&options.storage.ffn, &options.storage.lm_head, &options.storage.embeddings]
+        .map(|storage| storage.encoding().decision());
+    format!("layers {ffn}; LM head {lm_head}; embeddings {embeddings}")
 }
 
 /// One line for every shape of convolution that is split.
@@ -180,42 +168,20 @@ fn splits(plan: &ConversionPlan) -> Vec<String> {
         return vec!["convolutions stay whole, as asked for".to_owned()];
     }
     let splitter = ConvSplitter::new(options);
-    let mut lines: Vec<(Vec<String>, String)> = Vec::new();
-    let mut add = |name: String, [rows, columns]: [u64; 2], compression: Option<Compression>| {
-        let bits = compression.map(Compression::bits);
-        let Some(cause) = splitter.cause(rows, columns, bits) else { return };
-        let parts = splitter.parts(rows, columns, bits);
-        let text = format!("[{rows}, {columns}] {}", split_text(cause, parts.iter().map(|part| part.end - part.start)));
+    let mut lines: Vec<(Vec<&str>, String)> = Vec::new();
+    for matrix in plan.files.iter().flat_map(|file| file.weights.requests.matrices()) {
+        let Matrix { label, rows, columns, bits, parts } = matrix;
+        let Some(cause) = splitter.cause(*rows, *columns, *bits) else { continue };
+        let text = format!("[{rows}, {columns}] {}", split_text(cause, parts));
         match lines.iter_mut().find(|(_, known)| *known == text) {
-            Some((names, _)) => names.push(name),
-            None => lines.push((vec![name], text)),
+            Some((labels, _)) if labels.contains(&label.as_str()) => {}
+            Some((labels, _)) => labels.push(label),
+            None => lines.push((vec![label], text)),
         }
-    };
-    let mlp_parts = splitter.mlp_parts(plan.decoder.intermediate_size as u64);
-    let mut mlp_sizes: Vec<u64> = mlp_parts.iter().map(|part| part.end - part.start).collect();
-    mlp_sizes.dedup();
-    for weight in LayerWeight::ALL.into_iter().filter(|weight| plan.decoder.has(*weight)) {
-        let shape = plan.decoder.tensor(Part::Layer { index: 0, weight }).shape;
-        let [rows, columns] = shape[..] else { continue };
-        let (rows, columns, name) = (rows as u64, columns as u64, weight.short_name().to_owned());
-        for size in &mlp_sizes {
-            match weight {
-                LayerWeight::GateProj | LayerWeight::UpProj => add(name.clone(), [*size, columns], options.ffn),
-                LayerWeight::DownProj => add(name.clone(), [rows, *size], options.ffn),
-                _ => {}
-            }
-        }
-        if !matches!(weight, LayerWeight::GateProj | LayerWeight::UpProj | LayerWeight::DownProj) {
-            add(name, [rows, columns], options.ffn);
-        }
-    }
-    let mut sizes = plan.head.sizes.clone();
-    sizes.dedup();
-    for rows in sizes {
-        add("lm_head parts".to_owned(), [rows, plan.decoder.hidden_size as u64], options.lm_head);
     }
     let mut texts: Vec<String> =
         lines.into_iter().map(|(names, text)| format!("{} {text}", names.join(", "))).collect();
+    let mlp_parts = splitter.mlp_parts(plan.decoder.intermediate_size as u64);
     if mlp_parts.len() > 1 {
         let sizes: Vec<String> = mlp_parts.iter().map(|part| (part.end - part.start).to_string()).collect();
         let limit = options.chip.facts().max_head_rows;
@@ -225,8 +191,8 @@ fn splits(plan: &ConversionPlan) -> Vec<String> {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "for people; three decimals are shown")]
-fn split_text(cause: Cause, parts: impl Iterator<Item = u64>) -> String {
-    let parts: Vec<String> = parts.map(|channels| channels.to_string()).collect();
+fn split_text(cause: Cause, parts: &[u64]) -> String {
+    let parts: Vec<String> = parts.iter().map(u64::to_string).collect();
     let why = match cause {
         Cause::Notch { payload_bytes } => {
             format!("{:.3} MiB per core is a size that reads slowly", payload_bytes as f64 / notch::PERIOD as f64)
@@ -236,12 +202,5 @@ fn split_text(cause: Cause, parts: impl Iterator<Item = u64>) -> String {
     match parts.len() {
         1 => format!("stays whole though {why}: no number of parts is better"),
         count => format!("in {count} parts of {} input channels: {why}", parts.join(" + ")),
-    }
-}
-
-impl ConversionPlan {
-    /// Bytes of the KV cache, which all chunks and functions share.
-    pub fn state_bytes(&self) -> u64 {
-        estimate::cache_bytes(&self.decoder, u64::from(self.options.context_length))
     }
 }

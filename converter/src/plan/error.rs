@@ -34,7 +34,7 @@ pub enum PlanError {
         hint: String,
     },
     /// An option that does not fit the model.
-    #[error("Cannot use `{option} {value}`: {expected}")]
+    #[error("Cannot use `{}`: {expected}", format!("{option} {value}").trim_end())]
     Option {
         /// The option.
         option: &'static str,

@@ -4,12 +4,14 @@
 //! prompt is bounded by arithmetic as well. Both are bounds, not predictions of what a device reaches: dispatch, the CPU's
 //! share and heat come on top.
 
+use anec_mil::cost;
 use anec_mil::rules::ChipFacts;
 use anec_mil::rules::chip::{CHIPS, Figure};
 
-use crate::model::decoder_plan::{DecoderPlan, LayerWeight, Part};
+use crate::graph::families::Reads;
+use crate::model::decoder_plan::DecoderPlan;
 use crate::options::{Functions, Options, Target};
-use crate::plan::{ConversionPlan, FileRole};
+use crate::plan::{ConversionPlan, FilePlan};
 
 /// Bytes of an fp16 number.
 const FP16_BYTES: u64 = 2;
@@ -38,7 +40,7 @@ pub struct Memory {
     pub weights: u64,
     /// The KV cache.
     pub state: u64,
-    /// Weights and cache with all functions loaded: chunks count once for each.
+    /// Weights and cache with all functions loaded: each counts once for each function.
     ///
     /// # Source
     /// A second loaded function of one package was measured to take as much device memory again: Anemll-forge (0.69 GB
@@ -64,30 +66,21 @@ pub struct Bounds {
 impl Cost {
     /// The cost of a plan.
     pub fn of(plan: &ConversionPlan) -> Self {
-        let sum = |wanted: fn(&FileRole) -> bool| -> u64 {
-            let files = plan.files.iter().filter(|file| wanted(&file.role));
-            files.map(crate::plan::FilePlan::checkpoint_bytes).sum()
+        let sum = |wanted: Reads| -> u64 {
+            plan.files.iter().filter(|file| file.reads == wanted).map(FilePlan::checkpoint_bytes).sum()
         };
-        let layers = sum(|role| matches!(role, FileRole::Chunk { .. }));
-        let head = sum(|role| *role == FileRole::LmHead);
-        let chunk_files: u64 = plan
-            .files
-            .iter()
-            .filter(|file| matches!(file.role, FileRole::Chunk { .. }))
-            .map(|file| file.weight_bytes)
-            .sum();
-        let copies = match plan.options.functions {
-            Functions::InferPrefill => 2,
-            Functions::Single => 1,
-        };
+        let (layers, head) = (sum(Reads::Always), sum(Reads::Decoding));
+        // One copy is among the weights.
+        let copies: u64 =
+            plan.files.iter().map(|file| file.weight_bytes * (file.functions().count() as u64).saturating_sub(1)).sum();
         let (weights, state) = (plan.total_bytes(), plan.state_bytes());
         Self {
             weight_bytes_per_token: layers + head,
             cache_bytes_per_token: state,
             weight_bytes_per_prefill: layers,
             prefill_tokens: u64::from(plan.options.batch_size),
-            operations_per_prompt_token: operations_per_prompt_token(&plan.decoder, &plan.options),
-            memory: Memory { weights, state, loaded: weights + state + (copies - 1) * chunk_files },
+            operations_per_prompt_token: operations_per_prompt_token(plan),
+            memory: Memory { weights, state, loaded: weights + state + copies },
         }
     }
 
@@ -131,25 +124,13 @@ pub fn chips(options: &Options) -> Vec<&'static ChipFacts> {
     CHIPS.iter().filter(fits).collect()
 }
 
-/// Multiplications and additions of one token of the prompt. Attention goes over the whole cache; the last layer's MLP is
-/// not computed.
-fn operations_per_prompt_token(decoder: &DecoderPlan, options: &Options) -> u64 {
-    let elements = |layer: usize, weight: LayerWeight| -> u64 {
-        let skipped = matches!(weight, LayerWeight::GateProj | LayerWeight::UpProj | LayerWeight::DownProj)
-            && layer + 1 == decoder.num_hidden_layers;
-        match decoder.tensor(Part::Layer { index: layer, weight }).shape[..] {
-            [rows, columns] if !skipped => rows as u64 * columns as u64,
-            _ => 0,
-        }
+/// Multiplications and additions of one token of the prompt: of the function of each chunk that takes the most tokens.
+fn operations_per_prompt_token(plan: &ConversionPlan) -> u64 {
+    let of_chunk = |file: &FilePlan| {
+        let functions = file.program().functions.values();
+        functions.map(|function| cost::multiplications(function).expect("chunks have fixed shapes")).max().unwrap_or(0)
     };
-    let layers = 0..decoder.num_hidden_layers;
-    let weights: u64 = layers
-        .flat_map(|layer| LayerWeight::ALL.into_iter().map(move |weight| (layer, weight)))
-        .filter(|(_, weight)| decoder.has(*weight))
-        .map(|(layer, weight)| elements(layer, weight))
-        .sum();
-    let attention = 2 * decoder.q_size() as u64 * u64::from(options.context_length) * decoder.num_hidden_layers as u64;
-    2 * (weights + attention)
+    2 * plan.chunks().map(of_chunk).sum::<u64>() / u64::from(plan.options.batch_size)
 }
 
 /// Bytes of a KV cache.

@@ -11,8 +11,11 @@ use anec_mil::rules::Chip;
 use anec_mil::rules::limits::WEIGHT_BYTES;
 
 use crate::model::decoder_plan::DecoderPlan;
-use crate::options::{Compression, Count, GroupSize, Options, Runtime};
+use crate::model::decoder_plan::WeightPath;
+use crate::options::{Count, Options};
 use crate::plan::PlanError;
+use crate::weights::recipe::WeightKind;
+use crate::weights::storage::Storage;
 
 /// The most parts that are tried for an even split.
 const MAX_PARTS: u64 = 64;
@@ -22,6 +25,19 @@ const MAX_PARTS: u64 = 64;
 pub struct HeadSplit {
     /// Tokens in each part, in order of token id.
     pub sizes: Vec<u64>,
+    /// Why there are so many parts.
+    pub reason: Reason,
+}
+
+/// Why there are so many parts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// They were asked for.
+    Asked,
+    /// Clients expect as many, or nearly.
+    Expected,
+    /// The chip takes no fewer.
+    Fewest,
 }
 
 impl HeadSplit {
@@ -41,20 +57,21 @@ impl HeadSplit {
     }
 }
 
-/// Splits the vocabulary.
-pub(crate) fn split(plan: &DecoderPlan, options: &Options) -> Result<HeadSplit, PlanError> {
+/// Splits the vocabulary; `expected` parts where clients expect some number and nothing else is asked for.
+pub(crate) fn split(plan: &DecoderPlan, options: &Options, expected: Option<u64>) -> Result<HeadSplit, PlanError> {
     let vocab_size = plan.vocab_size as u64;
     // Parts are made of whole palette groups.
-    let unit = match options.lm_head.and_then(Compression::palette).map(|palette| palette.group_size) {
-        Some(GroupSize::Channels(channels)) if vocab_size.is_multiple_of(u64::from(channels.get())) => {
-            u64::from(channels.get())
-        }
+    let unit = match storage(plan, options).encoding().row_unit() {
+        unit if vocab_size.is_multiple_of(unit) => unit,
         _ => 1,
     };
     let units = vocab_size / unit;
-    let parts = match options.lm_head_splits {
-        Count::Exactly(count) => u64::from(count.get()),
-        Count::Auto => even_parts(units, unit, default_parts(plan, options), max_rows(options)),
+    let (parts, reason) = match (options.lm_head_splits, expected) {
+        (Count::Exactly(count), _) => (u64::from(count.get()), Reason::Asked),
+        (Count::Auto, Some(parts)) => (even_parts(units, unit, parts, max_rows(options)), Reason::Expected),
+        (Count::Auto, None) => {
+            (even_parts(units, unit, fewest_parts(plan, options), max_rows(options)), Reason::Fewest)
+        }
     };
     if parts > units {
         return Err(PlanError::Option {
@@ -64,7 +81,11 @@ pub(crate) fn split(plan: &DecoderPlan, options: &Options) -> Result<HeadSplit, 
         });
     }
     let sizes = (0..parts).map(|part| unit * (units / parts + u64::from(part < units % parts))).collect();
-    Ok(HeadSplit { sizes })
+    Ok(HeadSplit { sizes, reason })
+}
+
+fn storage<'a>(plan: &DecoderPlan, options: &'a Options) -> &'a Storage {
+    options.storage.of(WeightKind::LmHead, &plan.source(&WeightPath::LM_HEAD).tensor)
 }
 
 /// The most rows that one part may have on the chip.
@@ -72,17 +93,13 @@ pub(crate) fn max_rows(options: &Options) -> u64 {
     if options.target.is_neural_engine() { options.chip.facts().max_head_rows } else { u64::MAX }
 }
 
-/// Parts that ANEMLL's clients expect where nothing else is said, for chips that need as many, and the fewest that the
-/// others take.
-fn default_parts(plan: &DecoderPlan, options: &Options) -> u64 {
-    if options.runtime == Runtime::Anemll || needs_many_parts(options) {
-        return client_parts(&plan.model_type);
-    }
+/// The fewest parts that the chip takes.
+fn fewest_parts(plan: &DecoderPlan, options: &Options) -> u64 {
     if !options.target.is_neural_engine() {
         return 1;
     }
     let rows = plan.vocab_size as u64;
-    let bits = u64::from(options.lm_head.map_or(16, Compression::bits));
+    let bits = u64::from(storage(plan, options).bits());
     let bytes = (rows.saturating_mul(plan.hidden_size as u64)).saturating_mul(bits).div_ceil(8);
     rows.div_ceil(max_rows(options)).max(bytes.div_ceil(WEIGHT_BYTES))
 }
@@ -90,12 +107,6 @@ fn default_parts(plan: &DecoderPlan, options: &Options) -> u64 {
 /// Whether the chip takes so few rows that most vocabularies need about as many parts as clients expect.
 pub(crate) fn needs_many_parts(options: &Options) -> bool {
     max_rows(options) <= Chip::Generic.facts().max_head_rows
-}
-
-/// # Source
-/// ANEMLL splits heads in 16 for Qwen and in 8 for the others.
-fn client_parts(model_type: &str) -> u64 {
-    if model_type.starts_with("qwen") { 16 } else { 8 }
 }
 
 /// The number of equal parts nearest to `default` from above, else from below; `default` where none is small enough.
@@ -133,6 +144,6 @@ mod tests {
         assert_eq!(parts, 8);
         let sizes: Vec<u64> = (0..parts).map(|part| 32_003 / parts + u64::from(part < 32_003 % parts)).collect();
         assert_eq!(sizes.iter().sum::<u64>(), 32_003);
-        assert!(!HeadSplit { sizes }.is_even());
+        assert!(!HeadSplit { sizes, reason: Reason::Expected }.is_even());
     }
 }

@@ -9,77 +9,19 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use anec_mil::blob::BlobLayout;
-use anec_mil::{BlobReference, DataType, TensorType, Value, WEIGHT_FILE};
+use anec_mil::{BlobReference, BuildError, FunctionBuilder, TensorType, Value, WEIGHT_FILE};
 
-use crate::options::{Compression, GroupSize, Palette, PaletteMethod};
+use super::encodings::{Constant, UnfitError};
+use super::requests::Requests;
+use super::rows::Rows;
+use super::storage::Storage;
+use super::transform::Transform;
 
-/// Rows of a tensor of the checkpoint, output channels of a projection or tokens of an embedding, whole or cut to some
-/// of their columns.
-#[expect(clippy::struct_field_names, reason = "rows of a tensor are its rows")]
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Rows {
-    /// The tensor's name in the checkpoint.
-    pub(crate) tensor: String,
-    /// Which rows.
-    pub(crate) rows: Range<u64>,
-    /// The first column that is taken.
-    pub(crate) first_column: u64,
-    /// Columns that are taken.
-    pub(crate) columns: u64,
-}
-
-impl Rows {
-    fn elements(&self) -> u64 {
-        (self.rows.end - self.rows.start).saturating_mul(self.columns)
-    }
-
-    fn count(&self) -> u64 {
-        self.rows.end - self.rows.start
-    }
-
-    /// The given columns of these rows, counted from the first of them.
-    pub(crate) fn with_columns(&self, columns: &Range<u64>) -> Self {
-        let (tensor, rows) = (self.tensor.clone(), self.rows.clone());
-        Self { tensor, rows, first_column: self.first_column + columns.start, columns: columns.end - columns.start }
-    }
-}
-
-/// What fills one or two blobs, in file order.
+/// What fills some blobs, in file order.
 #[derive(Clone, Debug)]
 pub(crate) enum Job {
-    /// Rows as fp16: one blob.
-    Float16 {
-        /// Which rows.
-        rows: Rows,
-        /// Offset of the data.
-        at: u64,
-    },
-    /// Rows through palettes: the indices, then the palettes, then a scale for each row, where they have one.
-    Palettized {
-        /// Which rows.
-        rows: Rows,
-        /// Bits per index.
-        bits: u8,
-        /// How palettes are found.
-        method: PaletteMethod,
-        /// Rows that share a palette.
-        group_rows: u64,
-        /// Offset of the indices.
-        indices_at: u64,
-        /// Offset of the palettes.
-        palettes_at: u64,
-        /// Offset of the scales.
-        scales_at: Option<u64>,
-    },
-    /// Rows as int8: the integers, then a scale for each row.
-    Int8 {
-        /// Which rows.
-        rows: Rows,
-        /// Offset of the integers.
-        data_at: u64,
-        /// Offset of the scales.
-        scales_at: u64,
-    },
+    /// Rows of the checkpoint.
+    Weight(Weight),
     /// Bytes that do not come from the checkpoint, such as RoPE tables: one blob.
     Generated {
         /// Packed elements.
@@ -89,91 +31,105 @@ pub(crate) enum Job {
     },
 }
 
+/// A weight and its place in the file.
+#[derive(Clone, Debug)]
+pub(crate) struct Weight {
+    /// What it is.
+    pub(crate) rows: Rows,
+    /// How it is stored.
+    pub(crate) storage: Storage,
+    /// Offsets of the records of its blobs, in the order of the encoding.
+    pub(crate) blobs: Vec<u64>,
+}
+
+impl Weight {
+    /// Offsets of the data of its blobs.
+    pub(crate) fn data_offsets(&self) -> Vec<u64> {
+        self.blobs.iter().map(|record| BlobLayout::data_offset(*record)).collect()
+    }
+}
+
 impl Job {
     /// Source elements that are read for it.
     pub(crate) fn source_elements(&self) -> u64 {
         match self {
-            Self::Float16 { rows, .. } | Self::Palettized { rows, .. } | Self::Int8 { rows, .. } => rows.elements(),
+            Self::Weight(weight) => weight.rows.elements(),
             Self::Generated { .. } => 0,
         }
     }
 }
 
+/// Where a stored weight came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Provenance<'a> {
+    /// The tensor's name in the checkpoint.
+    pub(crate) tensor: &'a str,
+    /// What became of the tensor before rows and columns were taken, in this order.
+    pub(crate) transforms: &'a [Transform],
+    /// Which rows of it.
+    pub(crate) rows: Range<u64>,
+    /// Which columns of it.
+    pub(crate) columns: Range<u64>,
+    /// How they are stored.
+    pub(crate) storage: &'a Storage,
+    /// Offsets of its blobs as the program has them, in the order of the encoding: the data first.
+    pub(crate) blobs: &'a [u64],
+}
+
 /// A weight as the graph uses it.
 #[derive(Clone, Debug)]
-pub(crate) enum StoredWeight {
-    /// A plain blob.
-    Plain(Value),
-    /// Indices and palettes.
-    Palettized {
-        /// Indices, in the shape of the weight.
-        indices: Value,
-        /// Palettes.
-        lut: Value,
-        /// A scale for each output channel of the result, `[1, channels, 1, 1]`.
-        scale: Option<Value>,
-    },
-    /// Integers and scales.
-    Int8 {
-        /// Integers, in the shape of the weight.
-        data: Value,
-        /// A scale for each row, of the same rank.
-        scale: Value,
-    },
+pub(crate) struct StoredWeight {
+    storage: Storage,
+    blobs: Vec<Value>,
+}
+
+/// The blobs of a weight, which may be asked for in more than one shape.
+#[derive(Clone, Debug)]
+struct Blobs {
+    records: Vec<u64>,
+    bytes: u64,
 }
 
 impl StoredWeight {
-    /// Bytes of its blobs.
-    fn bytes(&self) -> u64 {
-        let size = |value: &Value| {
-            let ty = value.ty.as_tensor();
-            ty.map_or(0, |ty| (ty.element_count().unwrap_or(0) * u64::from(ty.dtype.bits())).div_ceil(8))
-        };
-        match self {
-            Self::Plain(value) => size(value),
-            Self::Palettized { indices, lut, scale } => size(indices) + size(lut) + scale.as_ref().map_or(0, size),
-            Self::Int8 { data, scale } => size(data) + size(scale),
-        }
+    /// The constant of a graph, under a name that starts with `name`.
+    ///
+    /// # Errors
+    /// A bug in the encoding: blobs that do not fit its op.
+    pub(crate) fn constant(self, ops: &mut FunctionBuilder, name: &str) -> Result<Constant, BuildError> {
+        self.storage.encoding().constant(ops, name, self.blobs)
     }
 }
 
-/// A group size that cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[error("Cannot palettize `{tensor}`: group size {group_size} does not divide its {channels} output channels")]
-pub struct GroupSizeError {
-    /// The tensor, with the rows where it is split.
-    pub tensor: String,
-    /// The size asked for.
-    pub group_size: u64,
-    /// The channels there are.
-    pub channels: u64,
-    /// The nearest size that divides them.
-    pub nearest: u64,
+/// Bytes of a blob.
+fn bytes(ty: &TensorType) -> u64 {
+    (count(ty) * u64::from(ty.dtype.bits())).div_ceil(8)
 }
 
-impl crate::error::Hint for GroupSizeError {
-    fn hint(&self) -> Option<String> {
-        Some(format!("use `--group-size {}` or `--group-size tensor`", self.nearest))
-    }
+fn count(ty: &TensorType) -> u64 {
+    ty.element_count().expect("shapes of weights are fixed and were checked against the checkpoint")
 }
 
+fn value(ty: TensorType, record: u64) -> Value {
+    Value::blob(ty, BlobReference { file_name: WEIGHT_FILE.to_owned(), offset: record })
+}
+
+/// What two requests have in common where they get the same blobs.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Key {
-    Rows { tensor: String, start: u64, end: u64, first_column: u64, columns: u64, compression: Option<Compression> },
-    Generated(String),
+struct Key {
+    tensor: String,
+    transforms: Vec<Transform>,
+    start: u64,
+    end: u64,
+    first_column: u64,
+    columns: u64,
+    storage: Storage,
 }
 
 impl Key {
-    fn rows(rows: &Rows, compression: Option<Compression>) -> Self {
-        let (first_column, columns) = (rows.first_column, rows.columns);
-        Self::Rows {
-            tensor: rows.tensor.clone(),
-            start: rows.rows.start,
-            end: rows.rows.end,
-            first_column,
-            columns,
-            compression,
-        }
+    fn new(rows: &Rows, storage: &Storage) -> Self {
+        let Rows { tensor, rows, first_column, columns, transforms } = rows.clone();
+        let Range { start, end } = rows;
+        Self { tensor, transforms, start, end, first_column, columns, storage: storage.clone() }
     }
 }
 
@@ -182,62 +138,49 @@ impl Key {
 pub(crate) struct WeightFile {
     layout: BlobLayout,
     jobs: Vec<Job>,
-    known: BTreeMap<Key, StoredWeight>,
+    weights: BTreeMap<Key, Blobs>,
+    tables: BTreeMap<String, (Value, u64)>,
+    /// What else the graphs said of their weights.
+    pub(crate) requests: Requests,
 }
 
 impl WeightFile {
-    /// Rows of the checkpoint in the given shape, plain or compressed. The first axis of `shape` is the rows.
-    pub(crate) fn weight(
-        &mut self,
-        rows: &Rows,
-        shape: &[u64],
-        compression: Option<Compression>,
-    ) -> Result<StoredWeight, GroupSizeError> {
-        let key = Key::rows(rows, compression);
-        if let Some(stored) = self.known.get(&key) {
-            return Ok(stored.clone());
-        }
-        let stored = match compression {
-            None => {
-                let (value, at) = self.blob(TensorType::fixed(DataType::Float16, shape));
-                self.jobs.push(Job::Float16 { rows: rows.clone(), at });
-                StoredWeight::Plain(value)
-            }
-            Some(Compression::Palette(palette)) => self.palettized(rows, shape, palette)?,
-            Some(Compression::Int8) => self.int8(rows, shape),
+    /// Rows of the checkpoint in the given shape, whose first axis is the rows.
+    ///
+    /// # Errors
+    /// Rows that the encoding does not fit.
+    pub(crate) fn weight(&mut self, rows: &Rows, shape: &[u64], storage: &Storage) -> Result<StoredWeight, UnfitError> {
+        let key = Key::new(rows, storage);
+        let types = storage.encoding().blobs(rows, shape)?;
+        let records = if let Some(known) = self.weights.get(&key) {
+            known.records.clone()
+        } else {
+            let records: Vec<u64> = types.iter().map(|ty| self.place(ty)).collect();
+            let (rows, storage) = (rows.clone(), storage.clone());
+            self.jobs.push(Job::Weight(Weight { rows, storage, blobs: records.clone() }));
+            self.weights.insert(key, Blobs { records: records.clone(), bytes: types.iter().map(bytes).sum() });
+            records
         };
-        self.known.insert(key, stored.clone());
-        Ok(stored)
+        let blobs = types.into_iter().zip(records).map(|(ty, record)| value(ty, record)).collect();
+        Ok(StoredWeight { storage: storage.clone(), blobs })
     }
 
-    /// A whole tensor of the checkpoint as fp16 in the given shape, such as the weight of a norm.
-    pub(crate) fn vector(&mut self, tensor: &str, shape: &[u64]) -> Value {
-        self.vector_rows(tensor, 0..shape.iter().product(), shape)
-    }
-
-    /// Elements of a vector of the checkpoint as fp16 in the given shape, such as the bias of some output channels.
-    pub(crate) fn vector_rows(&mut self, tensor: &str, rows: Range<u64>, shape: &[u64]) -> Value {
-        let rows = Rows { tensor: tensor.to_owned(), rows, first_column: 0, columns: 1 };
-        let key = Key::rows(&rows, None);
-        if let Some(StoredWeight::Plain(value)) = self.known.get(&key) {
-            return value.clone();
-        }
-        let (value, at) = self.blob(TensorType::fixed(DataType::Float16, shape));
-        self.jobs.push(Job::Float16 { rows, at });
-        self.known.insert(key, StoredWeight::Plain(value.clone()));
-        value
+    /// Rows of the checkpoint as fp16 in the given shape, whatever it is.
+    pub(crate) fn plain(&mut self, rows: &Rows, shape: &[u64]) -> Value {
+        let stored = self.weight(rows, shape, &Storage::default()).expect("every tensor can be stored as it is");
+        stored.blobs.into_iter().next().expect("fp16 is one blob")
     }
 
     /// Generated data, made by `bytes` where `name` is not in the file yet.
     pub(crate) fn generated(&mut self, name: &str, ty: TensorType, bytes: impl FnOnce() -> Arc<[u8]>) -> Value {
-        let key = Key::Generated(name.to_owned());
-        if let Some(StoredWeight::Plain(value)) = self.known.get(&key) {
-            return value.clone();
+        if let Some((table, _)) = self.tables.get(name) {
+            return table.clone();
         }
-        let (value, at) = self.blob(ty);
-        self.jobs.push(Job::Generated { bytes: bytes(), at });
-        self.known.insert(key, StoredWeight::Plain(value.clone()));
-        value
+        let (record, size) = (self.place(&ty), self::bytes(&ty));
+        self.jobs.push(Job::Generated { bytes: bytes(), at: BlobLayout::data_offset(record) });
+        let table = value(ty, record);
+        self.tables.insert(name.to_owned(), (table.clone(), size));
+        table
     }
 
     /// Bytes of the finished file.
@@ -247,17 +190,12 @@ impl WeightFile {
 
     /// Bytes of the weights that come from the checkpoint.
     pub(crate) fn checkpoint_bytes(&self) -> u64 {
-        let stored = self.known.iter().filter(|(key, _)| matches!(key, Key::Rows { .. }));
-        stored.map(|(_, weight)| weight.bytes()).sum()
+        self.weights.values().map(|blobs| blobs.bytes).sum()
     }
 
     /// Bytes of each table that does not come from the checkpoint.
     pub(crate) fn table_bytes(&self) -> BTreeMap<String, u64> {
-        let named = |(key, weight): (&Key, &StoredWeight)| match key {
-            Key::Generated(name) => Some((name.clone(), weight.bytes())),
-            Key::Rows { .. } => None,
-        };
-        self.known.iter().filter_map(named).collect()
+        self.tables.iter().map(|(name, (_, bytes))| (name.clone(), *bytes)).collect()
     }
 
     /// Where each blob goes, in file order.
@@ -270,61 +208,30 @@ impl WeightFile {
         &self.jobs
     }
 
-    fn palettized(&mut self, rows: &Rows, shape: &[u64], palette: Palette) -> Result<StoredWeight, GroupSizeError> {
-        let channels = rows.count();
-        let group_rows = match palette.group_size {
-            GroupSize::Tensor => channels,
-            GroupSize::Channels(size) => u64::from(size.get()),
-        };
-        if group_rows == 0 || !channels.is_multiple_of(group_rows) {
-            return Err(GroupSizeError {
-                tensor: rows.tensor.clone(),
-                group_size: group_rows,
-                channels,
-                nearest: nearest_divisor(channels, group_rows),
-            });
-        }
-        let width = u32::from(palette.bits);
-        let dtype = DataType::unsigned(width).unwrap_or(DataType::UInt8);
-        let (indices, indices_at) = self.blob(TensorType::fixed(dtype, shape));
-        let mut lut_shape = vec![channels / group_rows];
-        lut_shape.resize(shape.len(), 1);
-        lut_shape.extend([1_u64 << width, 1]);
-        let (lut, palettes_at) = self.blob(TensorType::fixed(DataType::Float16, &lut_shape));
-        let (scale, scales_at) = if palette.channel_scale {
-            let (scale, at) = self.blob(TensorType::fixed(DataType::Float16, &[1, channels, 1, 1]));
-            (Some(scale), Some(at))
-        } else {
-            (None, None)
-        };
-        let (rows, Palette { bits, method, .. }) = (rows.clone(), palette);
-        self.jobs.push(Job::Palettized { rows, bits, method, group_rows, indices_at, palettes_at, scales_at });
-        Ok(StoredWeight::Palettized { indices, lut, scale })
+    /// Where every weight that comes from the checkpoint came from, in file order.
+    pub(crate) fn provenance(&self) -> impl Iterator<Item = Provenance<'_>> {
+        self.jobs.iter().filter_map(|job| match job {
+            Job::Weight(Weight { rows, storage, blobs }) => Some(Provenance {
+                tensor: &rows.tensor,
+                transforms: &rows.transforms,
+                rows: rows.rows.clone(),
+                columns: rows.first_column..rows.first_column + rows.columns,
+                storage,
+                blobs,
+            }),
+            Job::Generated { .. } => None,
+        })
     }
 
-    fn int8(&mut self, rows: &Rows, shape: &[u64]) -> StoredWeight {
-        let (data, data_at) = self.blob(TensorType::fixed(DataType::Int8, shape));
-        let mut scale_shape = vec![rows.count()];
-        scale_shape.resize(shape.len(), 1);
-        let (scale, scales_at) = self.blob(TensorType::fixed(DataType::Float16, &scale_shape));
-        self.jobs.push(Job::Int8 { rows: rows.clone(), data_at, scales_at });
-        StoredWeight::Int8 { data, scale }
+    /// Name and offset of each table that does not come from the checkpoint, as programs have them.
+    pub(crate) fn tables(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.tables.iter().filter_map(|(name, (value, _))| Some((name.as_str(), value.as_blob()?.offset)))
     }
 
-    /// The next blob, and where its data goes.
-    fn blob(&mut self, ty: TensorType) -> (Value, u64) {
-        let count = ty.element_count().expect("shapes of weights are fixed and were checked against the checkpoint");
-        let offset = self.layout.push(ty.dtype, count).expect("numeric types have blobs and sizes fit 64 bits");
-        (Value::blob(ty, BlobReference { file_name: WEIGHT_FILE.to_owned(), offset }), BlobLayout::data_offset(offset))
+    /// Places the next blob, and gives the offset of its record.
+    fn place(&mut self, ty: &TensorType) -> u64 {
+        self.layout.push(ty.dtype, count(ty)).expect("numeric types have blobs and sizes fit 64 bits")
     }
-}
-
-/// The divisor of `channels` nearest to `wanted`; the larger one where two are as near.
-pub(crate) fn nearest_divisor(channels: u64, wanted: u64) -> u64 {
-    let divisors = (1..=channels.isqrt())
-        .filter(|divisor| channels.is_multiple_of(*divisor))
-        .flat_map(|divisor| [divisor, channels / divisor]);
-    divisors.min_by_key(|divisor| (divisor.abs_diff(wanted), u64::MAX - divisor)).unwrap_or(1)
 }
 
 #[cfg(test)]
@@ -332,23 +239,54 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_nearest_group_size_divides_the_channels() {
-        assert_eq!(nearest_divisor(896, 10), 8);
-        assert_eq!(nearest_divisor(100, 8), 10);
-        assert_eq!(nearest_divisor(7, 8), 7);
-        assert_eq!(nearest_divisor(64, 64), 64);
+    fn a_weight_asked_for_twice_is_stored_once() {
+        let mut file = WeightFile::default();
+        let rows = Rows::new("w", 0..16, 32);
+        let palette = "lut4:tensor".parse().expect("a storage");
+        file.weight(&rows, &[16, 32, 1, 1], &palette).expect("the whole tensor is one group");
+        let size = file.size();
+        file.weight(&rows, &[16, 32, 1, 1], &palette).expect("the whole tensor is one group");
+        assert_eq!((file.size(), file.jobs().len()), (size, 1));
+        let transformed = Rows { transforms: vec![Transform::add(1.0)], ..rows };
+        file.weight(&transformed, &[16, 32, 1, 1], &palette).expect("the whole tensor is one group");
+        assert_eq!(file.jobs().len(), 2, "what becomes of it makes it another weight");
     }
 
     #[test]
-    fn a_weight_asked_for_twice_is_stored_once() {
+    fn a_tied_head_shares_the_blobs_of_the_embeddings_in_a_shape_of_its_own() {
         let mut file = WeightFile::default();
-        let rows = Rows { tensor: "w".to_owned(), rows: 0..16, first_column: 0, columns: 32 };
-        let palette =
-            Palette { bits: 4, group_size: GroupSize::Tensor, method: PaletteMethod::Fast, channel_scale: false };
-        let palette = Compression::Palette(palette);
-        file.weight(&rows, &[16, 32, 1, 1], Some(palette)).expect("the whole tensor is one group");
-        let size = file.size();
-        file.weight(&rows, &[16, 32, 1, 1], Some(palette)).expect("the whole tensor is one group");
-        assert_eq!((file.size(), file.jobs().len()), (size, 1));
+        let rows = Rows::new("embed_tokens", 0..16, 32);
+        let storage = "int8".parse().expect("a storage");
+        let table = file.weight(&rows, &[16, 32], &storage).expect("any rows fit");
+        let head = file.weight(&rows, &[16, 32, 1, 1], &storage).expect("any rows fit");
+        assert_eq!(file.jobs().len(), 1);
+        for (table, head) in table.blobs.iter().zip(&head.blobs) {
+            assert_eq!(table.data, head.data, "one blob");
+        }
+        let rank = |stored: &StoredWeight| stored.blobs[0].ty.as_tensor().expect("a tensor").rank();
+        assert_eq!((rank(&table), rank(&head)), (2, 4));
+    }
+
+    #[test]
+    fn provenance_names_the_blobs_that_the_program_names() {
+        let mut file = WeightFile::default();
+        let rows = Rows::new("w", 16..32, 64).with_columns(&(32..64));
+        let scaled = "lut4:8+scale".parse().expect("a storage");
+        let stored = file.weight(&rows, &[16, 32, 1, 1], &scaled).expect("8 divides 16");
+        let named: Vec<u64> = stored
+            .blobs
+            .iter()
+            .map(|value| match &value.data {
+                anec_mil::ValueData::Blob(reference) => reference.offset,
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        let provenance: Vec<_> = file.provenance().collect();
+        let [Provenance { tensor: "w", rows, columns, storage, blobs, .. }] = provenance.as_slice() else {
+            panic!("{provenance:?}")
+        };
+        assert_eq!((rows.clone(), columns.clone()), (16..32, 32..64));
+        assert_eq!((*storage, *blobs), (&scaled, named.as_slice()));
+        assert_eq!(blobs.len(), 3);
     }
 }

@@ -109,6 +109,7 @@ fn a_conversion_writes_both_forms_metadata_tokenizer_and_checksums() {
         "lm_head_lut6.mlpackage",
         "meta.json",
         "meta.yaml",
+        "provenance.json",
         "special_tokens_map.json",
         "tokenizer.json",
         "tokenizer_config.json",
@@ -184,7 +185,7 @@ fn anemll_names_are_those_that_its_clients_look_for() {
         model.to_str().unwrap(),
         "-o",
         output.to_str().unwrap(),
-        "--runtime",
+        "--layout",
         "anemll",
         "--lut",
         "4",
@@ -259,10 +260,46 @@ fn a_plan_as_data_has_every_context_length_with_decisions_and_bounds() {
 }
 
 #[test]
+fn a_layout_goes_by_its_former_option_too() {
+    let config = config("qwen3-0.6b");
+    let files = |arguments: &[&str]| {
+        let result = anec(&[&["plan", &config, "--json"], arguments].concat());
+        let plan: serde_json::Value = serde_json::from_str(&stdout(&result)).unwrap();
+        plan["files"].as_array().unwrap().iter().map(|file| file["name"].to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(files(&["--runtime", "anemll"]), files(&["--layout", "anemll"]));
+    assert_eq!(files(&["--runtime", "default"]), files(&[]));
+    assert_ne!(files(&["--layout", "anemll"]), files(&["--layout", "anec"]));
+    let unknown = anec(&["plan", &config, "--layout", "swift"]);
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(stderr(&unknown).contains("anec, anemll"), "{}", stderr(&unknown));
+}
+
+#[test]
+fn layouts_say_what_their_clients_rely_on() {
+    let table = stdout(&anec(&["layouts"]));
+    assert!(table.contains("anemll") && table.contains("stateful"), "{table}");
+    let text = stdout(&anec(&["layouts", "anemll"]));
+    for words in [
+        "causal_mask                   fp16   [1, 1, batch_size, context_length]",
+        "model_model_kv_cache_0        fp16   [2 * num_hidden_layers, num_key_value_heads, context_length, head_dim]",
+        "input_ids                     int32  [1, 1 or batch_size] (not single)",
+        "  decode  lm_head     main",
+    ] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+    let json: serde_json::Value = serde_json::from_str(&stdout(&anec(&["layouts", "anec", "--json"]))).unwrap();
+    let roles: Vec<&str> =
+        json["contract"]["files"].as_array().unwrap().iter().map(|file| file["role"].as_str().unwrap()).collect();
+    assert_eq!(roles, ["embeddings", "chunk", "lm_head"]);
+    assert_eq!(anec(&["layouts", "swift"]).status.code(), Some(2));
+}
+
+#[test]
 fn plans_that_cannot_be_are_refused_with_the_option_that_is_wrong() {
     let config = config("qwen3-0.6b");
     for (arguments, words) in [
-        (&["--functions", "single", "--runtime", "anemll"][..], "ANEMLL's clients call `infer` and `prefill`"),
+        (&["--functions", "single", "--layout", "anemll"][..], "ANEMLL's clients call `infer` and `prefill`"),
         (&["--functions", "single", "--query-length", "600"], "`--query-length 600`"),
         (&["--context-length", "32,64", "--batch-size", "64"], "`--batch-size 64`"),
         (&["--chunks", "99"], "the model has 28 layers"),
@@ -444,6 +481,39 @@ fn what_needs_a_device_is_refused_without_one() {
 }
 
 #[test]
+fn layers_of_int8_hold_before_lint_and_verification() {
+    let parent = tempfile::tempdir().unwrap();
+    let output = parent.path().join("out");
+    let path = output.to_str().unwrap();
+    let model = checkpoint();
+    let model = model.to_str().unwrap();
+    let converted = anec(&["convert", model, "-o", path, "--ffn", "int8", "--chunks", "2", "--quiet"]);
+    assert!(converted.status.success(), "{}", stderr(&converted));
+    assert!(output.join("combined_int8_chunk_01of02.mlpackage").is_dir(), "{:?}", names(&output));
+    assert!(fs::read_to_string(output.join("meta.yaml")).unwrap().contains("# ffn = int8, a scale per channel\n"));
+    let linted = anec(&["lint", path]);
+    assert!(stdout(&linted).contains("0 errors, 0 warnings"), "{}", stdout(&linted));
+    let report = parent.path().join("report.json");
+    let verified = anec(&["verify", path, "--against", model, "--report", report.to_str().unwrap()]);
+    assert!(verified.status.success(), "{}{}", stdout(&verified), stderr(&verified));
+}
+
+#[test]
+fn storages_that_contradict_each_other_are_refused_by_name() {
+    let checkpoint = checkpoint();
+    for (options, named) in [
+        (&["--ffn", "int8", "--lut-ffn", "4"][..], ["`--ffn int8`", "`--lut-ffn 4`"]),
+        (&["--lm-head", "int8", "--lut-lm-head", "4"], ["`--lm-head int8`", "`--lut-lm-head 4`"]),
+        (&["--ffn", "lut4:8", "--group-size", "16"], ["`--ffn lut4:8`", "`--group-size 16`"]),
+        (&["--embeddings", "lut4:8+scale"], ["lut4:8+scale", "gathered"]),
+    ] {
+        let refused = anec(&[&["plan", checkpoint.to_str().unwrap()], options].concat());
+        assert_eq!(refused.status.code(), Some(1), "{options:?}");
+        assert!(named.iter().all(|name| stderr(&refused).contains(name)), "{options:?}: {}", stderr(&refused));
+    }
+}
+
+#[test]
 fn options_that_do_nothing_are_said_to() {
     let checkpoint = checkpoint();
     let plan = |options: &[&str]| {
@@ -455,7 +525,7 @@ fn options_that_do_nothing_are_said_to() {
         (&["--group-size", "16"][..], "--group-size"),
         (&["--palette", "exact"], "--palette"),
         (&["--channel-scale"], "--channel-scale"),
-        (&["--lut", "4", "--lm-head", "int8", "--lut-lm-head", "4"], "--lut-lm-head"),
+        (&["--lut", "4", "--ffn", "int8", "--lm-head", "int8"], "--lut"),
         (&["--query-length", "8"], "--query-length"),
         (&["--functions", "single", "--batch-size", "32"], "--batch-size"),
     ] {

@@ -184,7 +184,7 @@ fn what_the_converter_writes_is_safe_on_all_chips_and_both_systems() {
     for (name, options) in [
         ("plain", &[][..]),
         ("palettes", &["--lut", "4", "--lut-embeddings", "6", "--chunks", "2"]),
-        ("anemll", &["--lut", "6", "--runtime", "anemll", "--context-length", "256"]),
+        ("anemll", &["--lut", "6", "--layout", "anemll", "--context-length", "256"]),
         ("macos", &["--target", "macos15"]),
         ("contexts", &["--context-length", "64,128", "--kv", "mask"]),
         ("single", &["--functions", "single"]),

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use anec_converter::model::arch::{self, ArchChoice};
 use anec_converter::model::decoder_plan::DecoderPlan;
 use anec_converter::plan::estimate::{self, Cost};
+use anec_converter::plan::inventory;
 use anec_mil::rules::chip::CHIPS;
 use anec_mil::rules::{Chip, ChipFacts};
 
@@ -120,7 +121,8 @@ fn cost(weights: &Weights) -> Cost {
         Weights::Millions { count, bits } => Cost::of_weights((count * 1e6 * bits / 8.0) as u64, 0, 0),
         Weights::Config { name, bits, head_bits, context } => {
             let plan = decoder(name);
-            let elements: usize = plan.tensors().iter().map(|tensor| tensor.shape.iter().product::<usize>()).sum();
+            let elements: usize =
+                inventory::tensors(&plan).unwrap().iter().map(|tensor| tensor.shape.iter().product::<usize>()).sum();
             let table = plan.vocab_size * plan.hidden_size;
             let layers = elements - table * if plan.tie_word_embeddings { 1 } else { 2 };
             let bytes = |count: usize, bits: f64| (count as f64 * bits / 8.0) as u64;

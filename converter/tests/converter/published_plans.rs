@@ -10,10 +10,10 @@ use anec_converter::commands::plan::summary;
 use anec_converter::error::Hint as _;
 use anec_converter::model::arch::{self, ArchChoice};
 use anec_converter::model::decoder_plan::DecoderPlan;
-use anec_converter::options::{
-    Compression, ConvSplits, Functions, GroupSize, KvWrite, LutBits, Options, Palette, Runtime, Target,
-};
+use anec_converter::options::{ConvSplits, Functions, KvWrite, Options, Target};
 use anec_converter::plan::{ConversionPlan, FilePlan};
+use anec_converter::weights::recipe::{Recipe, WeightKind};
+use anec_converter::weights::storage::Storage;
 use anec_mil::rules::system::System;
 use anec_mil::rules::{self, Chip, Conditions, Severity, Subject, notch};
 use anec_mil::{Argument, Binding, Function, Operation};
@@ -39,7 +39,7 @@ fn decoder(config: &Path) -> DecoderPlan {
 fn shortened(config: &Path) -> DecoderPlan {
     let mut decoder = decoder(config);
     decoder.num_hidden_layers = 2;
-    decoder.attention.truncate(2);
+    decoder.layers.truncate(2);
     decoder
 }
 
@@ -49,8 +49,17 @@ fn name(config: &Path) -> String {
     if stem == "config" { parent.into_owned() } else { stem.into_owned() }
 }
 
-fn palette(bits: Option<u8>) -> Option<Compression> {
-    Palette::new(LutBits(bits), (bits == Some(6)).then_some(GroupSize::Tensor)).map(Compression::Palette)
+fn palette(bits: Option<u8>) -> Storage {
+    match bits {
+        None => Storage::default(),
+        Some(6) => "lut6:tensor".parse().unwrap(),
+        Some(bits) => format!("lut{bits}").parse().unwrap(),
+    }
+}
+
+/// Layers and head with palettes, embeddings as they are.
+fn storage(ffn: Option<u8>, lm_head: Option<u8>) -> Recipe {
+    Recipe::new(palette(ffn), palette(lm_head), Storage::default())
 }
 
 /// Bytes per core of every convolution of a package.
@@ -102,10 +111,7 @@ fn plans_of_published_models_are_as_reviewed() {
         let plans = [
             ("--target ios18", Options::default()),
             ("--target macos15", Options { target: Target::Macos15, ..Options::default() }),
-            (
-                "--target ios18 --lut 4",
-                Options { ffn: palette(Some(4)), lm_head: palette(Some(4)), ..Options::default() },
-            ),
+            ("--target ios18 --lut 4", Options { storage: storage(Some(4), Some(4)), ..Options::default() }),
         ];
         let texts = plans.map(|(asked, options)| format!("# {asked}\n\n{}", plan_text(&decoder, options)));
         insta::assert_snapshot!(name(&config), texts.join("\n"));
@@ -116,8 +122,7 @@ fn plans_of_published_models_are_as_reviewed() {
 fn no_convolution_of_a_published_model_is_on_the_notch() {
     for config in configs() {
         for bits in [None, Some(4), Some(6), Some(8)] {
-            let options =
-                Options { ffn: palette(bits), lm_head: palette(bits), target: Target::Macos15, ..Options::default() };
+            let options = Options { storage: storage(bits, bits), target: Target::Macos15, ..Options::default() };
             let plan = ConversionPlan::new(shortened(&config), options).unwrap();
             for payload in plan.files.iter().flat_map(payloads) {
                 assert_eq!(notch::on_notch(payload, Chip::Generic), None, "{} at {bits:?} bits", name(&config));
@@ -199,7 +204,7 @@ fn plans_for(config: &Path, target: Target, options: &Options) -> Option<Convers
         return Some(plan);
     }
     // Models of 7 billion weights and more do not fit phones as they are.
-    (options.ffn, options.lm_head, options.embeddings) = (palette(Some(4)), palette(Some(4)), palette(Some(4)));
+    options.storage = Recipe::new(palette(Some(4)), palette(Some(4)), palette(Some(4)));
     ConversionPlan::new(decoder(config), options).ok()
 }
 
@@ -220,8 +225,8 @@ fn every_option_lints_clean() {
         Options { kv_write: KvWrite::Mask, ..Options::default() },
         Options { argmax: true, ..Options::default() },
         Options { chip: Chip::M4Pro, ..Options::default() },
-        Options { runtime: Runtime::Anemll, ..Options::default() },
-        Options { ffn: palette(Some(6)), lm_head: palette(Some(8)), ..Options::default() },
+        Options { layout: "anemll", ..Options::default() },
+        Options { storage: storage(Some(6), Some(8)), ..Options::default() },
     ];
     for config in configs().iter().filter(|config| ["qwen3-0.6b", "llama-3.2-1b"].contains(&&*name(config))) {
         for options in &options {
@@ -229,4 +234,21 @@ fn every_option_lints_clean() {
             assert_eq!(complaints(&plan), [""; 0], "{} with {options:?}", name(config));
         }
     }
+}
+
+#[test]
+fn one_tensor_can_be_stored_unlike_the_others() {
+    let tensor = "model.layers.1.self_attn.q_proj.weight";
+    let options = |storage: Recipe| Options { storage, ..Options::default() };
+    let plan = |storage: Recipe| ConversionPlan::new(shortened(&configs()[0]), options(storage)).unwrap();
+    let integers = |plan: &ConversionPlan| {
+        let functions = plan.files.iter().flat_map(|file| file.program().functions.values());
+        let operations = functions.flat_map(|function| &function.block.operations);
+        let quantized = operations.filter(|operation| operation.op == "constexpr_blockwise_shift_scale");
+        quantized.map(|operation| operation.outputs[0].name.clone()).collect::<BTreeSet<String>>()
+    };
+    assert!(integers(&plan(storage(Some(4), Some(4)))).is_empty());
+    let recipe = storage(Some(4), Some(4)).with_tensor(WeightKind::Layer, tensor, "int8".parse().unwrap());
+    let stored = integers(&plan(recipe));
+    assert!(!stored.is_empty() && stored.iter().all(|name| name.starts_with("layers_1_q_proj")), "{stored:?}");
 }

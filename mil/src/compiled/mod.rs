@@ -33,7 +33,7 @@ pub use flexible::has_known_form;
 pub use reader::{CompiledModel, normalized};
 pub use writer::{COMPILER_KEYS, CompileOptions, CompiledFiles, compile};
 
-use crate::package::ModelError;
+use crate::package::{ModelError, PackageError};
 use crate::text::{ParseError, PrintError};
 use crate::verify::VerifyErrors;
 
@@ -58,6 +58,9 @@ pub const WEIGHTS_PATH: &str = "weights/weight.bin";
 /// A model that cannot be compiled, or a compiled model that cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum CompiledError {
+    /// A file cannot be read.
+    #[error(transparent)]
+    File(#[from] PackageError),
     /// The program is not valid.
     #[error("The program is not one that Core ML loads")]
     Verify(#[from] VerifyErrors),

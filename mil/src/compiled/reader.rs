@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{CompiledError, CoreMlData, DATA_PATH, PROGRAM_PATH, flexible, interface, writer};
 use crate::blob::BlobFile;
-use crate::package::{
-    Metadata, Model, PackageError, PackageFiles, check_functions, open_weights, read_limited, weight_path,
-};
+use crate::package::{Metadata, Model, PackageFiles, check_functions, open_weights, read_limited, weight_path};
 use crate::program::Program;
 use crate::text;
 
@@ -28,7 +26,7 @@ impl<F: PackageFiles> CompiledModel<F> {
     ///
     /// # Errors
     /// The description is missing or malformed, or of another kind of model.
-    pub fn open(files: F) -> Result<Self, PackageError> {
+    pub fn open(files: F) -> Result<Self, CompiledError> {
         let bytes = read_limited(&files, DATA_PATH, MAX_DATA_BYTES)?;
         let data = CoreMlData::from_bytes(&bytes).map_err(CompiledError::Data)?;
         Ok(Self { files, data })
@@ -48,10 +46,10 @@ impl<F: PackageFiles> CompiledModel<F> {
     ///
     /// # Errors
     /// It is missing or not UTF-8.
-    pub fn program_text(&self) -> Result<String, PackageError> {
+    pub fn program_text(&self) -> Result<String, CompiledError> {
         let bytes = read_limited(&self.files, PROGRAM_PATH, MAX_PROGRAM_BYTES)?;
         let text = String::from_utf8(bytes);
-        Ok(text.map_err(|error| CompiledError::Utf8 { position: error.utf8_error().valid_up_to() })?)
+        text.map_err(|error| CompiledError::Utf8 { position: error.utf8_error().valid_up_to() })
     }
 
     /// The model as the package had it: what the compiler added is taken away, and inputs are in the order of the
@@ -59,25 +57,25 @@ impl<F: PackageFiles> CompiledModel<F> {
     ///
     /// # Errors
     /// The text is missing or no program, or contradicts the description.
-    pub fn model(&self) -> Result<Model, PackageError> {
+    pub fn model(&self) -> Result<Model, CompiledError> {
         let parsed = text::parse(&self.program_text()?).map_err(CompiledError::Parse)?;
-        Ok(decompile(&self.data, parsed.program)?)
+        decompile(&self.data, parsed.program)
     }
 
     /// Path within the compiled model of the weight file that a program calls `name`.
     ///
     /// # Errors
     /// The name leads out of the model.
-    pub fn weight_path(&self, name: &str) -> Result<String, PackageError> {
-        weight_path(PROGRAM_PATH, name)
+    pub fn weight_path(&self, name: &str) -> Result<String, CompiledError> {
+        Ok(weight_path(PROGRAM_PATH, name)?)
     }
 
     /// The weight file that a program calls `name`.
     ///
     /// # Errors
     /// The name leads out of the model, or the file is missing or not a weight file.
-    pub fn weights(&self, name: &str) -> Result<BlobFile<F::File>, PackageError> {
-        open_weights(&self.files, PROGRAM_PATH, name)
+    pub fn weights(&self, name: &str) -> Result<BlobFile<F::File>, CompiledError> {
+        Ok(open_weights(&self.files, PROGRAM_PATH, name)?)
     }
 }
 

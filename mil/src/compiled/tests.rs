@@ -158,7 +158,7 @@ fn every_cut_or_changed_description_is_an_error_or_another_description() {
 #[test]
 fn a_missing_file_is_named() {
     let error = CompiledModel::open(FilesInMemory::new()).map(|_| ()).expect_err("nothing is there");
-    assert!(matches!(error, PackageError::Io { path, .. } if path == DATA_PATH));
+    assert!(matches!(error, CompiledError::File(PackageError::Io { path, .. }) if path == DATA_PATH));
 }
 
 #[test]

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use super::{CompareError, Side};
 use crate::blob::BlobFile;
 use crate::dtype::DataType;
-use crate::package::{PackageFiles, StoredModel};
+use crate::package::PackageFiles;
+use crate::stored::StoredModel;
 use crate::value::{BlobReference, TensorData, Value, ValueData};
 
 /// Bytes of a weight that are compared at a time.

@@ -9,7 +9,8 @@ mod constant;
 mod function;
 
 use crate::blob::BlobError;
-use crate::package::{FunctionDescription, Model, PackageError, PackageFiles, StoredModel};
+use crate::package::{FunctionDescription, Model, PackageFiles};
+use crate::stored::{StoredModel, StoredModelError};
 use constant::Weights;
 
 /// One difference.
@@ -34,7 +35,7 @@ impl std::fmt::Display for Difference {
 pub enum CompareError {
     /// A model cannot be read.
     #[error(transparent)]
-    Model(#[from] PackageError),
+    Model(#[from] StoredModelError),
     /// A weight cannot be read.
     #[error("Cannot read the weights of the {side} model")]
     Blob {

@@ -6,6 +6,7 @@ use super::decl::{Change, Effect, FLOATS, INT32, InferError, OpContext, OpDecl, 
 use super::evidence::SILERO;
 use super::window::spatial_size;
 use crate::builder::{BuildError, FunctionBuilder, Var};
+use crate::cost::{CallTypes, product};
 use crate::evaluate::{Call, Evaluate, EvaluateError, Matrix, Projection, Tensor, check_size};
 use crate::opset::Opset;
 use crate::types::{TensorType, ValueType};
@@ -108,6 +109,11 @@ fn projection(call: &Call<'_>, x: &Tensor, weight: &Tensor) -> Result<Vec<Tensor
         Projection { weight, start: 0, x, bias: &bias, numerics: call.numerics() }.write(output)?;
     }
     Ok(vec![Tensor::floats(x.dtype(), &shape, output)?])
+}
+
+/// Every element of the result is a product over one kernel.
+pub(crate) fn multiplications(types: &CallTypes<'_>) -> Option<u64> {
+    product(&types.result_shape()?)?.checked_mul(product(types.shape("weight")?.get(1..)?)?)
 }
 
 impl FunctionBuilder {

@@ -5,9 +5,11 @@ use std::f32::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 use super::decl::{Effect, Evidence, FLOATS, InferError, OpContext, OpDecl, Parameter, Results, STRING};
 use super::elementwise::map_floats;
 use super::shape::known_string_or;
+use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor};
 use crate::opset::Opset;
 use crate::types::ValueType;
+use crate::value::Value;
 
 /// The declaration.
 pub static DECL: OpDecl = OpDecl {
@@ -40,5 +42,12 @@ fn evaluate(call: &mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError> {
         }),
         "SIGMOID_APPROXIMATION" => map_floats(call, |x| x / (1.0 + (-1.702 * x).exp())),
         _ => map_floats(call, |x| 0.5 * x * libm::erfcf(-x * FRAC_1_SQRT_2)),
+    }
+}
+
+impl FunctionBuilder {
+    /// The unit with its distribution function approximated by a hyperbolic tangent.
+    pub fn gelu_tanh(&mut self, name: &str, x: &Var) -> Result<Var, BuildError> {
+        self.call(&DECL, name).operand("x", x).constant("mode", Value::string("TANH_APPROXIMATION")).single()
     }
 }

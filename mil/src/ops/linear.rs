@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use super::decl::{Effect, InferError, NUMBERS, OpContext, OpDecl, Parameter, Results};
 use super::evidence::KOKORO;
 use super::shape::compatible;
+use crate::cost::{CallTypes, product};
 use crate::evaluate::{Call, Evaluate, EvaluateError, Matrix, Projection, Tensor, check_size, strided_copy};
 use crate::opset::Opset;
 use crate::types::{TensorType, ValueType};
@@ -49,6 +50,11 @@ fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {
     let mut shape = outer.to_vec();
     shape.push(out);
     Ok(vec![TensorType { dtype: x.dtype, shape }.into()])
+}
+
+/// Every element of the result is a product over the last axis of `x`.
+pub(crate) fn multiplications(types: &CallTypes<'_>) -> Option<u64> {
+    product(&types.result_shape()?)?.checked_mul(*types.shape("weight")?.last()?)
 }
 
 fn evaluate(call: &mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError> {

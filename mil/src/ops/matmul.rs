@@ -6,6 +6,7 @@ use super::decl::{BOOL, Effect, InferError, NUMBERS, OpContext, OpDecl, Paramete
 use super::evidence::ANEMLL;
 use super::shape::{broadcast_shapes, compatible, known_bool_or, same_dtype};
 use crate::builder::{BuildError, FunctionBuilder, Var};
+use crate::cost::{CallTypes, product};
 use crate::dtype::DataType;
 use crate::evaluate::{
     Call, Elements, Evaluate, EvaluateError, Matrix, Tensor, broadcast_shape, check_size, map_pairs, multiply,
@@ -135,6 +136,18 @@ fn operand(tensor: &Tensor, transposed: bool, column: bool) -> Result<(Vec<usize
         [ref batch @ .., rows, columns] => {
             Ok((batch.to_vec(), Layout { shape: [rows, columns], strides: [columns, 1] }))
         }
+    }
+}
+
+/// Every element of `x` meets every column of the result, in each matrix of the result.
+pub(crate) fn multiplications(types: &CallTypes<'_>) -> Option<u64> {
+    let (x, y, result) = (types.shape("x")?, types.shape("y")?, types.result_shape()?);
+    match (x.as_slice(), y.as_slice(), result.as_slice()) {
+        ([inner], _, result) | (_, [inner], result) => product(result)?.checked_mul(*inner),
+        ([.., x_rows, x_columns], _, [batch @ .., _, columns]) => {
+            product(batch)?.checked_mul(x_rows.checked_mul(*x_columns)?)?.checked_mul(*columns)
+        }
+        _ => None,
     }
 }
 

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use super::decl::{Domain, Effect, Evidence, FLOATS, InferError, OpContext, OpDecl, Parameter, Results};
 use super::shape::{broadcast_shapes, compatible, compatible_shapes, same_dtype};
+use crate::cost::{CallTypes, product};
 use crate::dtype::DataType;
 use crate::evaluate::{
     Call, Evaluate, EvaluateError, Matrix, Tensor, broadcast_shape, check_size, multiply, row_major, softmax,
@@ -66,6 +67,13 @@ fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {
 }
 
 /// A query that every key is masked from gives what is not a number, as a softmax of negative infinities does.
+/// A score is a product over the head, an element of the result one over the keys.
+pub(crate) fn multiplications(types: &CallTypes<'_>) -> Option<u64> {
+    let (query, key) = (types.shape("query")?, types.shape("key")?);
+    let keys = *key.get(key.len().checked_sub(2)?)?;
+    product(&query)?.checked_add(product(&types.result_shape()?)?)?.checked_mul(keys)
+}
+
 fn evaluate(call: &mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError> {
     let (query, key, value) = (call.tensor("query")?, call.tensor("key")?, call.tensor("value")?);
     let [(batch, queries, head), (key_batch, keys, key_head), (value_batch, values, width)] =

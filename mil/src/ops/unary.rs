@@ -4,6 +4,7 @@ use super::decl::{FLOATS, OpDecl, Parameter};
 use super::elementwise::{FLOAT_X, NUMBER_X, like_x, map_floats, map_x};
 use super::evidence::{KOKORO, SILERO};
 use super::shape::factor;
+use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::evaluate::{Call, EvaluateError, EvaluateFn, Tensor};
 
 const fn of_floats(name: &'static str, doc: &'static str, evaluate: EvaluateFn) -> OpDecl {
@@ -112,6 +113,13 @@ fn with_epsilon(
 fn not(call: &mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError> {
     let x = call.tensor("x")?;
     Ok(vec![Tensor::bools(x.shape(), x.as_bools()?.iter().map(|x| !x).collect())?])
+}
+
+impl FunctionBuilder {
+    /// Computes the hyperbolic tangent of `x`.
+    pub fn tanh(&mut self, name: &str, x: &Var) -> Result<Var, BuildError> {
+        self.call(&TANH, name).operand("x", x).single()
+    }
 }
 
 #[cfg(test)]

@@ -8,11 +8,10 @@ mod feature;
 mod model;
 mod path;
 mod reader;
-mod stored_model;
 
 pub(crate) use description::check_functions;
 pub(crate) use model::other_kind;
-pub(crate) use reader::{open_weights, read_limited, weight_path};
+pub(crate) use reader::{MAX_MODEL_BYTES, open_weights, read_limited, weight_path};
 
 pub use feature::{ArrayDefault, FeatureDescription, FeatureType, MultiArray, ShapeFlexibility, SizeRange};
 pub use model::{
@@ -21,7 +20,6 @@ pub use model::{
 };
 pub use path::{PathError, checked_relative_path};
 pub use reader::{FilesInMemory, Package, PackageError, PackageFiles};
-pub use stored_model::{Form, MessageFile, StoredModel};
 
 /// Path of the manifest within a package.
 pub const MANIFEST_PATH: &str = "Manifest.json";

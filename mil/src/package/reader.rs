@@ -10,7 +10,6 @@ use super::model::{Model, ModelError, decode_model};
 use super::path::{PathError, checked_relative_path};
 use super::{DATA_DIRECTORY, MANIFEST_PATH};
 use crate::blob::{BlobError, BlobFile};
-use crate::compiled::{CompiledError, DATA_PATH};
 
 /// The files of a package, by path within it.
 ///
@@ -45,7 +44,7 @@ const MODEL_DIRECTORY_PREFIX: &str = "@model_path/";
 const MAX_MANIFEST_BYTES: u64 = 1 << 20;
 
 /// Largest model message that is read, in bytes: what protobuf can hold.
-pub(super) const MAX_MODEL_BYTES: u64 = 1 << 31;
+pub(crate) const MAX_MODEL_BYTES: u64 = 1 << 31;
 
 /// An open package.
 #[derive(Debug)]
@@ -81,12 +80,6 @@ pub enum PackageError {
     /// A name that could lead out of the package.
     #[error("The package names a file outside of itself")]
     Path(#[from] PathError),
-    /// Neither a package nor a compiled model.
-    #[error("There is neither `{MANIFEST_PATH}` of a package nor `{DATA_PATH}` of a compiled model")]
-    NoModel,
-    /// A part of a compiled model is not usable.
-    #[error(transparent)]
-    Compiled(#[from] CompiledError),
     /// The model is not usable.
     #[error(transparent)]
     Model(#[from] ModelError),

@@ -4,27 +4,29 @@
 //! border as [`Tensor`]s; what an engine keeps on a device stays behind the trait.
 
 pub mod coreml;
+mod engine;
 mod reference;
 
 use std::collections::BTreeMap;
 
 use anec_mil::NamedValueType;
 use anec_mil::evaluate::{EvaluateError, Tensor};
-use anec_mil::package::PackageError;
+use anec_mil::stored::StoredModelError;
 
 use coreml::CoreMlError;
 
-use crate::directory::{DirectoryError, ModelPart};
+use crate::part::{ModelPart, PartError};
 
+pub use engine::{Engine, LoadedFunction, LoadedModel, LoadedState};
 pub use reference::{ReferenceBackend, ReferenceFunction, ReferenceModel, ReferenceOptions};
 
 /// Tensors by name.
 pub type Tensors = BTreeMap<String, Tensor>;
 
-/// An engine.
+/// An engine. What drives models asks for an [`Engine`], which every backend is.
 pub trait Backend {
     /// A model that is open.
-    type Model: Model;
+    type Model: Model + 'static;
 
     /// Opens a model.
     ///
@@ -36,7 +38,7 @@ pub trait Backend {
 /// A model that is open.
 pub trait Model {
     /// A function that is ready to predict.
-    type Function: Function;
+    type Function: Function + 'static;
 
     /// Names of its functions, sorted.
     fn function_names(&self) -> Vec<String>;
@@ -51,7 +53,7 @@ pub trait Model {
 /// A function that is ready to predict.
 pub trait Function {
     /// The tensors that outlive a prediction. One state serves all functions of all models that declare the same states.
-    type State;
+    type State: 'static;
 
     /// What it takes and gives.
     fn signature(&self) -> &Signature;
@@ -92,7 +94,7 @@ pub struct Signature {
 pub enum BackendError {
     /// The model cannot be opened.
     #[error(transparent)]
-    Directory(#[from] DirectoryError),
+    Part(#[from] PartError),
     /// The package of a model is not usable.
     #[error("Cannot open the model `{model}`")]
     Package {
@@ -100,7 +102,7 @@ pub enum BackendError {
         model: String,
         /// Why.
         #[source]
-        source: Box<PackageError>,
+        source: Box<StoredModelError>,
     },
     /// A function cannot be loaded.
     #[error("Cannot load the function `{function}` of `{model}`")]
@@ -123,6 +125,12 @@ pub enum BackendError {
         /// Why.
         #[source]
         source: Box<EvaluateError>,
+    },
+    /// A state of another engine.
+    #[error("the state that was given to the function of `{model}` is not of this engine")]
+    State {
+        /// The model.
+        model: String,
     },
     /// Core ML cannot do it.
     #[error("Core ML cannot {action} `{model}`")]

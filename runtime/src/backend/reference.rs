@@ -8,13 +8,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anec_mil::blob::{BlobError, BlobFile};
 use anec_mil::evaluate::{EvaluableFunction, Numerics, State, Statistics, Tensor, WeightSource};
-use anec_mil::package::StoredModel;
+use anec_mil::stored::StoredModel;
 use anec_mil::{BlobReference, NamedValueType, Program, TensorType, ValueType};
 use fs_err::File;
 
 use super::{Backend, BackendError, Function, Model, Signature, Tensors};
-use crate::directory::ModelPart;
 use crate::fs_package::FsPackage;
+use crate::part::ModelPart;
 
 /// How the reference engine computes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -5,16 +5,15 @@
 mod config;
 mod stop;
 
-use crate::backend::Backend;
 use crate::sampling::{Sampler, SamplingError};
-use crate::session::{HeadOutput, Session, SessionError};
+use crate::session::{Gives, Output, Session, SessionError};
 
 pub use config::GenerationConfig;
 pub use stop::{Passed, StopTexts};
 
 /// Generates with one model and one KV cache.
-pub struct Generator<B: Backend> {
-    session: Session<B>,
+pub struct Generator {
+    session: Box<dyn Session>,
     /// Tokens that the KV cache holds, from position 0 on.
     fed: Vec<u32>,
     /// Whether the state is unknown, because the engine failed.
@@ -42,16 +41,16 @@ pub enum Finish {
 }
 
 /// A generation that is under way. Dropping it ends it; the next one goes on with the same KV cache.
-pub struct Generation<'run, B: Backend> {
-    generator: &'run mut Generator<B>,
+pub struct Generation<'run> {
+    generator: &'run mut Generator,
     sampler: &'run mut Sampler,
     limits: &'run Limits,
     /// The prompt, then the tokens that were given.
     seen: Vec<u32>,
     prompt_tokens: usize,
     reused_tokens: usize,
-    /// What the head gave after the last token that was fed.
-    output: HeadOutput,
+    /// What the model said after the last token that was fed.
+    output: Output,
     finish: Option<Finish>,
 }
 
@@ -83,15 +82,15 @@ pub enum GenerateError {
     },
 }
 
-impl<B: Backend> Generator<B> {
+impl Generator {
     /// Generates with this session, which must be new or reset.
-    pub fn new(session: Session<B>) -> Self {
+    pub fn new(session: Box<dyn Session>) -> Self {
         Self { session, fed: Vec::new(), broken: false }
     }
 
     /// The session.
-    pub fn session(&self) -> &Session<B> {
-        &self.session
+    pub fn session(&self) -> &dyn Session {
+        &*self.session
     }
 
     /// Forgets everything.
@@ -115,13 +114,18 @@ impl<B: Backend> Generator<B> {
         prompt: &[u32],
         sampler: &'run mut Sampler,
         limits: &'run Limits,
-    ) -> Result<Generation<'run, B>, GenerateError> {
-        let context_length = self.session.context_length();
+    ) -> Result<Generation<'run>, GenerateError> {
+        let context_length = self.session.capabilities().context_length;
         if prompt.len() > context_length {
             return Err(GenerateError::PromptTooLong { tokens: prompt.len(), context_length });
         }
-        if self.session.is_argmax() && sampler.options().needs_logits() {
-            return Err(GenerateError::Sampling { position: prompt.len(), source: SamplingError::BestOnly });
+        let refused = match self.session.capabilities().gives {
+            Gives::HiddenState => Some(SamplingError::NoHead),
+            Gives::Best if sampler.options().needs_logits() => Some(SamplingError::BestOnly),
+            Gives::Best | Gives::Logits => None,
+        };
+        if let Some(source) = refused {
+            return Err(GenerateError::Sampling { position: prompt.len(), source });
         }
         if self.broken {
             self.reset()?;
@@ -129,7 +133,11 @@ impl<B: Backend> Generator<B> {
         // The last token is always fed, because what the model says after it is not kept.
         let last = prompt.len().checked_sub(1).ok_or(GenerateError::EmptyPrompt)?;
         let same = prompt.iter().zip(&self.fed).take_while(|(a, b)| a == b).count();
-        let reused_tokens = same.min(last);
+        let mut reused_tokens = same.min(last);
+        if reused_tokens < self.fed.len() && !self.session.capabilities().rewinds {
+            self.reset()?;
+            reused_tokens = 0;
+        }
         // What the cache holds behind these tokens is masked, and overwritten before it is reached.
         self.fed.truncate(reused_tokens);
         let output = self.feed(prompt.get(reused_tokens..).unwrap_or_default())?;
@@ -145,7 +153,7 @@ impl<B: Backend> Generator<B> {
         })
     }
 
-    fn feed(&mut self, tokens: &[u32]) -> Result<HeadOutput, GenerateError> {
+    fn feed(&mut self, tokens: &[u32]) -> Result<Output, GenerateError> {
         self.broken = true;
         let output = self.session.feed(tokens, self.fed.len())?.ok_or(GenerateError::EmptyPrompt)?;
         self.broken = false;
@@ -154,7 +162,7 @@ impl<B: Backend> Generator<B> {
     }
 }
 
-impl<B: Backend> Generation<'_, B> {
+impl Generation<'_> {
     /// The next token; `None` at the end, for which [`Self::finish`] has the reason.
     ///
     /// # Errors
@@ -168,7 +176,7 @@ impl<B: Backend> Generation<'_, B> {
         }
         // A token is fed when the next one is asked for: the last one never has to be.
         if let Some(token) = self.seen.get(self.generator.fed.len()).copied() {
-            if self.generator.fed.len() >= self.generator.session.context_length() {
+            if self.generator.fed.len() >= self.generator.session.capabilities().context_length {
                 return Ok(self.end(Finish::ContextFull));
             }
             self.output = self.generator.feed(&[token])?;

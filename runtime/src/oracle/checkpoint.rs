@@ -1,6 +1,7 @@
 //! The tensors of a checkpoint.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Range;
 use std::path::Path;
 
 use candle_core::{DType, Tensor};
@@ -74,6 +75,17 @@ impl Checkpoint {
     /// There is none of this name, or its elements are no floats.
     pub fn floats(&self, name: &str) -> Result<Vec<f32>, OracleError> {
         Ok(self.tensor(name)?.flatten_all()?.to_vec1()?)
+    }
+
+    /// Rows of a tensor in fp32: what is under these indices of its first axis.
+    ///
+    /// # Errors
+    /// There is none of this name, it has not so many rows, or its elements are no floats.
+    pub fn rows(&self, name: &str, rows: Range<usize>) -> Result<Vec<f32>, OracleError> {
+        let missing =
+            || OracleError::Tensor { name: name.to_owned(), expected: Vec::new(), found: "missing".to_owned() };
+        let rows = self.tensors.get(name).ok_or_else(missing)?.narrow(0, rows.start, rows.len())?;
+        Ok(rows.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)
     }
 
     /// A tensor in fp32.

@@ -5,9 +5,9 @@ use anec_schemas::report::{Agreement, PrefillAgreement};
 
 use super::metrics::{Comparison, finite, negative_log_likelihood};
 use super::{Progress, TokenWindows, VerifyError};
-use crate::backend::{Backend, Tensors};
+use crate::backend::Tensors;
 use crate::oracle::Oracle;
-use crate::session::{Session, SessionError};
+use crate::session::{Output, Session, SessionError};
 
 /// What a comparison of logits found.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,17 +24,18 @@ pub struct Compared {
 ///
 /// # Errors
 /// There is nothing to compare, or either side fails.
-pub fn compare<B: Backend>(
-    session: &mut Session<B>,
+pub fn compare(
+    session: &mut dyn Session,
     oracle: &mut Oracle,
     tokens: &TokenWindows,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Compared, VerifyError> {
     let expected = oracle.config().vocab_size;
-    if let Some(found) = session.vocab_size().filter(|found| *found != expected) {
+    let capabilities = session.capabilities().clone();
+    if let Some(found) = capabilities.vocab_size.filter(|found| *found != expected) {
         return Err(VerifyError::Vocabulary { expected, found });
     }
-    let limit = session.context_length().min(oracle.config().max_position_embeddings);
+    let limit = capabilities.context_length.min(oracle.config().max_position_embeddings);
     let windows: Vec<&[u32]> =
         tokens.windows.iter().map(|window| &window[..window.len().min(limit)]).filter(|w| !w.is_empty()).collect();
     if windows.is_empty() {
@@ -51,7 +52,7 @@ pub fn compare<B: Backend>(
         session.reset()?;
         let mut decoded = Vec::with_capacity(window.len());
         for (position, (token, reference)) in window.iter().zip(&reference).enumerate() {
-            let logits = session.infer(*token, position)?.into_logits()?;
+            let logits = session.infer(*token, position).and_then(Output::into_logits)?;
             if logits.len() != reference.len() {
                 return Err(VerifyError::Vocabulary { expected: reference.len(), found: logits.len() });
             }
@@ -60,21 +61,22 @@ pub fn compare<B: Backend>(
             done += 1;
             progress(Progress::Compared(done, all));
         }
-        let batched = session.batch_size() * (window.len().saturating_sub(1) / session.batch_size());
-        if session.has_prefill() && batched > 0 {
-            let decoded_state = session.read_state()?;
+        let batch_size = capabilities.batch_size.unwrap_or(usize::MAX);
+        let batched = window.len().saturating_sub(1) / batch_size * batch_size;
+        if batched > 0 {
+            let decoded_state = session.read_cache()?;
             let found = prefill.get_or_insert_default();
             after_prefill.begin_window();
             session.reset()?;
-            for (index, batch) in window[..batched].chunks(session.batch_size()).enumerate() {
-                session.prefill(batch, index * session.batch_size())?;
+            for (index, batch) in window[..batched].chunks(batch_size).enumerate() {
+                session.prefill(batch, index * batch_size)?;
             }
             for position in batched..window.len() {
                 let logits = session.infer(window[position], position)?.into_logits()?;
                 after_prefill.add(&reference[position], &logits, window.get(position + 1).copied());
                 found.logit_difference = found.logit_difference.max(largest_difference(&decoded[position], &logits));
             }
-            let (difference, largest) = state_difference(&decoded_state, &session.read_state()?);
+            let (difference, largest) = state_difference(&decoded_state, &session.read_cache()?);
             found.state_difference = finite(found.state_difference.max(difference));
             found.state_largest = found.state_largest.max(largest);
         }
@@ -108,16 +110,16 @@ pub struct WindowOutput {
 ///
 /// # Errors
 /// There is nothing to score, or the model fails.
-pub fn perplexity<B: Backend>(
-    session: &mut Session<B>,
+pub fn perplexity(
+    session: &mut dyn Session,
     tokens: &TokenWindows,
     mut keep: Option<&mut Vec<WindowOutput>>,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<PerplexityResult, VerifyError> {
-    let limit = session.context_length();
+    let limit = session.capabilities().context_length;
     let windows: Vec<&[u32]> = tokens.windows.iter().map(|window| &window[..window.len().min(limit)]).collect();
     // The last token of a window is scored, but not fed.
-    let vocab_size = session.vocab_size().unwrap_or(usize::MAX);
+    let vocab_size = session.capabilities().vocab_size.unwrap_or(usize::MAX);
     if let Some(token) = windows.iter().copied().flatten().find(|token| **token as usize >= vocab_size) {
         return Err(SessionError::Token { token: *token, vocab_size }.into());
     }
@@ -131,7 +133,7 @@ pub fn perplexity<B: Backend>(
             if next.is_none() && keep.is_none() {
                 break;
             }
-            let logits = session.infer(*token, position)?.into_logits()?;
+            let logits = session.infer(*token, position).and_then(Output::into_logits)?;
             if let Some(next) = next {
                 sum += negative_log_likelihood(&logits, *next);
                 scored += 1;
@@ -142,7 +144,7 @@ pub fn perplexity<B: Backend>(
             }
         }
         if let Some(keep) = &mut keep {
-            keep.push(WindowOutput { logits: kept, state: session.read_state()? });
+            keep.push(WindowOutput { logits: kept, state: session.read_cache()? });
         }
     }
     if scored == 0 {

@@ -7,8 +7,8 @@ use anec_schemas::report::{DeviceReport, DeviceUse, FunctionPlan, OperationElsew
 
 use super::{Progress, Thresholds, Verification, VerifyError, concluded};
 use crate::backend::coreml::{ComputePlan, CoreMlBackend, Device, Framework, Units};
-use crate::backend::{Backend, Model as _, ReferenceBackend, ReferenceOptions, Tensors};
-use crate::directory::{ModelPart, PartRole};
+use crate::backend::{Backend as _, Model as _, ReferenceBackend, ReferenceOptions, Tensors};
+use crate::part::ModelPart;
 use crate::session::{Session, SessionError};
 
 /// What stands for results that cannot be compared, in decibels.
@@ -53,11 +53,11 @@ impl Verification<'_> {
         let mut report = self.compared(backend, format!("coreml {}", device.units))?;
         let window = self.tokens.windows.first().ok_or(VerifyError::NoTokens)?;
         let options = ReferenceOptions { numerics: self.options.numerics, statistics: false };
-        let mut on_device = Session::open(self.directory, backend)?;
-        let mut on_reference = Session::open(self.directory, &ReferenceBackend::new(options))?;
+        let mut on_device = self.directory.session(backend)?;
+        let mut on_reference = self.directory.session(&ReferenceBackend::new(options))?;
         let first = window.get(..COMPARED.min(window.len())).unwrap_or_default();
-        let agreement = agreement(&mut on_reference, &mut on_device, first)?;
-        let figures = endurance(&mut on_device, window, device.predictions, self.progress)?;
+        let agreement = agreement(&mut *on_reference, &mut *on_device, first)?;
+        let figures = endurance(&mut *on_device, window, device.predictions, self.progress)?;
         drop(on_device);
         let mut plans = Vec::new();
         for part in self.directory.parts() {
@@ -87,9 +87,9 @@ impl Verification<'_> {
 ///
 /// # Errors
 /// An engine fails.
-pub fn agreement<R: Backend, D: Backend>(
-    reference: &mut Session<R>,
-    device: &mut Session<D>,
+pub fn agreement(
+    reference: &mut dyn Session,
+    device: &mut dyn Session,
     tokens: &[u32],
 ) -> Result<Vec<PartAgreement>, SessionError> {
     reference.reset()?;
@@ -97,11 +97,11 @@ pub fn agreement<R: Backend, D: Backend>(
     let mut found: Vec<PartAgreement> = Vec::new();
     for (position, token) in tokens.iter().enumerate() {
         let mut expected: BTreeMap<String, Tensors> = BTreeMap::new();
-        reference.infer_observed(*token, position, &mut |role, outputs| {
-            expected.insert(role.to_string(), outputs.clone());
+        reference.step(&[*token], position, &mut |label, outputs| {
+            expected.insert(label.to_string(), outputs.clone());
         })?;
-        device.infer_observed(*token, position, &mut |role: PartRole, outputs: &mut Tensors| {
-            let role = role.to_string();
+        device.step(&[*token], position, &mut |label, outputs| {
+            let role = label.to_string();
             let Some(expected) = expected.get(&role) else { return };
             for (name, expected) in expected {
                 let (Ok(expected), Some(given)) = (expected.as_floats(), outputs.get(name)) else { continue };
@@ -125,13 +125,13 @@ pub fn agreement<R: Backend, D: Backend>(
 ///
 /// # Errors
 /// The engine fails.
-pub fn endurance<B: Backend>(
-    session: &mut Session<B>,
+pub fn endurance(
+    session: &mut dyn Session,
     tokens: &[u32],
     predictions: usize,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<DeviceFigures, VerifyError> {
-    let window = tokens.len().min(session.context_length());
+    let window = tokens.len().min(session.capabilities().context_length);
     let tokens = tokens.get(..window).filter(|tokens| !tokens.is_empty()).ok_or(VerifyError::NoTokens)?;
     let mut first: Vec<Vec<u32>> = Vec::with_capacity(tokens.len());
     let mut figures = DeviceFigures::default();
@@ -143,12 +143,12 @@ pub fn endurance<B: Backend>(
         let Some(token) = tokens.get(position) else { break };
         let mut bits = Vec::new();
         let mut finite = true;
-        session.infer_observed(*token, position, &mut |role, outputs| {
-            if role == PartRole::LmHead {
-                for values in outputs.values().filter_map(|tensor| tensor.as_floats().ok()) {
-                    finite &= values.iter().all(|value| value.is_finite());
-                    bits.extend(values.iter().map(|value| value.to_bits()));
-                }
+        // What remains is of the model that comes last.
+        session.step(&[*token], position, &mut |_, outputs| {
+            (bits, finite) = (Vec::new(), true);
+            for values in outputs.values().filter_map(|tensor| tensor.as_floats().ok()) {
+                finite &= values.iter().all(|value| value.is_finite());
+                bits.extend(values.iter().map(|value| value.to_bits()));
             }
         })?;
         figures.predictions += 1;
@@ -238,8 +238,11 @@ fn psnr(a: &[f32], b: &[f32]) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
+    use anec_schemas::contract::Role;
+
     use super::*;
     use crate::backend::coreml::PlannedOperation;
+    use crate::part::PartLabel;
 
     #[test]
     fn noise_of_a_hundredth_of_the_peak_is_forty_decibels() {
@@ -268,7 +271,8 @@ mod tests {
         };
         let plan =
             ComputePlan { operations: vec![operation("conv", Device::NeuralEngine), operation("gather", Device::Cpu)] };
-        let part = ModelPart { role: PartRole::LmHead, stem: "head".to_owned(), package: None, compiled: None };
+        let part =
+            ModelPart { label: PartLabel::only(Role("head")), stem: "head".to_owned(), package: None, compiled: None };
         let report = function_plan(&part, "main", &plan);
         assert_eq!(report.neural_engine, Some(0.5));
         assert_eq!(report.elsewhere.len(), 1);

@@ -13,20 +13,24 @@ mod thresholds;
 mod weights;
 
 use anec_schemas::LutBits;
+use anec_schemas::provenance::ProvenanceError;
 use anec_schemas::report::{
     Activations, Agreement, REPORT_VERSION, Report, ReportedModel, ReportedReference, ReportedTokens,
 };
 
-use crate::backend::{Backend, ReferenceBackend, ReferenceOptions};
+use crate::backend::{Engine, ReferenceBackend, ReferenceOptions};
+use crate::companion::CompanionError;
 use crate::directory::{DirectoryError, ModelDirectory};
 use crate::oracle::{Checkpoint, Oracle, OracleError};
-use crate::session::{Session, SessionError};
+use crate::part::PartError;
+use crate::session::SessionError;
 
 pub use compare::{Compared, PerplexityResult, WindowOutput, compare, perplexity};
 pub use device::{DeviceFigures, DeviceOptions, agreement, endurance, function_plan};
 pub use page::report_page;
-pub use parts::{activations, part_sizes, stored_bits, stored_weights};
+pub use parts::{activations, part_sizes, stored_bits};
 pub use thresholds::Thresholds;
+pub use weights::{StoredWeights, stored_weights};
 
 /// The text that is run over where none is given: Lincoln's address at Gettysburg, 1863, and the preamble and first
 /// paragraphs of the Declaration of Independence, 1776, both in the public domain.
@@ -41,6 +45,15 @@ pub enum VerifyError {
     /// The directory is not usable.
     #[error(transparent)]
     Directory(#[from] DirectoryError),
+    /// A model of it cannot be looked at.
+    #[error(transparent)]
+    Part(#[from] PartError),
+    /// The provenance cannot be read.
+    #[error(transparent)]
+    Companion(#[from] CompanionError),
+    /// The provenance is not usable.
+    #[error(transparent)]
+    Provenance(#[from] ProvenanceError),
     /// The model cannot be driven.
     #[error(transparent)]
     Session(#[from] SessionError),
@@ -124,13 +137,14 @@ impl Verification<'_> {
     }
 
     /// What can be said with any engine. Nothing is checked yet.
-    fn compared<B: Backend>(&mut self, backend: &B, backend_name: String) -> Result<Report, VerifyError> {
+    fn compared(&mut self, engine: &dyn Engine, engine_name: String) -> Result<Report, VerifyError> {
         let directory = self.directory;
-        let mut session = Session::open(directory, backend)?;
-        let compared = compare(&mut session, self.oracle, self.tokens, self.progress)?;
+        let mut session = directory.session(engine)?;
+        let compared = compare(&mut *session, self.oracle, self.tokens, self.progress)?;
         drop(session);
         let config = self.oracle.config();
-        let (weights, tables) = stored_weights(directory, self.checkpoint, config, self.progress)?;
+        let StoredWeights { weights, tables, origins } =
+            stored_weights(directory, self.checkpoint, config, self.progress)?;
         let info = &directory.meta().model_info;
         let bits = |bits: &LutBits| bits.0.unwrap_or(0);
         Ok(Report {
@@ -143,7 +157,7 @@ impl Verification<'_> {
                 batch_size: info.parameters.batch_size,
                 lut_ffn: bits(&info.parameters.lut_ffn),
                 lut_lmhead: bits(&info.parameters.lut_lmhead),
-                backend: backend_name,
+                backend: engine_name,
             },
             reference: ReportedReference {
                 model_type: config.model_type.clone(),
@@ -155,6 +169,7 @@ impl Verification<'_> {
             activations: Activations::default(),
             weights,
             tables,
+            origins: Some(origins),
             parts: part_sizes(directory)?,
             device: None,
             checks: Vec::new(),

@@ -5,12 +5,14 @@ use std::path::Path;
 
 use anec_mil::compiled::{CompileOptions, compile};
 use anec_mil::package::{
-    FlexibleInputs, Form, FunctionDescription, MANIFEST_PATH, MODEL_PATH, Model, ModelDescription, PackageError,
+    FlexibleInputs, FunctionDescription, MANIFEST_PATH, MODEL_PATH, Model, ModelDescription, PackageError,
     WEIGHTS_DIRECTORY, encode_model,
 };
+use anec_mil::stored::{Form, StoredModelError};
 use anec_mil::{Block, DataType, Function, NamedValueType, Opset, Program, TensorType};
-use anec_runtime::{DirectoryError, ModelDirectory, PartRole};
+use anec_runtime::{DirectoryError, ModelDirectory, PartError, PartLabel};
 use anec_schemas::Manifest;
+use anec_schemas::contract::stateful::{CHUNK, EMBEDDINGS, LM_HEAD};
 use anec_schemas::manifest::Weights;
 use tempfile::TempDir;
 
@@ -72,13 +74,13 @@ fn models_are_found_in_either_form_in_the_order_of_use() {
     let found: Vec<_> = opened
         .parts()
         .iter()
-        .map(|part| (part.role, part.stem.as_str(), part.package.is_some(), part.compiled.is_some()))
+        .map(|part| (part.label, part.stem.as_str(), part.package.is_some(), part.compiled.is_some()))
         .collect();
     let expected = [
-        (PartRole::Embeddings, "embeddings", true, true),
-        (PartRole::Chunk(1), "layers_chunk_01of02", true, false),
-        (PartRole::Chunk(2), "layers_chunk_02of02", true, false),
-        (PartRole::LmHead, "lm_head", false, true),
+        (PartLabel::only(EMBEDDINGS), "embeddings", true, true),
+        (PartLabel::numbered(CHUNK, 1), "layers_chunk_01of02", true, false),
+        (PartLabel::numbered(CHUNK, 2), "layers_chunk_02of02", true, false),
+        (PartLabel::only(LM_HEAD), "lm_head", false, true),
     ];
     assert_eq!(found, expected);
 }
@@ -96,7 +98,7 @@ fn models_are_opened_in_the_form_that_is_there() {
     let compiled = embeddings.open_as(Form::Compiled).expect("a compiled model").model();
     assert_eq!(compiled.expect("valid"), embeddings.open_as(Form::Package).expect("a package").model().expect("valid"));
     let missing = opened.parts()[3].open_as(Form::Package).map(|_| ());
-    assert!(matches!(missing, Err(DirectoryError::FormMissing { role: PartRole::LmHead, .. })));
+    assert!(matches!(missing, Err(PartError::FormMissing { label, .. }) if label == PartLabel::only(LM_HEAD)));
 }
 
 #[test]
@@ -108,7 +110,7 @@ fn what_is_missing_is_named() {
     assert_eq!(error.to_string(), "The chunk 2 `layers_chunk_02of02` is there neither as .mlpackage nor as .mlmodelc");
     fs::write(root.join("meta.yaml"), "model_info: {parameters: {context_length: 1, batch_size: 1, num_chunks: 1}}")
         .expect("writable");
-    assert!(matches!(ModelDirectory::open(root), Err(DirectoryError::NotNamed { key: "embeddings" })));
+    assert!(matches!(ModelDirectory::open(root), Err(DirectoryError::Part(PartError::NotNamed { key: "embeddings" }))));
     fs::remove_file(root.join("meta.yaml")).expect("writable");
     assert!(matches!(ModelDirectory::open(root), Err(DirectoryError::Io { .. })));
 }
@@ -122,7 +124,7 @@ fn chunk_names_must_agree_with_their_number() {
     {
         write_meta(root, "embeddings", ffn, num_chunks);
         let error = ModelDirectory::open(root).expect_err("contradiction");
-        assert!(matches!(error, DirectoryError::ChunkName { .. }), "{ffn} {num_chunks}");
+        assert!(matches!(error, DirectoryError::Part(PartError::ChunkName { .. })), "{ffn} {num_chunks}");
     }
 }
 
@@ -142,7 +144,7 @@ fn names_that_lead_out_of_the_directory_are_refused() {
     for name in ["../embeddings", "/embeddings", "a/../../embeddings", ".mlmodelc"] {
         write_meta(directory.path(), name, "layers_chunk_01of02", 2);
         let error = ModelDirectory::open(directory.path()).expect_err("outside");
-        assert!(matches!(error, DirectoryError::Path { key: "embeddings", .. }), "{name}");
+        assert!(matches!(error, DirectoryError::Part(PartError::Path { key: "embeddings", .. })), "{name}");
     }
 }
 
@@ -157,7 +159,7 @@ fn symbolic_links_that_lead_out_are_refused() {
     let embeddings = root.join("embeddings.mlpackage");
     fs::remove_dir_all(&embeddings).expect("writable");
     symlink(outside.path().join("embeddings.mlpackage"), &embeddings).expect("writable");
-    assert!(matches!(ModelDirectory::open(root), Err(DirectoryError::Io { .. })));
+    assert!(matches!(ModelDirectory::open(root), Err(DirectoryError::Part(PartError::Io { .. }))));
 
     fs::remove_file(&embeddings).expect("writable");
     write_package(&embeddings);
@@ -165,5 +167,5 @@ fn symbolic_links_that_lead_out_are_refused() {
     fs::remove_file(&model).expect("writable");
     symlink(outside.path().join("embeddings.mlpackage").join(MODEL_PATH), &model).expect("writable");
     let package = ModelDirectory::open(root).expect("complete").parts()[0].open().expect("a manifest");
-    assert!(matches!(package.model(), Err(PackageError::Io { .. })));
+    assert!(matches!(package.model(), Err(StoredModelError::Package(PackageError::Io { .. }))));
 }

@@ -12,8 +12,9 @@ use anec_mil::{DataType, NamedValueType, TensorType};
 use anec_runtime::backend::{Backend, BackendError, Function, Model, Signature, Tensors};
 use anec_runtime::generate::{Finish, GenerateError, Generation, Generator, Limits};
 use anec_runtime::sampling::{Sampler, SamplingError, SamplingOptions};
-use anec_runtime::session::{Session, names};
-use anec_runtime::{ModelDirectory, ModelPart, PartRole};
+use anec_runtime::{ModelDirectory, ModelPart};
+use anec_schemas::contract::Role;
+use anec_schemas::contract::stateful::{CHUNK, EMBEDDINGS, names};
 
 const VOCAB: usize = 50;
 const CONTEXT: usize = 32;
@@ -26,10 +27,10 @@ struct Sums {
     broken: bool,
 }
 
-struct SumModel(PartRole, Sums);
+struct SumModel(Role, Sums);
 
 struct SumFunction {
-    role: PartRole,
+    role: Role,
     engine: Sums,
     signature: Signature,
 }
@@ -38,7 +39,7 @@ impl Backend for Sums {
     type Model = SumModel;
 
     fn open(&self, part: &ModelPart) -> Result<SumModel, BackendError> {
-        Ok(SumModel(part.role, self.clone()))
+        Ok(SumModel(part.label.role, self.clone()))
     }
 }
 
@@ -51,12 +52,12 @@ impl Model for SumModel {
 
     fn load(&self, _name: &str) -> Result<SumFunction, BackendError> {
         let (inputs, outputs): (&[&str], &str) = match self.0 {
-            PartRole::Embeddings => (&[names::INPUT_IDS], names::HIDDEN_STATES),
-            PartRole::Chunk(_) => (
+            EMBEDDINGS => (&[names::INPUT_IDS], names::HIDDEN_STATES),
+            CHUNK => (
                 &[names::HIDDEN_STATES, names::POSITION_IDS, names::CAUSAL_MASK, names::CURRENT_POS],
                 names::OUTPUT_HIDDEN_STATES,
             ),
-            PartRole::LmHead => (&[names::HIDDEN_STATES], "logits1"),
+            _ => (&[names::HIDDEN_STATES], "logits1"),
         };
         let value = |name: &str| NamedValueType::new(name, TensorType::fixed(DataType::Float16, &[1]));
         let inputs = inputs.iter().map(|name| value(name)).collect();
@@ -84,13 +85,13 @@ impl Function for SumFunction {
     fn predict(&self, inputs: &Tensors, state: &mut Vec<f32>) -> Result<Tensors, BackendError> {
         let floats = |values: Vec<f32>| Tensor::floats(DataType::Float32, &[1, values.len(), 1], values).unwrap();
         let (name, output) = match self.role {
-            PartRole::Embeddings => {
+            EMBEDDINGS => {
                 let ids = inputs[names::INPUT_IDS].as_integers().unwrap();
                 #[expect(clippy::cast_precision_loss, reason = "a small vocabulary")]
                 let ids = ids.iter().map(|id| *id as f32).collect();
                 (names::HIDDEN_STATES, floats(ids))
             }
-            PartRole::Chunk(_) => {
+            CHUNK => {
                 let tokens = inputs[names::HIDDEN_STATES].as_floats().unwrap();
                 let mut sums = Vec::new();
                 for (token, position) in tokens.iter().zip(&*inputs[names::POSITION_IDS].as_integers().unwrap()) {
@@ -101,7 +102,7 @@ impl Function for SumFunction {
                 self.engine.fed.set(self.engine.fed.get() + tokens.len());
                 (names::OUTPUT_HIDDEN_STATES, floats(sums))
             }
-            PartRole::LmHead => {
+            _ => {
                 let sum = inputs[names::HIDDEN_STATES].as_floats().unwrap()[0];
                 let mut logits = vec![0.0; VOCAB];
                 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small sum of tokens")]
@@ -114,7 +115,7 @@ impl Function for SumFunction {
     }
 }
 
-fn generator(engine: &Sums) -> Generator<Sums> {
+fn generator(engine: &Sums) -> Generator {
     let directory = tempfile::tempdir().unwrap();
     for name in ["embeddings", "layers", "head"] {
         fs::create_dir(directory.path().join(format!("{name}.mlpackage"))).unwrap();
@@ -126,14 +127,14 @@ fn generator(engine: &Sums) -> Generator<Sums> {
     );
     fs::write(directory.path().join("meta.yaml"), meta).unwrap();
     let directory = ModelDirectory::open(directory.path()).unwrap();
-    Generator::new(Session::open(&directory, engine).unwrap())
+    Generator::new(directory.session(engine).unwrap())
 }
 
 fn greedy() -> Sampler {
     Sampler::new(SamplingOptions::default()).unwrap()
 }
 
-fn all(generation: &mut Generation<Sums>) -> Vec<u32> {
+fn all(generation: &mut Generation<'_>) -> Vec<u32> {
     while generation.next_token().unwrap().is_some() {}
     generation.tokens().to_vec()
 }

@@ -2,4 +2,5 @@
 
 mod directory;
 mod generate;
+mod sessions;
 mod tokenizer;

@@ -9,6 +9,8 @@
 mod lut;
 mod yaml;
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 pub use lut::LutBits;
@@ -122,6 +124,13 @@ pub struct Parameters {
     /// many. ANEMLL's clients cannot run such a model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub query_length: Option<u64>,
+    /// The contract that the models follow, by its name in [`CONTRACTS`](crate::contract::CONTRACTS); ANEMLL's where there
+    /// is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contract: Option<String>,
+    /// The models by their roles, without extensions and in order, where `embeddings`, `ffn` and `lm_head` do not name them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub files: BTreeMap<String, Vec<String>>,
     /// How to sample, as the checkpoint recommends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recommended_sampling: Option<RecommendedSampling>,

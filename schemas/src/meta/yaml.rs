@@ -8,6 +8,7 @@ use super::{ModelInfo, RecommendedSampling};
 const INFO_INDENT: usize = 2;
 const PARAMETER_INDENT: usize = 4;
 const SAMPLING_INDENT: usize = 6;
+const FILES_INDENT: usize = 6;
 
 /// Line around the comments at the end.
 const RULE: &str = "# ============================================================================";
@@ -52,6 +53,14 @@ fn parameters(text: &mut String, info: &ModelInfo) {
     optional(text, PARAMETER_INDENT, "sliding_window", parameters.sliding_window);
     optional(text, PARAMETER_INDENT, "prefill_dynamic_slice", flag(parameters.prefill_dynamic_slice));
     optional(text, PARAMETER_INDENT, "query_length", parameters.query_length);
+    optional(text, PARAMETER_INDENT, "contract", string(&parameters.contract));
+    if !parameters.files.is_empty() {
+        text.push_str("    files:\n");
+        for (role, stems) in &parameters.files {
+            let stems: Vec<String> = stems.iter().map(|stem| quoted(stem)).collect();
+            line(text, FILES_INDENT, &scalar(role), format!("[{}]", stems.join(", ")));
+        }
+    }
     if let Some(recommended) = &parameters.recommended_sampling {
         sampling(text, recommended);
     }

@@ -13,8 +13,9 @@ use anec_converter::cli::Cli;
 use anec_converter::commands;
 use anec_runtime::backend::coreml::{Cancellation, Cause, CoreMlBackend, CoreMlOptions, FrameworkError, Units};
 use anec_runtime::backend::{Backend as _, BackendError, Function as _, Model as _, ReferenceBackend, Tensors};
-use anec_runtime::session::{Session, names};
-use anec_runtime::{ModelDirectory, ModelPart, PartRole};
+use anec_runtime::session::Output;
+use anec_runtime::{ModelDirectory, ModelPart, PartLabel};
+use anec_schemas::contract::stateful::{CHUNK, LM_HEAD, names};
 use clap::Parser as _;
 use tempfile::TempDir;
 
@@ -51,9 +52,9 @@ impl Bench {
         (framework, CoreMlBackend::new(options, move || shared), cancellation)
     }
 
-    /// The part of a role, as a package alone.
-    fn package(&self, role: PartRole) -> ModelPart {
-        let part = self.directory.parts().iter().find(|part| part.role == role).expect("there");
+    /// The part with a label, as a package alone.
+    fn package(&self, label: PartLabel) -> ModelPart {
+        let part = self.directory.parts().iter().find(|part| part.label == label).expect("there");
         ModelPart { compiled: None, ..part.clone() }
     }
 }
@@ -90,11 +91,10 @@ fn the_engine_for_core_ml_does_what_engines_must() {
 fn the_engine_for_core_ml_computes_what_the_reference_computes() {
     let bench = Bench::new();
     let (_, backend, _) = bench.scripted(Script::default());
-    let logits =
-        |output: Option<anec_runtime::session::HeadOutput>| output.expect("fed").into_logits().expect("logits");
+    let logits = |output: Option<Output>| output.expect("fed").into_logits().expect("logits");
     let tokens: Vec<u32> = (1..20).collect();
-    let mut reference = Session::open(&bench.directory, &ReferenceBackend::default()).expect("openable");
-    let mut core_ml = Session::open(&bench.directory, &backend).expect("openable");
+    let mut reference = bench.directory.session(&ReferenceBackend::default()).expect("openable");
+    let mut core_ml = bench.directory.session(&backend).expect("openable");
     let expected = logits(reference.feed(&tokens, 0).expect("computable"));
     assert_eq!(logits(core_ml.feed(&tokens, 0).expect("computable")), expected);
 }
@@ -123,7 +123,7 @@ fn systems_without_core_ml_say_so() {
 #[test]
 fn a_package_is_compiled_once_for_each_build_of_the_system() {
     let bench = Bench::new();
-    let part = bench.package(PartRole::LmHead);
+    let part = bench.package(PartLabel::only(LM_HEAD));
     let compiles = |system: &str| {
         let (framework, backend, _) = bench.scripted(Script { system: system.to_owned(), ..Script::default() });
         backend.open(&part).expect("openable").load(names::MAIN).expect("loadable");
@@ -137,7 +137,7 @@ fn a_package_is_compiled_once_for_each_build_of_the_system() {
 #[test]
 fn a_stale_model_of_the_cache_is_compiled_once_more() {
     let bench = Bench::new();
-    let part = bench.package(PartRole::LmHead);
+    let part = bench.package(PartLabel::only(LM_HEAD));
     let (framework, backend, _) = bench.scripted(Script::default());
     backend.open(&part).expect("openable");
     framework.script().loads = [Some(stale())].into();
@@ -167,7 +167,7 @@ fn a_compiled_model_that_fails_gives_way_to_its_package() {
 fn failures_that_compiling_cannot_mend_are_reported_at_once() {
     let bench = Bench::new();
     let (framework, backend, _) = bench.scripted(Script::default());
-    let part = bench.package(PartRole::Chunk(1));
+    let part = bench.package(PartLabel::numbered(CHUNK, 1));
     let model = backend.open(&part).expect("openable");
     framework.script().loads = [Some(core_ml("ANE request failed: status=0x23"))].into();
     let error = model.load(names::INFER).err().expect("refused");
@@ -179,10 +179,14 @@ fn failures_that_compiling_cannot_mend_are_reported_at_once() {
 fn the_only_function_is_loaded_without_a_name() {
     let bench = Bench::new();
     let (framework, backend, _) = bench.scripted(Script { refuses_names: true, ..Script::default() });
-    backend.open(&bench.package(PartRole::LmHead)).expect("openable").load(names::MAIN).expect("loadable");
+    backend.open(&bench.package(PartLabel::only(LM_HEAD))).expect("openable").load(names::MAIN).expect("loadable");
     let functions: Vec<_> = framework.script().requests.iter().map(|request| request.function.clone()).collect();
     assert_eq!(functions, [None]);
-    backend.open(&bench.package(PartRole::Chunk(1))).expect("openable").load(names::INFER).expect("tried without");
+    backend
+        .open(&bench.package(PartLabel::numbered(CHUNK, 1)))
+        .expect("openable")
+        .load(names::INFER)
+        .expect("tried without");
     assert_eq!(framework.script().requests.len(), 3);
 }
 
@@ -191,7 +195,7 @@ fn a_prediction_that_fails_tells_what_and_the_next_works() {
     let bench = Bench::new();
     let failure = core_ml("Unable to compute the prediction: status=0x1d : statusType=0x9: Program Inference error");
     let (_, backend, _) = bench.scripted(Script { predictions: [Some(failure)].into(), ..Script::default() });
-    let mut session = Session::open(&bench.directory, &backend).expect("openable");
+    let mut session = bench.directory.session(&backend).expect("openable");
     assert!(session.infer(1, 0).expect_err("scripted").to_string().contains("cannot run"));
     session.reset().expect("a new state");
     session.infer(1, 0).expect("computable");
@@ -202,7 +206,7 @@ fn a_prediction_that_hangs_can_be_cancelled() {
     let bench = Bench::new();
     let (release, hold) = mpsc::channel();
     let (_, backend, cancellation) = bench.scripted(Script { hold: Some(hold), ..Script::default() });
-    let part = bench.package(PartRole::LmHead);
+    let part = bench.package(PartLabel::only(LM_HEAD));
     let function = backend.open(&part).expect("openable").load(names::MAIN).expect("loadable");
     let input = function.signature().inputs[0].clone();
     let zeros = suite::zeros(&input);
@@ -222,7 +226,7 @@ fn a_prediction_that_hangs_can_be_cancelled() {
 fn a_plan_covers_the_operations_of_one_function() {
     let bench = Bench::new();
     let (_, backend, _) = bench.scripted(Script::default());
-    let model = backend.open(&bench.package(PartRole::Chunk(1))).expect("openable");
+    let model = backend.open(&bench.package(PartLabel::numbered(CHUNK, 1))).expect("openable");
     let operations = |function: &str| model.compute_plan(function).expect("planned").operations.len();
     assert!(operations(names::INFER) > 100);
     assert_eq!(cause(model.compute_plan("none")), Cause::NoSuchFunction);

@@ -12,8 +12,8 @@ use anec_runtime::backend::{
     Backend as _, BackendError, Function as _, Model as _, ReferenceBackend, ReferenceFunction, ReferenceModel,
     Signature, Tensors,
 };
-use anec_runtime::session::names;
-use anec_runtime::{ModelPart, PartRole};
+use anec_runtime::{ModelPart, PartLabel};
+use anec_schemas::contract::stateful::{EMBEDDINGS, names};
 
 /// In a model that this compiled: where its package is.
 const PACKAGE: &str = "package";
@@ -79,7 +79,7 @@ fn open(compiled: &Path) -> Result<ReferenceModel, FrameworkError> {
     let stem = compiled.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
     let package = fs::read_to_string(compiled.join(PACKAGE)).ok().map(PathBuf::from);
     let compiled = package.is_none().then(|| compiled.to_owned());
-    let part = ModelPart { role: PartRole::Embeddings, stem, package, compiled };
+    let part = ModelPart { label: PartLabel::only(EMBEDDINGS), stem, package, compiled };
     ReferenceBackend::default().open(&part).map_err(|error| failed(&error))
 }
 

@@ -3,8 +3,8 @@
 use anec_mil::evaluate::Tensor;
 use anec_mil::{DataType, Dimension, NamedValueType, TensorType, ValueType};
 use anec_runtime::backend::{Backend, Function, Model, Signature, Tensors};
-use anec_runtime::session::names;
-use anec_runtime::{ModelDirectory, ModelPart, PartRole};
+use anec_runtime::{ModelDirectory, ModelPart};
+use anec_schemas::contract::stateful::{CHUNK, EMBEDDINGS, names};
 
 /// Predictions one after another.
 const PREDICTIONS: usize = 100;
@@ -45,10 +45,10 @@ fn every_function_loads_and_says_what_it_takes<B: Backend>(backend: &B, part: &M
     sorted.sort();
     assert_eq!(model.function_names(), sorted, "{}: names are sorted", part.stem);
     assert!(!sorted.is_empty(), "{}", part.stem);
-    let expected: &[&str] = match part.role {
-        PartRole::Embeddings => &[names::INPUT_IDS],
-        PartRole::Chunk(_) => &[names::CAUSAL_MASK, names::CURRENT_POS, names::HIDDEN_STATES, names::POSITION_IDS],
-        PartRole::LmHead => &[names::HIDDEN_STATES],
+    let expected: &[&str] = match part.label.role {
+        EMBEDDINGS => &[names::INPUT_IDS],
+        CHUNK => &[names::CAUSAL_MASK, names::CURRENT_POS, names::HIDDEN_STATES, names::POSITION_IDS],
+        _ => &[names::HIDDEN_STATES],
     };
     for name in sorted {
         let function = model.load(&name).expect("loadable");
@@ -56,7 +56,7 @@ fn every_function_loads_and_says_what_it_takes<B: Backend>(backend: &B, part: &M
         let mut inputs: Vec<&str> = signature.inputs.iter().map(|input| input.name.as_str()).collect();
         inputs.sort_unstable();
         assert_eq!(inputs, expected, "{} {name}", part.stem);
-        assert_eq!(signature.states.is_empty(), !matches!(part.role, PartRole::Chunk(_)), "{} {name}", part.stem);
+        assert_eq!(signature.states.is_empty(), part.label.role != CHUNK, "{} {name}", part.stem);
         assert!(signature.states.iter().all(|state| matches!(state.ty, ValueType::State(_))), "{} {name}", part.stem);
         let outputs = predict(&function, 0);
         for output in &signature.outputs {
@@ -157,7 +157,7 @@ fn states_start_at_zero_and_keep_to_themselves<B: Backend>(backend: &B, director
 }
 
 fn chunks(directory: &ModelDirectory) -> impl Iterator<Item = &ModelPart> {
-    directory.parts().iter().filter(|part| matches!(part.role, PartRole::Chunk(_)))
+    directory.parts().iter().filter(|part| part.label.role == CHUNK)
 }
 
 fn predict<F: Function>(function: &F, seed: usize) -> Tensors {

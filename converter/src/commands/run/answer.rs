@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use anec_runtime::backend::Backend;
 use anec_runtime::generate::{Finish, StopTexts};
 use anec_runtime::tokenizer::Detokenizer;
 use serde_json::json;
@@ -34,7 +33,7 @@ pub(super) struct Answer {
 }
 
 /// Generates until something ends it.
-pub(super) fn generate<B: Backend>(run: &mut Run<'_, B>, prompt: &Prompt, writer: Writer) -> Result<Answer, RunError> {
+pub(super) fn generate(run: &mut Run<'_>, prompt: &Prompt, writer: Writer) -> Result<Answer, RunError> {
     let mut detokenizer = Detokenizer::new(&run.tokenizer, prompt.context());
     let mut stops = StopTexts::new(run.stops.iter().cloned());
     let mut text = String::new();

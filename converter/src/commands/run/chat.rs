@@ -2,8 +2,6 @@
 
 use std::io::{self, BufRead as _, IsTerminal as _};
 
-use anec_runtime::backend::Backend;
-
 use super::Run;
 use super::error::RunError;
 use super::texts::Turns;
@@ -15,7 +13,7 @@ const RESET: &str = "/reset";
 const EXIT: &str = "/exit";
 
 /// Answers lines of stdin until there are no more.
-pub(super) fn run<B: Backend>(run: &mut Run<'_, B>, start: &Turns) -> Result<(), RunError> {
+pub(super) fn run(run: &mut Run<'_>, start: &Turns) -> Result<(), RunError> {
     let interactive = io::stdin().is_terminal();
     if interactive {
         run.console.status(&format!("{RESET} forgets the conversation, {EXIT} ends it"));

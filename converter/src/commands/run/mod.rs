@@ -10,10 +10,9 @@ use std::io;
 use std::path::PathBuf;
 
 use anec_runtime::ModelDirectory;
-use anec_runtime::backend::{Backend, ReferenceBackend, ReferenceOptions};
+use anec_runtime::backend::{Engine, ReferenceBackend, ReferenceOptions};
 use anec_runtime::generate::{Finish, GenerationConfig, Generator, Limits};
 use anec_runtime::sampling::Sampler;
-use anec_runtime::session::Session;
 use anec_runtime::tokenizer::TextTokenizer;
 use clap::{ArgGroup, Args};
 use serde_json::Value;
@@ -128,8 +127,8 @@ impl Arguments {
 }
 
 /// What a model is run with.
-struct Run<'a, B: Backend> {
-    generator: Generator<B>,
+struct Run<'a> {
+    generator: Generator,
     sampler: Sampler,
     limits: Limits,
     stops: &'a [String],
@@ -179,15 +178,15 @@ fn run_model(arguments: &Arguments, console: Console) -> Result<(), RunError> {
 }
 
 /// Answers what the options ask for.
-fn answer_all<B: Backend>(
+fn answer_all(
     arguments: &Arguments,
     directory: &ModelDirectory,
-    backend: &B,
+    engine: &dyn Engine,
     texts: &Texts,
     turns: Turns,
     console: Console,
 ) -> Result<(), RunError> {
-    let mut run = open(arguments, directory, backend, texts, console)?;
+    let mut run = open(arguments, directory, engine, texts, console)?;
     if let Some(path) = &arguments.prompt_tokens {
         return run.answer_prompt(&Prompt::of(texts::read_list(path)?)).map(drop);
     }
@@ -198,13 +197,13 @@ fn answer_all<B: Backend>(
     run.answer(&turns).map(drop)
 }
 
-fn open<'a, B: Backend>(
+fn open<'a>(
     arguments: &'a Arguments,
     directory: &ModelDirectory,
-    backend: &B,
+    engine: &dyn Engine,
     texts: &'a Texts,
     console: Console,
-) -> Result<Run<'a, B>, RunError> {
+) -> Result<Run<'a>, RunError> {
     let parameters = &directory.meta().model_info.parameters;
     let generation = GenerationConfig::open(&arguments.path)?;
     let sampling = arguments.sampling.resolve(parameters, &generation, console)?;
@@ -217,7 +216,7 @@ fn open<'a, B: Backend>(
     // Special tokens have no text that could be found.
     let special = arguments.stops.iter().filter(|stop| tokenizer.is_special(stop));
     stop_tokens.extend(special.filter_map(|stop| tokenizer.token(stop)));
-    let generator = Generator::new(Session::open(directory, backend)?);
+    let generator = Generator::new(directory.session(engine)?);
     Ok(Run {
         generator,
         sampler,
@@ -230,7 +229,7 @@ fn open<'a, B: Backend>(
     })
 }
 
-impl<B: Backend> Run<'_, B> {
+impl Run<'_> {
     /// Answers, writes the answer, and reports how it went.
     fn answer(&mut self, turns: &Turns) -> Result<Answer, RunError> {
         let prompt = self.texts.encode(turns, &self.tokenizer)?;
@@ -247,7 +246,7 @@ impl<B: Backend> Run<'_, B> {
             self.console.stream("\n").map_err(RunError::Output)?;
         }
         if answer.finish == Some(Finish::ContextFull) {
-            let context_length = self.generator.session().context_length();
+            let context_length = self.generator.session().capabilities().context_length;
             self.console
                 .status(&format!("note: the answer ends because the context of {context_length} tokens is full"));
         }

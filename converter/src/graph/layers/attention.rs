@@ -6,22 +6,20 @@
 use anec_mil::{Value, Var};
 use half::f16;
 
-use super::kv_cache::CachePosition;
+use super::kv_cache::{Cached, KvCache};
 use super::mask::Masks;
-use super::rotary::Rotary;
+use super::rotary::Rotations;
 use crate::graph::{Graph, GraphError, int};
-use crate::model::decoder_plan::LayerWeight;
+use crate::model::decoder_plan::{LayerKind, WeightPath};
 
 /// What all layers of one function share.
 pub(crate) struct AttentionInputs {
     /// Masks by kind.
     pub(crate) masks: Masks,
-    /// Rotation of this call's positions.
-    pub(crate) rotary: Rotary,
-    /// Rows of the cache that this call writes.
-    pub(crate) position: CachePosition,
-    /// The state.
-    pub(crate) state: Var,
+    /// Rotations of this call's positions.
+    pub(crate) rotations: Rotations,
+    /// Where keys and values are kept.
+    pub(crate) cache: Box<dyn KvCache>,
 }
 
 impl Graph<'_> {
@@ -31,18 +29,18 @@ impl Graph<'_> {
         let plan = self.plan();
         let prefix = format!("layers_{layer}_attention");
         let (heads, kv_heads) = (plan.num_attention_heads as u64, plan.num_key_value_heads as u64);
-        let qkv_bias = plan.qkv_bias;
+        let [hidden, q_size, kv_size] = [plan.hidden_size, plan.q_size(), plan.kv_size()].map(|size| size as u64);
 
-        let query = self.projection(layer, LayerWeight::QProj, qkv_bias.then_some(LayerWeight::QProjBias), x)?;
-        let key = self.projection(layer, LayerWeight::KProj, qkv_bias.then_some(LayerWeight::KProjBias), x)?;
-        let value = self.projection(layer, LayerWeight::VProj, qkv_bias.then_some(LayerWeight::VProjBias), x)?;
+        let query = self.projection(layer, "self_attn.q_proj", [q_size, hidden], plan.qkv_bias, x)?;
+        let key = self.projection(layer, "self_attn.k_proj", [kv_size, hidden], plan.qkv_bias, x)?;
+        let value = self.projection(layer, "self_attn.v_proj", [kv_size, hidden], plan.qkv_bias, x)?;
         let query = self.split_heads(&format!("{prefix}_query"), &query, heads)?;
         let key = self.split_heads(&format!("{prefix}_key"), &key, kv_heads)?;
         let value = self.split_heads(&format!("{prefix}_value"), &value, kv_heads)?;
 
         let (query, key) = if plan.qk_norm {
-            let q_norm = self.tensor_name(layer, LayerWeight::QNorm);
-            let k_norm = self.tensor_name(layer, LayerWeight::KNorm);
+            let [q_norm, k_norm] =
+                ["self_attn.q_norm", "self_attn.k_norm"].map(|module| WeightPath::weight(layer, module));
             (
                 self.rms_norm(&format!("{prefix}_query_norm"), &query, &q_norm, 3)?,
                 self.rms_norm(&format!("{prefix}_key_norm"), &key, &k_norm, 3)?,
@@ -50,34 +48,36 @@ impl Graph<'_> {
         } else {
             (query, key)
         };
-        let query = self.rotate(&format!("{prefix}_query_rotated"), &query, &inputs.rotary)?;
-        let key = self.rotate(&format!("{prefix}_key_rotated"), &key, &inputs.rotary)?;
+        let (query, key) = match self.rotation_of(layer, &inputs.rotations) {
+            Some(rotation) => (
+                self.rotate(&format!("{prefix}_query_rotated"), &query, &rotation)?,
+                self.rotate(&format!("{prefix}_key_rotated"), &key, &rotation)?,
+            ),
+            None => (query, key),
+        };
+        let cached = inputs.cache.update(self, layer, &prefix, &key, &value)?;
 
-        let (key_row, value_row) = (layer as u64, (plan.num_hidden_layers + layer) as u64);
-        self.write_cache(&format!("{prefix}_key_cache"), &inputs.state, key_row, &key, &inputs.position)?;
-        let cache =
-            self.write_cache(&format!("{prefix}_value_cache"), &inputs.state, value_row, &value, &inputs.position)?;
-        let keys = self.read_cache(&format!("{prefix}_keys"), &cache, key_row)?;
-        let values = self.read_cache(&format!("{prefix}_values"), &cache, value_row)?;
-
-        let mixed = self.attend(&prefix, &query, &keys, &values, layer, inputs)?;
+        let mixed = self.attend(&prefix, &query, &cached, layer, inputs)?;
         let merged = self.merge_heads(&prefix, &mixed)?;
-        let o_bias = plan.o_bias.then_some(LayerWeight::OProjBias);
-        self.projection(layer, LayerWeight::OProj, o_bias, &merged)
+        self.projection(layer, "self_attn.o_proj", [hidden, q_size], plan.o_bias, &merged)
+    }
+
+    /// What a layer is.
+    pub(crate) fn layer_kind(&self, layer: usize) -> &LayerKind {
+        self.settings.plan.layers.get(layer).expect("the plan says of every layer what it is")
     }
 
     /// Softmax attention of stacked queries.
     ///
     /// # Shapes
-    /// `query: [1, num_attention_heads, tokens, head_dim]`, `keys` and `values`:
-    /// `[1, num_key_value_heads, context_length, head_dim]`; the result is
+    /// `query: [1, num_attention_heads, tokens, head_dim]`, keys and values:
+    /// `[1, num_key_value_heads, cached positions, head_dim]`; the result is
     /// `[1, num_key_value_heads, group * tokens, head_dim]`.
     fn attend(
         &mut self,
         prefix: &str,
         query: &Var,
-        keys: &Var,
-        values: &Var,
+        cached: &Cached,
         layer: usize,
         inputs: &AttentionInputs,
     ) -> Result<Var, GraphError> {
@@ -85,23 +85,19 @@ impl Graph<'_> {
         let rows = int(plan.group() as u64 * self.tokens);
         let stacked_shape = [1, int(plan.num_key_value_heads as u64), rows, int(plan.head_dim as u64)];
         // Scaled before the product, not after, so that scores stay inside fp16 for as long as they can.
-        #[expect(clippy::cast_precision_loss, reason = "head_dim is far below 2^52")]
-        let scale = f16::from_f64((plan.head_dim as f64).sqrt().recip());
-        let scale = self.ops.constant(&format!("{prefix}_scale"), Value::fp16(scale));
+        let scale = self.ops.constant(&format!("{prefix}_scale"), Value::fp16(f16::from_f64(plan.query_scale)));
         let scaled = self.ops.mul(&format!("{prefix}_query_scaled"), query, &scale)?;
         let stacked = if plan.group() == 1 {
             scaled
         } else {
             self.ops.reshape(&format!("{prefix}_query_stacked"), &scaled, &stacked_shape)?
         };
-        let scores = self.ops.matmul(&format!("{prefix}_scores"), &stacked, keys, false, true)?;
-        let kind = plan.attention.get(layer).copied().unwrap_or_default();
-        let masked = match inputs.masks.get(kind) {
-            Some(mask) => self.ops.add(&format!("{prefix}_scores_masked"), &scores, mask)?,
-            None => scores,
-        };
+        let scores = self.ops.matmul(&format!("{prefix}_scores"), &stacked, &cached.keys, false, true)?;
+        let scores = self.softcap(&format!("{prefix}_scores_capped"), &scores, plan.attention_softcap)?;
+        let mask = inputs.masks.get(self.layer_kind(layer).attention);
+        let masked = self.ops.add(&format!("{prefix}_scores_masked"), &scores, mask)?;
         let weights = self.ops.softmax(&format!("{prefix}_weights"), &masked, -1)?;
-        Ok(self.ops.matmul(&format!("{prefix}_mixed"), &weights, values, false, false)?)
+        Ok(self.ops.matmul(&format!("{prefix}_mixed"), &weights, &cached.values, false, false)?)
     }
 
     /// `[1, heads * head_dim, 1, tokens]` to `[1, heads, tokens, head_dim]`.

@@ -1,5 +1,4 @@
-//! A projection as a 1×1 convolution, its weight plain, palettized or int8, or as a sum of several over parts of the
-//! input channels.
+//! A projection as a 1×1 convolution, its weight in any encoding, or as a sum of several over parts of the input channels.
 
 use std::ops::Range;
 
@@ -7,18 +6,22 @@ use anec_mil::Var;
 use anec_mil::ops::split::Split;
 
 use crate::graph::{Graph, GraphError, int};
-use crate::model::decoder_plan::{LayerWeight, Part};
-use crate::options::Compression;
-use crate::weights::weight_file::{Rows, StoredWeight};
+use crate::model::decoder_plan::WeightPath;
+use crate::weights::encodings::Constant;
+use crate::weights::recipe::WeightKind;
+use crate::weights::requests::Matrix;
+use crate::weights::rows::Rows;
 
 /// A projection of the checkpoint.
-pub(crate) struct Linear<'a> {
+pub(crate) struct Linear {
+    /// What it is called in every layer.
+    pub(crate) label: &'static str,
     /// Which rows of which weight, `[out_channels, in_channels]`.
     pub(crate) rows: Rows,
-    /// The bias tensor, if the layer has one, with an element for every row of the weight.
-    pub(crate) bias: Option<&'a str>,
-    /// Storage of the weight.
-    pub(crate) compression: Option<Compression>,
+    /// The bias, if the layer has one, with an element for every row of the weight.
+    pub(crate) bias: Option<Rows>,
+    /// What the weight is for, which decides its storage.
+    pub(crate) kind: WeightKind,
 }
 
 impl Graph<'_> {
@@ -26,10 +29,17 @@ impl Graph<'_> {
     ///
     /// # Shapes
     /// `x: [1, in_channels, 1, tokens]`; the result is `[1, out_channels, 1, tokens]`.
-    pub(crate) fn linear(&mut self, name: &str, x: &Var, linear: &Linear<'_>) -> Result<Var, GraphError> {
+    pub(crate) fn linear(&mut self, name: &str, x: &Var, linear: &Linear) -> Result<Var, GraphError> {
         let out_channels = linear.rows.rows.end - linear.rows.rows.start;
-        let bits = linear.compression.map(Compression::bits);
+        let bits = self.settings.recipe.of(linear.kind, &linear.rows.tensor).quantized_bits();
         let parts = self.settings.splitter.parts(out_channels, linear.rows.columns, bits);
+        self.weights.requests.add_matrix(Matrix {
+            label: linear.label.to_owned(),
+            rows: out_channels,
+            columns: linear.rows.columns,
+            bits,
+            parts: parts.iter().map(|part| part.end - part.start).collect(),
+        });
         if parts.len() < 2 {
             return self.convolution(name, x, linear);
         }
@@ -37,8 +47,8 @@ impl Graph<'_> {
         let last = parts.len() - 1;
         for (index, (channels, x)) in parts.iter().zip(self.cut_channels(x, &parts)?).enumerate() {
             let rows = linear.rows.with_columns(channels);
-            let bias = linear.bias.filter(|_| index == 0);
-            let part = Linear { rows, bias, compression: linear.compression };
+            let bias = linear.bias.clone().filter(|_| index == 0);
+            let part = Linear { rows, bias, ..*linear };
             let product = self.convolution(&format!("{name}_part_{index}"), &x, &part)?;
             sum = Some(match sum {
                 None => product,
@@ -46,40 +56,30 @@ impl Graph<'_> {
                 Some(sum) => self.ops.add(&format!("{name}_sum_{index}"), &sum, &product)?,
             });
         }
-        sum.map_or_else(|| self.convolution(name, x, linear), Ok)
+        Ok(sum.expect("a split has at least two parts"))
     }
 
-    fn convolution(&mut self, name: &str, x: &Var, linear: &Linear<'_>) -> Result<Var, GraphError> {
-        let Linear { rows, bias, compression } = linear;
+    fn convolution(&mut self, name: &str, x: &Var, linear: &Linear) -> Result<Var, GraphError> {
+        let Linear { rows, bias, kind, .. } = linear;
         let out_channels = rows.rows.end - rows.rows.start;
         let shape = [out_channels, rows.columns, 1, 1];
         let weight_name = format!("{name}_weight");
-        let (weight, scale) = match self.weights.weight(rows, &shape, *compression)? {
-            StoredWeight::Plain(value) => (self.ops.constant(&weight_name, value), None),
-            StoredWeight::Palettized { indices, lut, scale } => {
-                (self.ops.lut_to_dense(&format!("{weight_name}_palettized"), indices, lut)?, scale)
-            }
-            StoredWeight::Int8 { data, scale } => {
-                let name = format!("{weight_name}_quantized");
-                (self.ops.blockwise_shift_scale(&name, data, scale, None)?, None)
-            }
-        };
-        let Some(scale) = scale else {
-            let bias = bias.map(|tensor| self.bias(name, tensor, rows, &[out_channels]));
+        let stored = self.weights.weight(rows, &shape, self.settings.recipe.of(*kind, &rows.tensor))?;
+        let Constant { weight, result_scale } = stored.constant(&mut self.ops, &weight_name)?;
+        let Some(scale) = result_scale else {
+            let bias = bias.as_ref().map(|bias| self.bias(name, bias, &[out_channels]));
             return Ok(self.ops.conv1x1(name, x, &weight, bias.as_ref())?);
         };
-        // The scales stand behind the convolution: the Neural Engine's compiler aborts where a palettized weight is
-        // scaled itself.
         let product = self.ops.conv1x1(&format!("{name}_unscaled"), x, &weight, None)?;
         let scale = self.ops.constant(&format!("{name}_scale"), scale);
-        let Some(tensor) = bias else { return Ok(self.ops.mul(name, &product, &scale)?) };
+        let Some(bias) = bias else { return Ok(self.ops.mul(name, &product, &scale)?) };
         let scaled = self.ops.mul(&format!("{name}_scaled"), &product, &scale)?;
-        let bias = self.bias(name, tensor, rows, &[1, out_channels, 1, 1]);
+        let bias = self.bias(name, bias, &[1, out_channels, 1, 1]);
         Ok(self.ops.add(name, &scaled, &bias)?)
     }
 
-    fn bias(&mut self, name: &str, tensor: &str, rows: &Rows, shape: &[u64]) -> Var {
-        let value = self.weights.vector_rows(tensor, rows.rows.clone(), shape);
+    fn bias(&mut self, name: &str, bias: &Rows, shape: &[u64]) -> Var {
+        let value = self.weights.plain(bias, shape);
         self.ops.constant(&format!("{name}_bias"), value)
     }
 
@@ -95,29 +95,24 @@ impl Graph<'_> {
         Ok(cut)
     }
 
-    /// Applies a projection of a decoder layer.
+    /// Applies a projection of a decoder layer, `[out_channels, in_channels]`.
     pub(crate) fn projection(
         &mut self,
         layer: usize,
-        weight: LayerWeight,
-        bias: Option<LayerWeight>,
+        module: &'static str,
+        [out_channels, in_channels]: [u64; 2],
+        biased: bool,
         x: &Var,
     ) -> Result<Var, GraphError> {
-        let rows = self.projection_rows(layer, weight);
-        let bias = bias.map(|bias| self.tensor_name(layer, bias));
-        let name = format!("layers_{layer}_{}", weight.short_name());
-        self.linear(&name, x, &Linear { rows, bias: bias.as_deref(), compression: self.settings.ffn })
+        let rows = self.matrix(&WeightPath::weight(layer, module), [out_channels, in_channels]);
+        let bias = biased.then(|| self.vector(&WeightPath::bias(layer, module), out_channels));
+        let label = last_name(module);
+        let linear = Linear { label, rows, bias, kind: WeightKind::Layer };
+        self.linear(&format!("layers_{layer}_{label}"), x, &linear)
     }
+}
 
-    /// All rows of a projection of a decoder layer.
-    pub(crate) fn projection_rows(&self, layer: usize, weight: LayerWeight) -> Rows {
-        let spec = self.plan().tensor(Part::Layer { index: layer, weight });
-        let [out_channels, in_channels] = [0, 1].map(|axis| spec.shape.get(axis).copied().unwrap_or(1) as u64);
-        Rows { tensor: spec.name, rows: 0..out_channels, first_column: 0, columns: in_channels }
-    }
-
-    /// The checkpoint's name of a tensor of a decoder layer.
-    pub(crate) fn tensor_name(&self, layer: usize, weight: LayerWeight) -> String {
-        self.plan().tensor(Part::Layer { index: layer, weight }).name
-    }
+/// The module's own name, such as `q_proj` of `self_attn.q_proj`.
+pub(crate) fn last_name(module: &'static str) -> &'static str {
+    module.rsplit_once('.').map_or(module, |(_, name)| name)
 }

@@ -7,7 +7,7 @@ use anec_mil::{SliceMasks, Var};
 use half::f16;
 
 use crate::graph::{Graph, GraphError, int};
-use crate::model::decoder_plan::AttentionKind;
+use crate::model::decoder_plan::{AttentionKind, LayerKind};
 
 /// What is added to the score of a position outside the window. Large enough that softmax gives exactly 0 in fp16 and
 /// fp32, small enough that adding it to the client's own mask cannot overflow fp16.
@@ -21,31 +21,34 @@ pub(crate) struct Masks(BTreeMap<AttentionKind, Var>);
 
 impl Masks {
     /// The mask for layers of this kind.
-    pub(crate) fn get(&self, kind: AttentionKind) -> Option<&Var> {
-        self.0.get(&kind)
+    pub(crate) fn get(&self, kind: AttentionKind) -> &Var {
+        self.0.get(&kind).expect("masks were made for the layers of this function")
     }
 }
 
 impl Graph<'_> {
-    /// The masks for the kinds of attention in these layers, repeated for the queries of a KV head.
+    /// The masks for the kinds of attention in these layers, repeated for the queries of a KV head. Attention goes over as
+    /// many positions as the causal mask has columns.
     ///
     /// # Shapes
     /// `causal_mask: [1, 1, tokens, context_length]`.
     pub(crate) fn masks(
         &mut self,
-        kinds: &[AttentionKind],
+        layers: &[LayerKind],
         causal_mask: &Var,
         positions: &Var,
     ) -> Result<Masks, GraphError> {
+        let shape = causal_mask.tensor()?.fixed_shape().expect("masks have fixed shapes");
+        let context_length = *shape.last().expect("masks have axes");
+        let longest = self.settings.tables.positions;
         let mut masks = BTreeMap::new();
-        for &kind in kinds {
+        for kind in layers.iter().map(|layer| layer.attention) {
             if masks.contains_key(&kind) {
                 continue;
             }
-            let mask = match self.window(kind) {
+            let mask = match window(kind, context_length) {
                 None => self.per_query_group("mask", causal_mask)?,
                 Some(window) => {
-                    let (context_length, longest) = (self.settings.context_length, self.settings.tables.positions);
                     let name = format!("window_{window}_band");
                     let mut band = self.gather_rows(&name, longest, || band_table(longest, window), positions)?;
                     if context_length < longest {
@@ -62,14 +65,6 @@ impl Graph<'_> {
         Ok(Masks(masks))
     }
 
-    /// The window, if it is smaller than the cache.
-    fn window(&self, kind: AttentionKind) -> Option<u64> {
-        match kind {
-            AttentionKind::Sliding { window } if (window as u64) < self.settings.context_length => Some(window as u64),
-            _ => None,
-        }
-    }
-
     /// Repeats a mask for every query head of a KV head; their queries are stacked on the row axis.
     fn per_query_group(&mut self, name: &str, mask: &Var) -> Result<Var, GraphError> {
         let group = self.plan().group() as u64;
@@ -77,6 +72,14 @@ impl Graph<'_> {
             return Ok(mask.clone());
         }
         Ok(self.ops.tile(name, mask, &[1, 1, int(group), 1])?)
+    }
+}
+
+/// The window, if it is smaller than the context.
+fn window(kind: AttentionKind, context_length: u64) -> Option<u64> {
+    match kind {
+        AttentionKind::Sliding { window } if (window as u64) < context_length => Some(window as u64),
+        AttentionKind::Sliding { .. } | AttentionKind::Full => None,
     }
 }
 

@@ -1,4 +1,4 @@
-//! The gated MLP: `down(silu(gate(x)) * up(x))`.
+//! The gated MLP: `down(activation(gate(x)) * up(x))`.
 //!
 //! Where it has more channels than the chip takes, it is the sum of MLPs over parts of them.
 
@@ -8,8 +8,8 @@ use anec_mil::Var;
 
 use super::linear::Linear;
 use crate::graph::{Graph, GraphError};
-use crate::model::decoder_plan::LayerWeight;
-use crate::weights::weight_file::Rows;
+use crate::model::decoder_plan::{Activation, WeightPath};
+use crate::weights::recipe::WeightKind;
 
 impl Graph<'_> {
     /// # Shapes
@@ -27,20 +27,22 @@ impl Graph<'_> {
                 Some(sum) => self.ops.add(&format!("{name}_sum_{index}"), &sum, &part)?,
             });
         }
-        Ok(sum.unwrap_or_else(|| x.clone()))
+        Ok(sum.expect("an MLP has at least one part"))
     }
 
     /// The MLP over some of its channels. Names end in `suffix`.
     fn mlp_part(&mut self, layer: usize, x: &Var, channels: &Range<u64>, suffix: &str) -> Result<Var, GraphError> {
-        let gate = self.mlp_rows(layer, LayerWeight::GateProj, LayerWeight::GateProjBias, x, channels, suffix)?;
-        let up = self.mlp_rows(layer, LayerWeight::UpProj, LayerWeight::UpProjBias, x, channels, suffix)?;
-        let activated = self.ops.silu(&format!("layers_{layer}_mlp_silu{suffix}"), &gate)?;
+        let plan = self.plan();
+        let shape = [plan.hidden_size as u64, plan.intermediate_size as u64];
+        let gate = self.mlp_rows(layer, "mlp.gate_proj", x, channels, suffix)?;
+        let up = self.mlp_rows(layer, "mlp.up_proj", x, channels, suffix)?;
+        let activated = self.activation(&format!("layers_{layer}_mlp"), suffix, &gate)?;
         let product = self.ops.mul(&format!("layers_{layer}_mlp_product{suffix}"), &activated, &up)?;
-        let rows = self.projection_rows(layer, LayerWeight::DownProj).with_columns(channels);
+        let rows = self.matrix(&WeightPath::weight(layer, "mlp.down_proj"), shape).with_columns(channels);
         // The sum has one bias.
-        let biased = self.plan().mlp_bias && channels.start == 0;
-        let bias = biased.then(|| self.tensor_name(layer, LayerWeight::DownProjBias));
-        let down = Linear { rows, bias: bias.as_deref(), compression: self.settings.ffn };
+        let biased = plan.mlp_bias && channels.start == 0;
+        let bias = biased.then(|| self.vector(&WeightPath::bias(layer, "mlp.down_proj"), shape[0]));
+        let down = Linear { label: "down_proj", rows, bias, kind: WeightKind::Layer };
         self.linear(&format!("layers_{layer}_down_proj{suffix}"), &product, &down)
     }
 
@@ -48,15 +50,24 @@ impl Graph<'_> {
     fn mlp_rows(
         &mut self,
         layer: usize,
-        weight: LayerWeight,
-        bias: LayerWeight,
+        module: &'static str,
         x: &Var,
         channels: &Range<u64>,
         suffix: &str,
     ) -> Result<Var, GraphError> {
-        let rows = Rows { rows: channels.clone(), ..self.projection_rows(layer, weight) };
-        let bias = self.plan().mlp_bias.then(|| self.tensor_name(layer, bias));
-        let linear = Linear { rows, bias: bias.as_deref(), compression: self.settings.ffn };
-        self.linear(&format!("layers_{layer}_{}{suffix}", weight.short_name()), x, &linear)
+        let plan = self.plan();
+        let (inputs, outputs) = (plan.hidden_size as u64, plan.intermediate_size as u64);
+        let rows = self.matrix(&WeightPath::weight(layer, module), [outputs, inputs]).with_rows(channels);
+        let bias = plan.mlp_bias.then(|| self.vector(&WeightPath::bias(layer, module), outputs).with_rows(channels));
+        let label = super::linear::last_name(module);
+        let linear = Linear { label, rows, bias, kind: WeightKind::Layer };
+        self.linear(&format!("layers_{layer}_{label}{suffix}"), x, &linear)
+    }
+
+    fn activation(&mut self, prefix: &str, suffix: &str, x: &Var) -> Result<Var, GraphError> {
+        Ok(match self.plan().activation {
+            Activation::Silu => self.ops.silu(&format!("{prefix}_silu{suffix}"), x)?,
+            Activation::GeluTanh => self.ops.gelu_tanh(&format!("{prefix}_gelu{suffix}"), x)?,
+        })
     }
 }

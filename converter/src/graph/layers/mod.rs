@@ -1,10 +1,16 @@
 //! The layers that the graphs are made of, each once for all architectures.
 
 pub(crate) mod attention;
+mod channels_first;
+mod decoder_layer;
 pub(crate) mod kv_cache;
 pub(crate) mod linear;
+mod logits;
 pub(crate) mod mask;
-pub(crate) mod mlp;
-pub(crate) mod residual;
-pub(crate) mod rms_norm;
-pub(crate) mod rotary;
+mod mlp;
+mod rms_norm;
+mod rotary;
+mod softcap;
+
+pub(crate) use decoder_layer::LayerHook;
+pub(crate) use decoder_layer::LayerPart;

@@ -8,35 +8,35 @@ use anec_mil::{SliceMasks, Value, Var};
 use half::f16;
 
 use crate::graph::{Graph, GraphError, int};
+use crate::model::decoder_plan::{NormKind, WeightPath};
+use crate::weights::transform::Transform;
 
 impl Graph<'_> {
-    /// Normalizes over `axis` and multiplies by the tensor `weight` of the checkpoint.
+    /// Normalizes over `axis` and multiplies by a weight of the checkpoint.
     ///
     /// # Shapes
     /// `x` is of rank 4; the weight is as long as that axis.
-    pub(crate) fn rms_norm(&mut self, name: &str, x: &Var, weight: &str, axis: usize) -> Result<Var, GraphError> {
-        let shape = x.tensor()?.fixed_shape().unwrap_or_default();
-        let signed_axis = i32::try_from(axis).unwrap_or(0);
-        let length = shape.get(axis).copied().unwrap_or(0);
+    pub(crate) fn rms_norm(&mut self, name: &str, x: &Var, weight: &WeightPath, axis: u8) -> Result<Var, GraphError> {
+        let shape = x.tensor()?.fixed_shape().expect("activations have fixed shapes");
+        let (signed_axis, axis) = (i32::from(axis), usize::from(axis));
+        let length = *shape.get(axis).expect("norms are over an axis of their input");
         let minus_one = self.ops.constant(&format!("{name}_minus_one"), Value::fp16(f16::NEG_ONE));
         let negated = self.ops.mul(&format!("{name}_negated"), x, &minus_one)?;
         let doubled = self.ops.concat(&format!("{name}_doubled"), &[x, &negated], signed_axis)?;
         let epsilon = f16::from_f64(self.plan().rms_norm_eps);
         let normed = self.ops.layer_norm(&format!("{name}_normed"), &doubled, &[signed_axis], epsilon, None, None)?;
-        let mut end: Vec<i32> = shape.iter().map(|length| int(*length)).collect();
-        let mut end_mask = vec![true; shape.len()];
-        if let (Some(end), Some(mask)) = (end.get_mut(axis), end_mask.get_mut(axis)) {
-            *end = int(length);
-            *mask = false;
-        }
+        let end: Vec<i32> = shape.iter().map(|length| int(*length)).collect();
+        let end_mask: Vec<bool> = (0..shape.len()).map(|other| other != axis).collect();
         let begin = vec![0; shape.len()];
         let masks = SliceMasks::end(&end_mask);
         let half = self.ops.slice_by_index(&format!("{name}_half"), &normed, &begin, &end, &masks)?;
-        let mut weight_shape = vec![1; shape.len()];
-        if let Some(slot) = weight_shape.get_mut(axis) {
-            *slot = length;
+        let weight_shape: Vec<u64> = (0..shape.len()).map(|other| if other == axis { length } else { 1 }).collect();
+        let mut rows = self.vector(weight, length);
+        if self.plan().norm_kind == NormKind::RmsOnePlus {
+            // The weight is stored as the sum, which comes before whatever else becomes of it.
+            rows.transforms.insert(0, Transform::add(1.0));
         }
-        let weight = self.weights.vector(weight, &weight_shape);
+        let weight = self.weights.plain(&rows, &weight_shape);
         let weight = self.ops.constant(&format!("{name}_weight"), weight);
         Ok(self.ops.mul(name, &half, &weight)?)
     }

@@ -6,11 +6,17 @@ use anec_mil::{DataType, SliceMasks, TensorType, Value, Var};
 use half::f16;
 
 use crate::graph::{Graph, GraphError, int};
+use crate::model::decoder_plan::LayerKind;
 
-/// Cosines and sines of one call's positions, `[1, 1, tokens, head_dim]` each.
-pub(crate) struct Rotary {
+/// The rotations of one call's positions, one for each rotary embedding that its layers have.
+pub(crate) struct Rotations(Vec<Option<Rotation>>);
+
+/// Cosines and sines of one call's positions, `[1, 1, tokens, rotary_dim]` each.
+#[derive(Clone)]
+pub(crate) struct Rotation {
     cos: Var,
     sin: Var,
+    rotary_dim: u64,
 }
 
 impl Graph<'_> {
@@ -40,23 +46,64 @@ impl Graph<'_> {
         Ok(self.ops.expand_dims(name, &rows, &[1])?)
     }
 
-    /// The rotation of one call's positions.
-    pub(crate) fn rotary(&mut self, positions: &Var) -> Result<Rotary, GraphError> {
-        let head_dim = self.plan().head_dim as u64;
-        let tables = self.settings.tables;
-        let cos = self.gather_rows("rope_cos", head_dim, || Arc::clone(&tables.rope_cos), positions)?;
-        let sin = self.gather_rows("rope_sin", head_dim, || Arc::clone(&tables.rope_sin), positions)?;
-        Ok(Rotary { cos, sin })
+    /// The rotations that these layers need.
+    pub(crate) fn rotations(&mut self, layers: &[LayerKind], positions: &Var) -> Result<Rotations, GraphError> {
+        let mut rotations = Vec::new();
+        for (number, (rope, table)) in (1..).zip(self.plan().ropes().into_iter().zip(&self.settings.tables.ropes)) {
+            if !layers.iter().any(|layer| layer.rope.as_ref() == Some(rope)) {
+                rotations.push(None);
+                continue;
+            }
+            let name =
+                |table: &str| if number == 1 { format!("rope_{table}") } else { format!("rope_{number}_{table}") };
+            let rotary_dim = table.rotary_dim;
+            let cos = self.gather_rows(&name("cos"), rotary_dim, || Arc::clone(&table.cos), positions)?;
+            let sin = self.gather_rows(&name("sin"), rotary_dim, || Arc::clone(&table.sin), positions)?;
+            rotations.push(Some(Rotation { cos, sin, rotary_dim }));
+        }
+        Ok(Rotations(rotations))
     }
 
-    /// Rotates queries or keys: `x * cos + rotate_half(x) * sin`.
+    /// The rotation of a layer; none of one without rotary embedding.
+    pub(crate) fn rotation_of(&self, layer: usize, rotations: &Rotations) -> Option<Rotation> {
+        let rope = self.layer_kind(layer).rope.as_ref()?;
+        let index = self.plan().ropes().into_iter().position(|other| other == rope);
+        let rotation = index.and_then(|index| rotations.0.get(index)?.clone());
+        Some(rotation.expect("rotations were made for the layers of this function"))
+    }
+
+    /// Rotates queries or keys: `x * cos + rotate_half(x) * sin` of the channels that are rotated.
     ///
     /// # Shapes
     /// `x: [1, heads, tokens, head_dim]`, and so is the result.
-    pub(crate) fn rotate(&mut self, name: &str, x: &Var, rotary: &Rotary) -> Result<Var, GraphError> {
-        let shape = x.tensor()?.fixed_shape().unwrap_or_default();
-        let [batch, heads, tokens, head_dim] = [0, 1, 2, 3].map(|axis| int(shape.get(axis).copied().unwrap_or(1)));
-        let half = head_dim / 2;
+    pub(crate) fn rotate(&mut self, name: &str, x: &Var, rotation: &Rotation) -> Result<Var, GraphError> {
+        let rotary_dim = rotation.rotary_dim;
+        if rotary_dim == self.plan().head_dim as u64 {
+            return self.rotate_all(name, x, rotation);
+        }
+        let [batch, heads, tokens, head_dim] = lengths(x)?;
+        let split = int(rotary_dim);
+        let rotated = self.ops.slice_by_index(
+            &format!("{name}_rotated_channels"),
+            x,
+            &[0, 0, 0, 0],
+            &[batch, heads, tokens, split],
+            &SliceMasks::end(&[true, true, true, false]),
+        )?;
+        let kept = self.ops.slice_by_index(
+            &format!("{name}_kept_channels"),
+            x,
+            &[0, 0, 0, split],
+            &[batch, heads, tokens, head_dim],
+            &SliceMasks::end(&[true, true, true, true]),
+        )?;
+        let rotated = self.rotate_all(&format!("{name}_channels"), &rotated, rotation)?;
+        Ok(self.ops.concat(name, &[&rotated, &kept], -1)?)
+    }
+
+    fn rotate_all(&mut self, name: &str, x: &Var, rotation: &Rotation) -> Result<Var, GraphError> {
+        let [batch, heads, tokens, rotary_dim] = lengths(x)?;
+        let half = rotary_dim / 2;
         let first = self.ops.slice_by_index(
             &format!("{name}_first_half"),
             x,
@@ -68,14 +115,20 @@ impl Graph<'_> {
             &format!("{name}_second_half"),
             x,
             &[0, 0, 0, half],
-            &[batch, heads, tokens, head_dim],
+            &[batch, heads, tokens, rotary_dim],
             &SliceMasks::end(&[true, true, true, true]),
         )?;
         let minus_one = self.ops.constant(&format!("{name}_minus_one"), Value::fp16(f16::NEG_ONE));
         let negated = self.ops.mul(&format!("{name}_negated"), &second, &minus_one)?;
         let turned = self.ops.concat(&format!("{name}_turned"), &[&negated, &first], -1)?;
-        let along = self.ops.mul(&format!("{name}_cos"), x, &rotary.cos)?;
-        let across = self.ops.mul(&format!("{name}_sin"), &turned, &rotary.sin)?;
+        let along = self.ops.mul(&format!("{name}_cos"), x, &rotation.cos)?;
+        let across = self.ops.mul(&format!("{name}_sin"), &turned, &rotation.sin)?;
         Ok(self.ops.add(name, &along, &across)?)
     }
+}
+
+fn lengths(x: &Var) -> Result<[i32; 4], GraphError> {
+    let shape = x.tensor()?.fixed_shape().expect("activations have fixed shapes");
+    let lengths: Vec<i32> = shape.into_iter().map(int).collect();
+    Ok(lengths.try_into().expect("heads are tensors of rank 4"))
 }

@@ -1,9 +1,50 @@
 //! The supported architectures: one adapter each, one line each in [`ARCHS`].
 //!
-//! An adapter owns what the keys of its config.json mean. It never builds a graph; its [`DecoderPlan`] is all that the
-//! rest of anec knows of an architecture.
+//! An adapter owns what the keys of its config.json mean. Its [`DecoderPlan`] is all that the rest of anec knows of an
+//! architecture, and only one with layers that no other has builds something of them itself ([`Arch::layer_hook`]).
+//!
+//! # Example
+//! An architecture with Gemma's norms and activation, in Llama's place:
+//! ```
+//! use anec_converter::model::arch::{Arch, ArchChoice, Defaults, base};
+//! use anec_converter::model::decoder_plan::{Activation, DecoderPlan, NormKind};
+//! use anec_converter::source::config::ConfigReader;
+//!
+//! struct Toy;
+//!
+//! impl Arch for Toy {
+//!     fn name(&self) -> &'static str {
+//!         "Toy"
+//!     }
+//!
+//!     fn family(&self) -> ArchChoice {
+//!         ArchChoice::Llama
+//!     }
+//!
+//!     fn model_types(&self) -> &'static [&'static str] {
+//!         &["toy"]
+//!     }
+//!
+//!     fn architectures(&self) -> &'static [&'static str] {
+//!         &["ToyForCausalLM"]
+//!     }
+//!
+//!     fn plan(&self, config: &mut ConfigReader<'_>) -> DecoderPlan {
+//!         let activation = ("hidden_activation", Activation::GeluTanh);
+//!         let base = base(config, &Defaults { activation, tie_word_embeddings: true, ..Defaults::LLAMA });
+//!         DecoderPlan { norm_kind: NormKind::RmsOnePlus, ..base }
+//!     }
+//! }
+//!
+//! let config = serde_json::json!({
+//!     "model_type": "toy", "vocab_size": 128, "hidden_size": 64, "intermediate_size": 96,
+//!     "num_hidden_layers": 2, "num_attention_heads": 4, "hidden_activation": "gelu_pytorch_tanh",
+//! });
+//! let plan = Toy.plan(&mut ConfigReader::new(config.as_object().unwrap(), &[]));
+//! assert_eq!((plan.activation, plan.num_key_value_heads), (Activation::GeluTanh, 4));
+//! ```
 
-mod common;
+mod base;
 mod llama;
 mod mistral;
 mod qwen2;
@@ -14,9 +55,11 @@ mod tests;
 
 use serde_json::{Map, Value};
 
+use crate::graph::LayerHook;
 use crate::model::decoder_plan::DecoderPlan;
 use crate::source::config::{ConfigError, ConfigReader, UnknownKey, UnknownKeys, check_kind};
 
+pub use self::base::{Defaults, base};
 pub use self::select::{ArchChoice, select};
 
 /// An architecture.
@@ -35,6 +78,11 @@ pub trait Arch: Sync {
 
     /// Reads the keys of config.json into a plan. Values that are not as they have to be stay with the reader.
     fn plan(&self, config: &mut ConfigReader<'_>) -> DecoderPlan;
+
+    /// What builds its decoder layers, where they are made of more than a plan can say.
+    fn layer_hook(&self) -> Option<LayerHook> {
+        None
+    }
 }
 
 /// All adapters.
@@ -80,6 +128,12 @@ pub fn plan_and_unread(
     let mut reader = ConfigReader::new(config, ignored);
     let plan = arch.plan(&mut reader);
     Ok((plan, reader.finish(unknown_keys)?))
+}
+
+/// What builds the layers of a decoder, where its architecture has layers that no other has.
+pub(crate) fn layer_hook(plan: &DecoderPlan) -> Option<LayerHook> {
+    let arch = ARCHS.iter().find(|arch| arch.model_types().contains(&plan.model_type.as_str()))?;
+    arch.layer_hook()
 }
 
 /// Refuses classifiers, reward models and bare decoders by their name: their weights would only be called missing.

@@ -2,6 +2,7 @@
 
 use clap::ValueEnum;
 use serde_json::{Map, Value};
+use strsim::levenshtein;
 
 use super::{ARCHS, Arch};
 use crate::source::config::{ConfigError, shortened};
@@ -53,40 +54,8 @@ pub fn select(choice: ArchChoice, config: &Map<String, Value>) -> Result<&'stati
 fn unknown(found: String) -> ConfigError {
     let mut supported: Vec<&str> = ARCHS.iter().flat_map(|arch| arch.model_types().iter().copied()).collect();
     supported.sort_unstable();
-    let distances = supported.iter().map(|known| (edit_distance(&found, known), *known));
+    let distances = supported.iter().map(|known| (levenshtein(&found, known), *known));
     // More than half of the letters changed is another word.
     let nearest = distances.min().filter(|(distance, known)| 2 * distance <= known.len()).map(|(_, known)| known);
     ConfigError::UnknownModelType { found, nearest, supported }
-}
-
-/// Letters to insert, delete or replace to make one word of the other.
-fn edit_distance(from: &str, to: &str) -> usize {
-    let mut row: Vec<usize> = (0..=to.chars().count()).collect();
-    for (index, from) in from.chars().enumerate() {
-        let mut diagonal = index;
-        let mut left = index + 1;
-        if let Some(first) = row.first_mut() {
-            *first = left;
-        }
-        for (cell, to) in row.iter_mut().skip(1).zip(to.chars()) {
-            let replaced = diagonal + usize::from(from != to);
-            diagonal = *cell;
-            left = replaced.min(left + 1).min(diagonal + 1);
-            *cell = left;
-        }
-    }
-    row.last().copied().unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn distances_count_edits() {
-        assert_eq!(edit_distance("qwen3", "qwen3"), 0);
-        assert_eq!(edit_distance("quen", "qwen2"), 2);
-        assert_eq!(edit_distance("", "llama"), 5);
-        assert_eq!(edit_distance("mistral3", "mistral"), 1);
-    }
 }

@@ -3,7 +3,7 @@ use serde_json::json;
 use super::*;
 use crate::error::Hint as _;
 use crate::model::decoder_plan::AttentionKind;
-use crate::model::rope::{Llama3, RopeScaling};
+use crate::model::rope::{Llama3, RopePlan, RopeScaling};
 
 /// A config that every adapter accepts under its `model_type`.
 fn config(model_type: &str, changes: &Value) -> Map<String, Value> {
@@ -32,6 +32,18 @@ fn violated_keys(model_type: &str, changes: &Value) -> Vec<String> {
     }
 }
 
+/// The rotary embedding that all layers have.
+fn rope(plan: &DecoderPlan) -> &RopePlan {
+    match plan.ropes()[..] {
+        [rope] => rope,
+        ref ropes => panic!("expected one rotary embedding, found {ropes:?}"),
+    }
+}
+
+fn attention_of(plan: &DecoderPlan) -> Vec<AttentionKind> {
+    plan.layers.iter().map(|layer| layer.attention).collect()
+}
+
 const SLIDING: fn(usize) -> AttentionKind = |window| AttentionKind::Sliding { window };
 
 #[test]
@@ -41,8 +53,8 @@ fn every_adapter_accepts_its_own_model_type_and_class() {
             let class = arch.architectures().first().expect("a class");
             let plan = plan_of(model_type, &json!({"architectures": [class]})).expect("a plan");
             assert_eq!(plan.model_type, *model_type);
-            assert_eq!(plan.attention.len(), plan.num_hidden_layers);
-            assert_eq!(plan.rope.head_dim, plan.head_dim);
+            assert_eq!(plan.layers.len(), plan.num_hidden_layers);
+            assert_eq!(rope(&plan).rotary_dim, plan.head_dim);
         }
     }
 }
@@ -62,7 +74,7 @@ fn llama_takes_biases_head_dim_and_llama3_scaling_from_its_config() {
     assert_eq!((plan.head_dim, plan.q_size()), (32, 128));
     let llama3 =
         Llama3 { factor: 8.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_max_position_embeddings: 128 };
-    assert_eq!(plan.rope.scaling, RopeScaling::Llama3(llama3));
+    assert_eq!(rope(&plan).scaling, RopeScaling::Llama3(llama3));
 }
 
 #[test]
@@ -73,7 +85,7 @@ fn llama_of_the_first_release_has_a_key_head_for_each_query_head() {
     }
     let plan = plan(ArchChoice::Llama, &config, &[]).expect("a plan");
     assert_eq!((plan.num_key_value_heads, plan.group(), plan.head_dim), (4, 1, 16));
-    assert_eq!((plan.max_position_embeddings, plan.rope.theta.to_bits()), (2048, 10_000_f64.to_bits()));
+    assert_eq!((plan.max_position_embeddings, rope(&plan).theta.to_bits()), (2048, 10_000_f64.to_bits()));
 }
 
 #[test]
@@ -94,7 +106,7 @@ fn qwen3_normalizes_heads_of_128_channels_by_default() {
 
 #[test]
 fn qwen_windows_act_only_where_they_are_in_use() {
-    let attention = |changes: &Value| plan_of("qwen2", changes).map(|plan| plan.attention);
+    let attention = |changes: &Value| plan_of("qwen2", changes).map(|plan| attention_of(&plan));
     let full = vec![AttentionKind::Full; 3];
     assert_eq!(attention(&json!({"sliding_window": 64, "max_window_layers": 1})), Ok(full.clone()));
     assert_eq!(
@@ -134,7 +146,7 @@ fn layer_types_that_cannot_be_are_refused() {
 
 #[test]
 fn mistral_slides_in_every_layer_unless_its_window_is_null() {
-    let attention = |changes: &Value| plan_of("mistral", changes).map(|plan| plan.attention);
+    let attention = |changes: &Value| plan_of("mistral", changes).map(|plan| attention_of(&plan));
     assert_eq!(attention(&json!({"sliding_window": 64})), Ok(vec![SLIDING(64); 3]));
     assert_eq!(attention(&json!({"sliding_window": null})), Ok(vec![AttentionKind::Full; 3]));
     assert_eq!(attention(&json!({})), Ok(vec![SLIDING(4096); 3]));
@@ -252,7 +264,7 @@ fn keys_that_change_nothing_are_accepted_in_silence() {
     });
     let (plan, unread) =
         plan_and_unread(ArchChoice::Auto, &config("llama", &harmless), &[], UnknownKeys::Tell).expect("a plan");
-    assert_eq!(plan.attention, vec![AttentionKind::Full; 3]);
+    assert_eq!(attention_of(&plan), vec![AttentionKind::Full; 3]);
     assert_eq!(unread, []);
 }
 

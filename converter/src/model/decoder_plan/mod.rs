@@ -1,19 +1,29 @@
 //! What a decoder-only transformer is made of, as plain data: the only thing that leaves an architecture adapter.
 //!
-//! Owns the sizes, the switches, and the name and shape of every weight. Never reads a file and never knows an op.
+//! Owns the sizes, the switches, and where each weight is. Never reads a file and never knows an op.
 
-mod tensors;
+mod activation;
+mod layer_kind;
+mod norm;
+#[cfg(test)]
+pub(crate) mod testing;
 mod weight_map;
+mod weight_source;
 
-pub use self::tensors::{LayerWeight, Part, TensorSpec};
-pub use self::weight_map::{SkipReason, WeightMap, WeightMapError};
+pub use self::activation::Activation;
+pub use self::layer_kind::{AttentionKind, LayerKind};
+pub use self::norm::{LayerNorms, NormKind, NormPlacement};
+pub use self::weight_map::{
+    MissingTensor, SkipReason, TensorSpec, UnknownTensor, UnusableTensor, WeightMap, WeightMapError, WrongShape,
+};
+pub use self::weight_source::{FusedRows, WeightNames, WeightPath, WeightSource, WeightTransform};
 
 use crate::model::rope::RopePlan;
 
 /// A decoder: token embeddings, layers of attention and gated MLP, a norm, a head over the vocabulary.
 ///
-/// Norms are RMSNorm, the activation is SiLU, attention is scaled by `head_dim^-0.5`. Fields have the names of
-/// config.json where it has them.
+/// Fields have the names of config.json where it has them. An adapter takes a base from its config and states what differs:
+/// `DecoderPlan { qk_norm: true, ..base }`.
 #[derive(Clone, Debug, PartialEq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own in config.json or in the model's class")]
 pub struct DecoderPlan {
@@ -45,25 +55,30 @@ pub struct DecoderPlan {
     pub mlp_bias: bool,
     /// Whether queries and keys are normalized, head by head, before they are rotated.
     pub qk_norm: bool,
-    /// The rotary embedding.
-    pub rope: RopePlan,
-    /// What each layer attends to.
-    pub attention: Vec<AttentionKind>,
+    /// The activation of the MLP.
+    pub activation: Activation,
+    /// What the weights of norms mean.
+    pub norm_kind: NormKind,
+    /// Where the norms of a layer stand.
+    pub norm_placement: NormPlacement,
+    /// Factor of the scores of attention; `head_dim^-0.5` in most models.
+    pub query_scale: f64,
+    /// Factor of the token embeddings.
+    pub embedding_scale: f32,
+    /// Factor of what attention and MLP add to the residual.
+    pub residual_multiplier: f64,
+    /// Factor of the logits.
+    pub logit_scale: f64,
+    /// Bound of the scores of attention: `cap * tanh(scores / cap)` before the mask.
+    pub attention_softcap: Option<f64>,
+    /// Bound of the logits, likewise.
+    pub logit_softcap: Option<f64>,
+    /// What each layer is.
+    pub layers: Vec<LayerKind>,
     /// Whether the head's weight is that of the token embeddings.
     pub tie_word_embeddings: bool,
-}
-
-/// What the queries of a layer attend to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum AttentionKind {
-    /// All positions up to their own.
-    #[default]
-    Full,
-    /// The last positions up to their own.
-    Sliding {
-        /// How many, their own included.
-        window: usize,
-    },
+    /// Where the weights are in the checkpoint.
+    pub weights: WeightNames,
 }
 
 impl DecoderPlan {
@@ -80,5 +95,16 @@ impl DecoderPlan {
     /// Channels of all key heads, and of all value heads.
     pub fn kv_size(&self) -> usize {
         self.num_key_value_heads * self.head_dim
+    }
+
+    /// Every rotary embedding once, in the order of the layers that first use it.
+    pub fn ropes(&self) -> Vec<&RopePlan> {
+        let mut ropes: Vec<&RopePlan> = Vec::new();
+        for rope in self.layers.iter().filter_map(|layer| layer.rope.as_ref()) {
+            if !ropes.contains(&rope) {
+                ropes.push(rope);
+            }
+        }
+        ropes
     }
 }

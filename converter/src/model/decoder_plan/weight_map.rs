@@ -1,16 +1,25 @@
-//! Every tensor of a checkpoint accounted for: mapped to a role, skipped for a reason, or an error.
+//! Every tensor of a checkpoint accounted for: asked for, skipped for a reason, or an error.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use super::{DecoderPlan, Part, TensorSpec};
+use super::{DecoderPlan, WeightPath};
 use crate::error::Hint;
 use crate::source::checkpoint::{Checkpoint, listed};
 
-/// Which tensor of a checkpoint has which role.
+/// A tensor that a model's programs ask for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TensorSpec {
+    /// Its name in the checkpoint.
+    pub name: String,
+    /// Its shape; of a projection `[out, in]`.
+    pub shape: Vec<usize>,
+}
+
+/// Which tensors of a checkpoint are converted, and which are not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WeightMap {
-    mapped: BTreeMap<Part, TensorSpec>,
+    mapped: Vec<TensorSpec>,
     skipped: BTreeMap<String, SkipReason>,
 }
 
@@ -45,7 +54,7 @@ impl fmt::Display for SkipReason {
 pub struct WeightMapError {
     /// Tensors that the config asks for, sorted by name.
     pub missing: Vec<MissingTensor>,
-    /// Tensors that the config has no role for, sorted by name.
+    /// Tensors that nothing asks for, sorted by name.
     pub unknown: Vec<UnknownTensor>,
     /// Tensors of another shape, sorted by name.
     pub shapes: Vec<WrongShape>,
@@ -82,7 +91,7 @@ pub struct MissingTensor(
     pub String,
 );
 
-/// A tensor that is in the checkpoint without a role.
+/// A tensor that is in the checkpoint and that nothing asks for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct UnknownTensor(
     /// Its name.
@@ -94,7 +103,7 @@ pub struct UnknownTensor(
 pub struct WrongShape {
     /// Its name.
     pub name: String,
-    /// The shape that follows from the config.
+    /// The shape that is asked for.
     pub expected: Vec<usize>,
     /// The shape in the checkpoint.
     pub found: Vec<usize>,
@@ -142,17 +151,15 @@ impl Hint for WeightMapError {
 }
 
 impl WeightMap {
-    /// Accounts for every tensor of a checkpoint.
+    /// Accounts for every tensor of a checkpoint, where `tensors` are those that the model's programs ask for.
     ///
     /// # Errors
-    /// Tensors are missing, without a role, or of another shape; all of them are in the error.
-    pub fn new(checkpoint: &Checkpoint, plan: &DecoderPlan) -> Result<Self, WeightMapError> {
+    /// Tensors are missing, not asked for, or of another shape; all of them are in the error.
+    pub fn new(checkpoint: &Checkpoint, plan: &DecoderPlan, tensors: Vec<TensorSpec>) -> Result<Self, WeightMapError> {
         let (mut missing, mut unknown, mut shapes) = (Vec::new(), Vec::new(), Vec::new());
         let mut unusable = Vec::new();
-        let mut mapped = BTreeMap::new();
-        let mut names = BTreeSet::new();
-        for spec in plan.tensors() {
-            names.insert(spec.name.clone());
+        let names: BTreeSet<&str> = tensors.iter().map(|spec| spec.name.as_str()).collect();
+        for spec in &tensors {
             match checkpoint.tensor(&spec.name) {
                 None => missing.push(MissingTensor(spec.name.clone())),
                 Some(info) if info.shape != spec.shape => shapes.push(WrongShape {
@@ -166,10 +173,9 @@ impl WeightMap {
                     hint: error.hint(),
                 })),
             }
-            mapped.insert(spec.role, spec);
         }
         let mut skipped = BTreeMap::new();
-        for name in checkpoint.tensor_names().filter(|name| !names.contains(*name)) {
+        for name in checkpoint.tensor_names().filter(|name| !names.contains(name)) {
             match skip_reason(name, plan) {
                 Some(reason) => {
                     skipped.insert(name.to_owned(), reason);
@@ -178,7 +184,7 @@ impl WeightMap {
             }
         }
         if missing.is_empty() && unknown.is_empty() && shapes.is_empty() && unusable.is_empty() {
-            return Ok(Self { mapped, skipped });
+            return Ok(Self { mapped: tensors, skipped });
         }
         missing.sort();
         unknown.sort();
@@ -187,9 +193,9 @@ impl WeightMap {
         Err(WeightMapError { missing, unknown, shapes, unusable })
     }
 
-    /// The tensors that are converted, in the order of use.
+    /// The tensors that are converted, in the order that they were given in.
     pub fn mapped(&self) -> impl Iterator<Item = &TensorSpec> {
-        self.mapped.values()
+        self.mapped.iter()
     }
 
     /// The tensors that are not converted, sorted by name.
@@ -214,7 +220,8 @@ fn skip_reason(name: &str, plan: &DecoderPlan) -> Option<SkipReason> {
     if name.ends_with(".position_ids") {
         return Some(SkipReason::PositionIds);
     }
-    (plan.tie_word_embeddings && name == "lm_head.weight").then_some(SkipReason::TiedHead)
+    let untied = || DecoderPlan { tie_word_embeddings: false, ..plan.clone() }.source(&WeightPath::LM_HEAD).tensor;
+    (plan.tie_word_embeddings && name == untied()).then_some(SkipReason::TiedHead)
 }
 
 #[cfg(test)]

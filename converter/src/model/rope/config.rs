@@ -47,7 +47,7 @@ impl RopePlan {
         if matches!(scaling, RopeScaling::Dynamic { .. }) && head_dim <= 2 {
             config.violation("head_dim", "more than 2 for dynamic rope scaling", head_dim.to_string());
         }
-        Self { theta: theta.unwrap_or(DEFAULT_THETA), head_dim, scaling }
+        Self { theta: theta.unwrap_or(DEFAULT_THETA), rotary_dim: head_dim, scaling }
     }
 }
 
@@ -186,7 +186,7 @@ mod tests {
     #[test]
     fn nothing_means_default_frequencies_of_base_10000() {
         for config in [json!({}), json!({"rope_scaling": null}), json!({"rope_scaling": {}})] {
-            assert_eq!(read(&config), Ok(RopePlan { theta: 10_000.0, head_dim: 64, scaling: RopeScaling::Default }));
+            assert_eq!(read(&config), Ok(RopePlan { theta: 10_000.0, rotary_dim: 64, scaling: RopeScaling::Default }));
         }
     }
 
@@ -199,7 +199,7 @@ mod tests {
             "rope_scaling": {"type": "linear", "rope_type": "linear", "factor": 2},
             "rope_parameters": {"rope_theta": 5e5, "rope_type": "linear", "factor": 2.0},
         });
-        let expected = RopePlan { theta: 5e5, head_dim: 64, scaling: RopeScaling::Linear { factor: 2.0 } };
+        let expected = RopePlan { theta: 5e5, rotary_dim: 64, scaling: RopeScaling::Linear { factor: 2.0 } };
         for config in [old, new, both] {
             assert_eq!(read(&config), Ok(expected.clone()));
         }

@@ -18,8 +18,8 @@ use half::f16;
 pub struct RopePlan {
     /// Base of the wavelengths.
     pub theta: f64,
-    /// Channels of a head, all of them rotated; even.
-    pub head_dim: usize,
+    /// Channels of a head that are rotated, the first ones; even.
+    pub rotary_dim: usize,
     /// How frequencies are changed for contexts longer than those of the first training.
     pub scaling: RopeScaling,
 }
@@ -88,16 +88,16 @@ pub struct Llama3 {
 /// Frequencies of a rotary embedding.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Frequencies {
-    /// Radians per position, of each pair of channels: `head_dim / 2` values.
+    /// Radians per position, of each pair of channels: `rotary_dim / 2` values.
     pub inv_freq: Vec<f64>,
     /// Factor of cosines and sines.
     pub attention_scaling: f64,
 }
 
-/// Cosines and sines of every position, for the layout that rotates channel `i` with channel `i + head_dim / 2`.
+/// Cosines and sines of every position, for the layout that rotates channel `i` with channel `i + rotary_dim / 2`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RopeTables {
-    /// `[context_length, head_dim]`; the second half of a row repeats the first.
+    /// `[context_length, rotary_dim]`; the second half of a row repeats the first.
     pub cos: Vec<f16>,
     /// As `cos`.
     pub sin: Vec<f16>,
@@ -109,17 +109,18 @@ impl RopePlan {
     /// # Units
     /// `context_length` is in tokens; only [`RopeScaling::Dynamic`] depends on it.
     pub fn frequencies(&self, context_length: usize) -> Frequencies {
-        let default = || unscaled(self.theta, self.head_dim);
+        let default = || unscaled(self.theta, self.rotary_dim);
         let (inv_freq, attention_scaling) = match &self.scaling {
             RopeScaling::Default => (default(), 1.0),
             RopeScaling::Linear { factor } => {
                 (default().into_iter().map(|frequency| frequency / factor).collect(), 1.0)
             }
             RopeScaling::Dynamic { factor, max_position_embeddings } => {
-                let theta = dynamic_theta(self.theta, self.head_dim, *factor, *max_position_embeddings, context_length);
-                (unscaled(theta, self.head_dim), 1.0)
+                let theta =
+                    dynamic_theta(self.theta, self.rotary_dim, *factor, *max_position_embeddings, context_length);
+                (unscaled(theta, self.rotary_dim), 1.0)
             }
-            RopeScaling::Yarn(yarn) => (yarn.scale(self.theta, self.head_dim, &default()), yarn.attention_scaling()),
+            RopeScaling::Yarn(yarn) => (yarn.scale(self.theta, self.rotary_dim, &default()), yarn.attention_scaling()),
             RopeScaling::Llama3(llama3) => {
                 (default().into_iter().map(|frequency| llama3.scale(frequency)).collect(), 1.0)
             }
@@ -150,14 +151,14 @@ impl RopePlan {
     }
 }
 
-/// `theta^(-2i / head_dim)` for each pair of channels `i`.
-fn unscaled(theta: f64, head_dim: usize) -> Vec<f64> {
-    (0..head_dim / 2).map(|pair| theta.powf(-float(2 * pair) / float(head_dim))).collect()
+/// `theta^(-2i / rotary_dim)` for each pair of channels `i`.
+fn unscaled(theta: f64, rotary_dim: usize) -> Vec<f64> {
+    (0..rotary_dim / 2).map(|pair| theta.powf(-float(2 * pair) / float(rotary_dim))).collect()
 }
 
 fn dynamic_theta(
     theta: f64,
-    head_dim: usize,
+    rotary_dim: usize,
     factor: f64,
     max_position_embeddings: usize,
     context_length: usize,
@@ -166,7 +167,7 @@ fn dynamic_theta(
         return theta;
     }
     let stretch = factor * float(context_length) / float(max_position_embeddings) - (factor - 1.0);
-    theta * stretch.powf(float(head_dim) / (float(head_dim) - 2.0))
+    theta * stretch.powf(float(rotary_dim) / (float(rotary_dim) - 2.0))
 }
 
 impl Yarn {
@@ -184,19 +185,19 @@ impl Yarn {
     }
 
     /// The pair of channels, as a fraction, that turns `rotations` times within the original context.
-    fn pair_of(&self, rotations: f64, theta: f64, head_dim: usize) -> f64 {
+    fn pair_of(&self, rotations: f64, theta: f64, rotary_dim: usize) -> f64 {
         let positions_per_radian = float(self.original_max_position_embeddings) / (rotations * TAU);
-        float(head_dim) * positions_per_radian.ln() / (2.0 * theta.ln())
+        float(rotary_dim) * positions_per_radian.ln() / (2.0 * theta.ln())
     }
 
-    fn scale(&self, theta: f64, head_dim: usize, frequencies: &[f64]) -> Vec<f64> {
+    fn scale(&self, theta: f64, rotary_dim: usize, frequencies: &[f64]) -> Vec<f64> {
         let (mut low, mut high) =
-            (self.pair_of(self.beta_fast, theta, head_dim), self.pair_of(self.beta_slow, theta, head_dim));
+            (self.pair_of(self.beta_fast, theta, rotary_dim), self.pair_of(self.beta_slow, theta, rotary_dim));
         if self.truncate {
             (low, high) = (low.floor(), high.ceil());
         }
         // The upper bound counts channels, not pairs of them, in transformers, and so it must here.
-        (low, high) = (low.max(0.0), high.min(float(head_dim) - 1.0));
+        (low, high) = (low.max(0.0), high.min(float(rotary_dim) - 1.0));
         if low.partial_cmp(&high).is_some_and(Ordering::is_eq) {
             high += Self::SINGULARITY;
         }

@@ -9,7 +9,7 @@ use super::*;
 const RELATIVE_TOLERANCE: f64 = 1e-5;
 
 fn plan(theta: f64, head_dim: usize, scaling: RopeScaling) -> RopePlan {
-    RopePlan { theta, head_dim, scaling }
+    RopePlan { theta, rotary_dim: head_dim, scaling }
 }
 
 fn yarn(factor: f64, original_max_position_embeddings: usize) -> Yarn {

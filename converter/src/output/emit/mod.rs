@@ -4,8 +4,8 @@
 //! memory is bounded by a block for each, whatever the size of a tensor, and no worker waits for another's block. Where
 //! bytes go and what they are does not depend on which worker comes when.
 
-mod encode;
 mod queue;
+mod read;
 mod section;
 mod target;
 
@@ -22,15 +22,16 @@ use half::f16;
 use indicatif::ProgressBar;
 use rayon::prelude::*;
 
-use self::encode::{Scratch, append_little_endian};
 use self::queue::{Next, Queue, StopOnPanic, Unit};
-use self::section::{Encoding, Section, sections, to_usize};
+use self::section::{Section, sections};
 use self::target::Target;
 use crate::error::Hint;
 use crate::interrupt::Interrupt;
 use crate::output::staging::{FinishedPart, Journal};
 use crate::source::checkpoint::{Checkpoint, CheckpointError};
-use crate::weights::weight_file::{Rows, WeightFile};
+use crate::weights::encodings::blocks::{Block, Coder, Scratch, append_little_endian, to_usize};
+use crate::weights::rows::Rows;
+use crate::weights::weight_file::WeightFile;
 
 pub(crate) use self::section::source_bytes;
 
@@ -173,7 +174,7 @@ fn quantized(sections: &[Section<'_>], finished: &[Option<FinishedPart>]) -> Vec
     let mut weights: Vec<QuantizedWeight> = Vec::new();
     let mut last = None;
     for section in sections {
-        let Some(bits) = section.bits() else { continue };
+        let Some(bits) = section.storage.quantized_bits() else { continue };
         let mut stats = ErrorStats::default();
         for part in section.first_part..section.first_part + section.part_count() {
             if let Some(Some(part)) = finished.get(part) {
@@ -221,6 +222,14 @@ impl Count {
     }
 }
 
+/// What a worker keeps from one block to the next.
+#[derive(Default)]
+struct Worker {
+    /// The weights of the block.
+    weights: Vec<f16>,
+    scratch: Scratch,
+}
+
 /// An emission under way.
 struct Emission<'a, C> {
     context: &'a Context<'a>,
@@ -240,7 +249,7 @@ impl<C: Fn(usize) + Sync> Emission<'_, C> {
     /// Works until there is nothing left; an error comes with the number of its part.
     fn work(&self) -> Result<(), (usize, EmitError)> {
         let _stop = StopOnPanic(&self.queue);
-        let mut scratch = Scratch::default();
+        let mut worker = Worker::default();
         while let Some(Next { unit, ahead }) = self.queue.next() {
             if self.context.interrupt.is_set() {
                 self.queue.stop();
@@ -256,9 +265,9 @@ impl<C: Fn(usize) + Sync> Emission<'_, C> {
             | Unit::Assign { section: index, block, .. }) = unit;
             let Some(section) = self.sections.get(index) else { continue };
             let result = match unit {
-                Unit::Encode { .. } => self.encode(section, block, None, &mut scratch),
-                Unit::Assign { palette, .. } => self.encode(section, block, Some(&palette), &mut scratch),
-                Unit::Count { .. } => self.count(index, section, block, &mut scratch),
+                Unit::Encode { .. } => self.encode(section, block, None, &mut worker),
+                Unit::Assign { palette, .. } => self.encode(section, block, Some(&palette), &mut worker),
+                Unit::Count { .. } => self.count(index, section, block, &mut worker),
             };
             if let Err(error) = result {
                 self.queue.stop();
@@ -274,11 +283,20 @@ impl<C: Fn(usize) + Sync> Emission<'_, C> {
         section: &Section<'_>,
         block: usize,
         palette: Option<&Palette>,
-        scratch: &mut Scratch,
+        Worker { weights, scratch }: &mut Worker,
     ) -> Result<(), EmitError> {
-        self.read(section, block, scratch)?;
-        let stats = scratch.encode(section, palette).map_err(|source| quantize_error(section, source))?;
-        self.write(section, section.part(block), &scratch.parts(), stats)?;
+        let rows = section.block(block);
+        read::read(self.context.checkpoint, section.source, &rows, weights)?;
+        let encoded = Block { source: section.source, rows, weights };
+        let stats = match (&section.run.coder, palette) {
+            (Coder::Alone(coder), _) => coder.encode(&encoded, scratch),
+            (Coder::Shared(coder), palette) => {
+                let palette = palette.expect("blocks that share a palette are queued with it");
+                coder.assign(&encoded, palette, scratch)
+            }
+        };
+        let stats = stats.map_err(|source| quantize_error(section, source))?;
+        self.write(section, section.part(block), &scratch.encoded(), stats)?;
         let bytes = section.source_bytes(block);
         // The other half is for counting.
         self.context.progress.inc(if palette.is_some() { bytes - bytes / 2 } else { bytes });
@@ -286,21 +304,25 @@ impl<C: Fn(usize) + Sync> Emission<'_, C> {
     }
 
     /// Counts the values of a block; the last one makes the palette.
-    fn count(&self, index: usize, section: &Section<'_>, block: usize, scratch: &mut Scratch) -> Result<(), EmitError> {
-        let (Some(count), Encoding::Shared { bits, method, .. }) = (self.counts.get(index), section.encoding) else {
-            return Ok(());
-        };
+    fn count(
+        &self,
+        index: usize,
+        section: &Section<'_>,
+        block: usize,
+        Worker { weights, .. }: &mut Worker,
+    ) -> Result<(), EmitError> {
+        let coder = section.shared().expect("only blocks that share a palette are queued to be counted");
+        let count = self.counts.get(index).expect("every section has a count");
         let failed = |source| quantize_error(section, source);
-        self.read(section, block, scratch)?;
-        let values = scratch.count(section).map_err(failed)?;
+        let rows = section.block(block);
+        read::read(self.context.checkpoint, section.source, &rows, weights)?;
+        let values = coder.count(&Block { source: section.source, rows, weights }).map_err(failed)?;
         let complete = count.lock().unwrap_or_else(PoisonError::into_inner).add(block, values);
         if !self.is_finished(section.part(block)) {
             self.context.progress.inc(section.source_bytes(block) / 2);
         }
         let Some(histogram) = complete else { return Ok(()) };
-        let palette = histogram.palette(bits, method).map_err(failed)?;
-        // Scaled rows have errors that only their blocks know.
-        let stats = if section.has_scales() { ErrorStats::default() } else { histogram.error(&palette.assigner()) };
+        let (palette, stats) = coder.palette(&histogram).map_err(failed)?;
         let mut entries = Vec::new();
         append_little_endian(palette.entries(), &mut entries);
         if !self.is_finished(section.palette_part()) {
@@ -310,21 +332,13 @@ impl<C: Fn(usize) + Sync> Emission<'_, C> {
         Ok(())
     }
 
-    /// Reads the weights of a block; the system may have the memory of its pages back.
-    fn read(&self, section: &Section<'_>, block: usize, scratch: &mut Scratch) -> Result<(), CheckpointError> {
-        let (tensor, rows) = (&section.source.tensor, row_range(section, block));
-        let count = rows.len();
-        let result = self.context.checkpoint.rows_f16(tensor, rows.clone(), &mut scratch.weights);
-        self.context.checkpoint.release_rows(tensor, rows);
-        keep_columns(section.source, count, &mut scratch.weights);
-        result
-    }
-
     /// Writes a part, notes that it is finished, and tells when its file is complete.
     fn write(&self, section: &Section<'_>, part: usize, bytes: &[&[u8]], stats: ErrorStats) -> Result<(), EmitError> {
         let Some(target) = self.targets.get(section.file) else { return Ok(()) };
         let mut hasher = crc32fast::Hasher::new();
-        for (place, bytes) in section.places(part).into_iter().zip(bytes) {
+        let places = section.places(part);
+        assert_eq!(places.len(), bytes.len(), "an encoding fills a buffer for each of its places");
+        for (place, bytes) in places.into_iter().zip(bytes) {
             let (expected, found) = (place.end - place.start, bytes.len() as u64);
             if expected != found {
                 return Err(BlobError::Length { index: section.job, expected, found }.into());
@@ -349,20 +363,6 @@ impl<C: Fn(usize) + Sync> Emission<'_, C> {
     }
 }
 
-/// Cuts `count` whole rows to the columns that are taken.
-fn keep_columns(rows: &Rows, count: usize, weights: &mut Vec<f16>) {
-    let (first, columns) = (to_usize(rows.first_column), to_usize(rows.columns));
-    let length = weights.len() / count.max(1);
-    if columns >= length {
-        return;
-    }
-    for row in 0..count {
-        let start = row * length + first;
-        weights.copy_within(start..start + columns, row * columns);
-    }
-    weights.truncate(count * columns);
-}
-
 fn quantize_error(section: &Section<'_>, source: QuantizeError) -> EmitError {
     EmitError::Quantize { tensor: section.source.tensor.clone(), source }
 }
@@ -373,14 +373,4 @@ fn row_range(section: &Section<'_>, block: usize) -> Range<usize> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rows_are_cut_to_their_columns() {
-        let rows = Rows { tensor: "w".to_owned(), rows: 0..2, first_column: 1, columns: 2 };
-        let mut weights: Vec<f16> = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0].map(f16::from_f32).to_vec();
-        keep_columns(&rows, 2, &mut weights);
-        assert_eq!(weights, [1.0, 2.0, 5.0, 6.0].map(f16::from_f32));
-    }
-}
+mod tests;

@@ -6,7 +6,7 @@ use std::path::Path;
 use fs_err as fs;
 
 use super::EmitError;
-use super::section::{Place, to_usize};
+use crate::weights::encodings::blocks::{Place, to_usize};
 use crate::weights::weight_file::{Job, WeightFile};
 
 /// Bytes read at a time to check what is there.

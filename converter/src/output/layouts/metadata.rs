@@ -1,152 +1,62 @@
-//! `meta.yaml` and `meta.json`: what a client has to know to drive the packages.
+//! What models of the stateful contract say about themselves, shared by the layouts that have it.
 
-use std::path::Path;
+use anec_mil::package::Metadata;
+use anec_schemas::contract::Role;
+use anec_schemas::contract::stateful::{CHUNK, EMBEDDINGS, LM_HEAD};
 
-use anec_mil::compiled::COMPILED_EXTENSION;
-use anec_mil::package::PACKAGE_EXTENSION;
-use anec_schemas::meta::{META_JSON, META_VERSION, META_YAML};
-use anec_schemas::{LutBits, MetaYaml, ModelInfo, Parameters, RecommendedSampling};
-use fs_err as fs;
+use crate::options::Options;
+use crate::plan::{ConversionPlan, FilePlan};
+use crate::weights::storage::Storage;
 
-use crate::model::decoder_plan::AttentionKind;
-use crate::options::{Compression, Functions, GroupSize, KvWrite, Runtime};
-use crate::output::publish::PublishError;
-use crate::plan::ConversionPlan;
+/// Who wrote the model.
+const AUTHOR: &str = concat!("Converted with anec v", env!("CARGO_PKG_VERSION"));
 
-/// The name of a model whose directory has none.
-const UNNAMED: &str = "model";
-
-/// Writes both files.
-pub(crate) fn write(plan: &ConversionPlan, checkpoint: &Path, output: &Path) -> Result<(), PublishError> {
-    let meta = MetaYaml { model_info: model_info(plan, checkpoint) };
-    fs::write(output.join(META_YAML), meta.to_yaml(&conversion_parameters(plan))?)?;
-    fs::write(output.join(META_JSON), meta.to_json()?)?;
-    Ok(())
-}
-
-fn model_info(plan: &ConversionPlan, checkpoint: &Path) -> ModelInfo {
-    let options = &plan.options;
-    let model = model_name(checkpoint);
-    let description = format!(
-        "{model} for Core ML\nContext length: {}\nBatch size: {}\nChunks: {}",
-        options.context_length,
-        options.batch_size,
-        plan.chunk_count()
-    );
-    ModelInfo {
-        name: format!("anec-{model}-ctx{}", options.context_length),
-        version: META_VERSION.to_owned(),
-        description,
-        license: "see the model's own licence".to_owned(),
-        author: "anec".to_owned(),
-        framework: "Core ML".to_owned(),
-        language: "Rust".to_owned(),
-        architecture: plan.decoder.model_type.clone(),
-        parameters: parameters(plan, checkpoint),
+/// How the weights of a role are stored.
+pub(super) fn storage(options: &Options, role: Role) -> &Storage {
+    match role {
+        EMBEDDINGS => &options.storage.embeddings,
+        LM_HEAD => &options.storage.lm_head,
+        _ => &options.storage.ffn,
     }
 }
 
-fn parameters(plan: &ConversionPlan, checkpoint: &Path) -> Parameters {
+/// The metadata of a file. What clients read from it where they have no `meta.yaml` gets `prefix` before its keys.
+///
+/// # Source
+/// ANEMLL 0.3.5 `metadata.py`; anec's own names carry the same under another prefix.
+pub(super) fn metadata(plan: &ConversionPlan, file: &FilePlan, short_description: String, prefix: &str) -> Metadata {
     let options = &plan.options;
-    // ANEMLL's clients look for the compiled form and take the package where it is not there.
-    let compiled = options.emit.compiled() || options.runtime == Runtime::Anemll;
-    let extension = if compiled { COMPILED_EXTENSION } else { PACKAGE_EXTENSION };
-    let file = |stem: String| Some(format!("{stem}.{extension}"));
-    Parameters {
-        context_length: u64::from(options.context_length),
-        batch_size: u64::from(options.batch_size),
-        lut_embeddings: bits(options.embeddings),
-        lut_embeddings_per_channel: per_channel(options.embeddings),
-        lut_ffn: bits(options.ffn),
-        lut_ffn_per_channel: per_channel(options.ffn),
-        lut_lmhead: bits(options.lm_head),
-        lut_lmhead_per_channel: per_channel(options.lm_head),
-        num_chunks: plan.chunk_count() as u64,
-        model_prefix: plan.names.prefix().to_owned(),
-        embeddings: file(plan.names.embeddings()),
-        lm_head: file(plan.names.lm_head()),
-        ffn: file(plan.names.chunk(1, plan.chunk_count())),
-        split_lm_head: Some(plan.head.sizes.len() as u64),
-        argmax_in_model: options.argmax,
-        vocab_size: Some(plan.decoder.vocab_size as u64),
-        lm_head_chunk_sizes: plan.head.sizes.clone(),
-        // A window changes the graphs, not what a client feeds; clients that see the key would rotate the cache.
-        sliding_window: None,
-        prefill_dynamic_slice: true,
-        query_length: match options.functions {
-            Functions::InferPrefill => None,
-            Functions::Single => Some(u64::from(options.batch_size)),
-        },
-        recommended_sampling: recommended_sampling(checkpoint),
-    }
-}
-
-fn bits(compression: Option<Compression>) -> LutBits {
-    LutBits(compression.and_then(Compression::palette).map(|palette| u32::from(palette.bits)))
-}
-
-fn per_channel(compression: Option<Compression>) -> Option<u64> {
-    match compression?.palette()?.group_size {
-        GroupSize::Tensor => None,
-        GroupSize::Channels(channels) => Some(u64::from(channels.get())),
-    }
-}
-
-/// The checkpoint directory's name.
-fn model_name(checkpoint: &Path) -> String {
-    let path = fs::canonicalize(checkpoint).unwrap_or_else(|_| checkpoint.to_owned());
-    path.file_name().map_or_else(|| UNNAMED.to_owned(), |name| name.to_string_lossy().into_owned())
-}
-
-/// What the model's authors suggest for sampling.
-fn recommended_sampling(checkpoint: &Path) -> Option<RecommendedSampling> {
-    let text = fs::read(checkpoint.join("generation_config.json")).ok()?;
-    let config: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(&text).ok()?;
-    let sampling = RecommendedSampling {
-        do_sample: config.get("do_sample").and_then(serde_json::Value::as_bool),
-        temperature: config.get("temperature").and_then(serde_json::Value::as_f64),
-        top_p: config.get("top_p").and_then(serde_json::Value::as_f64),
-        top_k: config.get("top_k").and_then(serde_json::Value::as_u64),
-    };
-    let given = sampling.do_sample.is_some()
-        || sampling.temperature.is_some()
-        || sampling.top_p.is_some()
-        || sampling.top_k.is_some();
-    given.then_some(sampling)
-}
-
-/// The conversion's parameters for the comment block.
-fn conversion_parameters(plan: &ConversionPlan) -> Vec<(String, String)> {
-    let options = &plan.options;
-    let storage = |compression: Option<Compression>| compression.map_or_else(|| "none".to_owned(), |of| of.to_string());
-    let windows: Vec<String> = plan
-        .decoder
-        .attention
-        .iter()
-        .enumerate()
-        .filter_map(|(layer, kind)| match kind {
-            AttentionKind::Sliding { window } => Some(format!("{layer}:{window}")),
-            AttentionKind::Full => None,
-        })
-        .collect();
     let mut entries = vec![
-        ("anec_version", env!("CARGO_PKG_VERSION").to_owned()),
-        ("architecture", plan.decoder.model_type.clone()),
+        ("info", AUTHOR.to_owned()),
         ("context_length", options.context_length.to_string()),
-        ("batch_size", options.batch_size.to_string()),
         ("num_chunks", plan.chunk_count().to_string()),
-        ("functions", options.functions.to_string()),
-        ("chip", options.chip.to_string()),
-        ("embeddings", storage(options.embeddings)),
-        ("ffn", storage(options.ffn)),
-        ("lm_head", storage(options.lm_head)),
         ("vocab_size", plan.decoder.vocab_size.to_string()),
     ];
-    if options.kv_write == KvWrite::Mask {
-        entries.push(("kv", "mask".to_owned()));
+    match file.label.role {
+        CHUNK => {
+            entries.push(("chunk_no", file.label.number.to_string()));
+            entries.push(("functions", file.functions().collect::<Vec<_>>().join(",")));
+        }
+        LM_HEAD => {
+            let sizes: Vec<String> = plan.head.sizes.iter().map(u64::to_string).collect();
+            entries.push(("lm_head_chunk_sizes", sizes.join(",")));
+            if options.argmax {
+                entries.push(("argmax_in_model", "true".to_owned()));
+            }
+        }
+        _ => {}
     }
-    if !windows.is_empty() {
-        entries.push(("sliding_window_of_layer", windows.join(" ")));
+    if file.label.role != LM_HEAD {
+        entries.push(("batch_size", options.batch_size.to_string()));
     }
-    entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+    if let Some(lut) = storage(options, file.label.role).lut() {
+        entries.push(("lut_bits", lut.bits.to_string()));
+    }
+    Metadata {
+        short_description,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        author: AUTHOR.to_owned(),
+        license: String::new(),
+        user_defined: entries.into_iter().map(|(key, value)| (format!("{prefix}.{key}"), value)).collect(),
+    }
 }

@@ -1,5 +1,128 @@
-//! Whose client opens a converted directory: file names, metadata, meta files.
+//! Layouts: whose client opens a converted directory. A table, one file a row.
+//!
+//! A layout knows file names, metadata, side files and which family makes its programs, and no op. A new one is a file with
+//! an implementation of [`Layout`] and a line in [`LAYOUTS`].
 
-pub(crate) mod metadata;
-pub(crate) mod names;
-pub(crate) mod package_model;
+mod anec;
+mod anemll;
+mod meta_files;
+mod metadata;
+#[cfg(test)]
+mod worked_example;
+#[cfg(test)]
+mod worked_example_tests;
+
+use std::path::Path;
+
+use anec_mil::package::Metadata;
+use anec_schemas::MetaError;
+
+use crate::graph::families::{Family, Label};
+use crate::model::decoder_plan::DecoderPlan;
+use crate::options::Options;
+use crate::plan::{ConversionPlan, FilePlan, PlanError};
+
+/// All layouts; the first is the default.
+pub(crate) static LAYOUTS: &[&dyn Layout] = &[&anec::Anec, &anemll::Anemll];
+
+/// Whose client opens a converted directory.
+pub(crate) trait Layout: Sync {
+    /// Its name on the command line.
+    fn name(&self) -> &'static str;
+
+    /// Who opens it, in a few words.
+    fn summary(&self) -> &'static str;
+
+    /// The family that makes its programs.
+    fn family(&self) -> &'static dyn Family;
+
+    /// Names of the forms that it takes.
+    fn forms(&self) -> &'static [&'static str];
+
+    /// The first option that it cannot honour.
+    fn refusal(&self, options: &Options) -> Option<Refusal>;
+
+    /// Parts of the LM head that its clients expect, where they expect some number.
+    fn head_parts(&self, decoder: &DecoderPlan, options: &Options) -> Option<u64>;
+
+    /// The name of a file, without extension.
+    fn stem(&self, decoder: &DecoderPlan, options: &Options, label: &Label) -> String;
+
+    /// What a model says about itself.
+    fn metadata(&self, plan: &ConversionPlan, file: &FilePlan) -> Metadata;
+
+    /// The files beside the models that tell clients how to drive them. A contract other than the stateful one must be named
+    /// in the meta file.
+    ///
+    /// # Errors
+    /// A name or number that such a file cannot hold.
+    fn side_files(&self, plan: &ConversionPlan, checkpoint: &Path) -> Result<Vec<SideFile>, SideFileError>;
+}
+
+/// An option that a layout cannot honour.
+pub(crate) struct Refusal {
+    /// The option on the command line.
+    pub(crate) option: &'static str,
+    /// Its value.
+    pub(crate) value: String,
+    /// What would be accepted.
+    pub(crate) expected: String,
+}
+
+/// A text file beside the models.
+pub(crate) struct SideFile {
+    /// Its name in the directory.
+    pub(crate) name: &'static str,
+    /// Its content.
+    pub(crate) text: String,
+}
+
+/// A side file that cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum SideFileError {
+    /// A name or number that the meta files cannot hold.
+    #[error("Cannot write the metadata")]
+    Meta(#[from] MetaError),
+}
+
+/// The layout of this name.
+pub(crate) fn find(name: &str) -> Option<&'static dyn Layout> {
+    LAYOUTS.iter().copied().find(|layout| layout.name() == name)
+}
+
+/// The layout that options ask for.
+///
+/// # Errors
+/// There is none of this name.
+pub(crate) fn of(options: &Options) -> Result<&'static dyn Layout, PlanError> {
+    find(options.layout).ok_or_else(|| {
+        let names: Vec<&str> = LAYOUTS.iter().map(|layout| layout.name()).collect();
+        PlanError::Option {
+            option: "--layout",
+            value: options.layout.to_owned(),
+            expected: format!("one of {}", names.join(", ")),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::forms;
+
+    #[test]
+    fn every_layout_has_a_name_of_its_own_and_takes_forms_that_there_are() {
+        for (index, layout) in LAYOUTS.iter().enumerate() {
+            assert!(LAYOUTS[..index].iter().all(|other| other.name() != layout.name()), "{}", layout.name());
+            assert!(!layout.forms().is_empty(), "{}", layout.name());
+            assert!(layout.forms().iter().all(|form| forms::find(form).is_some()), "{}", layout.name());
+        }
+    }
+
+    #[test]
+    fn a_layout_that_there_is_not_is_refused() {
+        let options = Options { layout: "swift", ..Options::default() };
+        let error = of(&options).err().expect("refused").to_string();
+        assert_eq!(error, "Cannot use `--layout swift`: one of anec, anemll");
+    }
+}

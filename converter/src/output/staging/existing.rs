@@ -10,7 +10,7 @@ use anec_schemas::report::{REPORT_HTML, REPORT_JSON};
 use fs_err as fs;
 
 use super::Kind;
-use crate::output::publish::CHECKSUMS;
+use crate::output::checksums::CHECKSUMS;
 
 /// What `anec verify` and file managers put beside what was converted.
 const BESIDE: [&str; 4] = [CHECKSUMS, REPORT_JSON, REPORT_HTML, ".DS_Store"];

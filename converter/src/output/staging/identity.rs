@@ -9,7 +9,7 @@ use fs_err as fs;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::output::publish::hex;
+use crate::output::checksums::hex;
 use crate::plan::ConversionPlan;
 use crate::source::checkpoint::Checkpoint;
 use crate::weights::weight_file::Job;
@@ -74,7 +74,7 @@ fn checkpoint_digest(checkpoint: &Checkpoint) -> io::Result<String> {
 fn plan_digest(plans: &[&ConversionPlan]) -> String {
     let mut hasher = Sha256::new();
     for plan in plans {
-        add(&mut hasher, &(plan.set_name(), plan.options.emit));
+        add(&mut hasher, &(plan.directory_name(), &plan.options.emit));
     }
     // The others have the weights of the first.
     for file in plans.first().iter().flat_map(|plan| &plan.files) {
@@ -86,7 +86,7 @@ fn plan_digest(plans: &[&ConversionPlan]) -> String {
                     add(&mut hasher, at);
                     hasher.update(bytes);
                 }
-                job => add(&mut hasher, job),
+                Job::Weight(weight) => add(&mut hasher, weight),
             }
         }
     }

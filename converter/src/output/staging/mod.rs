@@ -18,12 +18,11 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use anec_mil::compiled::COMPILED_EXTENSION;
-use anec_mil::package::PACKAGE_EXTENSION;
 use fs_err as fs;
 
 use self::journal::OpenError;
 use crate::error::Hint;
+use crate::output::forms::FORMS;
 
 pub(crate) use self::identity::Identity;
 pub(crate) use self::journal::{FinishedPart, Journal};
@@ -31,9 +30,6 @@ pub(crate) use self::journal::{FinishedPart, Journal};
 const JOURNAL: &str = "journal";
 const OUTPUT: &str = "output";
 const REPLACED: &str = "replaced";
-
-/// The file name extensions of models, which hold weights.
-const MODELS: [&str; 2] = [PACKAGE_EXTENSION, COMPILED_EXTENSION];
 
 /// Why an output cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -232,7 +228,7 @@ fn remove_all_but_models(directory: &Path) -> io::Result<()> {
         let path = entry.path();
         if !entry.file_type()?.is_dir() {
             fs::remove_file(path)?;
-        } else if path.extension().is_none_or(|extension| MODELS.iter().all(|model| extension != *model)) {
+        } else if path.extension().is_none_or(|extension| FORMS.iter().all(|form| extension != form.name())) {
             remove_all_but_models(&path)?;
         }
     }

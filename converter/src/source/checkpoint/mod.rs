@@ -72,6 +72,13 @@ pub struct TensorInfo<'a> {
     pub file: &'a Path,
 }
 
+/// Rows of a tensor as they are in the file.
+struct Elements<'a> {
+    entry: &'a Entry,
+    dtype: SourceDtype,
+    bytes: &'a [u8],
+}
+
 /// `model.safetensors.index.json`, as far as it matters.
 #[derive(Deserialize)]
 struct Index {
@@ -166,6 +173,26 @@ impl Checkpoint {
     /// # Errors
     /// A value that is not finite or does not fit fp16. Rows that the tensor does not have are a bug of the caller.
     pub fn rows_f16(&self, name: &str, rows: Range<usize>, out: &mut Vec<f16>) -> Result<(), CheckpointError> {
+        let Elements { entry, dtype, bytes } = self.source_rows(name, &rows)?;
+        rows::to_f16(dtype, bytes, out).map_err(|bad| bad_element(name, entry, rows.start, &bad))
+    }
+
+    /// As [`rows_f16`](Self::rows_f16), in full precision.
+    ///
+    /// # Errors
+    /// A value that is not finite. Rows that the tensor does not have are a bug of the caller.
+    pub(crate) fn rows_f32(&self, name: &str, rows: Range<usize>, out: &mut Vec<f32>) -> Result<(), CheckpointError> {
+        let Elements { entry, dtype, bytes } = self.source_rows(name, &rows)?;
+        rows::to_f32(dtype, bytes, out).map_err(|bad| bad_element(name, entry, rows.start, &bad))
+    }
+
+    /// Elements of a row of a tensor; 0 of one that is not there.
+    pub(crate) fn row_elements(&self, name: &str) -> usize {
+        self.tensors.get(name).map_or(0, |tensor| tensor.entry.row_elements())
+    }
+
+    /// The bytes of rows of a tensor.
+    fn source_rows(&self, name: &str, rows: &Range<usize>) -> Result<Elements<'_>, CheckpointError> {
         let unknown =
             |found| CheckpointError::Rows { tensor: name.to_owned(), start: rows.start, end: rows.end, found };
         let Tensor { shard, entry } = self.tensors.get(name).ok_or_else(|| unknown(0))?;
@@ -177,15 +204,7 @@ impl Checkpoint {
         let shard = self.shards.get(*shard).ok_or_else(|| unknown(0))?;
         let dtype = entry.usable(&shard.path, name)?;
         let bytes = shard.map.bytes().get(bytes).ok_or_else(|| unknown(0))?;
-        rows::to_f16(dtype, bytes, out).map_err(|BadElement { index, value }| {
-            let tensor = name.to_owned();
-            let position = position(&entry.shape, rows.start * entry.row_elements() + index);
-            if value.is_finite() {
-                CheckpointError::Overflow { tensor, position, value }
-            } else {
-                CheckpointError::NotFinite { tensor, position, value }
-            }
-        })
+        Ok(Elements { entry, dtype, bytes })
     }
 
     /// Gives the memory of a tensor back to the system; reading it again loads it from disk again.
@@ -256,6 +275,18 @@ fn open_shards(directory: &Directory) -> Result<(Vec<Shard>, BTreeMap<String, Te
     }
     problems.sort();
     Err(CheckpointError::Index { path, problems })
+}
+
+/// An element of the rows from `first_row` on that cannot be used.
+fn bad_element(name: &str, entry: &Entry, first_row: usize, bad: &BadElement) -> CheckpointError {
+    let BadElement { index, value } = *bad;
+    let tensor = name.to_owned();
+    let position = position(&entry.shape, first_row * entry.row_elements() + index);
+    if value.is_finite() {
+        CheckpointError::Overflow { tensor, position, value }
+    } else {
+        CheckpointError::NotFinite { tensor, position, value }
+    }
 }
 
 /// The index on each axis of an element in row-major order.

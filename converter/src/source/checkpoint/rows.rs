@@ -47,6 +47,25 @@ pub(super) fn to_f16(dtype: SourceDtype, bytes: &[u8], out: &mut Vec<f16>) -> Re
     }
 }
 
+/// As [`to_f16`], in full precision.
+pub(super) fn to_f32(dtype: SourceDtype, bytes: &[u8], out: &mut Vec<f32>) -> Result<(), BadElement> {
+    out.clear();
+    out.reserve_exact(bytes.len() / dtype.size());
+    match dtype {
+        SourceDtype::BF16 => out.extend(
+            bytes.as_chunks().0.iter().map(|bytes| f32::from_bits(u32::from(u16::from_le_bytes(*bytes)) << 16)),
+        ),
+        SourceDtype::F32 => out.extend(bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes))),
+        SourceDtype::F16 => {
+            out.extend(bytes.as_chunks().0.iter().map(|bytes| f16::from_le_bytes(*bytes).to_f32()));
+        }
+    }
+    match out.iter().enumerate().find(|(_, value)| !value.is_finite()) {
+        Some((index, value)) => Err(BadElement { index, value: *value }),
+        None => Ok(()),
+    }
+}
+
 fn blocks<const SIZE: usize>(
     elements: &[[u8; SIZE]],
     out: &mut Vec<f16>,
@@ -109,6 +128,20 @@ mod tests {
         assert_eq!(convert(SourceDtype::F32, &bytes(65519.99)), Ok(vec![f16::MAX]));
         assert_eq!(convert(SourceDtype::F32, &bytes(-65520.0)), Err(BadElement { index: 0, value: -65520.0 }));
         assert_eq!(convert(SourceDtype::F32, &bytes(6e-8)), Ok(vec![f16::from_bits(1)]));
+    }
+
+    #[test]
+    fn every_source_dtype_widens_to_f32_exactly_and_must_be_finite() {
+        let mut out = vec![1.0];
+        let mut widened = |dtype, bytes: &[u8]| to_f32(dtype, bytes, &mut out).map(|()| out.clone());
+        assert_eq!(
+            widened(SourceDtype::BF16, &bf16::from_f32(-1e30).to_le_bytes()),
+            Ok(vec![bf16::from_f32(-1e30).to_f32()])
+        );
+        assert_eq!(widened(SourceDtype::F16, &f16::MIN_POSITIVE_SUBNORMAL.to_le_bytes()), Ok(vec![2.0_f32.powi(-24)]));
+        assert_eq!(widened(SourceDtype::F32, &1e-30_f32.to_le_bytes()), Ok(vec![1e-30]));
+        let bad = [1.0_f32, f32::INFINITY].map(f32::to_le_bytes).concat();
+        assert_eq!(widened(SourceDtype::F32, &bad), Err(BadElement { index: 1, value: f32::INFINITY }));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anec_mil::compiled::COMPILED_EXTENSION;
 use fs_err::{self as fs, File};
 use sha2::{Digest as _, Sha256};
+use walkdir::WalkDir;
 
 use super::failure::FrameworkError;
 use super::framework::Framework;
@@ -131,8 +132,7 @@ fn copy_directory(from: &Path, to: &Path) -> io::Result<()> {
 /// # Errors
 /// A file cannot be read.
 pub fn content_hash(directory: &Path) -> io::Result<String> {
-    let mut files = Vec::new();
-    list(directory, directory, &mut files)?;
+    let mut files = files_below(directory)?;
     files.sort();
     let mut hash = Sha256::new();
     let mut block = vec![0; BLOCK];
@@ -154,18 +154,17 @@ pub fn content_hash(directory: &Path) -> io::Result<String> {
 }
 
 /// Files below a directory: their names from its root, with `/`, and where they are.
-fn list(root: &Path, directory: &Path, files: &mut Vec<(String, PathBuf)>) -> io::Result<()> {
-    for entry in fs::read_dir(directory)? {
-        let path = entry?.path();
-        if path.is_dir() {
-            list(root, &path, files)?;
-        } else {
-            let parts = path.strip_prefix(root).unwrap_or(&path).components();
-            let names: Vec<_> = parts.map(|part| part.as_os_str().to_string_lossy()).collect();
-            files.push((names.join("/"), path));
+fn files_below(root: &Path) -> io::Result<Vec<(String, PathBuf)>> {
+    let mut files = Vec::new();
+    for entry in WalkDir::new(root).follow_links(true) {
+        let entry = entry?;
+        if !entry.file_type().is_dir() {
+            let below = entry.path().strip_prefix(root).expect("a walk stays below where it starts");
+            let names: Vec<_> = below.iter().map(|name| name.to_string_lossy()).collect();
+            files.push((names.join("/"), entry.into_path()));
         }
     }
-    Ok(())
+    Ok(files)
 }
 
 fn hex(bytes: &[u8]) -> String {

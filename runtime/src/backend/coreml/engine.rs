@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use anec_mil::package::MAIN_FUNCTION;
 use anec_mil::{Dimension, TensorType};
 
 use super::cache::CompileCache;
@@ -13,8 +14,7 @@ use super::failure::{Cause, FrameworkError};
 use super::framework::{Framework, LoadRequest, Units};
 use super::queue::{Cancellation, Queue};
 use crate::backend::{Backend, BackendError, Function, Model, Signature, Tensors};
-use crate::directory::ModelPart;
-use crate::session::names;
+use crate::part::ModelPart;
 
 /// How Core ML is used.
 #[derive(Clone, Debug)]
@@ -191,7 +191,7 @@ impl<F: Framework + 'static> CoreMlModel<F> {
             return Err(CoreMlError::NoFunction { functions: self.functions.clone() });
         }
         // Models with one function have it under this name, and Core ML wants no name for it.
-        let is_only = function == names::MAIN && self.functions.len() == 1;
+        let is_only = function == MAIN_FUNCTION && self.functions.len() == 1;
         let function = (!is_only).then(|| function.to_owned());
         Ok(LoadRequest { compiled: self.compiled.path.clone(), function, units: self.options.units })
     }

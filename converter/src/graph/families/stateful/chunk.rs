@@ -13,122 +13,77 @@
 
 use std::ops::Range;
 
-use anec_mil::{DataType, Function, SliceMasks, TensorType, Var};
+use anec_mil::{Function, FunctionBuilder, SliceMasks, Var};
+use anec_schemas::contract::stateful::names;
 
+use crate::graph::families::conformity::Inputs;
+use crate::graph::layers::LayerPart;
 use crate::graph::layers::attention::AttentionInputs;
-use crate::graph::layers::kv_cache::STATE_NAME;
+use crate::graph::layers::kv_cache::state_cache;
 use crate::graph::{Graph, GraphError, ModelSettings, int};
-use crate::model::decoder_plan::{LayerWeight, Part};
-use crate::options::Functions;
+use crate::model::decoder_plan::WeightPath;
 use crate::weights::weight_file::WeightFile;
 
-/// A function of a chunk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ChunkFunction {
-    /// Takes one token.
-    Infer,
-    /// Takes a batch of tokens of the prompt.
-    Prefill,
-    /// Takes a batch of tokens, and every one is decoded.
-    Single,
-}
-
-impl ChunkFunction {
-    /// The functions that a chunk has.
-    pub(crate) fn all(functions: Functions) -> &'static [Self] {
-        match functions {
-            Functions::InferPrefill => &[Self::Infer, Self::Prefill],
-            Functions::Single => &[Self::Single],
-        }
-    }
-
-    /// Its name in the package.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Infer => INFER,
-            Self::Prefill => "prefill",
-            Self::Single => "main",
-        }
-    }
-}
-
-/// The function that takes one token, which is the default of a package.
-pub(crate) const INFER: &str = "infer";
-/// The result of each.
-pub(crate) const OUTPUT: &str = "output_hidden_states";
-
-/// Builds one function over `layers`.
-pub(crate) fn function(
+/// Builds the function called `name` over `layers`.
+pub(super) fn function(
     settings: &ModelSettings<'_>,
     weights: &mut WeightFile,
-    layers: Range<usize>,
-    function: ChunkFunction,
+    layers: &Range<usize>,
+    name: &str,
+    declare: impl FnOnce(&mut FunctionBuilder) -> Result<Inputs, GraphError>,
 ) -> Result<Function, GraphError> {
-    let prefill = function == ChunkFunction::Prefill;
-    let tokens = if function == ChunkFunction::Infer { 1 } else { settings.batch_size };
+    let prefill = name == names::PREFILL;
+    let tokens = if name == names::INFER { 1 } else { settings.batch_size };
     let plan = settings.plan;
     let mut graph = Graph::new(weights, settings, tokens);
-    let fp16 = |shape: &[u64]| TensorType::fixed(DataType::Float16, shape);
-    let int32 = |shape: &[u64]| TensorType::fixed(DataType::Int32, shape);
-    let hidden_states = graph.ops.input("hidden_states", fp16(&[1, tokens, plan.hidden_size as u64]));
-    let position_ids = graph.ops.input("position_ids", int32(&[tokens]));
-    let causal_mask = graph.ops.input("causal_mask", fp16(&[1, 1, tokens, settings.context_length]));
-    let current_pos = graph.ops.input("current_pos", int32(&[1]));
-    let state_type = graph.state_type();
-    let state = graph.ops.input(STATE_NAME, anec_mil::ValueType::State(state_type));
-
-    let positions = graph.gather_positions(&position_ids)?;
-    let kinds = plan.attention.get(layers.clone()).unwrap_or_default();
-    let inputs = AttentionInputs {
-        masks: graph.masks(kinds, &causal_mask, &positions)?,
-        rotary: graph.rotary(&positions)?,
-        position: graph.cache_position(&current_pos)?,
-        state,
+    let inputs = declare(&mut graph.ops)?;
+    let x = decoder_layers(&mut graph, &inputs, layers, prefill)?;
+    let output = if layers.end == plan.num_hidden_layers {
+        graph.last_output(&x, prefill)?
+    } else {
+        graph.leave_channels_first(names::OUTPUT_HIDDEN_STATES, &x)?
     };
-    let last_chunk = layers.end == plan.num_hidden_layers;
-    let mut x = graph.enter_channels_first("hidden_states_channels_first", &hidden_states)?;
-    for layer in layers.clone() {
-        // What the model's last layer computes after its cache is written is read by nobody in prefill.
-        let skip_mlp = prefill && layer + 1 == plan.num_hidden_layers;
-        x = graph.decoder_layer(layer, &x, &inputs, skip_mlp)?;
-    }
-    let output = if last_chunk { graph.last_output(&x, prefill)? } else { graph.leave_channels_first(OUTPUT, &x)? };
     Ok(graph.ops.finish(&[&output]))
 }
 
-impl Graph<'_> {
-    fn decoder_layer(
-        &mut self,
-        layer: usize,
-        x: &Var,
-        inputs: &AttentionInputs,
-        skip_mlp: bool,
-    ) -> Result<Var, GraphError> {
-        let prefix = format!("layers_{layer}");
-        let norm = self.tensor_name(layer, LayerWeight::InputLayernorm);
-        let normed = self.rms_norm(&format!("{prefix}_input_layernorm"), x, &norm, 1)?;
-        let attention = self.attention(layer, &normed, inputs)?;
-        let x = self.ops.add(&format!("{prefix}_after_attention"), x, &attention)?;
-        if skip_mlp {
-            return Ok(x);
-        }
-        let norm = self.tensor_name(layer, LayerWeight::PostAttentionLayernorm);
-        let normed = self.rms_norm(&format!("{prefix}_post_attention_layernorm"), &x, &norm, 1)?;
-        let mlp = self.mlp(layer, &normed)?;
-        Ok(self.ops.add(&format!("{prefix}_after_mlp"), &x, &mlp)?)
+/// The decoder layers, from the inputs of a chunk on.
+///
+/// # Shapes
+/// The result is `[1, hidden_size, 1, tokens]`, not normalized.
+pub(in crate::graph::families) fn decoder_layers(
+    graph: &mut Graph<'_>,
+    inputs: &Inputs,
+    layers: &Range<usize>,
+    prefill: bool,
+) -> Result<Var, GraphError> {
+    let plan = graph.plan();
+    let positions = graph.gather_positions(inputs.get(names::POSITION_IDS))?;
+    let kinds = plan.layers.get(layers.clone()).expect("chunks have layers of the plan");
+    let attention = AttentionInputs {
+        masks: graph.masks(kinds, inputs.get(names::CAUSAL_MASK), &positions)?,
+        rotations: graph.rotations(kinds, &positions)?,
+        cache: state_cache(graph, inputs.get(names::KV_CACHE), inputs.get(names::CURRENT_POS))?,
+    };
+    let mut x = graph.enter_channels_first("hidden_states_channels_first", inputs.get(names::HIDDEN_STATES))?;
+    for layer in layers.clone() {
+        // What the model's last layer computes after its cache is written is read by nobody in prefill.
+        let last = prefill && layer + 1 == plan.num_hidden_layers;
+        x = graph.layer(layer, &x, &attention, if last { LayerPart::Attention } else { LayerPart::Whole })?;
     }
+    Ok(x)
+}
 
+impl Graph<'_> {
     /// The output of the model's last chunk: normalized, but in `prefill` the first token, as it is.
     fn last_output(&mut self, x: &Var, prefill: bool) -> Result<Var, GraphError> {
         if !prefill {
-            let norm = self.plan().tensor(Part::Norm).name;
-            let normed = self.rms_norm("norm", x, &norm, 1)?;
-            return self.leave_channels_first(OUTPUT, &normed);
+            let normed = self.rms_norm("norm", x, &WeightPath::NORM, 1)?;
+            return self.leave_channels_first(names::OUTPUT_HIDDEN_STATES, &normed);
         }
         let hidden_size = int(self.plan().hidden_size as u64);
         let end = [1, hidden_size, 1, 1];
         let masks = SliceMasks::end(&[true, true, true, false]);
         let first = self.ops.slice_by_index("first_token", x, &[0, 0, 0, 0], &end, &masks)?;
-        self.leave_channels_first(OUTPUT, &first)
+        self.leave_channels_first(names::OUTPUT_HIDDEN_STATES, &first)
     }
 }

@@ -1,48 +1,38 @@
 //! The embeddings: token ids to hidden states.
 //!
 //! # Shapes
-//! `input_ids` int32 `[1, tokens]`, with `tokens` 1 or `batch_size`, or always that of a single function, to `hidden_states` fp16 `[1, tokens, hidden_size]`.
+//! `input_ids` int32 `[1, tokens]`, with `tokens` 1 or `batch_size`, or always that of a single function, to `hidden_states`
+//! fp16 `[1, tokens, hidden_size]`.
 
-use anec_mil::{DataType, Dimension, Function, FunctionBuilder, TensorType};
+use anec_mil::{Function, FunctionBuilder};
+use anec_schemas::contract::stateful::names;
 
-use crate::graph::{GraphError, ModelSettings, OPSET};
-use crate::model::decoder_plan::Part;
-use crate::options::{Compression, Functions};
-use crate::weights::weight_file::{Rows, StoredWeight, WeightFile};
-
-/// Name of the token ids.
-pub(crate) const INPUT: &str = "input_ids";
+use crate::graph::families::conformity::Inputs;
+use crate::graph::{GraphError, ModelSettings, OPSET, matrix};
+use crate::model::decoder_plan::WeightPath;
+use crate::weights::encodings::Constant;
+use crate::weights::recipe::WeightKind;
+use crate::weights::transform::Transform;
+use crate::weights::weight_file::WeightFile;
 
 /// Builds the function.
-pub(crate) fn function(
+pub(super) fn function(
     settings: &ModelSettings<'_>,
-    compression: Option<Compression>,
     weights: &mut WeightFile,
+    declare: impl FnOnce(&mut FunctionBuilder) -> Result<Inputs, GraphError>,
 ) -> Result<Function, GraphError> {
     let plan = settings.plan;
     let mut ops = FunctionBuilder::new(OPSET);
-    let tokens = match settings.functions {
-        Functions::InferPrefill if settings.batch_size > 1 => Dimension::Unknown,
-        _ => Dimension::Fixed(settings.batch_size),
-    };
-    let ids_type = TensorType { dtype: DataType::Int32, shape: vec![Dimension::Fixed(1), tokens] };
-    let input_ids = ops.input(INPUT, ids_type);
+    let inputs = declare(&mut ops)?;
     let (vocab_size, hidden_size) = (plan.vocab_size as u64, plan.hidden_size as u64);
-    let rows = Rows {
-        tensor: plan.tensor(Part::EmbedTokens).name,
-        rows: 0..vocab_size,
-        first_column: 0,
-        columns: hidden_size,
-    };
-    let table = match weights.weight(&rows, &[vocab_size, hidden_size], compression)? {
-        StoredWeight::Plain(value) => ops.constant("embed_tokens_weight", value),
-        StoredWeight::Palettized { indices, lut, .. } => {
-            ops.lut_to_dense("embed_tokens_weight_palettized", indices, lut)?
-        }
-        StoredWeight::Int8 { data, scale } => {
-            ops.blockwise_shift_scale("embed_tokens_weight_quantized", data, scale, None)?
-        }
-    };
-    let hidden_states = ops.gather("hidden_states", &table, &input_ids, 0)?;
+    let mut rows = matrix(plan, weights, &WeightPath::EMBED_TOKENS, [vocab_size, hidden_size]);
+    if plan.embedding_scale.total_cmp(&1.0).is_ne() {
+        rows.transforms.push(Transform::scale(plan.embedding_scale));
+    }
+    let storage = settings.recipe.of(WeightKind::Embeddings, &rows.tensor);
+    let stored = weights.weight(&rows, &[vocab_size, hidden_size], storage)?;
+    let Constant { weight: table, result_scale } = stored.constant(&mut ops, "embed_tokens_weight")?;
+    assert!(result_scale.is_none(), "the planner refuses tables whose rows would have to be scaled");
+    let hidden_states = ops.gather(names::HIDDEN_STATES, &table, inputs.get(names::INPUT_IDS), 0)?;
     Ok(ops.finish(&[&hidden_states]))
 }

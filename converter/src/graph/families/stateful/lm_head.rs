@@ -5,67 +5,68 @@
 //! `argmax_idx` int32 `[N]`, counted inside each part, and `argmax_val` fp16 `[N]`. Behind a single function of `tokens`
 //! rows it takes `[1, tokens, hidden_size]` and gives `[1, tokens, rows of the part]`, or `[tokens, N]`.
 
-use std::ops::Range;
+use anec_mil::{Function, FunctionBuilder, Var};
+use anec_schemas::contract::stateful::names;
 
-use anec_mil::{DataType, Function, TensorType};
-
+use crate::graph::families::conformity::Inputs;
 use crate::graph::layers::linear::Linear;
 use crate::graph::{Graph, GraphError, ModelSettings, int};
-use crate::model::decoder_plan::Part;
-use crate::options::{Compression, Functions};
-use crate::weights::weight_file::{Rows, WeightFile};
-
-/// What the head is made of.
-pub(crate) struct HeadSettings {
-    /// Rows of the vocabulary in each part.
-    pub(crate) parts: Vec<Range<u64>>,
-    /// Storage of the weight.
-    pub(crate) compression: Option<Compression>,
-    /// Whether it returns the best token of each part.
-    pub(crate) argmax: bool,
-}
+use crate::model::decoder_plan::WeightPath;
+use crate::options::Functions;
+use crate::weights::recipe::WeightKind;
+use crate::weights::weight_file::WeightFile;
 
 /// Builds the function.
-pub(crate) fn function(
+pub(super) fn function(
     settings: &ModelSettings<'_>,
-    head: &HeadSettings,
     weights: &mut WeightFile,
+    declare: impl FnOnce(&mut FunctionBuilder) -> Result<Inputs, GraphError>,
 ) -> Result<Function, GraphError> {
-    let plan = settings.plan;
-    let tensor = plan.tensor(Part::LmHead).name;
-    let columns = plan.hidden_size as u64;
     let tokens = match settings.functions {
         Functions::InferPrefill => 1,
         Functions::Single => settings.batch_size,
     };
+    let mut graph = Graph::new(weights, settings, tokens);
+    let inputs = declare(&mut graph.ops)?;
+    let x = graph.enter_channels_first("hidden_states_channels_first", inputs.get(names::HIDDEN_STATES))?;
+    let outputs = outputs(&mut graph, &x)?;
+    Ok(graph.ops.finish(&outputs.iter().collect::<Vec<_>>()))
+}
+
+/// The outputs of the head for normalized hidden states.
+///
+/// # Shapes
+/// `x: [1, hidden_size, 1, tokens]`.
+pub(in crate::graph::families) fn outputs(graph: &mut Graph<'_>, x: &Var) -> Result<Vec<Var>, GraphError> {
+    let settings = graph.settings;
+    let plan = settings.plan;
+    let weight = graph.matrix(&WeightPath::LM_HEAD, [plan.vocab_size as u64, plan.hidden_size as u64]);
     // Clients of `infer` read one number per part.
     let (shape, axis): (&[i32], i32) = match settings.functions {
         Functions::InferPrefill => (&[1], 0),
-        Functions::Single => (&[int(tokens), 1], 1),
+        Functions::Single => (&[int(graph.tokens), 1], 1),
     };
-    let mut graph = Graph::new(weights, settings, tokens);
-    let input_type = TensorType::fixed(DataType::Float16, &[1, tokens, columns]);
-    let hidden_states = graph.ops.input("hidden_states", input_type);
-    let x = graph.enter_channels_first("hidden_states_channels_first", &hidden_states)?;
-    let mut outputs = Vec::with_capacity(head.parts.len());
+    let mut outputs = Vec::with_capacity(settings.head_parts.len());
     let mut indices = Vec::new();
     let mut values = Vec::new();
-    for (number, rows) in (1..).zip(&head.parts) {
-        let rows = Rows { tensor: tensor.clone(), rows: rows.clone(), first_column: 0, columns };
-        let linear = Linear { rows, bias: None, compression: head.compression };
-        let logits = graph.linear(&format!("lm_head_{number}"), &x, &linear)?;
-        if head.argmax {
+    for (number, rows) in (1..).zip(settings.head_parts) {
+        let rows = weight.with_rows(rows);
+        let linear = Linear { label: "lm_head parts", rows, bias: None, kind: WeightKind::LmHead };
+        let name = format!("lm_head_{number}");
+        let product = graph.linear(&name, x, &linear)?;
+        let logits = graph.logits(&name, &product)?;
+        if settings.argmax {
             let index = graph.ops.reduce_argmax(&format!("argmax_idx_{number}"), &logits, 1, false)?;
             let value = graph.ops.reduce_max(&format!("argmax_val_{number}"), &logits, &[1], false)?;
             indices.push(graph.ops.reshape(&format!("argmax_idx_{number}_flat"), &index, shape)?);
             values.push(graph.ops.reshape(&format!("argmax_val_{number}_flat"), &value, shape)?);
         } else {
-            outputs.push(graph.leave_channels_first(&format!("logits{number}"), &logits)?);
+            outputs.push(graph.leave_channels_first(&format!("{}{number}", names::LOGITS), &logits)?);
         }
     }
-    if head.argmax {
-        outputs.push(graph.ops.concat("argmax_idx", &indices.iter().collect::<Vec<_>>(), axis)?);
-        outputs.push(graph.ops.concat("argmax_val", &values.iter().collect::<Vec<_>>(), axis)?);
+    if settings.argmax {
+        outputs.push(graph.ops.concat(names::ARGMAX_INDEX, &indices.iter().collect::<Vec<_>>(), axis)?);
+        outputs.push(graph.ops.concat(names::ARGMAX_VALUE, &values.iter().collect::<Vec<_>>(), axis)?);
     }
-    Ok(graph.ops.finish(&outputs.iter().collect::<Vec<_>>()))
+    Ok(outputs)
 }

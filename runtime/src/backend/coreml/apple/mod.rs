@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 
 use anec_mil::evaluate::Tensor;
+use anec_mil::package::MAIN_FUNCTION;
 use anec_mil::{NamedValueType, TensorType, ValueType};
 use block2::RcBlock;
 use objc2::AnyThread as _;
@@ -28,7 +29,6 @@ use super::compute_plan::PlannedOperation;
 use super::failure::FrameworkError;
 use super::framework::{Framework, LoadRequest, Units};
 use crate::backend::{Signature, Tensors};
-use crate::session::names;
 
 use array::Buffer;
 use foundation::{entries, error, file_url, path_of, tensor_type};
@@ -99,7 +99,7 @@ impl Framework for AppleFramework {
             unsafe { asset.functionNamesWithCompletionHandler(&handler) };
             let mut found = receiver.recv().map_err(|_| unexplained(None))??;
             if found.is_empty() {
-                found.push(names::MAIN.to_owned());
+                found.push(MAIN_FUNCTION.to_owned());
             }
             Ok(found)
         })

@@ -2,6 +2,7 @@
 
 use std::sync::mpsc;
 
+use anec_mil::package::MAIN_FUNCTION;
 use block2::RcBlock;
 use objc2::runtime::{AnyObject, ProtocolObject};
 use objc2_core_ml::{
@@ -15,12 +16,11 @@ use super::super::failure::FrameworkError;
 use super::super::framework::LoadRequest;
 use super::foundation::{entries, file_url};
 use super::{configuration, unexplained};
-use crate::session::names;
 
 /// The plan of a function. It is read in the handler, because the plan must not leave its thread.
 pub(super) fn load(request: &LoadRequest) -> Result<Vec<PlannedOperation>, FrameworkError> {
     let url = file_url(&request.compiled)?;
-    let function = request.function.clone().unwrap_or_else(|| names::MAIN.to_owned());
+    let function = request.function.clone().unwrap_or_else(|| MAIN_FUNCTION.to_owned());
     let (sender, receiver) = mpsc::channel();
     let handler = RcBlock::new(move |plan: *mut MLComputePlan, failure: *mut NSError| {
         // SAFETY: Core ML passes null or an object that lives as long as the call of the handler.

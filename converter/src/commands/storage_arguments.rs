@@ -1,0 +1,292 @@
+//! The options that say how weights are stored: one grammar for each kind of weight, and shorthands for it.
+
+use std::fmt;
+use std::str::FromStr;
+
+use clap::Args;
+
+use crate::error::Hint;
+use crate::weights::encodings::palette::PALETTE_BITS;
+use crate::weights::recipe::Recipe;
+use crate::weights::storage::{Defaults, GroupSize, PaletteMethod, Storage, StorageError};
+
+/// What older command lines say for an LM head that is stored as the palette options say.
+const LM_HEAD_AS_LUT: &str = "lut";
+
+/// How weights are stored.
+#[derive(Debug, Args)]
+pub struct StorageArguments {
+    /// How the decoder layers are stored: `fp16`, `int8` with a scale for each output channel, or
+    /// `lutN[:GROUP][+scale][+exact]`, palettes of N bits.
+    #[arg(long, value_name = "STORAGE")]
+    pub ffn: Option<StorageText>,
+
+    /// How the LM head is stored, as for --ffn.
+    #[arg(long, value_name = "STORAGE", value_parser = lm_head)]
+    pub lm_head: Option<StorageText>,
+
+    /// How the token embeddings are stored, as for --ffn; they have no channels to scale.
+    #[arg(long, value_name = "STORAGE")]
+    pub embeddings: Option<StorageText>,
+
+    /// Palette bits of the decoder layers and the LM head: none, 1, 2, 3, 4, 6 or 8. `--lut 4` is short for
+    /// `--ffn lut4 --lm-head lut4` [default: none].
+    #[arg(long, value_name = "BITS")]
+    pub lut: Option<LutBits>,
+
+    /// Palette bits of the decoder layers, where they differ from --lut: short for `--ffn lutN`.
+    #[arg(long, value_name = "BITS")]
+    pub lut_ffn: Option<LutBits>,
+
+    /// Palette bits of the LM head, where they differ from --lut: short for `--lm-head lutN`.
+    #[arg(long, value_name = "BITS")]
+    pub lut_lm_head: Option<LutBits>,
+
+    /// Palette bits of the token embeddings: short for `--embeddings lutN` [default: none].
+    #[arg(long, value_name = "BITS")]
+    pub lut_embeddings: Option<LutBits>,
+
+    /// Output channels that share a palette: a number that divides them, or `tensor`
+    /// [default: 8; tensor at 8 bits].
+    #[arg(long, value_name = "N|tensor")]
+    pub group_size: Option<GroupSize>,
+
+    /// How palettes are found: `exact` takes the best there is, and a multiple of the time.
+    #[arg(long, value_enum, default_value_t = PaletteMethod::Fast)]
+    pub palette: PaletteMethod,
+
+    /// Give each output channel of a palettized projection a scale of its own, applied to its result.
+    #[arg(long)]
+    pub channel_scale: bool,
+
+    /// Store the token embeddings as int8 with a scale for each token: short for `--embeddings int8`.
+    #[arg(long, conflicts_with = "lut_embeddings")]
+    pub int8_embeddings: bool,
+}
+
+/// A storage as it was given; what it leaves open depends on other options.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StorageText(String);
+
+impl FromStr for StorageText {
+    type Err = StorageError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse::<Storage>().map(|_| Self(text.to_owned()))
+    }
+}
+
+fn lm_head(text: &str) -> Result<StorageText, StorageError> {
+    if text == LM_HEAD_AS_LUT { Ok(StorageText(text.to_owned())) } else { text.parse() }
+}
+
+/// Bits of a palette's indices, or none for plain fp16.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LutBits(Option<u8>);
+
+impl FromStr for LutBits {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "none" {
+            return Ok(Self(None));
+        }
+        match text.parse::<u8>() {
+            Ok(bits) if PALETTE_BITS.contains(&bits) => Ok(Self(Some(bits))),
+            _ => Err("expected none, 1, 2, 3, 4, 6 or 8".to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for LutBits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(bits) => write!(f, "{bits}"),
+            None => f.write_str("none"),
+        }
+    }
+}
+
+/// Options that cannot all hold.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{first}` and `{second}` contradict each other")]
+pub struct ContradictionError {
+    /// An option with its value.
+    pub first: String,
+    /// Another.
+    pub second: String,
+}
+
+impl Hint for ContradictionError {
+    fn hint(&self) -> Option<String> {
+        Some("give one of them".to_owned())
+    }
+}
+
+/// What an option says about one kind of weight.
+struct Claim {
+    /// The option with its value.
+    option: String,
+    /// The storage in the grammar.
+    text: String,
+}
+
+impl Claim {
+    fn text(name: &str, given: Option<&StorageText>) -> Option<Self> {
+        let StorageText(text) = given?;
+        Some(Self { option: format!("{name} {text}"), text: text.clone() })
+    }
+
+    fn bits(name: &str, given: Option<LutBits>) -> Option<Self> {
+        let bits = given?;
+        let text = bits.0.map_or_else(|| Storage::default().to_string(), |bits| format!("lut{bits}"));
+        Some(Self { option: format!("{name} {bits}"), text })
+    }
+}
+
+impl StorageArguments {
+    /// How every weight is stored.
+    ///
+    /// # Errors
+    /// Options that contradict each other.
+    pub(super) fn recipe(&self) -> Result<Recipe, ContradictionError> {
+        let projections =
+            Defaults { group_size: self.group_size, method: self.palette, channel_scale: self.channel_scale };
+        // A table of tokens is gathered from: it has no channels to scale.
+        let tables = Defaults { channel_scale: false, ..projections };
+        let lut = || Claim::bits("--lut", self.lut);
+        let ffn = [Claim::text("--ffn", self.ffn.as_ref()), Claim::bits("--lut-ffn", self.lut_ffn)];
+        let lm_head = [Claim::text("--lm-head", self.own_lm_head()), Claim::bits("--lut-lm-head", self.lut_lm_head)];
+        let int8 = || Claim { option: "--int8-embeddings".to_owned(), text: "int8".to_owned() };
+        let embeddings = [
+            Claim::text("--embeddings", self.embeddings.as_ref()),
+            Claim::bits("--lut-embeddings", self.lut_embeddings),
+            self.int8_embeddings.then(int8),
+        ];
+        Ok(Recipe::new(
+            agreed(ffn, lut(), &projections)?,
+            agreed(lm_head, lut(), &projections)?,
+            agreed(embeddings, None, &tables)?,
+        ))
+    }
+
+    /// Options that were given and do nothing, and why.
+    pub(super) fn without_effect(&self, recipe: &Recipe) -> Vec<(&'static str, &'static str)> {
+        let projections_have = recipe.ffn.lut().or(recipe.lm_head.lut()).is_some();
+        let any_has = projections_have || recipe.embeddings.lut().is_some();
+        let no_palettes = "nothing is palettized without `--lut`";
+        let has_own = |text: Option<&StorageText>, bits: Option<LutBits>| text.is_some() || bits.is_some();
+        let all_have_own = has_own(self.ffn.as_ref(), self.lut_ffn) && has_own(self.own_lm_head(), self.lut_lm_head);
+        [
+            (
+                "--lut",
+                self.lut.is_some() && all_have_own,
+                "the decoder layers and the LM head have options of their own",
+            ),
+            ("--group-size", self.group_size.is_some() && !any_has, no_palettes),
+            ("--palette", self.palette != PaletteMethod::Fast && !any_has, no_palettes),
+            ("--channel-scale", self.channel_scale && !projections_have, no_palettes),
+        ]
+        .into_iter()
+        .filter_map(|(option, has_none, reason)| has_none.then_some((option, reason)))
+        .collect()
+    }
+
+    fn own_lm_head(&self) -> Option<&StorageText> {
+        self.lm_head.as_ref().filter(|StorageText(text)| text != LM_HEAD_AS_LUT)
+    }
+}
+
+/// The storage that all claims agree on, or the `general` one where there are none, or fp16.
+fn agreed(
+    claims: impl IntoIterator<Item = Option<Claim>>,
+    general: Option<Claim>,
+    defaults: &Defaults,
+) -> Result<Storage, ContradictionError> {
+    let mut agreed: Option<(String, Storage)> = None;
+    for Claim { option, text } in claims.into_iter().flatten() {
+        let storage = storage(&option, &text, defaults)?;
+        match &agreed {
+            None => agreed = Some((option, storage)),
+            Some((_, known)) if *known == storage => {}
+            Some((first, _)) => return Err(ContradictionError { first: first.clone(), second: option }),
+        }
+    }
+    match (agreed, general) {
+        (Some((_, storage)), _) => Ok(storage),
+        (None, Some(Claim { option, text })) => storage(&option, &text, defaults),
+        (None, None) => Ok(Storage::default()),
+    }
+}
+
+fn storage(option: &str, text: &str, defaults: &Defaults) -> Result<Storage, ContradictionError> {
+    Storage::parse(text, defaults).map_err(|error| match error {
+        StorageError::Contradiction { option: second } => ContradictionError { first: option.to_owned(), second },
+        StorageError::Unknown | StorageError::Parameter { .. } => {
+            unreachable!("the text of an option was read when the command line was")
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        storage: StorageArguments,
+    }
+
+    fn recipe(line: &str) -> Result<[String; 3], String> {
+        let line = Line::try_parse_from(std::iter::once("anec").chain(line.split_whitespace()));
+        let recipe = line.map_err(|error| error.to_string())?.storage.recipe().map_err(|error| error.to_string())?;
+        Ok([recipe.ffn, recipe.lm_head, recipe.embeddings].map(|storage| storage.to_string()))
+    }
+
+    #[test]
+    fn shorthands_mean_what_the_grammar_says() {
+        for (short, long) in [
+            ("", "--ffn fp16 --lm-head fp16 --embeddings fp16"),
+            ("--lut 4", "--ffn lut4:8 --lm-head lut4:8"),
+            ("--lut 8", "--ffn lut8:tensor --lm-head lut8:tensor"),
+            ("--lut 4 --lut-lm-head 6", "--ffn lut4 --lm-head lut6"),
+            ("--lut 4 --lut-ffn none", "--lm-head lut4"),
+            ("--lut 6 --lm-head int8 --int8-embeddings", "--ffn lut6 --lm-head int8 --embeddings int8"),
+            ("--lut 6 --lm-head lut", "--ffn lut6 --lm-head lut6"),
+            ("--lut 4 --group-size tensor --channel-scale", "--ffn lut4:tensor+scale --lm-head lut4:tensor+scale"),
+            ("--lut-embeddings 8 --channel-scale --group-size 4", "--embeddings lut8:4"),
+            ("--lut-ffn 2 --palette exact", "--ffn lut2+exact"),
+            ("--ffn lut4 --group-size 16", "--ffn lut4:16"),
+        ] {
+            assert_eq!(recipe(short), recipe(long), "{short}");
+            assert!(recipe(short).is_ok(), "{short}");
+        }
+    }
+
+    #[test]
+    fn contradictions_name_both_options() {
+        for (line, options) in [
+            ("--ffn int8 --lut-ffn 4", ["--ffn int8", "--lut-ffn 4"]),
+            ("--lm-head int8 --lut-lm-head 4", ["--lm-head int8", "--lut-lm-head 4"]),
+            ("--embeddings fp16 --int8-embeddings", ["--embeddings fp16", "--int8-embeddings"]),
+            ("--embeddings int8 --lut-embeddings 8", ["--embeddings int8", "--lut-embeddings 8"]),
+            ("--ffn lut4:8 --group-size 16", ["--ffn lut4:8", "--group-size 16"]),
+            ("--int8-embeddings --lut-embeddings 8", ["--int8-embeddings", "--lut-embeddings"]),
+        ] {
+            let error = recipe(line).expect_err(line);
+            assert!(options.iter().all(|option| error.contains(option)), "{line}: {error}");
+        }
+        assert!(recipe("--ffn lut4 --lut-ffn 4").is_ok(), "saying it twice is no contradiction");
+    }
+
+    #[test]
+    fn what_is_no_storage_is_refused_with_the_grammar() {
+        for wrong in ["--ffn fp8", "--ffn lut", "--embeddings lut", "--lm-head lut5", "--lut 5"] {
+            let error = recipe(wrong).expect_err(wrong);
+            assert!(error.contains("expected"), "{wrong}: {error}");
+        }
+    }
+}

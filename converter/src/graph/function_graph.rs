@@ -1,0 +1,117 @@
+//! A function under construction, and what all functions of a conversion share.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use anec_mil::{BuildError, FunctionBuilder, Opset, Var};
+use anec_schemas::contract::{ContractError, Role};
+
+use super::conv_split::ConvSplitter;
+use super::layers::LayerHook;
+use super::tables::Tables;
+use crate::model::decoder_plan::DecoderPlan;
+use crate::options::{Functions, KvWrite};
+use crate::weights::encodings::UnfitError;
+use crate::weights::recipe::Recipe;
+use crate::weights::weight_file::WeightFile;
+
+/// The operation set of every program.
+pub(crate) const OPSET: Opset = Opset::Ios18;
+
+/// A graph that cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum GraphError {
+    /// A bug in the graph code: a function that the contract does not describe.
+    #[error("Cannot build the graph")]
+    Contract(#[from] ContractError),
+    /// A bug in the graph code: an input, state or output that is not the contract's.
+    #[error(
+        "Cannot build `{function}` of the {role}: it has the {kind} {found}, the contract `{contract}` says {expected}"
+    )]
+    Breach {
+        /// The contract.
+        contract: &'static str,
+        /// The role of the file.
+        role: Role,
+        /// The function.
+        function: &'static str,
+        /// Inputs, states or outputs.
+        kind: &'static str,
+        /// What the contract says.
+        expected: String,
+        /// What the graph has.
+        found: String,
+    },
+    /// A weight that its encoding cannot store.
+    #[error(transparent)]
+    Storage(#[from] UnfitError),
+    /// A bug in the graph code: operands that do not fit an op.
+    #[error("Cannot build the graph")]
+    Build(#[from] BuildError),
+}
+
+impl crate::error::Hint for GraphError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Storage(error) => error.hint(),
+            Self::Contract(_) | Self::Breach { .. } | Self::Build(_) => {
+                Some("this is a bug in anec; please report it with the model's config.json".to_owned())
+            }
+        }
+    }
+}
+
+/// What every graph of a conversion shares.
+pub(crate) struct ModelSettings<'a> {
+    /// The model.
+    pub(crate) plan: &'a DecoderPlan,
+    /// Tokens in the KV cache.
+    pub(crate) context_length: u64,
+    /// Tokens of a prefill call, or of a call of the single function.
+    pub(crate) batch_size: u64,
+    /// Functions of a chunk.
+    pub(crate) functions: Functions,
+    /// How the cache is written.
+    pub(crate) kv_write: KvWrite,
+    /// How convolutions are split.
+    pub(crate) splitter: ConvSplitter,
+    /// Storage of every weight.
+    pub(crate) recipe: &'a Recipe,
+    /// Token ids of each part of the LM head.
+    pub(crate) head_parts: &'a [Range<u64>],
+    /// Whether the head gives the best token of each part instead of logits.
+    pub(crate) argmax: bool,
+    /// Tables.
+    pub(crate) tables: &'a Tables,
+    /// What builds the decoder layers, where it is not [`Graph::decoder_layer`].
+    pub(crate) layer_hook: Option<LayerHook>,
+}
+
+/// One function under construction with the weight file that it shares with its siblings.
+pub(crate) struct Graph<'a> {
+    /// The ops so far.
+    pub(crate) ops: FunctionBuilder,
+    /// The weights of the package.
+    pub(crate) weights: &'a mut WeightFile,
+    /// The model.
+    pub(crate) settings: &'a ModelSettings<'a>,
+    /// Tokens that one call of this function takes.
+    pub(crate) tokens: u64,
+    /// Values that were cut along their channels for split convolutions, by name and number of parts.
+    pub(crate) channel_parts: BTreeMap<(String, usize), Vec<Var>>,
+}
+
+impl<'a> Graph<'a> {
+    pub(crate) fn new(weights: &'a mut WeightFile, settings: &'a ModelSettings<'a>, tokens: u64) -> Self {
+        Self { ops: FunctionBuilder::new(OPSET), weights, settings, tokens, channel_parts: BTreeMap::new() }
+    }
+
+    pub(crate) fn plan(&self) -> &'a DecoderPlan {
+        self.settings.plan
+    }
+}
+
+/// A length as an int32 constant; lengths were bounded when the config was read.
+pub(crate) fn int(length: u64) -> i32 {
+    i32::try_from(length).expect("configs and options with longer axes are refused")
+}

@@ -1,0 +1,42 @@
+//! Where keys and values of earlier calls are kept: a strategy that attention asks once a layer.
+//!
+//! A family picks the strategy and gives it the function's inputs; attention knows none of them. Each strategy is a file.
+
+mod mask;
+mod slice;
+mod state;
+
+use anec_mil::Var;
+
+use crate::graph::{Graph, GraphError};
+
+pub(crate) use state::state_cache;
+
+/// Keys and values of all positions that a layer may attend to, each
+/// `[1, num_key_value_heads, positions, head_dim]`, where a function's masks have as many columns as there are positions.
+pub(crate) struct Cached {
+    /// Keys.
+    pub(crate) keys: Var,
+    /// Values.
+    pub(crate) values: Var,
+}
+
+/// A way to keep keys and values.
+pub(crate) trait KvCache {
+    /// Puts this call's keys and values of a layer where they belong, and gives all that the layer attends to. Names of ops
+    /// start with `prefix`.
+    ///
+    /// # Shapes
+    /// `key` and `value`: `[1, num_key_value_heads, tokens, head_dim]`.
+    ///
+    /// # Errors
+    /// A bug in the graph code.
+    fn update(
+        &self,
+        graph: &mut Graph<'_>,
+        layer: usize,
+        prefix: &str,
+        key: &Var,
+        value: &Var,
+    ) -> Result<Cached, GraphError>;
+}

@@ -1,0 +1,119 @@
+//! Checksums of everything that a conversion writes.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+use fs_err as fs;
+use rayon::prelude::*;
+use sha2::{Digest as _, Sha256};
+use walkdir::WalkDir;
+
+/// Name of the checksum file.
+pub(crate) const CHECKSUMS: &str = "SHA256SUMS";
+
+/// Writes the checksums of every file below `output`, in the form that `sha256sum -c` reads. Those of `known` paths
+/// are taken as they are.
+pub(crate) fn write(output: &Path, known: &BTreeMap<PathBuf, String>) -> io::Result<()> {
+    // Both forms of a model share their weights; a file is read once, whatever it is called.
+    let mut files: BTreeMap<FileIdentity, Vec<String>> = BTreeMap::new();
+    for path in files_below(output)? {
+        files.entry(FileIdentity::of(output, &path)?).or_default().push(path);
+    }
+    let files: Vec<Vec<String>> = files.into_values().collect();
+    let summed: Vec<Vec<(String, String)>> = files
+        .into_par_iter()
+        .map(|paths| {
+            let first = paths.first().expect("a file has a path");
+            let known = paths.iter().find_map(|path| known.get(&output.join(path)));
+            let sum = known.map_or_else(|| checksum(&output.join(first)), |sum| Ok(sum.clone()))?;
+            Ok(paths.into_iter().map(|path| (path, sum.clone())).collect())
+        })
+        .collect::<io::Result<_>>()?;
+    let sums: BTreeMap<String, String> = summed.into_iter().flatten().collect();
+    let lines: Vec<String> = sums.into_iter().map(|(path, sum)| format!("{sum}  {path}\n")).collect();
+    fs::write(output.join(CHECKSUMS), lines.concat())?;
+    Ok(())
+}
+
+/// What tells files apart: device and number, or the path where there are none.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct FileIdentity(u64, u64, String);
+
+impl FileIdentity {
+    #[cfg(unix)]
+    fn of(directory: &Path, path: &str) -> io::Result<Self> {
+        use std::os::unix::fs::MetadataExt as _;
+        let metadata = fs::metadata(directory.join(path))?;
+        Ok(Self(metadata.dev(), metadata.ino(), String::new()))
+    }
+
+    #[cfg(not(unix))]
+    #[expect(clippy::unnecessary_wraps, reason = "fails on other systems")]
+    fn of(_directory: &Path, path: &str) -> io::Result<Self> {
+        Ok(Self(0, 0, path.to_owned()))
+    }
+}
+
+/// Paths below `directory`, with `/` on every system.
+fn files_below(directory: &Path) -> io::Result<Vec<String>> {
+    let mut paths = Vec::new();
+    for entry in WalkDir::new(directory) {
+        let entry = entry?;
+        if !entry.file_type().is_dir() {
+            let below = entry.path().strip_prefix(directory).expect("a walk stays below where it starts");
+            let names: Vec<_> = below.iter().map(|name| name.to_string_lossy()).collect();
+            paths.push(names.join("/"));
+        }
+    }
+    Ok(paths)
+}
+
+/// The checksum of a file.
+pub(crate) fn checksum(path: &Path) -> io::Result<String> {
+    const BUFFER_BYTES: usize = 1 << 20;
+    let mut file = fs::File::open(path)?;
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; BUFFER_BYTES];
+    loop {
+        let read = file.read(&mut buffer)?;
+        if read == 0 {
+            break;
+        }
+        hasher.update(buffer.get(..read).expect("no more is read than the buffer holds"));
+    }
+    Ok(hex(hasher.finalize()))
+}
+
+/// Bytes as lower-case digits.
+pub(crate) fn hex(bytes: impl AsRef<[u8]>) -> String {
+    let mut digits = String::new();
+    for byte in bytes.as_ref() {
+        // Writing to a string cannot fail.
+        let _ = write!(digits, "{byte:02x}");
+    }
+    digits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checksums_are_sorted_and_cover_nested_files() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        fs::create_dir(directory.path().join("b")).expect("writable");
+        fs::write(directory.path().join("b/x"), "abc").expect("writable");
+        fs::write(directory.path().join("a"), "").expect("writable");
+        fs::hard_link(directory.path().join("b/x"), directory.path().join("linked")).expect("linkable");
+        write(directory.path(), &BTreeMap::new()).expect("readable");
+        let text = fs::read_to_string(directory.path().join(CHECKSUMS)).expect("written");
+        assert_eq!(
+            text,
+            "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855  a\n\
+             ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad  b/x\n\
+             ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad  linked\n"
+        );
+    }
+}

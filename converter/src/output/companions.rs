@@ -1,0 +1,109 @@
+//! Companions: files of the checkpoint that stand beside the models, such as the tokenizer.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use fs_err as fs;
+
+use crate::error::Hint;
+
+/// Files of a checkpoint that clients of the result read.
+const COPIED: [&str; 11] = [
+    "added_tokens.json",
+    "chat_template.jinja",
+    "config.json",
+    "generation_config.json",
+    "merges.txt",
+    "preprocessor_config.json",
+    "special_tokens_map.json",
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "vocab.json",
+];
+
+/// The largest companion file that is copied; real tokenizers stay under 40 MB.
+const MAX_COMPANION_BYTES: u64 = 512 << 20;
+
+/// Companions that cannot be copied.
+#[derive(Debug, thiserror::Error)]
+pub enum CompanionError {
+    /// A companion file is larger than any tokenizer.
+    #[error("Cannot copy `{}`: it has {found} bytes, expected at most {MAX_COMPANION_BYTES}", .path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Its size.
+        found: u64,
+    },
+    /// `tokenizer_config.json` is not a JSON object.
+    #[error("Cannot read `{}`", .path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// Where.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The disk.
+    #[error("Cannot copy the companion files")]
+    Io(#[from] io::Error),
+}
+
+impl Hint for CompanionError {}
+
+/// Copies the companions that are there and gives their names.
+///
+/// A chat template in a file of its own is also put into `tokenizer_config.json`, where ANEMLL's clients look for it.
+pub(crate) fn copy(checkpoint: &Path, output: &Path) -> Result<Vec<&'static str>, CompanionError> {
+    let mut copied = Vec::new();
+    for name in COPIED {
+        let source = checkpoint.join(name);
+        let Ok(metadata) = fs::metadata(&source) else { continue };
+        if !metadata.is_file() {
+            continue;
+        }
+        if metadata.len() > MAX_COMPANION_BYTES {
+            return Err(CompanionError::TooLarge { path: source, found: metadata.len() });
+        }
+        // Read and written anew, so that neither permissions nor links of the source come along.
+        fs::write(output.join(name), fs::read(&source)?)?;
+        copied.push(name);
+    }
+    inline_chat_template(output)?;
+    Ok(copied)
+}
+
+fn inline_chat_template(output: &Path) -> Result<(), CompanionError> {
+    let config_path = output.join("tokenizer_config.json");
+    let (Ok(template), Ok(config)) = (fs::read_to_string(output.join("chat_template.jinja")), fs::read(&config_path))
+    else {
+        return Ok(());
+    };
+    let parsed: Result<serde_json::Map<String, serde_json::Value>, _> = serde_json::from_slice(&config);
+    let mut config = parsed.map_err(|source| CompanionError::Json { path: config_path.clone(), source })?;
+    if config.contains_key("chat_template") {
+        return Ok(());
+    }
+    config.insert("chat_template".to_owned(), template.into());
+    let text = serde_json::to_string_pretty(&config);
+    let text = text.map_err(|source| CompanionError::Json { path: config_path.clone(), source })?;
+    fs::write(config_path, text + "\n")?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chat_template_file_reaches_the_tokenizer_config() {
+        let (source, output) = (tempfile::tempdir().expect("temporary"), tempfile::tempdir().expect("temporary"));
+        fs::write(source.path().join("chat_template.jinja"), "{{ x }}").expect("writable");
+        fs::write(source.path().join("tokenizer_config.json"), r#"{"b": 1, "a": 2}"#).expect("writable");
+        let copied = copy(source.path(), output.path()).expect("copied");
+        assert_eq!(copied, ["chat_template.jinja", "tokenizer_config.json"]);
+        let text = fs::read_to_string(output.path().join("tokenizer_config.json")).expect("written");
+        assert_eq!(text, "{\n  \"b\": 1,\n  \"a\": 2,\n  \"chat_template\": \"{{ x }}\"\n}\n");
+    }
+}

@@ -1,0 +1,91 @@
+//! The names, keys and metadata that ANEMLL's clients look for.
+
+use std::path::Path;
+
+use anec_mil::compiled::COMPILED_EXTENSION;
+use anec_mil::package::{Metadata, PACKAGE_EXTENSION};
+use anec_schemas::contract::stateful::{CHUNK, EMBEDDINGS};
+
+use super::{Layout, Refusal, SideFile, SideFileError, meta_files, metadata};
+use crate::graph::families::{Family, Label, stateful};
+use crate::model::decoder_plan::DecoderPlan;
+use crate::options::{Functions, Options};
+use crate::plan::{ConversionPlan, FilePlan};
+
+/// The layout.
+pub(super) struct Anemll;
+
+impl Layout for Anemll {
+    fn name(&self) -> &'static str {
+        "anemll"
+    }
+
+    fn summary(&self) -> &'static str {
+        "the names, keys and metadata that ANEMLL's clients look for"
+    }
+
+    fn family(&self) -> &'static dyn Family {
+        &stateful::Stateful
+    }
+
+    fn forms(&self) -> &'static [&'static str] {
+        &[PACKAGE_EXTENSION, COMPILED_EXTENSION]
+    }
+
+    fn refusal(&self, options: &Options) -> Option<Refusal> {
+        (options.functions == Functions::Single).then(|| Refusal {
+            option: "--functions",
+            value: options.functions.to_string(),
+            expected: "ANEMLL's clients call `infer` and `prefill`".to_owned(),
+        })
+    }
+
+    fn head_parts(&self, decoder: &DecoderPlan, _options: &Options) -> Option<u64> {
+        Some(head_parts(&decoder.model_type))
+    }
+
+    /// Clients make names from the bits of palettes, never the group size, and know of nothing else.
+    fn stem(&self, decoder: &DecoderPlan, options: &Options, label: &Label) -> String {
+        let lut = metadata::storage(options, label.role).lut();
+        let suffix = lut.map_or_else(String::new, |lut| format!("_lut{}", lut.bits));
+        let prefix = prefix(&decoder.model_type);
+        match label.role {
+            CHUNK => format!("{prefix}_FFN_PF{suffix}_chunk_{:02}of{:02}", label.number, label.count),
+            role => format!("{prefix}_{role}{suffix}"),
+        }
+    }
+
+    fn metadata(&self, plan: &ConversionPlan, file: &FilePlan) -> Metadata {
+        let short_description = match file.label.role {
+            EMBEDDINGS => "Anemll Model (Embeddings) converted to CoreML",
+            CHUNK => "Anemll Model: Multifunction FFN+Prefill",
+            _ => "Anemll Model (LM Head) converted to CoreML",
+        };
+        metadata::metadata(plan, file, short_description.to_owned(), "com.anemll")
+    }
+
+    /// Clients look for the compiled form and take the package where it is not there.
+    fn side_files(&self, plan: &ConversionPlan, checkpoint: &Path) -> Result<Vec<SideFile>, SideFileError> {
+        meta_files::side_files(plan, checkpoint, prefix(&plan.decoder.model_type), COMPILED_EXTENSION)
+    }
+}
+
+/// The word that names start with.
+///
+/// # Source
+/// ANEMLL 0.3.5 `convert_model.sh`: `qwen25` for Qwen2, `qwen` for later ones. It has no Mistral; its clients take any word.
+pub(super) fn prefix(model_type: &str) -> &str {
+    match model_type {
+        "qwen2" => "qwen25",
+        "qwen3" => "qwen",
+        other => other,
+    }
+}
+
+/// Parts of the LM head.
+///
+/// # Source
+/// ANEMLL splits heads in 16 for Qwen and in 8 for the others.
+pub(super) fn head_parts(model_type: &str) -> u64 {
+    if model_type.starts_with("qwen") { 16 } else { 8 }
+}

@@ -1,0 +1,166 @@
+//! `meta.yaml` and `meta.json`: what a client has to know to drive the models. A contract other than the stateful one is
+//! named there, with its files by role.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anec_schemas::contract::Role;
+use anec_schemas::contract::stateful::{self, CHUNK, EMBEDDINGS, LM_HEAD};
+use anec_schemas::meta::{META_JSON, META_VERSION, META_YAML};
+use anec_schemas::{LutBits, MetaYaml, ModelInfo, Parameters, RecommendedSampling};
+use fs_err as fs;
+
+use super::{SideFile, SideFileError};
+use crate::model::decoder_plan::AttentionKind;
+use crate::options::{Functions, KvWrite};
+use crate::plan::ConversionPlan;
+use crate::weights::storage::Storage;
+
+/// The name of a model whose directory has none.
+const UNNAMED: &str = "model";
+
+/// Both files; `prefix` is what names of models start with, `extension` that of the form that they name.
+pub(super) fn side_files(
+    plan: &ConversionPlan,
+    checkpoint: &Path,
+    prefix: &str,
+    extension: &str,
+) -> Result<Vec<SideFile>, SideFileError> {
+    let parameters = parameters(plan, checkpoint, prefix, extension);
+    let meta = MetaYaml { model_info: model_info(plan, checkpoint, parameters) };
+    Ok(vec![
+        SideFile { name: META_YAML, text: meta.to_yaml(&conversion_parameters(plan))? },
+        SideFile { name: META_JSON, text: meta.to_json()? },
+    ])
+}
+
+fn model_info(plan: &ConversionPlan, checkpoint: &Path, parameters: Parameters) -> ModelInfo {
+    let options = &plan.options;
+    let model = model_name(checkpoint);
+    let description = format!(
+        "{model} for Core ML\nContext length: {}\nBatch size: {}\nChunks: {}",
+        options.context_length,
+        options.batch_size,
+        plan.chunk_count()
+    );
+    ModelInfo {
+        name: format!("anec-{model}-ctx{}", options.context_length),
+        version: META_VERSION.to_owned(),
+        description,
+        license: "see the model's own licence".to_owned(),
+        author: "anec".to_owned(),
+        framework: "Core ML".to_owned(),
+        language: "Rust".to_owned(),
+        architecture: plan.decoder.model_type.clone(),
+        parameters,
+    }
+}
+
+fn parameters(plan: &ConversionPlan, checkpoint: &Path, prefix: &str, extension: &str) -> Parameters {
+    let options = &plan.options;
+    let first = |role: Role| {
+        let file = plan.files.iter().find(|file| file.label.role == role);
+        file.map(|file| format!("{}.{extension}", file.stem))
+    };
+    // The keys above name the files of a stateful directory, which is one that names no contract.
+    let is_named = plan.contract.name != stateful::CONTRACT.name;
+    let mut files: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for file in plan.files.iter().filter(|_| is_named) {
+        files.entry(file.label.role.to_string()).or_default().push(file.stem.clone());
+    }
+    Parameters {
+        context_length: u64::from(options.context_length),
+        batch_size: u64::from(options.batch_size),
+        lut_embeddings: bits(&options.storage.embeddings),
+        lut_embeddings_per_channel: per_channel(&options.storage.embeddings),
+        lut_ffn: bits(&options.storage.ffn),
+        lut_ffn_per_channel: per_channel(&options.storage.ffn),
+        lut_lmhead: bits(&options.storage.lm_head),
+        lut_lmhead_per_channel: per_channel(&options.storage.lm_head),
+        num_chunks: plan.chunk_count() as u64,
+        model_prefix: prefix.to_owned(),
+        embeddings: first(EMBEDDINGS),
+        lm_head: first(LM_HEAD),
+        ffn: first(CHUNK),
+        split_lm_head: Some(plan.head.sizes.len() as u64),
+        argmax_in_model: options.argmax,
+        vocab_size: Some(plan.decoder.vocab_size as u64),
+        lm_head_chunk_sizes: plan.head.sizes.clone(),
+        // A window changes the graphs, not what a client feeds; clients that see the key would rotate the cache.
+        sliding_window: None,
+        prefill_dynamic_slice: true,
+        query_length: match options.functions {
+            Functions::InferPrefill => None,
+            Functions::Single => Some(u64::from(options.batch_size)),
+        },
+        contract: is_named.then(|| plan.contract.name.to_owned()),
+        files,
+        recommended_sampling: recommended_sampling(checkpoint),
+    }
+}
+
+fn bits(storage: &Storage) -> LutBits {
+    LutBits(storage.lut().map(|lut| u32::from(lut.bits)))
+}
+
+fn per_channel(storage: &Storage) -> Option<u64> {
+    storage.lut()?.channels
+}
+
+/// The checkpoint directory's name.
+fn model_name(checkpoint: &Path) -> String {
+    let path = fs::canonicalize(checkpoint).unwrap_or_else(|_| checkpoint.to_owned());
+    path.file_name().map_or_else(|| UNNAMED.to_owned(), |name| name.to_string_lossy().into_owned())
+}
+
+/// What the model's authors suggest for sampling.
+fn recommended_sampling(checkpoint: &Path) -> Option<RecommendedSampling> {
+    let text = fs::read(checkpoint.join("generation_config.json")).ok()?;
+    let config: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(&text).ok()?;
+    let sampling = RecommendedSampling {
+        do_sample: config.get("do_sample").and_then(serde_json::Value::as_bool),
+        temperature: config.get("temperature").and_then(serde_json::Value::as_f64),
+        top_p: config.get("top_p").and_then(serde_json::Value::as_f64),
+        top_k: config.get("top_k").and_then(serde_json::Value::as_u64),
+    };
+    let given = sampling.do_sample.is_some()
+        || sampling.temperature.is_some()
+        || sampling.top_p.is_some()
+        || sampling.top_k.is_some();
+    given.then_some(sampling)
+}
+
+/// The conversion's parameters for the comment block.
+fn conversion_parameters(plan: &ConversionPlan) -> Vec<(String, String)> {
+    let options = &plan.options;
+    let windows: Vec<String> = plan
+        .decoder
+        .layers
+        .iter()
+        .enumerate()
+        .filter_map(|(layer, kind)| match kind.attention {
+            AttentionKind::Sliding { window } => Some(format!("{layer}:{window}")),
+            AttentionKind::Full => None,
+        })
+        .collect();
+    let mut entries = vec![
+        ("anec_version", env!("CARGO_PKG_VERSION").to_owned()),
+        ("architecture", plan.decoder.model_type.clone()),
+        ("context_length", options.context_length.to_string()),
+        ("batch_size", options.batch_size.to_string()),
+        ("num_chunks", plan.chunk_count().to_string()),
+        ("functions", options.functions.to_string()),
+        ("chip", options.chip.to_string()),
+        ("embeddings", options.storage.embeddings.description()),
+        ("ffn", options.storage.ffn.description()),
+        ("lm_head", options.storage.lm_head.description()),
+        ("vocab_size", plan.decoder.vocab_size.to_string()),
+    ];
+    if options.kv_write == KvWrite::Mask {
+        entries.push(("kv", "mask".to_owned()));
+    }
+    if !windows.is_empty() {
+        entries.push(("sliding_window_of_layer", windows.join(" ")));
+    }
+    entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+}

@@ -1,0 +1,88 @@
+//! Options that do not fit the model, the layout, or each other.
+
+use anec_mil::rules::limits::STATE_MULTIPLE;
+
+use crate::graph::Tables;
+use crate::model::decoder_plan::DecoderPlan;
+use crate::options::{Count, Functions, Options};
+use crate::output::forms;
+use crate::output::layouts::Layout;
+use crate::plan::PlanError;
+use crate::weights::recipe::WeightKind;
+
+pub(super) fn options(layout: &dyn Layout, decoder: &DecoderPlan, options: &Options) -> Result<(), PlanError> {
+    if options.batch_size > options.context_length {
+        return Err(PlanError::Option {
+            option: match options.functions {
+                Functions::InferPrefill => "--batch-size",
+                Functions::Single => "--query-length",
+            },
+            value: options.batch_size.to_string(),
+            expected: format!("it must not exceed the context length of {}", options.context_length),
+        });
+    }
+    for storage in options.storage.all_of(WeightKind::Embeddings) {
+        storage.encoding().check_table().map_err(|problem| PlanError::Option {
+            option: "--embeddings",
+            value: storage.to_string(),
+            expected: problem.to_owned(),
+        })?;
+    }
+    let length = u64::from(options.context_length);
+    if options.target.is_neural_engine() && !length.is_multiple_of(STATE_MULTIPLE) {
+        return Err(PlanError::Option {
+            option: "--context-length",
+            value: length.to_string(),
+            expected: format!(
+                "the Neural Engine refuses states whose sizes are not multiples of {STATE_MULTIPLE}, such as {}",
+                length.next_multiple_of(STATE_MULTIPLE)
+            ),
+        });
+    }
+    if let Some(refusal) = layout.refusal(options) {
+        return Err(PlanError::Option { option: refusal.option, value: refusal.value, expected: refusal.expected });
+    }
+    for name in &options.emit.0 {
+        if forms::find(name).is_none() || !layout.forms().contains(name) {
+            return Err(PlanError::Option {
+                option: "--emit",
+                value: (*name).to_owned(),
+                expected: format!("the layout `{}` takes {}", layout.name(), layout.forms().join(", ")),
+            });
+        }
+    }
+    match options.chunks {
+        Count::Exactly(count) if count.get() > 1 && !layout.family().cuts_layers() => Err(PlanError::Option {
+            option: "--chunks",
+            value: count.to_string(),
+            expected: format!("the layout `{}` does not cut a model between layers", layout.name()),
+        }),
+        Count::Exactly(count) if count.get() as usize > decoder.num_hidden_layers => Err(PlanError::Option {
+            option: "--chunks",
+            value: count.to_string(),
+            expected: format!("the model has {} layers", decoder.num_hidden_layers),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Tables for the longest context must hold for the shorter ones too.
+pub(super) fn shared_tables(
+    decoder: &DecoderPlan,
+    options: &Options,
+    tables: &Tables,
+    longest: u32,
+) -> Result<(), PlanError> {
+    if options.context_length == longest {
+        return Ok(());
+    }
+    if Tables::new(decoder, options.context_length).begin(tables) {
+        return Ok(());
+    }
+    Err(PlanError::Option {
+        option: "--context-length",
+        value: format!("{},{longest}", options.context_length),
+        expected: "the rotary embedding of this model depends on the length, so convert for one length at a time"
+            .to_owned(),
+    })
+}

@@ -1,0 +1,140 @@
+//! Decides what files a conversion writes, and builds their programs: everything but the weights themselves.
+//!
+//! Programs are built while planning because they are cheap, and because only then the sizes are exact. Planning reads no
+//! weight: a [`DecoderPlan`] is enough. The layout says which family builds the programs and what files are called; the rest
+//! is the same for all.
+
+mod checks;
+#[cfg(test)]
+mod tests;
+mod warnings;
+
+use crate::graph::conv_split::ConvSplitter;
+use crate::graph::families::{Family, Label, Oversize, Piece};
+use crate::graph::{ModelSettings, Tables};
+use crate::model::arch;
+use crate::model::decoder_plan::DecoderPlan;
+use crate::options::{ByteSize, Options};
+use crate::output::layouts::{self, Layout};
+use crate::plan::{ConversionPlan, FilePlan, PlanError, chunks, decision, head_split};
+use crate::weights::weight_file::WeightFile;
+
+impl ConversionPlan {
+    /// Plans the conversion of a model.
+    ///
+    /// # Errors
+    /// Options that do not fit the model or the layout, a weight file over the limit, or a group size that does not divide a
+    /// weight.
+    ///
+    /// # Example
+    /// ```
+    /// use anec_converter::model::arch::{self, ArchChoice};
+    /// use anec_converter::options::Options;
+    /// use anec_converter::plan::ConversionPlan;
+    ///
+    /// let config = serde_json::json!({
+    ///     "model_type": "llama", "vocab_size": 128, "hidden_size": 64, "intermediate_size": 96,
+    ///     "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
+    /// });
+    /// let decoder = arch::plan(ArchChoice::Auto, config.as_object().unwrap(), &[])?;
+    /// let plan = ConversionPlan::new(decoder, Options::default())?;
+    /// assert_eq!(plan.files.len(), 3);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn new(decoder: DecoderPlan, options: Options) -> Result<Self, PlanError> {
+        let longest = options.context_length;
+        plan(layouts::of(&options)?, decoder, options, longest, None)
+    }
+
+    /// Plans one directory of files for each context length, the longest first. All have the same weight files.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn for_context_lengths(
+        decoder: &DecoderPlan,
+        options: &Options,
+        context_lengths: &[u32],
+    ) -> Result<Vec<Self>, PlanError> {
+        let layout = layouts::of(options)?;
+        let mut lengths = context_lengths.to_vec();
+        lengths.sort_unstable_by(|a, b| b.cmp(a));
+        lengths.dedup();
+        let mut plans: Vec<Self> = Vec::with_capacity(lengths.len());
+        for context_length in &lengths {
+            let longest = plans.first().map_or(*context_length, |plan| plan.options.context_length);
+            let options = Options { context_length: *context_length, ..options.clone() };
+            plans.push(plan(layout, decoder.clone(), options, longest, plans.first())?);
+        }
+        Ok(plans)
+    }
+}
+
+/// Plans for a layout, with tables for `longest` positions, over the weight files of another plan if there is one.
+pub(crate) fn plan(
+    layout: &dyn Layout,
+    decoder: DecoderPlan,
+    options: Options,
+    longest: u32,
+    shared: Option<&ConversionPlan>,
+) -> Result<ConversionPlan, PlanError> {
+    checks::options(layout, &decoder, &options)?;
+    let tables = Tables::new(&decoder, longest);
+    checks::shared_tables(&decoder, &options, &tables, longest)?;
+    let head = head_split::split(&decoder, &options, layout.head_parts(&decoder, &options))?;
+    let settings = ModelSettings {
+        plan: &decoder,
+        context_length: u64::from(options.context_length),
+        batch_size: u64::from(options.batch_size),
+        functions: options.functions,
+        kv_write: options.kv_write,
+        splitter: ConvSplitter::new(&options),
+        recipe: &options.storage,
+        head_parts: &head.parts(),
+        argmax: options.argmax,
+        tables: &tables,
+        layer_hook: arch::layer_hook(&decoder),
+    };
+    let family = layout.family();
+    let ranges = match shared {
+        None => chunks::ranges(family, &settings, &options)?,
+        Some(shared) => shared.chunks().map(|file| file.label.layers.clone()).collect(),
+    };
+    let mut files = Vec::new();
+    for (index, label) in family.labels(&ranges).into_iter().enumerate() {
+        let weights = match shared {
+            None => WeightFile::default(),
+            Some(shared) => {
+                let file = shared.files.get(index).expect("the same layers make the same files");
+                file.weights.clone()
+            }
+        };
+        let stem = layout.stem(&decoder, &options, &label);
+        files.push(file(family, &settings, &options, label, stem, weights)?);
+    }
+    let warnings = warnings::warnings(family, &decoder, &options, &files, &head);
+    let contract = family.contract();
+    let mut plan = ConversionPlan { decoder, options, files, head, decisions: Vec::new(), warnings, contract };
+    plan.decisions = decision::decisions(&plan, longest);
+    Ok(plan)
+}
+
+/// Builds one file and checks its size.
+fn file(
+    family: &dyn Family,
+    settings: &ModelSettings<'_>,
+    options: &Options,
+    label: Label,
+    stem: String,
+    weights: WeightFile,
+) -> Result<FilePlan, PlanError> {
+    let (reads, instance) = (family.reads(&label), family.instance(settings, &label));
+    let oversize = family.oversize(&label);
+    let piece = Piece::build(family, settings, label, weights)?;
+    let (size, limit) = (piece.weights.size(), options.size_limit());
+    match oversize {
+        Oversize::Refuse(hint) if size > limit.0 => {
+            Err(PlanError::TooLarge { stem, found: ByteSize(size), limit, hint: hint.to_owned() })
+        }
+        _ => FilePlan::new(stem, piece, reads, instance),
+    }
+}

@@ -1,0 +1,52 @@
+//! What the user should know before shipping the result.
+
+use anec_mil::rules::limits::STATE_MULTIPLE;
+
+use crate::graph::families::{Family, Oversize};
+use crate::model::decoder_plan::DecoderPlan;
+use crate::options::{ByteSize, Options};
+use crate::plan::FilePlan;
+use crate::plan::head_split::HeadSplit;
+
+pub(super) fn warnings(
+    family: &dyn Family,
+    decoder: &DecoderPlan,
+    options: &Options,
+    files: &[FilePlan],
+    head: &HeadSplit,
+) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if options.target.is_neural_engine() && !(decoder.head_dim as u64).is_multiple_of(STATE_MULTIPLE) {
+        warnings.push(format!(
+            "the KV cache has heads of {} channels; the Neural Engine is reported to refuse states whose sizes are not \
+             multiples of {STATE_MULTIPLE}",
+            decoder.head_dim
+        ));
+    }
+    if options.context_length as usize > decoder.max_position_embeddings {
+        warnings.push(format!(
+            "the context length of {} exceeds the {} positions that the model was trained for",
+            options.context_length, decoder.max_position_embeddings
+        ));
+    }
+    for file in files {
+        match family.oversize(&file.label) {
+            Oversize::Warn(advice) if file.weight_bytes > options.size_limit().0 => warnings.push(format!(
+                "`{}` has {} of weights, over the limit of {}; {advice}",
+                file.stem,
+                ByteSize(file.weight_bytes),
+                options.size_limit()
+            )),
+            _ => {}
+        }
+    }
+    if !head.is_even() {
+        warnings.push(format!(
+            "the vocabulary of {} does not split into {} equal parts; `lm_head_chunk_sizes` in meta.yaml gives their sizes, \
+             and clients that assume equal parts pick wrong tokens",
+            decoder.vocab_size,
+            head.sizes.len()
+        ));
+    }
+    warnings
+}

@@ -1,0 +1,291 @@
+//! Drives embeddings, chunks over one Core ML state, and a head, the way ANEMLL's clients do.
+//!
+//! Tokens go through the embeddings, then through every chunk with one shared state, then through the head. Full batches of
+//! a prompt go through `prefill`; what remains, and every new token, goes through `infer`.
+//!
+//! Where chunks have one function of several rows, it does both. Fewer tokens than rows come first, and token 0 fills the
+//! rest: what those rows leave in the cache lies behind the position, where the mask hides it until it is overwritten. At
+//! the end of the context, where such rows have no place, earlier tokens are given again.
+
+mod files;
+mod head;
+
+use std::path::Path;
+
+use anec_mil::evaluate::Tensor;
+use anec_mil::{DataType, NamedValueType};
+use anec_schemas::contract::stateful::{ARGMAX, CHUNK, CONTRACT, EMBEDDINGS, LM_HEAD, SINGLE, names};
+use anec_schemas::contract::{Contract, Instance, Size};
+use anec_schemas::{MetaYaml, Parameters};
+
+use super::{Capabilities, Driver, Observer, Output, Session, SessionError};
+use crate::backend::{Engine, LoadedFunction, LoadedState, Tensors};
+use crate::part::{ModelPart, PartError, PartLabel};
+
+use head::Head;
+
+/// The driver.
+#[derive(Debug)]
+pub(super) struct Stateful;
+
+impl Driver for Stateful {
+    fn contract(&self) -> &'static Contract {
+        &CONTRACT
+    }
+
+    fn parts(&self, root: &Path, meta: &MetaYaml) -> Result<Vec<ModelPart>, PartError> {
+        files::find(root, meta)
+    }
+
+    fn open(
+        &self,
+        meta: &MetaYaml,
+        parts: &[ModelPart],
+        engine: &dyn Engine,
+    ) -> Result<Box<dyn Session>, SessionError> {
+        Ok(Box::new(StatefulSession::open(&meta.model_info.parameters, parts, engine)?))
+    }
+}
+
+struct Chunk {
+    label: PartLabel,
+    /// The function that decodes, and its name.
+    decode: (&'static str, LoadedFunction),
+    prefill: Option<LoadedFunction>,
+}
+
+struct StatefulSession {
+    embeddings: LoadedFunction,
+    chunks: Vec<Chunk>,
+    head: LoadedFunction,
+    joined: Head,
+    state: LoadedState,
+    embeddings_state: LoadedState,
+    capabilities: Capabilities,
+    /// Rows of the one function that the chunks have, where they have one.
+    query_length: Option<usize>,
+    /// The token of each position, for the calls that give tokens again. A position that was skipped has token 0.
+    tokens: Vec<u32>,
+}
+
+/// One call of the chunks.
+struct Call {
+    tokens: Vec<u32>,
+    /// Position of the first token.
+    position: usize,
+    /// The row whose logits are wanted.
+    last: usize,
+}
+
+impl StatefulSession {
+    fn open(parameters: &Parameters, parts: &[ModelPart], engine: &dyn Engine) -> Result<Self, SessionError> {
+        let context_length = size("context_length", parameters.context_length)?;
+        let query_length = parameters.query_length.map(|rows| size("query_length", rows)).transpose()?;
+        let batch_size = match query_length {
+            Some(rows) => rows.min(context_length),
+            None => size("batch_size", parameters.batch_size)?,
+        };
+        let instance = Instance::default()
+            .with_variant(SINGLE, query_length.is_some())
+            .with_variant(ARGMAX, parameters.argmax_in_model);
+        let (mut embeddings, mut head, mut chunks) = (None, None, Vec::new());
+        for part in parts {
+            let model = engine.open_model(part)?;
+            if part.label.role == CHUNK {
+                // Clients run `prefill` where the meta file says that it writes wherever the position is.
+                let batched = parameters.prefill_dynamic_slice
+                    && query_length.is_none()
+                    && model.function_names().iter().any(|name| name == names::PREFILL);
+                let name = if query_length.is_some() { names::MAIN } else { names::INFER };
+                let decode = model.load(name)?;
+                check(part.label, name, &decode, &instance)?;
+                let prefill = if batched { Some(model.load(names::PREFILL)?) } else { None };
+                chunks.push(Chunk { label: part.label, decode: (name, decode), prefill });
+            } else {
+                let loaded = if part.label.role == EMBEDDINGS { &mut embeddings } else { &mut head };
+                *loaded = Some(model.load(names::MAIN)?);
+            }
+        }
+        let missing = |key| SessionError::Meta { key, expected: "a model".to_owned(), found: "none".to_owned() };
+        let embeddings = embeddings.ok_or_else(|| missing("embeddings"))?;
+        check(PartLabel::only(EMBEDDINGS), names::MAIN, &embeddings, &instance)?;
+        let head = head.ok_or_else(|| missing("lm_head"))?;
+        let joined = Head::of(parameters, head.signature())?;
+        let parts = instance.with_size(Size::SPLIT_LM_HEAD, joined.parts());
+        check(PartLabel::only(LM_HEAD), names::MAIN, &head, &parts)?;
+        let first = chunks.first().ok_or_else(|| missing("ffn"))?;
+        // One state serves all chunks and functions, as on a device.
+        let state = first.decode.1.new_state()?;
+        let has_prefill = query_length.is_some() || chunks.iter().all(|chunk| chunk.prefill.is_some());
+        let capabilities = Capabilities {
+            context_length,
+            vocab_size: parameters.vocab_size.and_then(|size| usize::try_from(size).ok()),
+            batch_size: has_prefill.then_some(batch_size),
+            step_size: query_length.map_or(1, |_| batch_size),
+            gives: joined.gives(),
+            rewinds: true,
+        };
+        let embeddings_state = embeddings.new_state()?;
+        let tokens = Vec::new();
+        Ok(Self { embeddings, chunks, head, joined, state, embeddings_state, capabilities, query_length, tokens })
+    }
+
+    /// Fills the rows of a function for these tokens.
+    fn call(&self, tokens: &[u32], position: usize) -> Result<Call, SessionError> {
+        let Capabilities { context_length, step_size, .. } = self.capabilities;
+        let last = position.saturating_add(tokens.len().saturating_sub(1));
+        if last >= context_length {
+            return Err(SessionError::ContextFull { position: last, context_length });
+        }
+        if self.query_length.is_none() {
+            return Ok(Call { tokens: tokens.to_vec(), position, last: 0 });
+        }
+        let start = position.min(context_length - step_size);
+        let again = (start..position).map(|position| self.tokens.get(position).copied().unwrap_or(0));
+        let mut rows: Vec<u32> = again.chain(tokens.iter().copied()).collect();
+        rows.resize(step_size, 0);
+        Ok(Call { tokens: rows, position: start, last: last - start })
+    }
+
+    fn remember(&mut self, tokens: &[u32], position: usize) {
+        if self.query_length.is_some() {
+            self.tokens.resize(position, 0);
+            self.tokens.extend_from_slice(tokens);
+        }
+    }
+
+    /// Runs the embeddings and the chunks, and gives the hidden states behind the last.
+    fn run(&mut self, call: &Call, batched: bool, observe: &mut Observer<'_>) -> Result<Tensor, SessionError> {
+        let mut hidden_states = self.embed(&call.tokens, observe)?;
+        let (positions, mask) = self.positions_and_mask(call.position, call.tokens.len())?;
+        let current = Tensor::integers(DataType::Int32, &[1], vec![index(call.position)])?;
+        for chunk in &self.chunks {
+            let (name, function) = match &chunk.prefill {
+                Some(prefill) if batched => (names::PREFILL, prefill),
+                _ => (chunk.decode.0, &chunk.decode.1),
+            };
+            let inputs = Tensors::from([
+                (names::HIDDEN_STATES.to_owned(), hidden_states),
+                (names::POSITION_IDS.to_owned(), positions.clone()),
+                (names::CAUSAL_MASK.to_owned(), mask.clone()),
+                (names::CURRENT_POS.to_owned(), current.clone()),
+            ]);
+            let mut outputs = function.predict(&inputs, &mut self.state)?;
+            observe(&chunk.label, &mut outputs);
+            hidden_states = outputs
+                .remove(names::OUTPUT_HIDDEN_STATES)
+                .ok_or_else(|| lacks(chunk.label, name, "output", names::OUTPUT_HIDDEN_STATES))?;
+        }
+        Ok(hidden_states)
+    }
+
+    fn embed(&mut self, tokens: &[u32], observe: &mut Observer<'_>) -> Result<Tensor, SessionError> {
+        let mut ids = Vec::with_capacity(tokens.len());
+        for token in tokens {
+            let vocab_size = self.capabilities.vocab_size.unwrap_or(usize::MAX);
+            let id = i32::try_from(*token).ok().filter(|_| (*token as usize) < vocab_size);
+            ids.push(id.ok_or(SessionError::Token { token: *token, vocab_size })?);
+        }
+        let ids = Tensor::integers(DataType::Int32, &[1, tokens.len()], ids)?;
+        let inputs = Tensors::from([(names::INPUT_IDS.to_owned(), ids)]);
+        let mut outputs = self.embeddings.predict(&inputs, &mut self.embeddings_state)?;
+        let label = PartLabel::only(EMBEDDINGS);
+        observe(&label, &mut outputs);
+        outputs.remove(names::HIDDEN_STATES).ok_or_else(|| lacks(label, names::MAIN, "output", names::HIDDEN_STATES))
+    }
+
+    fn positions_and_mask(&self, position: usize, count: usize) -> Result<(Tensor, Tensor), SessionError> {
+        let context_length = self.capabilities.context_length;
+        let positions: Vec<i32> = (position..position + count).map(index).collect();
+        let mut mask = Vec::with_capacity(count * context_length);
+        for row in position..position + count {
+            mask.extend((0..context_length).map(|key| if key > row { f32::NEG_INFINITY } else { 0.0 }));
+        }
+        let positions = Tensor::integers(DataType::Int32, &[count], positions)?;
+        let mask = Tensor::floats(DataType::Float16, &[1, 1, count, context_length], mask)?;
+        Ok((positions, mask))
+    }
+}
+
+impl Session for StatefulSession {
+    fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    fn reset(&mut self) -> Result<(), SessionError> {
+        if let Some(chunk) = self.chunks.first() {
+            self.state = chunk.decode.1.new_state()?;
+        }
+        self.tokens.clear();
+        Ok(())
+    }
+
+    fn read_cache(&self) -> Result<Tensors, SessionError> {
+        match self.chunks.first() {
+            Some(chunk) => Ok(chunk.decode.1.read_state(&self.state)?),
+            None => Ok(Tensors::new()),
+        }
+    }
+
+    fn prefill(&mut self, tokens: &[u32], position: usize) -> Result<(), SessionError> {
+        let expected = self.capabilities.batch_size.unwrap_or(0);
+        if tokens.len() != expected || tokens.is_empty() {
+            return Err(SessionError::BatchSize { expected, found: tokens.len() });
+        }
+        let call = self.call(tokens, position)?;
+        self.run(&call, true, &mut |_, _| {})?;
+        self.remember(tokens, position);
+        Ok(())
+    }
+
+    fn step(&mut self, tokens: &[u32], position: usize, observe: &mut Observer<'_>) -> Result<Output, SessionError> {
+        let most = self.capabilities.step_size;
+        if !(1..=most).contains(&tokens.len()) {
+            return Err(SessionError::StepSize { most, found: tokens.len() });
+        }
+        let call = self.call(tokens, position)?;
+        let hidden_states = self.run(&call, false, observe)?;
+        let inputs = Tensors::from([(names::HIDDEN_STATES.to_owned(), hidden_states)]);
+        let mut outputs = self.head.predict(&inputs, &mut self.head.new_state()?)?;
+        observe(&PartLabel::only(LM_HEAD), &mut outputs);
+        self.remember(tokens, position);
+        self.joined.join(&outputs, call.last, call.tokens.len())
+    }
+}
+
+fn index(position: usize) -> i32 {
+    i32::try_from(position).unwrap_or(i32::MAX)
+}
+
+/// A length of the meta file, which must be one that tensors can have.
+fn size(key: &'static str, value: u64) -> Result<usize, SessionError> {
+    const LARGEST: u64 = 1 << 20;
+    let size = usize::try_from(value).ok().filter(|_| (1..=LARGEST).contains(&value));
+    size.ok_or_else(|| SessionError::Meta { key, expected: format!("1 to {LARGEST}"), found: value.to_string() })
+}
+
+/// Whether a function has the inputs and outputs of the contract.
+fn check(
+    label: PartLabel,
+    function: &'static str,
+    loaded: &LoadedFunction,
+    instance: &Instance,
+) -> Result<(), SessionError> {
+    let (contract, signature) = (CONTRACT.function(label.role, function, instance)?, loaded.signature());
+    let has = |values: &[NamedValueType], name: &str| values.iter().any(|value| value.name == name);
+    for input in contract.inputs_in(instance)? {
+        if !has(&signature.inputs, &input.name) {
+            return Err(lacks(label, function, "input", &input.name));
+        }
+    }
+    for output in contract.outputs_in(instance)? {
+        if !has(&signature.outputs, &output.name) {
+            return Err(lacks(label, function, "output", &output.name));
+        }
+    }
+    Ok(())
+}
+
+fn lacks(label: PartLabel, function: &str, kind: &'static str, name: &str) -> SessionError {
+    SessionError::Lacks { label, function: function.to_owned(), kind, name: name.to_owned() }
+}

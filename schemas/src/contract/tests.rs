@@ -1,0 +1,107 @@
+use super::*;
+
+/// A small model with a head of two parts.
+fn small() -> Instance {
+    Instance::default()
+        .with_size(Size::CONTEXT_LENGTH, 256)
+        .with_size(Size::BATCH_SIZE, 64)
+        .with_size(Size::HIDDEN_SIZE, 32)
+        .with_size(Size::NUM_HIDDEN_LAYERS, 4)
+        .with_size(Size::NUM_KEY_VALUE_HEADS, 2)
+        .with_size(Size::HEAD_DIM, 16)
+        .with_size(Size::SPLIT_LM_HEAD, 2)
+        .with_sizes(Size::LM_HEAD_CHUNK_SIZES, &[51, 50])
+}
+
+fn texts(tensors: Result<Vec<ResolvedTensor>, ContractError>) -> Vec<String> {
+    tensors.expect("all counts are known").iter().map(ResolvedTensor::to_string).collect()
+}
+
+#[test]
+fn a_chunk_takes_what_anemll_clients_feed() {
+    let infer = stateful::CONTRACT.function(stateful::CHUNK, "infer", &small()).expect("there");
+    assert_eq!(
+        texts(infer.inputs_in(&small())),
+        [
+            "hidden_states fp16 [1, 1, 32]",
+            "position_ids int32 [1]",
+            "causal_mask fp16 [1, 1, 1, 256]",
+            "current_pos int32 [1]"
+        ]
+    );
+    assert_eq!(texts(infer.states_in(&small())), ["model_model_kv_cache_0 fp16 [8, 2, 256, 16]"]);
+}
+
+#[test]
+fn only_the_last_chunk_gives_one_row_of_a_prompt() {
+    let prefill = stateful::CONTRACT.function(stateful::CHUNK, "prefill", &small()).expect("there");
+    assert_eq!(texts(prefill.outputs_in(&small())), ["output_hidden_states fp16 [1, 64, 32]"]);
+    let last = small().with_variant(stateful::LAST_CHUNK, true);
+    assert_eq!(texts(prefill.outputs_in(&last)), ["output_hidden_states fp16 [1, 1, 32]"]);
+}
+
+#[test]
+fn each_part_of_the_head_has_its_own_size() {
+    let main = stateful::CONTRACT.function(stateful::LM_HEAD, "main", &small()).expect("there");
+    assert_eq!(texts(main.outputs_in(&small())), ["logits1 fp16 [1, 1, 51]", "logits2 fp16 [1, 1, 50]"]);
+    let best = small().with_variant(stateful::ARGMAX, true);
+    assert_eq!(texts(main.outputs_in(&best)), ["argmax_idx int32 [2]", "argmax_val fp16 [2]"]);
+}
+
+#[test]
+fn tokens_come_one_at_a_time_or_in_batches() {
+    let main = stateful::CONTRACT.function(stateful::EMBEDDINGS, "main", &small()).expect("there");
+    let inputs = main.inputs_in(&small()).expect("one input");
+    assert_eq!(inputs[0].shapes(), Some(vec![vec![1, 1], vec![1, 64]]));
+    assert!(inputs[0].allows(&[1, 64]) && !inputs[0].allows(&[1, 2]) && !inputs[0].allows(&[64]));
+    let of_one = main.inputs_in(&small().with_size(Size::BATCH_SIZE, 1)).expect("one input");
+    assert_eq!(of_one[0].axes, [Axis::One(1), Axis::One(1)]);
+}
+
+#[test]
+fn a_length_of_a_size_that_is_not_known_may_be_anything() {
+    let infer = stateful::CONTRACT.function(stateful::CHUNK, "infer", &Instance::default()).expect("there");
+    let states = infer.states_in(&Instance::default()).expect("one state");
+    assert!(states[0].allows(&[8, 2, 256, 16]) && !states[0].allows(&[8, 2, 256]));
+    let main = stateful::CONTRACT.function(stateful::LM_HEAD, "main", &Instance::default()).expect("there");
+    let error = main.outputs_in(&Instance::default()).expect_err("nobody knows how many");
+    assert_eq!(error.to_string(), "the number of tensors `logits` depends on `split_lm_head`, which is not known");
+}
+
+#[test]
+fn a_single_function_takes_the_place_of_two() {
+    let single = small().with_variant(stateful::SINGLE, true).with_size(Size::QUERY_LENGTH, 16);
+    let chunk = stateful::CONTRACT.file(stateful::CHUNK).expect("there");
+    assert_eq!(chunk.functions_in(&single).map(|function| function.name).collect::<Vec<_>>(), ["main"]);
+    let error = stateful::CONTRACT.function(stateful::CHUNK, "infer", &single).expect_err("not there");
+    assert_eq!(error.to_string(), "the contract `stateful` gives the chunk no function `infer` in this conversion");
+}
+
+#[test]
+fn a_directory_that_names_no_contract_is_stateful_and_one_that_names_another_is_refused() {
+    let named = |contract: Option<&str>| Parameters { contract: contract.map(str::to_owned), ..Parameters::default() };
+    assert_eq!(Contract::of(&named(None)).map(|contract| contract.name), Ok("stateful"));
+    assert_eq!(Contract::of(&named(Some("stateful"))).map(|contract| contract.name), Ok("stateful"));
+    let error = Contract::of(&named(Some("other"))).expect_err("unknown");
+    assert_eq!(error.to_string(), "`contract` of the meta file is `other`, expected one of `stateful`");
+}
+
+#[test]
+fn every_row_of_the_table_is_consistent() {
+    for contract in CONTRACTS {
+        for call in contract.calls {
+            let file = contract.file(call.role).expect("calls name roles of the contract");
+            assert!(file.functions.iter().any(|function| function.name == call.function), "{}", call.function);
+        }
+        for file in contract.files {
+            assert!(contract.calls.iter().any(|call| call.role == file.role), "{} is never called", file.role);
+            let mut names: Vec<&str> = file.functions.iter().map(|function| function.name).collect();
+            names.sort_unstable();
+            names.dedup();
+            assert_eq!(names.len(), file.functions.len(), "functions of {} have the same name", file.role);
+        }
+    }
+    let mut names: Vec<&str> = CONTRACTS.iter().map(|contract| contract.name).collect();
+    names.dedup();
+    assert_eq!(names.len(), CONTRACTS.len());
+}
