@@ -126,6 +126,13 @@ fn not(call: &mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError> {
     Ok(vec![Tensor::bools(x.shape(), x.as_bools()?.iter().map(|x| !x).collect())?])
 }
 
+impl FunctionBuilder {
+    /// Computes the hyperbolic tangent of `x`.
+    pub fn tanh(&mut self, name: &str, x: &Var) -> Result<Var, BuildError> {
+        self.call(&TANH, name).operand("x", x).single()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
