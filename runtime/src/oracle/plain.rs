@@ -125,7 +125,10 @@ impl PlainModel {
     }
 
     fn optionally_normed(&self, x: Tensor, weight: Option<&Tensor>) -> Result<Tensor, Error> {
-        weight.map_or_else(|| Ok(x.clone()), |weight| self.normed(&x, weight))
+        match weight {
+            Some(weight) => self.normed(&x, weight),
+            None => Ok(x),
+        }
     }
 
     /// Cosines and sines `[tokens, head_dim]`.
