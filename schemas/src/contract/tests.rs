@@ -83,7 +83,24 @@ fn a_directory_that_names_no_contract_is_stateful_and_one_that_names_another_is_
     assert_eq!(Contract::of(&named(None)).map(|contract| contract.name), Ok("stateful"));
     assert_eq!(Contract::of(&named(Some("stateful"))).map(|contract| contract.name), Ok("stateful"));
     let error = Contract::of(&named(Some("other"))).expect_err("unknown");
-    assert_eq!(error.to_string(), "`contract` of the meta file is `other`, expected one of `stateful`");
+    assert_eq!(error.to_string(), "`contract` of the meta file is `other`, expected one of `stateful`, `monolithic`");
+}
+
+#[test]
+fn a_directory_of_anemll_with_a_model_in_one_file_names_no_contract_and_is_monolithic() {
+    let monolithic_model = Some("qwen_monolithic_full.mlmodelc".to_owned());
+    let parameters = Parameters { monolithic_model, ..Parameters::default() };
+    assert_eq!(Contract::of(&parameters).map(|contract| contract.name), Ok("monolithic"));
+}
+
+#[test]
+fn a_model_in_one_file_gives_the_same_for_a_token_and_for_a_batch() {
+    for (name, tokens) in [("infer", 1), ("prefill", 64)] {
+        let function = monolithic::CONTRACT.function(monolithic::MODEL, name, &small()).expect("there");
+        let inputs = texts(function.inputs_in(&small()));
+        assert_eq!(inputs[0], format!("input_ids int32 [1, {tokens}]"));
+        assert_eq!(texts(function.outputs_in(&small())), ["logits1 fp16 [1, 1, 51]", "logits2 fp16 [1, 1, 50]"]);
+    }
 }
 
 #[test]
