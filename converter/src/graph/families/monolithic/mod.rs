@@ -72,7 +72,9 @@ impl Family for Monolithic {
     }
 
     fn oversize(&self, _label: &Label) -> Oversize {
-        Oversize::Refuse("use fewer bits, a target that takes larger files, or `--layout anemll`, which cuts the model in files")
+        Oversize::Refuse(
+            "use fewer bits, a target that takes larger files, or `--layout anemll`, which cuts the model in files",
+        )
     }
 }
 
