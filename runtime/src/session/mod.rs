@@ -7,6 +7,7 @@
 mod conformity;
 mod driver;
 mod head;
+mod host_cache;
 mod inputs;
 mod monolithic;
 mod output;

@@ -140,6 +140,24 @@ pub struct Parameters {
     /// many. ANEMLL's clients cannot run such a model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub query_length: Option<u64>,
+    /// Channels of the residual stream, where a client keeps the KV cache.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hidden_size: Option<u64>,
+    /// Heads of keys and values, where a client keeps the KV cache.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub num_key_value_heads: Option<u64>,
+    /// Channels of a head, where a client keeps the KV cache.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head_dim: Option<u64>,
+    /// Layers of each chunk, where a client keeps the KV cache.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub chunk_layers: Vec<u64>,
+    /// Tokens that the layers of each mask look back over, themselves included, where a client makes masks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attention_windows: Vec<u64>,
+    /// Channels that each rotary embedding rotates, where a client passes rotations on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rotary_dims: Vec<u64>,
     /// The contract that the models follow, by its name in [`CONTRACTS`](crate::contract::CONTRACTS); ANEMLL's where there
     /// is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -64,6 +64,12 @@ fn parameters(text: &mut String, info: &ModelInfo) {
         }
     }
     optional(text, PARAMETER_INDENT, "query_length", parameters.query_length);
+    optional(text, PARAMETER_INDENT, "hidden_size", parameters.hidden_size);
+    optional(text, PARAMETER_INDENT, "num_key_value_heads", parameters.num_key_value_heads);
+    optional(text, PARAMETER_INDENT, "head_dim", parameters.head_dim);
+    optional(text, PARAMETER_INDENT, "chunk_layers", list(&parameters.chunk_layers));
+    optional(text, PARAMETER_INDENT, "attention_windows", list(&parameters.attention_windows));
+    optional(text, PARAMETER_INDENT, "rotary_dims", list(&parameters.rotary_dims));
     optional(text, PARAMETER_INDENT, "contract", string(&parameters.contract));
     if !parameters.files.is_empty() {
         text.push_str("    files:\n");

@@ -4,14 +4,15 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anec_schemas::contract::Role;
 use anec_schemas::contract::monolithic::{self, MODEL};
 use anec_schemas::contract::stateful::{self, CHUNK, EMBEDDINGS, LM_HEAD, names};
+use anec_schemas::contract::{Role, host_cache};
 use anec_schemas::meta::{META_JSON, META_VERSION, META_YAML};
 use anec_schemas::{LutBits, MetaYaml, ModelInfo, Parameters, RecommendedSampling};
 use fs_err as fs;
 
 use super::{SideFile, SideFileError};
+use crate::graph::layers::mask;
 use crate::model::decoder_plan::AttentionKind;
 use crate::options::{Functions, KvWrite};
 use crate::plan::ConversionPlan;
@@ -71,6 +72,11 @@ fn parameters(plan: &ConversionPlan, checkpoint: &Path, prefix: &str, extension:
     };
     let is_stateful = plan.contract.name == stateful::CONTRACT.name;
     let is_monolithic = plan.contract.name == monolithic::CONTRACT.name;
+    // Clients that keep the cache need its sizes, and what masks they must make.
+    let keeps_cache = plan.contract.name == host_cache::CONTRACT.name;
+    let decoder = &plan.decoder;
+    let sized = |size: usize| keeps_cache.then_some(size as u64);
+    let listed = |sizes: Vec<u64>| if keeps_cache { sizes } else { Vec::new() };
     let (ffn_bits, ffn_per_channel) = (bits(&options.storage.ffn), per_channel(&options.storage.ffn));
     // Directories of ANEMLL's contracts name their files by keys of their own.
     let is_listed = !is_stateful && !is_monolithic;
@@ -101,12 +107,18 @@ fn parameters(plan: &ConversionPlan, checkpoint: &Path, prefix: &str, extension:
         lm_head_chunk_sizes: plan.head.sizes.clone(),
         // A window changes the graphs, not what a client feeds; clients that see the key would rotate the cache.
         sliding_window: None,
-        prefill_dynamic_slice: true,
+        prefill_dynamic_slice: !keeps_cache,
         functions: if is_monolithic { vec![names::INFER.to_owned(), names::PREFILL.to_owned()] } else { Vec::new() },
         query_length: match options.functions {
             Functions::InferPrefill => None,
             Functions::Single => Some(u64::from(options.batch_size)),
         },
+        hidden_size: sized(decoder.hidden_size),
+        num_key_value_heads: sized(decoder.num_key_value_heads),
+        head_dim: sized(decoder.head_dim),
+        chunk_layers: listed(plan.chunks().map(|file| file.label.layers.len() as u64).collect()),
+        attention_windows: listed(mask::windows(decoder, u64::from(options.context_length))),
+        rotary_dims: listed(decoder.ropes().iter().map(|rope| rope.rotary_dim as u64).collect()),
         contract: (!is_stateful).then(|| plan.contract.name.to_owned()),
         files,
         recommended_sampling: recommended_sampling(checkpoint),
@@ -144,6 +156,14 @@ fn recommended_sampling(checkpoint: &Path) -> Option<RecommendedSampling> {
     given.then_some(sampling)
 }
 
+/// The functions of the files that hold layers.
+fn functions(plan: &ConversionPlan) -> String {
+    if plan.contract.name == host_cache::CONTRACT.name {
+        return host_cache::FUNCTIONS.map(|(_, name)| name).join(",");
+    }
+    plan.options.functions.to_string()
+}
+
 /// The conversion's parameters for the comment block.
 fn conversion_parameters(plan: &ConversionPlan) -> Vec<(String, String)> {
     let options = &plan.options;
@@ -163,7 +183,7 @@ fn conversion_parameters(plan: &ConversionPlan) -> Vec<(String, String)> {
         ("context_length", options.context_length.to_string()),
         ("batch_size", options.batch_size.to_string()),
         ("num_chunks", plan.chunk_count().to_string()),
-        ("functions", options.functions.to_string()),
+        ("functions", functions(plan)),
         ("chip", options.chip.to_string()),
         ("embeddings", options.storage.embeddings.description()),
         ("ffn", options.storage.ffn.description()),

@@ -45,7 +45,7 @@ pub(in crate::graph::families) fn rows(
         rows.transforms.push(Transform::scale(plan.embedding_scale));
     }
     let storage = settings.recipe.of(WeightKind::Embeddings, &rows.tensor);
-    let stored = weights.weight(&rows, &[vocab_size, hidden_size], storage)?;
+    let stored = weights.looked_up(&rows, &[vocab_size, hidden_size], storage)?;
     let Constant { weight: table, result_scale } = stored.constant(ops, "embed_tokens_weight")?;
     assert!(result_scale.is_none(), "the planner refuses tables whose rows would have to be scaled");
     Ok(ops.gather(name, &table, input_ids, 0)?)
