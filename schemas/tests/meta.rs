@@ -17,7 +17,7 @@ fn sample() -> MetaYaml {
             parameters: Parameters {
                 context_length: 512,
                 batch_size: 64,
-                lut_ffn: LutBits(Some(4)),
+                lut_ffn: Some(LutBits(Some(4))),
                 lut_ffn_per_channel: Some(8),
                 lut_lmhead: LutBits(Some(6)),
                 num_chunks: 2,
@@ -181,7 +181,7 @@ model_info:
 # Generated: never
 ";
     let parameters = MetaYaml::from_yaml(text).expect("readable").model_info.parameters;
-    assert_eq!((parameters.lut_ffn, parameters.lut_lmhead), (LutBits(None), LutBits(Some(6))));
+    assert_eq!((parameters.lut_ffn, parameters.lut_lmhead), (Some(LutBits(None)), LutBits(Some(6))));
     assert_eq!(parameters.ffn, None);
     assert!(!parameters.prefill_dynamic_slice);
 }
@@ -226,6 +226,41 @@ fn the_contract_and_the_files_of_its_roles_survive() {
         yaml.contains("    contract: stateful\n    files:\n      chunk: [\"a_chunk1\", \"a \\\"b\\\"\"]\n"),
         "{yaml}"
     );
+    assert_eq!(MetaYaml::from_yaml(&yaml).expect("read back"), meta);
+    assert_eq!(MetaYaml::from_json(&meta.to_json().expect("valid")).expect("read back"), meta);
+}
+
+#[test]
+fn a_model_in_one_file_has_the_keys_that_anemll_writes_for_one() {
+    let mut meta = sample();
+    meta.model_info.model_type = Some("monolithic".to_owned());
+    meta.model_info.parameters = Parameters {
+        context_length: 512,
+        batch_size: 64,
+        lut_bits: Some(LutBits(Some(4))),
+        lut_per_channel: Some(8),
+        model_prefix: "qwen".to_owned(),
+        monolithic_model: Some("qwen_monolithic_full_lut4.mlmodelc".to_owned()),
+        split_lm_head: Some(16),
+        functions: vec!["infer".to_owned(), "prefill".to_owned()],
+        ..Parameters::default()
+    };
+    let yaml = meta.to_yaml(&[]).expect("valid");
+    let (_, parameters) = yaml.split_once("  model_type: monolithic\n  parameters:\n").expect("names the form");
+    let expected = "    context_length: 512
+    batch_size: 64
+    lut_bits: 4
+    lut_per_channel: 8
+    lut_embeddings: none
+    lut_lmhead: none
+    model_prefix: qwen
+    monolithic_model: qwen_monolithic_full_lut4.mlmodelc
+    split_lm_head: 16
+    functions:
+      - infer
+      - prefill
+";
+    assert_eq!(parameters, expected);
     assert_eq!(MetaYaml::from_yaml(&yaml).expect("read back"), meta);
     assert_eq!(MetaYaml::from_json(&meta.to_json().expect("valid")).expect("read back"), meta);
 }

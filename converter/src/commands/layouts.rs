@@ -200,12 +200,12 @@ fn count(count: Count) -> &'static str {
 
 /// All layouts and families, a line each.
 fn table() -> String {
-    let mut text = format!("{:<8}  {:<10}  {:<20}  {}\n", "layout", "family", "forms", "opened by");
+    let mut text = format!("{:<17}  {:<10}  {:<20}  {}\n", "layout", "family", "forms", "opened by");
     for layout in LAYOUTS {
         let forms = layout.forms().join(", ");
         // Writing to a string cannot fail.
         let _ =
-            writeln!(text, "{:<8}  {:<10}  {forms:<20}  {}", layout.name(), layout.family().name(), layout.summary());
+            writeln!(text, "{:<17}  {:<10}  {forms:<20}  {}", layout.name(), layout.family().name(), layout.summary());
     }
     let _ = writeln!(text, "\n{:<10}  {:<10}  programs", "family", "contract");
     for family in FAMILIES {

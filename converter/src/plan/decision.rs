@@ -64,8 +64,8 @@ pub(crate) fn decisions(plan: &ConversionPlan, longest: u32) -> Vec<Decision> {
     let mut decisions = vec![
         Decision { topic: Topic::Target, text: target(options) },
         Decision { topic: Topic::Context, text: context(plan, longest) },
-        Decision { topic: Topic::Functions, text: functions(options) },
-        Decision { topic: Topic::KvWrite, text: kv_write(options) },
+        Decision { topic: Topic::Functions, text: functions(plan) },
+        Decision { topic: Topic::KvWrite, text: kv_write(plan) },
         Decision { topic: Topic::Chunks, text: chunks(plan) },
         Decision { topic: Topic::LmHead, text: lm_head(plan) },
         Decision { topic: Topic::Weights, text: weights(options) },
@@ -90,9 +90,13 @@ fn target(options: &Options) -> String {
 
 fn context(plan: &ConversionPlan, longest: u32) -> String {
     let length = plan.options.context_length;
+    let kept = match plan.has_state() {
+        true => "a state of",
+        false => "which the client keeps,",
+    };
     let mut text = format!(
-        "{length} positions, a state of {}; every token attends over all of them, so a shorter context is faster",
-        ByteSize(plan.state_bytes())
+        "{length} positions, {kept} {}; every token attends over all of them, so a shorter context is faster",
+        ByteSize(plan.cache_bytes())
     );
     if longest > length {
         let _ = write!(text, "; shares the weight files of context {longest}");
@@ -100,7 +104,16 @@ fn context(plan: &ConversionPlan, longest: u32) -> String {
     text
 }
 
-fn functions(options: &Options) -> String {
+fn functions(plan: &ConversionPlan) -> String {
+    let options = &plan.options;
+    if !plan.has_state() {
+        let functions = plan.chunks().map(|file| file.functions().count()).max().unwrap_or(0);
+        return format!(
+            "{functions} for up to {} tokens, with one copy of the weights on disk; the device keeps one for each function \
+             that is loaded",
+            options.batch_size
+        );
+    }
     match options.functions {
         Functions::InferPrefill => format!(
             "infer for 1 token and prefill for {}, with one copy of the weights on disk; the device keeps one for each \
@@ -114,8 +127,11 @@ fn functions(options: &Options) -> String {
     }
 }
 
-fn kv_write(options: &Options) -> String {
-    match options.kv_write {
+fn kv_write(plan: &ConversionPlan) -> String {
+    if !plan.has_state() {
+        return "the client's: a call reads it and gives its own columns, which the client writes".to_owned();
+    }
+    match plan.options.kv_write {
         KvWrite::Slice => "slice_update at the current position: moves only the new rows".to_owned(),
         KvWrite::Mask => "masks: no slice depends on the position, but each layer writes its whole rows".to_owned(),
     }

@@ -67,13 +67,14 @@ impl Cost {
     /// The cost of a plan.
     pub fn of(plan: &ConversionPlan) -> Self {
         let sum = |wanted: Reads| -> u64 {
-            plan.files.iter().filter(|file| file.reads == wanted).map(FilePlan::checkpoint_bytes).sum()
+            plan.files.iter().filter(|file| file.reads == wanted).map(FilePlan::read_bytes).sum()
         };
         let (layers, head) = (sum(Reads::Always), sum(Reads::Decoding));
         // One copy is among the weights.
         let copies: u64 =
             plan.files.iter().map(|file| file.weight_bytes * (file.functions().count() as u64).saturating_sub(1)).sum();
-        let (weights, state) = (plan.total_bytes(), plan.state_bytes());
+        // The same whoever keeps it.
+        let (weights, state) = (plan.total_bytes(), plan.cache_bytes());
         Self {
             weight_bytes_per_token: layers + head,
             cache_bytes_per_token: state,
@@ -149,7 +150,7 @@ pub fn first_load_hints(plan: &ConversionPlan) -> Vec<String> {
         "the first load compiles {functions} functions for the chip, which was reported to take from half a minute to some \
          minutes for each large one; later loads take seconds, until the system is updated"
     )];
-    if plan.options.functions == Functions::InferPrefill {
+    if plan.options.functions == Functions::InferPrefill && plan.has_state() {
         hints.push(
             "load prefill, take the prompt, unload it, then load infer: with both loaded the weights are in memory twice"
                 .to_owned(),

@@ -36,6 +36,11 @@ impl FilePlan {
         self.weights.checkpoint_bytes()
     }
 
+    /// Bytes of those of which calls read all, and not single rows.
+    pub fn read_bytes(&self) -> u64 {
+        self.weights.read_bytes()
+    }
+
     /// Its program.
     pub fn program(&self) -> &Program {
         &self.program

@@ -66,6 +66,16 @@ impl ConversionPlan {
         states.collect::<BTreeMap<_, _>>().into_values().sum()
     }
 
+    /// Bytes of the KV cache, in a state or in the client's memory.
+    pub fn cache_bytes(&self) -> u64 {
+        estimate::cache_bytes(&self.decoder, u64::from(self.options.context_length))
+    }
+
+    /// Whether the cache is in a state, and not in the client's memory.
+    pub fn has_state(&self) -> bool {
+        self.state_bytes() > 0
+    }
+
     /// The files that hold decoder layers.
     pub fn chunks(&self) -> impl Iterator<Item = &FilePlan> {
         self.files.iter().filter(|file| file.label.has_layers())

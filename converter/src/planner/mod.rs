@@ -17,6 +17,8 @@ use crate::model::decoder_plan::DecoderPlan;
 use crate::options::{ByteSize, Options};
 use crate::output::layouts::{self, Layout};
 use crate::plan::{ConversionPlan, FilePlan, PlanError, chunks, decision, head_split};
+use crate::weights::recipe::Recipe;
+use crate::weights::storage::Storage;
 use crate::weights::weight_file::WeightFile;
 
 impl ConversionPlan {
@@ -132,9 +134,23 @@ fn file(
     let piece = Piece::build(family, settings, label, weights)?;
     let (size, limit) = (piece.weights.size(), options.size_limit());
     match oversize {
-        Oversize::Refuse(hint) if size > limit.0 => {
-            Err(PlanError::TooLarge { stem, found: ByteSize(size), limit, hint: hint.to_owned() })
+        Oversize::Refuse(advice) if size > limit.0 => {
+            let fitting = fitting(family, settings, &piece.label, limit).filter(|_| !family.cuts_layers());
+            let hint = fitting.map_or_else(|| advice.to_owned(), |fitting| format!("{advice}; {fitting} would fit"));
+            Err(PlanError::TooLarge { stem, found: ByteSize(size), limit, hint })
         }
         _ => FilePlan::new(stem, piece, reads, instance),
     }
+}
+
+/// The widest palettes with which a piece is under the limit, as options, and its size then.
+fn fitting(family: &dyn Family, settings: &ModelSettings<'_>, label: &Label, limit: ByteSize) -> Option<String> {
+    const BITS: [u8; 4] = [8, 6, 4, 3];
+    BITS.into_iter().find_map(|bits| {
+        let storage: Storage = format!("lut{bits}").parse().ok()?;
+        let recipe = Recipe::new(storage.clone(), storage.clone(), storage);
+        let settings = ModelSettings { recipe: &recipe, ..*settings };
+        let size = ByteSize(Piece::weights_of(family, &settings, label).ok()?.size());
+        (size <= limit).then(|| format!("`--lut {bits} --lut-embeddings {bits}`, {size},"))
+    })
 }

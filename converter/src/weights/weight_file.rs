@@ -140,6 +140,8 @@ pub(crate) struct WeightFile {
     jobs: Vec<Job>,
     weights: BTreeMap<Key, Blobs>,
     tables: BTreeMap<String, (Value, u64)>,
+    /// Bytes of weights of which calls read single rows.
+    looked_up: u64,
     /// What else the graphs said of their weights.
     pub(crate) requests: Requests,
 }
@@ -191,6 +193,27 @@ impl WeightFile {
     /// Bytes of the weights that come from the checkpoint.
     pub(crate) fn checkpoint_bytes(&self) -> u64 {
         self.weights.values().map(|blobs| blobs.bytes).sum()
+    }
+
+    /// Bytes of the weights from the checkpoint of which calls read all.
+    pub(crate) fn read_bytes(&self) -> u64 {
+        self.checkpoint_bytes() - self.looked_up
+    }
+
+    /// A weight of which calls read single rows; otherwise as [`Self::weight`].
+    ///
+    /// # Errors
+    /// As [`Self::weight`].
+    pub(crate) fn looked_up(
+        &mut self,
+        rows: &Rows,
+        shape: &[u64],
+        storage: &Storage,
+    ) -> Result<StoredWeight, UnfitError> {
+        let before = self.checkpoint_bytes();
+        let stored = self.weight(rows, shape, storage)?;
+        self.looked_up += self.checkpoint_bytes() - before;
+        Ok(stored)
     }
 
     /// Bytes of each table that does not come from the checkpoint.

@@ -6,12 +6,12 @@ use std::path::Path;
 use anec_schemas::MetaYaml;
 use anec_schemas::contract::{Contract, ContractError, Count};
 
-use super::{Session, SessionError, stateful};
+use super::{Session, SessionError, host_cache, monolithic, stateful};
 use crate::backend::Engine;
 use crate::part::{ModelPart, PartError, PartLabel, stem};
 
 /// All drivers, one a contract.
-static DRIVERS: &[&dyn Driver] = &[&stateful::Stateful];
+static DRIVERS: &[&dyn Driver] = &[&stateful::Stateful, &monolithic::Monolithic, &host_cache::HostCache];
 
 /// Knows what the client of a contract does.
 pub trait Driver: fmt::Debug + Sync {

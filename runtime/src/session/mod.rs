@@ -4,7 +4,12 @@
 //! [`Contract`](anec_schemas::contract::Contract); its [`Driver`] calls the programs as such a client does, and gives a
 //! [`Session`], which is all that the rest of this crate knows. A driver knows no architecture and no engine.
 
+mod conformity;
 mod driver;
+mod head;
+mod host_cache;
+mod inputs;
+mod monolithic;
 mod output;
 mod stateful;
 
@@ -125,6 +130,24 @@ pub enum SessionError {
         /// What is missing.
         name: String,
     },
+    /// A function has an input, state or output that is not its contract's.
+    #[error("the {kind} `{name}` of `{function}` of `{file}` is {found}, the contract `{contract}` says {expected}")]
+    Breach {
+        /// The contract.
+        contract: &'static str,
+        /// The model, without extension.
+        file: String,
+        /// The function.
+        function: String,
+        /// Input, state or output.
+        kind: &'static str,
+        /// The tensor.
+        name: String,
+        /// What the contract says.
+        expected: String,
+        /// What the model has.
+        found: String,
+    },
     /// The meta file contradicts the models.
     #[error("`{key}` of the meta file is {found}, expected {expected}")]
     Meta {
@@ -173,4 +196,8 @@ pub enum SessionError {
     /// Logits were asked of a model without a head.
     #[error("the model has no LM head: it gives hidden states, not logits")]
     NoHead,
+}
+
+fn lacks(label: PartLabel, function: &str, kind: &'static str, name: &str) -> SessionError {
+    SessionError::Lacks { label, function: function.to_owned(), kind, name: name.to_owned() }
 }

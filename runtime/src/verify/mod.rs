@@ -155,7 +155,7 @@ impl Verification<'_> {
                 architecture: info.architecture.clone(),
                 context_length: info.parameters.context_length,
                 batch_size: info.parameters.batch_size,
-                lut_ffn: bits(&info.parameters.lut_ffn),
+                lut_ffn: info.parameters.lut_ffn.or(info.parameters.lut_bits).map_or(0, |lut| bits(&lut)),
                 lut_lmhead: bits(&info.parameters.lut_lmhead),
                 backend: engine_name,
             },

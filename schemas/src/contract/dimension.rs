@@ -23,6 +23,14 @@ impl Size {
     pub const NUM_KEY_VALUE_HEADS: Self = Self("num_key_value_heads");
     /// Channels of a head.
     pub const HEAD_DIM: Self = Self("head_dim");
+    /// Decoder layers of one file.
+    pub const CHUNK_LAYERS: Self = Self("chunk_layers");
+    /// Masks that differ, one for each window that layers look back over.
+    pub const ATTENTION_MASKS: Self = Self("attention_masks");
+    /// Rotary embeddings that differ.
+    pub const ROTARY_EMBEDDINGS: Self = Self("rotary_embeddings");
+    /// Channels of a head that each rotary embedding rotates: as many numbers as there are embeddings.
+    pub const ROTARY_DIMS: Self = Self("rotary_dims");
     /// Parts of the LM head.
     pub const SPLIT_LM_HEAD: Self = Self("split_lm_head");
     /// Tokens in each part of the LM head: as many numbers as there are parts.
@@ -44,6 +52,8 @@ pub enum Dimension {
     Size(Size),
     /// A product.
     Product(&'static [Dimension]),
+    /// A sum.
+    Sum(&'static [Dimension]),
     /// Any of these, as the caller chooses.
     OneOf(&'static [Dimension]),
 }
@@ -54,6 +64,7 @@ impl fmt::Display for Dimension {
             Self::Fixed(length) => return write!(f, "{length}"),
             Self::Size(size) => return write!(f, "{size}"),
             Self::Product(factors) => (factors, " * "),
+            Self::Sum(terms) => (terms, " + "),
             Self::OneOf(lengths) => (lengths, " or "),
         };
         for (index, dimension) in dimensions.iter().enumerate() {

@@ -56,8 +56,8 @@ impl Instance {
         }
     }
 
-    /// The length of an axis of the tensor at `position` among those of its name, from 0. Products saturate: no tensor has
-    /// an axis of that length.
+    /// The length of an axis of the tensor at `position` among those of its name, from 0. Products and sums saturate: no
+    /// tensor has an axis of that length.
     pub fn axis(&self, dimension: Dimension, position: usize) -> Axis {
         match dimension {
             Dimension::Fixed(length) => Axis::One(length),
@@ -66,14 +66,8 @@ impl Instance {
                 Some(lengths) => lengths.get(position).map_or(Axis::Any, |length| Axis::One(*length)),
                 None => Axis::Any,
             },
-            Dimension::Product(factors) => {
-                let mut product = 1_u64;
-                for factor in factors {
-                    let Axis::One(length) = self.axis(*factor, position) else { return Axis::Any };
-                    product = product.saturating_mul(length);
-                }
-                Axis::One(product)
-            }
+            Dimension::Product(factors) => self.combined(factors, position, 1, u64::saturating_mul),
+            Dimension::Sum(terms) => self.combined(terms, position, 0, u64::saturating_add),
             Dimension::OneOf(dimensions) => {
                 let mut found = BTreeSet::new();
                 for dimension in dimensions {
@@ -87,5 +81,20 @@ impl Instance {
                 if let [length] = lengths[..] { Axis::One(length) } else { Axis::OneOf(lengths) }
             }
         }
+    }
+
+    fn combined(
+        &self,
+        dimensions: &[Dimension],
+        position: usize,
+        neutral: u64,
+        combine: impl Fn(u64, u64) -> u64,
+    ) -> Axis {
+        let mut length = neutral;
+        for dimension in dimensions {
+            let Axis::One(other) = self.axis(*dimension, position) else { return Axis::Any };
+            length = combine(length, other);
+        }
+        Axis::One(length)
     }
 }

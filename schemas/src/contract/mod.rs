@@ -6,8 +6,10 @@
 //! same rows, so that a name or a shape stands in one place.
 //!
 //! A converted directory says which contract it follows by `contract` in its meta file; where there is none, it is
-//! [`stateful`].
+//! [`monolithic`] if `monolithic_model` names its file, else [`stateful`].
 
+pub mod host_cache;
+pub mod monolithic;
 pub mod stateful;
 
 mod condition;
@@ -25,7 +27,7 @@ pub use instance::Instance;
 pub use tensor::{ElementType, ResolvedTensor, TensorContract, TensorName};
 
 /// All contracts. The first is that of a directory whose meta file names none.
-pub static CONTRACTS: &[&Contract] = &[&stateful::CONTRACT];
+pub static CONTRACTS: &[&Contract] = &[&stateful::CONTRACT, &monolithic::CONTRACT, &host_cache::CONTRACT];
 
 /// What the client of a converted directory relies on.
 #[derive(Debug)]
@@ -187,12 +189,14 @@ pub fn find(name: &str) -> Result<&'static Contract, ContractError> {
 }
 
 impl Contract {
-    /// The contract that a meta file names, or [`stateful`] where it names none.
+    /// The contract that a meta file names; where it names none, [`monolithic`] if it names the file of such a model, else
+    /// [`stateful`].
     ///
     /// # Errors
     /// The meta file names a contract that does not exist.
     pub fn of(parameters: &Parameters) -> Result<&'static Self, ContractError> {
         match &parameters.contract {
+            None if parameters.monolithic_model.is_some() => Ok(&monolithic::CONTRACT),
             None => Ok(&stateful::CONTRACT),
             Some(name) => find(name),
         }

@@ -58,17 +58,17 @@ pub mod names {
     pub const ARGMAX_VALUE: &str = "argmax_val";
 }
 
-const ONE: Dimension = Dimension::Fixed(1);
-const BATCH_SIZE: Dimension = Dimension::Size(Size::BATCH_SIZE);
+pub(super) const ONE: Dimension = Dimension::Fixed(1);
+pub(super) const BATCH_SIZE: Dimension = Dimension::Size(Size::BATCH_SIZE);
 const QUERY_LENGTH: Dimension = Dimension::Size(Size::QUERY_LENGTH);
-const CONTEXT_LENGTH: Dimension = Dimension::Size(Size::CONTEXT_LENGTH);
-const HIDDEN_SIZE: Dimension = Dimension::Size(Size::HIDDEN_SIZE);
-const SPLIT_LM_HEAD: Dimension = Dimension::Size(Size::SPLIT_LM_HEAD);
-const PART: Dimension = Dimension::Size(Size::LM_HEAD_CHUNK_SIZES);
+pub(super) const CONTEXT_LENGTH: Dimension = Dimension::Size(Size::CONTEXT_LENGTH);
+pub(super) const HIDDEN_SIZE: Dimension = Dimension::Size(Size::HIDDEN_SIZE);
+pub(super) const SPLIT_LM_HEAD: Dimension = Dimension::Size(Size::SPLIT_LM_HEAD);
+pub(super) const PART: Dimension = Dimension::Size(Size::LM_HEAD_CHUNK_SIZES);
 const ONE_OR_BATCH: Dimension = Dimension::OneOf(&[ONE, BATCH_SIZE]);
 
 /// A tensor that is always there.
-const fn tensor(
+pub(super) const fn tensor(
     name: &'static str,
     dtype: ElementType,
     shape: &'static [Dimension],
@@ -77,31 +77,31 @@ const fn tensor(
     TensorContract { name: TensorName::One(name), dtype, shape, when: When::Always, meaning }
 }
 
-const fn hidden_states(shape: &'static [Dimension], when: When) -> TensorContract {
+pub(super) const fn hidden_states(shape: &'static [Dimension], when: When) -> TensorContract {
     let meaning = "activations of the tokens";
     TensorContract { when, ..tensor(names::HIDDEN_STATES, ElementType::Float16, shape, meaning) }
 }
 
-const fn output_hidden_states(shape: &'static [Dimension], when: When) -> TensorContract {
+pub(super) const fn output_hidden_states(shape: &'static [Dimension], when: When) -> TensorContract {
     let meaning = "activations for the next chunk, normalized after the model's last layer";
     TensorContract { when, ..tensor(names::OUTPUT_HIDDEN_STATES, ElementType::Float16, shape, meaning) }
 }
 
-const fn position_ids(shape: &'static [Dimension]) -> TensorContract {
+pub(super) const fn position_ids(shape: &'static [Dimension]) -> TensorContract {
     tensor(names::POSITION_IDS, ElementType::Int32, shape, "positions of the tokens, from 0")
 }
 
-const fn causal_mask(shape: &'static [Dimension]) -> TensorContract {
+pub(super) const fn causal_mask(shape: &'static [Dimension]) -> TensorContract {
     let meaning = "0 where a token attends to a position, else minus infinity";
     tensor(names::CAUSAL_MASK, ElementType::Float16, shape, meaning)
 }
 
-const fn current_pos() -> TensorContract {
+pub(super) const fn current_pos() -> TensorContract {
     let meaning = "position of the first token; the call writes the cache from there on";
     tensor(names::CURRENT_POS, ElementType::Int32, &[ONE], meaning)
 }
 
-const KV_CACHE: TensorContract = tensor(
+pub(super) const KV_CACHE: TensorContract = tensor(
     names::KV_CACHE,
     ElementType::Float16,
     &[
@@ -133,7 +133,7 @@ pub(super) const EMBEDDINGS_FILE: FileContract = FileContract {
     }],
 };
 
-const fn input_ids(shape: &'static [Dimension], when: When) -> TensorContract {
+pub(super) const fn input_ids(shape: &'static [Dimension], when: When) -> TensorContract {
     TensorContract { when, ..tensor(names::INPUT_IDS, ElementType::Int32, shape, "token ids") }
 }
 
@@ -191,7 +191,7 @@ pub(super) const CHUNK_FILE: FileContract = FileContract {
     ],
 };
 
-const LM_HEAD_FILE: FileContract = FileContract {
+pub(super) const LM_HEAD_FILE: FileContract = FileContract {
     role: LM_HEAD,
     meaning: "hidden states of the last chunk to logits, in parts of the vocabulary",
     count: Count::One,
@@ -215,17 +215,17 @@ const LM_HEAD_FILE: FileContract = FileContract {
     }],
 };
 
-const fn logits(shape: &'static [Dimension], when: When) -> TensorContract {
+pub(super) const fn logits(shape: &'static [Dimension], when: When) -> TensorContract {
     let name = TensorName::Numbered { prefix: names::LOGITS, first: 1, count: Size::SPLIT_LM_HEAD };
     TensorContract { name, dtype: ElementType::Float16, shape, when, meaning: "logits of one part of the vocabulary" }
 }
 
-const fn argmax_index(shape: &'static [Dimension], when: When) -> TensorContract {
+pub(super) const fn argmax_index(shape: &'static [Dimension], when: When) -> TensorContract {
     let meaning = "best token of each part, counted from the first of the part";
     TensorContract { when, ..tensor(names::ARGMAX_INDEX, ElementType::Int32, shape, meaning) }
 }
 
-const fn argmax_value(shape: &'static [Dimension], when: When) -> TensorContract {
+pub(super) const fn argmax_value(shape: &'static [Dimension], when: When) -> TensorContract {
     let meaning = "logit of the best token of each part";
     TensorContract { when, ..tensor(names::ARGMAX_VALUE, ElementType::Float16, shape, meaning) }
 }

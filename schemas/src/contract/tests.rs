@@ -83,7 +83,58 @@ fn a_directory_that_names_no_contract_is_stateful_and_one_that_names_another_is_
     assert_eq!(Contract::of(&named(None)).map(|contract| contract.name), Ok("stateful"));
     assert_eq!(Contract::of(&named(Some("stateful"))).map(|contract| contract.name), Ok("stateful"));
     let error = Contract::of(&named(Some("other"))).expect_err("unknown");
-    assert_eq!(error.to_string(), "`contract` of the meta file is `other`, expected one of `stateful`");
+    assert_eq!(
+        error.to_string(),
+        "`contract` of the meta file is `other`, expected one of `stateful`, `monolithic`, `host-cache`"
+    );
+}
+
+#[test]
+fn a_directory_of_anemll_with_a_model_in_one_file_names_no_contract_and_is_monolithic() {
+    let monolithic_model = Some("qwen_monolithic_full.mlmodelc".to_owned());
+    let parameters = Parameters { monolithic_model, ..Parameters::default() };
+    assert_eq!(Contract::of(&parameters).map(|contract| contract.name), Ok("monolithic"));
+}
+
+#[test]
+fn a_model_in_one_file_gives_the_same_for_a_token_and_for_a_batch() {
+    for (name, tokens) in [("infer", 1), ("prefill", 64)] {
+        let function = monolithic::CONTRACT.function(monolithic::MODEL, name, &small()).expect("there");
+        let inputs = texts(function.inputs_in(&small()));
+        assert_eq!(inputs[0], format!("input_ids int32 [1, {tokens}]"));
+        assert_eq!(texts(function.outputs_in(&small())), ["logits1 fp16 [1, 1, 51]", "logits2 fp16 [1, 1, 50]"]);
+    }
+}
+
+#[test]
+fn a_chunk_without_a_state_takes_the_caches_of_its_layers_and_gives_their_new_columns() {
+    let chunk = small()
+        .with_size(Size::CHUNK_LAYERS, 2)
+        .with_size(Size::ATTENTION_MASKS, 1)
+        .with_size(Size::ROTARY_EMBEDDINGS, 1)
+        .with_sizes(Size::ROTARY_DIMS, &[16]);
+    let function = host_cache::CONTRACT.function(host_cache::CHUNK, "query_8", &chunk).expect("there");
+    assert_eq!(
+        texts(function.inputs_in(&chunk)),
+        [
+            "hidden_states fp16 [1, 8, 32]",
+            "mask1 fp16 [1, 1, 8, 264]",
+            "cos1 fp16 [1, 1, 8, 16]",
+            "sin1 fp16 [1, 1, 8, 16]",
+            "k_cache_0 fp16 [1, 32, 1, 256]",
+            "k_cache_1 fp16 [1, 32, 1, 256]",
+            "v_cache_0 fp16 [1, 32, 1, 256]",
+            "v_cache_1 fp16 [1, 32, 1, 256]",
+        ]
+    );
+    assert!(texts(function.states_in(&chunk)).is_empty());
+    let outputs = texts(function.outputs_in(&chunk));
+    assert_eq!(outputs[..2], ["output_hidden_states fp16 [1, 8, 32]", "new_k_cache_0 fp16 [1, 32, 1, 8]"]);
+    let names: Vec<&str> = host_cache::FUNCTIONS.iter().map(|(_, name)| *name).collect();
+    for role in [host_cache::EMBEDDINGS, host_cache::CHUNK] {
+        let file = host_cache::CONTRACT.file(role).expect("there");
+        assert_eq!(file.functions.iter().map(|function| function.name).collect::<Vec<_>>(), names);
+    }
 }
 
 #[test]

@@ -58,6 +58,9 @@ pub struct ModelInfo {
     /// The `model_type` of the checkpoint.
     #[serde(default)]
     pub architecture: String,
+    /// The word `monolithic` where one file holds the whole model, as ANEMLL's clients expect; else nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model_type: Option<String>,
     /// How to run the model.
     pub parameters: Parameters,
 }
@@ -69,15 +72,21 @@ pub struct Parameters {
     pub context_length: u64,
     /// Tokens that a prefill step takes.
     pub batch_size: u64,
+    /// Palette bits of a model in one file, those of its decoder layers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lut_bits: Option<LutBits>,
+    /// Output channels that share a palette of a model in one file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lut_per_channel: Option<u64>,
     /// Palette bits of the embeddings.
     #[serde(default)]
     pub lut_embeddings: LutBits,
     /// Output channels that share a palette of the embeddings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lut_embeddings_per_channel: Option<u64>,
-    /// Palette bits of the decoder layers.
-    #[serde(default)]
-    pub lut_ffn: LutBits,
+    /// Palette bits of the decoder layers, where they have files of their own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lut_ffn: Option<LutBits>,
     /// Output channels that share a palette of the decoder layers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lut_ffn_per_channel: Option<u64>,
@@ -87,7 +96,8 @@ pub struct Parameters {
     /// Output channels that share a palette of the LM head.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lut_lmhead_per_channel: Option<u64>,
-    /// Packages that hold the decoder layers.
+    /// Packages that hold the decoder layers and nothing else.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub num_chunks: u64,
     /// What the names of the packages start with.
     #[serde(default)]
@@ -101,6 +111,9 @@ pub struct Parameters {
     /// The first package of decoder layers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ffn: Option<String>,
+    /// The package of the whole model, where it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub monolithic_model: Option<String>,
     /// Outputs that the logits are split over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub split_lm_head: Option<u64>,
@@ -120,10 +133,31 @@ pub struct Parameters {
     /// prefill one token at a time.
     #[serde(default, skip_serializing_if = "is_false")]
     pub prefill_dynamic_slice: bool,
+    /// Functions of a model in one file.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub functions: Vec<String>,
     /// Rows of the one function that the chunks have, where they do not have `infer` and `prefill`. The LM head takes as
     /// many. ANEMLL's clients cannot run such a model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub query_length: Option<u64>,
+    /// Channels of the residual stream, where a client keeps the KV cache.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hidden_size: Option<u64>,
+    /// Heads of keys and values, where a client keeps the KV cache.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub num_key_value_heads: Option<u64>,
+    /// Channels of a head, where a client keeps the KV cache.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head_dim: Option<u64>,
+    /// Layers of each chunk, where a client keeps the KV cache.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub chunk_layers: Vec<u64>,
+    /// Tokens that the layers of each mask look back over, themselves included, where a client makes masks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attention_windows: Vec<u64>,
+    /// Channels that each rotary embedding rotates, where a client passes rotations on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rotary_dims: Vec<u64>,
     /// The contract that the models follow, by its name in [`CONTRACTS`](crate::contract::CONTRACTS); ANEMLL's where there
     /// is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -156,6 +190,11 @@ pub struct RecommendedSampling {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
 fn is_false(flag: &bool) -> bool {
     !*flag
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// A meta file that cannot be read, or should not be written.

@@ -9,6 +9,7 @@ const INFO_INDENT: usize = 2;
 const PARAMETER_INDENT: usize = 4;
 const SAMPLING_INDENT: usize = 6;
 const FILES_INDENT: usize = 6;
+const FUNCTIONS_INDENT: usize = 6;
 
 /// Line around the comments at the end.
 const RULE: &str = "# ============================================================================";
@@ -23,6 +24,7 @@ pub(super) fn format(info: &ModelInfo, conversion: &[(String, String)]) -> Strin
     line(&mut text, INFO_INDENT, "framework", scalar(&info.framework));
     line(&mut text, INFO_INDENT, "language", scalar(&info.language));
     line(&mut text, INFO_INDENT, "architecture", scalar(&info.architecture));
+    optional(&mut text, INFO_INDENT, "model_type", info.model_type.as_deref().map(scalar));
     text.push_str("  parameters:\n");
     parameters(&mut text, info);
     comments(&mut text, conversion);
@@ -35,24 +37,39 @@ fn parameters(text: &mut String, info: &ModelInfo) {
     let flag = |flag: bool| flag.then_some(true);
     line(text, PARAMETER_INDENT, "context_length", parameters.context_length);
     line(text, PARAMETER_INDENT, "batch_size", parameters.batch_size);
+    optional(text, PARAMETER_INDENT, "lut_bits", parameters.lut_bits);
+    optional(text, PARAMETER_INDENT, "lut_per_channel", parameters.lut_per_channel);
     line(text, PARAMETER_INDENT, "lut_embeddings", parameters.lut_embeddings);
     optional(text, PARAMETER_INDENT, "lut_embeddings_per_channel", parameters.lut_embeddings_per_channel);
-    line(text, PARAMETER_INDENT, "lut_ffn", parameters.lut_ffn);
+    optional(text, PARAMETER_INDENT, "lut_ffn", parameters.lut_ffn);
     optional(text, PARAMETER_INDENT, "lut_ffn_per_channel", parameters.lut_ffn_per_channel);
     line(text, PARAMETER_INDENT, "lut_lmhead", parameters.lut_lmhead);
     optional(text, PARAMETER_INDENT, "lut_lmhead_per_channel", parameters.lut_lmhead_per_channel);
-    line(text, PARAMETER_INDENT, "num_chunks", parameters.num_chunks);
+    optional(text, PARAMETER_INDENT, "num_chunks", Some(parameters.num_chunks).filter(|chunks| *chunks > 0));
     line(text, PARAMETER_INDENT, "model_prefix", scalar(&parameters.model_prefix));
     optional(text, PARAMETER_INDENT, "embeddings", string(&parameters.embeddings));
     optional(text, PARAMETER_INDENT, "lm_head", string(&parameters.lm_head));
     optional(text, PARAMETER_INDENT, "ffn", string(&parameters.ffn));
+    optional(text, PARAMETER_INDENT, "monolithic_model", string(&parameters.monolithic_model));
     optional(text, PARAMETER_INDENT, "split_lm_head", parameters.split_lm_head);
     optional(text, PARAMETER_INDENT, "argmax_in_model", flag(parameters.argmax_in_model));
     optional(text, PARAMETER_INDENT, "vocab_size", parameters.vocab_size);
     optional(text, PARAMETER_INDENT, "lm_head_chunk_sizes", list(&parameters.lm_head_chunk_sizes));
     optional(text, PARAMETER_INDENT, "sliding_window", parameters.sliding_window);
     optional(text, PARAMETER_INDENT, "prefill_dynamic_slice", flag(parameters.prefill_dynamic_slice));
+    if !parameters.functions.is_empty() {
+        text.push_str("    functions:\n");
+        for function in &parameters.functions {
+            let _ = writeln!(text, "{:FUNCTIONS_INDENT$}- {}", "", scalar(function));
+        }
+    }
     optional(text, PARAMETER_INDENT, "query_length", parameters.query_length);
+    optional(text, PARAMETER_INDENT, "hidden_size", parameters.hidden_size);
+    optional(text, PARAMETER_INDENT, "num_key_value_heads", parameters.num_key_value_heads);
+    optional(text, PARAMETER_INDENT, "head_dim", parameters.head_dim);
+    optional(text, PARAMETER_INDENT, "chunk_layers", list(&parameters.chunk_layers));
+    optional(text, PARAMETER_INDENT, "attention_windows", list(&parameters.attention_windows));
+    optional(text, PARAMETER_INDENT, "rotary_dims", list(&parameters.rotary_dims));
     optional(text, PARAMETER_INDENT, "contract", string(&parameters.contract));
     if !parameters.files.is_empty() {
         text.push_str("    files:\n");

@@ -4,6 +4,8 @@
 //! is the layout's. Each family is a folder with one line in [`FAMILIES`].
 
 mod conformity;
+pub(crate) mod host_cache;
+pub(crate) mod monolithic;
 mod piece;
 pub(crate) mod stateful;
 
@@ -18,7 +20,7 @@ use crate::weights::weight_file::WeightFile;
 pub(crate) use piece::Piece;
 
 /// All families.
-pub(crate) static FAMILIES: &[&dyn Family] = &[&stateful::Stateful];
+pub(crate) static FAMILIES: &[&dyn Family] = &[&stateful::Stateful, &monolithic::Monolithic, &host_cache::HostCache];
 
 /// Which programs compute a model.
 pub(crate) trait Family: Sync {

@@ -3,6 +3,9 @@
 //! The queries of one KV head are stacked on the row axis, `[1, num_key_value_heads, group * tokens, head_dim]`, so that
 //! one matrix product per KV head serves them all and keys and values are never copied.
 
+use std::rc::Rc;
+
+use anec_mil::ops::split::Split;
 use anec_mil::{Value, Var};
 use half::f16;
 
@@ -19,7 +22,7 @@ pub(crate) struct AttentionInputs {
     /// Rotations of this call's positions.
     pub(crate) rotations: Rotations,
     /// Where keys and values are kept.
-    pub(crate) cache: Box<dyn KvCache>,
+    pub(crate) cache: Rc<dyn KvCache>,
 }
 
 impl Graph<'_> {
@@ -92,12 +95,35 @@ impl Graph<'_> {
         } else {
             self.ops.reshape(&format!("{prefix}_query_stacked"), &scaled, &stacked_shape)?
         };
-        let scores = self.ops.matmul(&format!("{prefix}_scores"), &stacked, &cached.keys, false, true)?;
+        let scores = self.scores(&format!("{prefix}_scores"), &stacked, cached)?;
         let scores = self.softcap(&format!("{prefix}_scores_capped"), &scores, plan.attention_softcap)?;
         let mask = inputs.masks.get(self.layer_kind(layer).attention);
         let masked = self.ops.add(&format!("{prefix}_scores_masked"), &scores, mask)?;
         let weights = self.ops.softmax(&format!("{prefix}_weights"), &masked, -1)?;
-        Ok(self.ops.matmul(&format!("{prefix}_mixed"), &weights, &cached.values, false, false)?)
+        self.mixed(&format!("{prefix}_mixed"), &weights, cached)
+    }
+
+    /// Products of stacked queries and keys, those of the past first: the past is not copied to stand beside the call's own.
+    fn scores(&mut self, name: &str, query: &Var, cached: &Cached) -> Result<Var, GraphError> {
+        let Some(past) = &cached.past else {
+            return Ok(self.ops.matmul(name, query, &cached.keys, false, true)?);
+        };
+        let before = self.ops.matmul(&format!("{name}_past"), query, &past.keys, false, false)?;
+        let own = self.ops.matmul(&format!("{name}_own"), query, &cached.keys, false, true)?;
+        Ok(self.ops.concat(name, &[&before, &own], -1)?)
+    }
+
+    /// Values weighted by attention, the past's columns of the weights first.
+    fn mixed(&mut self, name: &str, weights: &Var, cached: &Cached) -> Result<Var, GraphError> {
+        let Some(past) = &cached.past else {
+            return Ok(self.ops.matmul(name, weights, &cached.values, false, false)?);
+        };
+        let sizes = [int(self.settings.context_length), int(self.tokens)];
+        let cut = self.ops.split(&format!("{name}_weights"), weights, Split::Sizes(&sizes), -1)?;
+        let [before, own] = &cut[..] else { unreachable!("a split has as many results as sizes") };
+        let before = self.ops.matmul(&format!("{name}_past"), before, &past.values, false, true)?;
+        let own = self.ops.matmul(&format!("{name}_own"), own, &cached.values, false, false)?;
+        Ok(self.ops.add(name, &before, &own)?)
     }
 
     /// `[1, heads * head_dim, 1, tokens]` to `[1, heads, tokens, head_dim]`.

@@ -1,6 +1,7 @@
 //! One layer of a decoder: attention and MLP, each with its norms, added to the residual.
 
 use std::fmt;
+use std::ops::Range;
 
 use anec_mil::{Value, Var};
 use half::f16;
@@ -34,6 +35,25 @@ impl fmt::Debug for LayerHook {
 }
 
 impl Graph<'_> {
+    /// These layers, one after the other; of the model's last layer `last`.
+    ///
+    /// # Shapes
+    /// `x: [1, hidden_size, 1, tokens]`, and so is the result, which is not normalized.
+    pub(crate) fn layers(
+        &mut self,
+        layers: &Range<usize>,
+        x: &Var,
+        inputs: &AttentionInputs,
+        last: LayerPart,
+    ) -> Result<Var, GraphError> {
+        let mut x = x.clone();
+        for layer in layers.clone() {
+            let is_last = layer + 1 == self.plan().num_hidden_layers;
+            x = self.layer(layer, &x, inputs, if is_last { last } else { LayerPart::Whole })?;
+        }
+        Ok(x)
+    }
+
     /// Any layer, by the architecture's hook where it has one.
     ///
     /// # Shapes

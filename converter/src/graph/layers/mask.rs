@@ -1,13 +1,13 @@
 //! Additive attention masks: the clients' causal mask, and the band of sliding-window layers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use anec_mil::{SliceMasks, Var};
 use half::f16;
 
 use crate::graph::{Graph, GraphError, int};
-use crate::model::decoder_plan::{AttentionKind, LayerKind};
+use crate::model::decoder_plan::{AttentionKind, DecoderPlan, LayerKind};
 
 /// What is added to the score of a position outside the window. Large enough that softmax gives exactly 0 in fp16 and
 /// fp32, small enough that adding it to the client's own mask cannot overflow fp16.
@@ -65,6 +65,29 @@ impl Graph<'_> {
         Ok(Masks(masks))
     }
 
+    /// The masks of these layers where a function is given one for each of [`windows`], counted from 1.
+    ///
+    /// # Shapes
+    /// Masks are `[1, 1, tokens, columns]`, of as many columns as attention has.
+    pub(crate) fn given_masks<'v>(
+        &mut self,
+        layers: &[LayerKind],
+        mut mask: impl FnMut(usize) -> &'v Var,
+    ) -> Result<Masks, GraphError> {
+        let windows = windows(self.plan(), self.settings.context_length);
+        let mut masks = BTreeMap::new();
+        for (number, window) in (1..).zip(windows) {
+            let has = |kind: &AttentionKind| reach(*kind, self.settings.context_length) == window;
+            let kinds: BTreeSet<AttentionKind> = layers.iter().map(|layer| layer.attention).filter(has).collect();
+            if kinds.is_empty() {
+                continue;
+            }
+            let mask = self.per_query_group(&format!("mask{number}_group"), mask(number))?;
+            masks.extend(kinds.into_iter().map(|kind| (kind, mask.clone())));
+        }
+        Ok(Masks(masks))
+    }
+
     /// Repeats a mask for every query head of a KV head; their queries are stacked on the row axis.
     fn per_query_group(&mut self, name: &str, mask: &Var) -> Result<Var, GraphError> {
         let group = self.plan().group() as u64;
@@ -73,6 +96,23 @@ impl Graph<'_> {
         }
         Ok(self.ops.tile(name, mask, &[1, 1, int(group), 1])?)
     }
+}
+
+/// How far the layers of a model look back in a context of this length, each length once, in the order of the layers.
+pub(crate) fn windows(plan: &DecoderPlan, context_length: u64) -> Vec<u64> {
+    let mut windows = Vec::new();
+    for layer in &plan.layers {
+        let window = reach(layer.attention, context_length);
+        if !windows.contains(&window) {
+            windows.push(window);
+        }
+    }
+    windows
+}
+
+/// Tokens that a layer looks back over, itself included.
+fn reach(kind: AttentionKind, context_length: u64) -> u64 {
+    window(kind, context_length).unwrap_or(context_length)
 }
 
 /// The window, if it is smaller than the context.

@@ -1,10 +1,11 @@
-//! Rotary position embedding by tables gathered at the clients' positions.
+//! Rotary position embedding: rows of tables at the clients' positions, gathered or given.
 
 use std::sync::Arc;
 
 use anec_mil::{DataType, SliceMasks, TensorType, Value, Var};
 use half::f16;
 
+use crate::graph::tables::RopeTable;
 use crate::graph::{Graph, GraphError, int};
 use crate::model::decoder_plan::LayerKind;
 
@@ -39,11 +40,50 @@ impl Graph<'_> {
         table: impl FnOnce() -> Arc<[u8]>,
         positions: &Var,
     ) -> Result<Var, GraphError> {
+        self.gather_rows_as(name, name, width, table, positions)
+    }
+
+    /// [`Self::gather_rows`] of the table called `table_name`, under another name.
+    fn gather_rows_as(
+        &mut self,
+        name: &str,
+        table_name: &str,
+        width: u64,
+        table: impl FnOnce() -> Arc<[u8]>,
+        positions: &Var,
+    ) -> Result<Var, GraphError> {
         let ty = TensorType::fixed(DataType::Float16, &[1, self.settings.tables.positions, width]);
-        let table = self.weights.generated(name, ty, table);
-        let table = self.ops.constant(&format!("{name}_table"), table);
-        let rows = self.ops.gather(&format!("{name}_rows"), &table, positions, 1)?;
+        let table = self.weights.generated(table_name, ty, table);
+        let table = self.ops.constant(&format!("{table_name}_table"), table);
+        let rows = self.ops.gather(&format!("{table_name}_rows"), &table, positions, 1)?;
         Ok(self.ops.expand_dims(name, &rows, &[1])?)
+    }
+
+    /// Cosines and sines of every rotary embedding of the model, under these names with the embedding's number, from 1:
+    /// all cosines, then all sines.
+    ///
+    /// # Shapes
+    /// `[1, 1, tokens, rotary_dim]` each.
+    pub(crate) fn rotation_rows(&mut self, cos: &str, sin: &str, positions: &Var) -> Result<Vec<Var>, GraphError> {
+        let mut rows = Vec::new();
+        for (prefix, word, pick) in [(cos, "cos", cosines as Pick), (sin, "sin", sines)] {
+            for (number, table) in (1..).zip(&self.settings.tables.ropes) {
+                let name = format!("{prefix}{number}");
+                let table_name = table_name(number, word);
+                let data = || Arc::clone(pick(table));
+                rows.push(self.gather_rows_as(&name, &table_name, table.rotary_dim, data, positions)?);
+            }
+        }
+        Ok(rows)
+    }
+
+    /// The rotations of all rotary embeddings, where a function is given them.
+    pub(crate) fn given_rotations<'v>(&self, mut rows: impl FnMut(usize) -> [&'v Var; 2]) -> Rotations {
+        let rotation = |(number, table): (usize, &RopeTable)| {
+            let [cos, sin] = rows(number).map(Var::clone);
+            Some(Rotation { cos, sin, rotary_dim: table.rotary_dim })
+        };
+        Rotations((1..).zip(&self.settings.tables.ropes).map(rotation).collect())
     }
 
     /// The rotations that these layers need.
@@ -54,8 +94,7 @@ impl Graph<'_> {
                 rotations.push(None);
                 continue;
             }
-            let name =
-                |table: &str| if number == 1 { format!("rope_{table}") } else { format!("rope_{number}_{table}") };
+            let name = |word: &str| table_name(number, word);
             let rotary_dim = table.rotary_dim;
             let cos = self.gather_rows(&name("cos"), rotary_dim, || Arc::clone(&table.cos), positions)?;
             let sin = self.gather_rows(&name("sin"), rotary_dim, || Arc::clone(&table.sin), positions)?;
@@ -125,6 +164,21 @@ impl Graph<'_> {
         let across = self.ops.mul(&format!("{name}_sin"), &turned, &rotation.sin)?;
         Ok(self.ops.add(name, &along, &across)?)
     }
+}
+
+type Pick = fn(&RopeTable) -> &Arc<[u8]>;
+
+fn cosines(table: &RopeTable) -> &Arc<[u8]> {
+    &table.cos
+}
+
+fn sines(table: &RopeTable) -> &Arc<[u8]> {
+    &table.sin
+}
+
+/// The name of a table of the rotary embedding of this number.
+fn table_name(number: usize, word: &str) -> String {
+    if number == 1 { format!("rope_{word}") } else { format!("rope_{number}_{word}") }
 }
 
 fn lengths(x: &Var) -> Result<[i32; 4], GraphError> {

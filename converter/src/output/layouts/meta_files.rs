@@ -4,13 +4,15 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anec_schemas::contract::Role;
-use anec_schemas::contract::stateful::{self, CHUNK, EMBEDDINGS, LM_HEAD};
+use anec_schemas::contract::monolithic::{self, MODEL};
+use anec_schemas::contract::stateful::{self, CHUNK, EMBEDDINGS, LM_HEAD, names};
+use anec_schemas::contract::{Role, host_cache};
 use anec_schemas::meta::{META_JSON, META_VERSION, META_YAML};
 use anec_schemas::{LutBits, MetaYaml, ModelInfo, Parameters, RecommendedSampling};
 use fs_err as fs;
 
 use super::{SideFile, SideFileError};
+use crate::graph::layers::mask;
 use crate::model::decoder_plan::AttentionKind;
 use crate::options::{Functions, KvWrite};
 use crate::plan::ConversionPlan;
@@ -37,14 +39,19 @@ pub(super) fn side_files(
 fn model_info(plan: &ConversionPlan, checkpoint: &Path, parameters: Parameters) -> ModelInfo {
     let options = &plan.options;
     let model = model_name(checkpoint);
+    let is_monolithic = parameters.monolithic_model.is_some();
+    let kind = if is_monolithic {
+        "Type: Monolithic (embeddings, layers and head in one file)".to_owned()
+    } else {
+        format!("Chunks: {}", plan.chunk_count())
+    };
     let description = format!(
-        "{model} for Core ML\nContext length: {}\nBatch size: {}\nChunks: {}",
-        options.context_length,
-        options.batch_size,
-        plan.chunk_count()
+        "{model} for Core ML\nContext length: {}\nBatch size: {}\n{kind}",
+        options.context_length, options.batch_size,
     );
+    let suffix = if is_monolithic { "-monolithic" } else { "" };
     ModelInfo {
-        name: format!("anec-{model}-ctx{}", options.context_length),
+        name: format!("anec-{model}-ctx{}{suffix}", options.context_length),
         version: META_VERSION.to_owned(),
         description,
         license: "see the model's own licence".to_owned(),
@@ -52,6 +59,7 @@ fn model_info(plan: &ConversionPlan, checkpoint: &Path, parameters: Parameters) 
         framework: "Core ML".to_owned(),
         language: "Rust".to_owned(),
         architecture: plan.decoder.model_type.clone(),
+        model_type: is_monolithic.then(|| monolithic::CONTRACT.name.to_owned()),
         parameters,
     }
 }
@@ -62,38 +70,56 @@ fn parameters(plan: &ConversionPlan, checkpoint: &Path, prefix: &str, extension:
         let file = plan.files.iter().find(|file| file.label.role == role);
         file.map(|file| format!("{}.{extension}", file.stem))
     };
-    // The keys above name the files of a stateful directory, which is one that names no contract.
-    let is_named = plan.contract.name != stateful::CONTRACT.name;
+    let is_stateful = plan.contract.name == stateful::CONTRACT.name;
+    let is_monolithic = plan.contract.name == monolithic::CONTRACT.name;
+    // Clients that keep the cache need its sizes, and what masks they must make.
+    let keeps_cache = plan.contract.name == host_cache::CONTRACT.name;
+    let decoder = &plan.decoder;
+    let sized = |size: usize| keeps_cache.then_some(size as u64);
+    let listed = |sizes: Vec<u64>| if keeps_cache { sizes } else { Vec::new() };
+    let (ffn_bits, ffn_per_channel) = (bits(&options.storage.ffn), per_channel(&options.storage.ffn));
+    // Directories of ANEMLL's contracts name their files by keys of their own.
+    let is_listed = !is_stateful && !is_monolithic;
     let mut files: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for file in plan.files.iter().filter(|_| is_named) {
+    for file in plan.files.iter().filter(|_| is_listed) {
         files.entry(file.label.role.to_string()).or_default().push(file.stem.clone());
     }
     Parameters {
         context_length: u64::from(options.context_length),
         batch_size: u64::from(options.batch_size),
+        lut_bits: is_monolithic.then_some(ffn_bits),
+        lut_per_channel: ffn_per_channel.filter(|_| is_monolithic),
         lut_embeddings: bits(&options.storage.embeddings),
         lut_embeddings_per_channel: per_channel(&options.storage.embeddings),
-        lut_ffn: bits(&options.storage.ffn),
-        lut_ffn_per_channel: per_channel(&options.storage.ffn),
+        lut_ffn: (!is_monolithic).then_some(ffn_bits),
+        lut_ffn_per_channel: ffn_per_channel.filter(|_| !is_monolithic),
         lut_lmhead: bits(&options.storage.lm_head),
         lut_lmhead_per_channel: per_channel(&options.storage.lm_head),
-        num_chunks: plan.chunk_count() as u64,
+        num_chunks: if is_monolithic { 0 } else { plan.chunk_count() as u64 },
         model_prefix: prefix.to_owned(),
-        embeddings: first(EMBEDDINGS),
-        lm_head: first(LM_HEAD),
-        ffn: first(CHUNK),
+        embeddings: first(EMBEDDINGS).filter(|_| !is_listed),
+        lm_head: first(LM_HEAD).filter(|_| !is_listed),
+        ffn: first(CHUNK).filter(|_| !is_listed),
+        monolithic_model: first(MODEL).filter(|_| !is_listed),
         split_lm_head: Some(plan.head.sizes.len() as u64),
         argmax_in_model: options.argmax,
         vocab_size: Some(plan.decoder.vocab_size as u64),
         lm_head_chunk_sizes: plan.head.sizes.clone(),
         // A window changes the graphs, not what a client feeds; clients that see the key would rotate the cache.
         sliding_window: None,
-        prefill_dynamic_slice: true,
+        prefill_dynamic_slice: !keeps_cache,
+        functions: if is_monolithic { vec![names::INFER.to_owned(), names::PREFILL.to_owned()] } else { Vec::new() },
         query_length: match options.functions {
             Functions::InferPrefill => None,
             Functions::Single => Some(u64::from(options.batch_size)),
         },
-        contract: is_named.then(|| plan.contract.name.to_owned()),
+        hidden_size: sized(decoder.hidden_size),
+        num_key_value_heads: sized(decoder.num_key_value_heads),
+        head_dim: sized(decoder.head_dim),
+        chunk_layers: listed(plan.chunks().map(|file| file.label.layers.len() as u64).collect()),
+        attention_windows: listed(mask::windows(decoder, u64::from(options.context_length))),
+        rotary_dims: listed(decoder.ropes().iter().map(|rope| rope.rotary_dim as u64).collect()),
+        contract: (!is_stateful).then(|| plan.contract.name.to_owned()),
         files,
         recommended_sampling: recommended_sampling(checkpoint),
     }
@@ -130,6 +156,14 @@ fn recommended_sampling(checkpoint: &Path) -> Option<RecommendedSampling> {
     given.then_some(sampling)
 }
 
+/// The functions of the files that hold layers.
+fn functions(plan: &ConversionPlan) -> String {
+    if plan.contract.name == host_cache::CONTRACT.name {
+        return host_cache::FUNCTIONS.map(|(_, name)| name).join(",");
+    }
+    plan.options.functions.to_string()
+}
+
 /// The conversion's parameters for the comment block.
 fn conversion_parameters(plan: &ConversionPlan) -> Vec<(String, String)> {
     let options = &plan.options;
@@ -149,7 +183,7 @@ fn conversion_parameters(plan: &ConversionPlan) -> Vec<(String, String)> {
         ("context_length", options.context_length.to_string()),
         ("batch_size", options.batch_size.to_string()),
         ("num_chunks", plan.chunk_count().to_string()),
-        ("functions", options.functions.to_string()),
+        ("functions", functions(plan)),
         ("chip", options.chip.to_string()),
         ("embeddings", options.storage.embeddings.description()),
         ("ffn", options.storage.ffn.description()),

@@ -1,7 +1,8 @@
-//! What models of the stateful contract say about themselves, shared by the layouts that have it.
+//! What models say about themselves, shared by the layouts.
 
 use anec_mil::package::Metadata;
 use anec_schemas::contract::Role;
+use anec_schemas::contract::monolithic::MODEL;
 use anec_schemas::contract::stateful::{CHUNK, EMBEDDINGS, LM_HEAD};
 
 use crate::options::Options;
@@ -32,24 +33,24 @@ pub(super) fn metadata(plan: &ConversionPlan, file: &FilePlan, short_description
         ("num_chunks", plan.chunk_count().to_string()),
         ("vocab_size", plan.decoder.vocab_size.to_string()),
     ];
-    match file.label.role {
-        CHUNK => {
-            entries.push(("chunk_no", file.label.number.to_string()));
-            entries.push(("functions", file.functions().collect::<Vec<_>>().join(",")));
-        }
-        LM_HEAD => {
-            let sizes: Vec<String> = plan.head.sizes.iter().map(u64::to_string).collect();
-            entries.push(("lm_head_chunk_sizes", sizes.join(",")));
-            if options.argmax {
-                entries.push(("argmax_in_model", "true".to_owned()));
-            }
-        }
-        _ => {}
+    let role = file.label.role;
+    if role == CHUNK {
+        entries.push(("chunk_no", file.label.number.to_string()));
     }
-    if file.label.role != LM_HEAD {
+    if role == CHUNK || role == MODEL {
+        entries.push(("functions", file.functions().collect::<Vec<_>>().join(",")));
+    }
+    if role == LM_HEAD || role == MODEL {
+        let sizes: Vec<String> = plan.head.sizes.iter().map(u64::to_string).collect();
+        entries.push(("lm_head_chunk_sizes", sizes.join(",")));
+        if options.argmax {
+            entries.push(("argmax_in_model", "true".to_owned()));
+        }
+    }
+    if role != LM_HEAD {
         entries.push(("batch_size", options.batch_size.to_string()));
     }
-    if let Some(lut) = storage(options, file.label.role).lut() {
+    if let Some(lut) = storage(options, role).lut() {
         entries.push(("lut_bits", lut.bits.to_string()));
     }
     Metadata {

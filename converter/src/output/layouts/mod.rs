@@ -5,6 +5,8 @@
 
 mod anec;
 mod anemll;
+mod anemll_monolithic;
+mod host_cache;
 mod meta_files;
 mod metadata;
 #[cfg(test)]
@@ -23,7 +25,8 @@ use crate::options::Options;
 use crate::plan::{ConversionPlan, FilePlan, PlanError};
 
 /// All layouts; the first is the default.
-pub(crate) static LAYOUTS: &[&dyn Layout] = &[&anec::Anec, &anemll::Anemll];
+pub(crate) static LAYOUTS: &[&dyn Layout] =
+    &[&anec::Anec, &anemll::Anemll, &anemll_monolithic::AnemllMonolithic, &host_cache::HostCache];
 
 /// Whose client opens a converted directory.
 pub(crate) trait Layout: Sync {
@@ -123,6 +126,6 @@ mod tests {
     fn a_layout_that_there_is_not_is_refused() {
         let options = Options { layout: "swift", ..Options::default() };
         let error = of(&options).err().expect("refused").to_string();
-        assert_eq!(error, "Cannot use `--layout swift`: one of anec, anemll");
+        assert_eq!(error, "Cannot use `--layout swift`: one of anec, anemll, anemll-monolithic, host-cache");
     }
 }

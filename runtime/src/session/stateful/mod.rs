@@ -8,21 +8,20 @@
 //! the end of the context, where such rows have no place, earlier tokens are given again.
 
 mod files;
-mod head;
 
 use std::path::Path;
 
+use anec_mil::NamedValueType;
 use anec_mil::evaluate::Tensor;
-use anec_mil::{DataType, NamedValueType};
 use anec_schemas::contract::stateful::{ARGMAX, CHUNK, CONTRACT, EMBEDDINGS, LM_HEAD, SINGLE, names};
 use anec_schemas::contract::{Contract, Instance, Size};
 use anec_schemas::{MetaYaml, Parameters};
 
-use super::{Capabilities, Driver, Observer, Output, Session, SessionError};
+use super::head::Head;
+use super::inputs::{self, size};
+use super::{Capabilities, Driver, Observer, Output, Session, SessionError, lacks};
 use crate::backend::{Engine, LoadedFunction, LoadedState, Tensors};
 use crate::part::{ModelPart, PartError, PartLabel};
-
-use head::Head;
 
 /// The driver.
 #[derive(Debug)]
@@ -157,8 +156,10 @@ impl StatefulSession {
     /// Runs the embeddings and the chunks, and gives the hidden states behind the last.
     fn run(&mut self, call: &Call, batched: bool, observe: &mut Observer<'_>) -> Result<Tensor, SessionError> {
         let mut hidden_states = self.embed(&call.tokens, observe)?;
-        let (positions, mask) = self.positions_and_mask(call.position, call.tokens.len())?;
-        let current = Tensor::integers(DataType::Int32, &[1], vec![index(call.position)])?;
+        let count = call.tokens.len();
+        let positions = inputs::positions(call.position, count)?;
+        let mask = inputs::causal_mask(call.position, count, self.capabilities.context_length)?;
+        let current = inputs::current_pos(call.position)?;
         for chunk in &self.chunks {
             let (name, function) = match &chunk.prefill {
                 Some(prefill) if batched => (names::PREFILL, prefill),
@@ -180,30 +181,12 @@ impl StatefulSession {
     }
 
     fn embed(&mut self, tokens: &[u32], observe: &mut Observer<'_>) -> Result<Tensor, SessionError> {
-        let mut ids = Vec::with_capacity(tokens.len());
-        for token in tokens {
-            let vocab_size = self.capabilities.vocab_size.unwrap_or(usize::MAX);
-            let id = i32::try_from(*token).ok().filter(|_| (*token as usize) < vocab_size);
-            ids.push(id.ok_or(SessionError::Token { token: *token, vocab_size })?);
-        }
-        let ids = Tensor::integers(DataType::Int32, &[1, tokens.len()], ids)?;
+        let ids = inputs::token_ids(tokens, self.capabilities.vocab_size)?;
         let inputs = Tensors::from([(names::INPUT_IDS.to_owned(), ids)]);
         let mut outputs = self.embeddings.predict(&inputs, &mut self.embeddings_state)?;
         let label = PartLabel::only(EMBEDDINGS);
         observe(&label, &mut outputs);
         outputs.remove(names::HIDDEN_STATES).ok_or_else(|| lacks(label, names::MAIN, "output", names::HIDDEN_STATES))
-    }
-
-    fn positions_and_mask(&self, position: usize, count: usize) -> Result<(Tensor, Tensor), SessionError> {
-        let context_length = self.capabilities.context_length;
-        let positions: Vec<i32> = (position..position + count).map(index).collect();
-        let mut mask = Vec::with_capacity(count * context_length);
-        for row in position..position + count {
-            mask.extend((0..context_length).map(|key| if key > row { f32::NEG_INFINITY } else { 0.0 }));
-        }
-        let positions = Tensor::integers(DataType::Int32, &[count], positions)?;
-        let mask = Tensor::floats(DataType::Float16, &[1, 1, count, context_length], mask)?;
-        Ok((positions, mask))
     }
 }
 
@@ -249,19 +232,8 @@ impl Session for StatefulSession {
         let mut outputs = self.head.predict(&inputs, &mut self.head.new_state()?)?;
         observe(&PartLabel::only(LM_HEAD), &mut outputs);
         self.remember(tokens, position);
-        self.joined.join(&outputs, call.last, call.tokens.len())
+        self.joined.join((PartLabel::only(LM_HEAD), names::MAIN), &outputs, call.last, call.tokens.len())
     }
-}
-
-fn index(position: usize) -> i32 {
-    i32::try_from(position).unwrap_or(i32::MAX)
-}
-
-/// A length of the meta file, which must be one that tensors can have.
-fn size(key: &'static str, value: u64) -> Result<usize, SessionError> {
-    const LARGEST: u64 = 1 << 20;
-    let size = usize::try_from(value).ok().filter(|_| (1..=LARGEST).contains(&value));
-    size.ok_or_else(|| SessionError::Meta { key, expected: format!("1 to {LARGEST}"), found: value.to_string() })
 }
 
 /// Whether a function has the inputs and outputs of the contract.
@@ -284,8 +256,4 @@ fn check(
         }
     }
     Ok(())
-}
-
-fn lacks(label: PartLabel, function: &str, kind: &'static str, name: &str) -> SessionError {
-    SessionError::Lacks { label, function: function.to_owned(), kind, name: name.to_owned() }
 }

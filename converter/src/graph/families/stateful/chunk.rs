@@ -37,7 +37,10 @@ pub(super) fn function(
     let plan = settings.plan;
     let mut graph = Graph::new(weights, settings, tokens);
     let inputs = declare(&mut graph.ops)?;
-    let x = decoder_layers(&mut graph, &inputs, layers, prefill)?;
+    let attention = attention_inputs(&mut graph, &inputs, layers)?;
+    let x = graph.enter_channels_first("hidden_states_channels_first", inputs.get(names::HIDDEN_STATES))?;
+    // What the model's last layer computes after its cache is written is read by nobody in prefill.
+    let x = graph.layers(layers, &x, &attention, if prefill { LayerPart::Attention } else { LayerPart::Whole })?;
     let output = if layers.end == plan.num_hidden_layers {
         graph.last_output(&x, prefill)?
     } else {
@@ -46,31 +49,19 @@ pub(super) fn function(
     Ok(graph.ops.finish(&[&output]))
 }
 
-/// The decoder layers, from the inputs of a chunk on.
-///
-/// # Shapes
-/// The result is `[1, hidden_size, 1, tokens]`, not normalized.
-pub(in crate::graph::families) fn decoder_layers(
+/// What the layers share where a function has positions, a mask and a state.
+pub(in crate::graph::families) fn attention_inputs(
     graph: &mut Graph<'_>,
     inputs: &Inputs,
     layers: &Range<usize>,
-    prefill: bool,
-) -> Result<Var, GraphError> {
-    let plan = graph.plan();
+) -> Result<AttentionInputs, GraphError> {
     let positions = graph.gather_positions(inputs.get(names::POSITION_IDS))?;
-    let kinds = plan.layers.get(layers.clone()).expect("chunks have layers of the plan");
-    let attention = AttentionInputs {
+    let kinds = graph.plan().layers.get(layers.clone()).expect("pieces have layers of the plan");
+    Ok(AttentionInputs {
         masks: graph.masks(kinds, inputs.get(names::CAUSAL_MASK), &positions)?,
         rotations: graph.rotations(kinds, &positions)?,
         cache: state_cache(graph, inputs.get(names::KV_CACHE), inputs.get(names::CURRENT_POS))?,
-    };
-    let mut x = graph.enter_channels_first("hidden_states_channels_first", inputs.get(names::HIDDEN_STATES))?;
-    for layer in layers.clone() {
-        // What the model's last layer computes after its cache is written is read by nobody in prefill.
-        let last = prefill && layer + 1 == plan.num_hidden_layers;
-        x = graph.layer(layer, &x, &attention, if last { LayerPart::Attention } else { LayerPart::Whole })?;
-    }
-    Ok(x)
+    })
 }
 
 impl Graph<'_> {

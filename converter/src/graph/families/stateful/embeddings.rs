@@ -4,7 +4,7 @@
 //! `input_ids` int32 `[1, tokens]`, with `tokens` 1 or `batch_size`, or always that of a single function, to `hidden_states`
 //! fp16 `[1, tokens, hidden_size]`.
 
-use anec_mil::{Function, FunctionBuilder};
+use anec_mil::{Function, FunctionBuilder, Var};
 use anec_schemas::contract::stateful::names;
 
 use crate::graph::families::conformity::Inputs;
@@ -21,18 +21,32 @@ pub(super) fn function(
     weights: &mut WeightFile,
     declare: impl FnOnce(&mut FunctionBuilder) -> Result<Inputs, GraphError>,
 ) -> Result<Function, GraphError> {
-    let plan = settings.plan;
     let mut ops = FunctionBuilder::new(OPSET);
     let inputs = declare(&mut ops)?;
+    let hidden_states = rows(&mut ops, settings, weights, names::HIDDEN_STATES, inputs.get(names::INPUT_IDS))?;
+    Ok(ops.finish(&[&hidden_states]))
+}
+
+/// The rows of tokens.
+///
+/// # Shapes
+/// `input_ids: int32 [1, tokens]`; the result is fp16 `[1, tokens, hidden_size]`.
+pub(in crate::graph::families) fn rows(
+    ops: &mut FunctionBuilder,
+    settings: &ModelSettings<'_>,
+    weights: &mut WeightFile,
+    name: &str,
+    input_ids: &Var,
+) -> Result<Var, GraphError> {
+    let plan = settings.plan;
     let (vocab_size, hidden_size) = (plan.vocab_size as u64, plan.hidden_size as u64);
     let mut rows = matrix(plan, weights, &WeightPath::EMBED_TOKENS, [vocab_size, hidden_size]);
     if plan.embedding_scale.total_cmp(&1.0).is_ne() {
         rows.transforms.push(Transform::scale(plan.embedding_scale));
     }
     let storage = settings.recipe.of(WeightKind::Embeddings, &rows.tensor);
-    let stored = weights.weight(&rows, &[vocab_size, hidden_size], storage)?;
-    let Constant { weight: table, result_scale } = stored.constant(&mut ops, "embed_tokens_weight")?;
+    let stored = weights.looked_up(&rows, &[vocab_size, hidden_size], storage)?;
+    let Constant { weight: table, result_scale } = stored.constant(ops, "embed_tokens_weight")?;
     assert!(result_scale.is_none(), "the planner refuses tables whose rows would have to be scaled");
-    let hidden_states = ops.gather(names::HIDDEN_STATES, &table, inputs.get(names::INPUT_IDS), 0)?;
-    Ok(ops.finish(&[&hidden_states]))
+    Ok(ops.gather(name, &table, input_ids, 0)?)
 }

@@ -17,7 +17,7 @@ use crate::weights::recipe::WeightKind;
 use crate::weights::weight_file::WeightFile;
 
 /// Builds the function.
-pub(super) fn function(
+pub(in crate::graph::families) fn function(
     settings: &ModelSettings<'_>,
     weights: &mut WeightFile,
     declare: impl FnOnce(&mut FunctionBuilder) -> Result<Inputs, GraphError>,

@@ -1,7 +1,7 @@
 //! Programs over a Core ML state, as ANEMLL's clients drive them: embeddings, chunks of decoder layers, LM head.
 
 pub(super) mod chunk;
-mod embeddings;
+pub(super) mod embeddings;
 pub(super) mod lm_head;
 
 use std::ops::Range;

@@ -2,6 +2,7 @@
 //!
 //! A family picks the strategy and gives it the function's inputs; attention knows none of them. Each strategy is a file.
 
+mod host;
 mod mask;
 mod slice;
 mod state;
@@ -10,11 +11,23 @@ use anec_mil::Var;
 
 use crate::graph::{Graph, GraphError};
 
+pub(crate) use host::HostCache;
 pub(crate) use state::state_cache;
 
 /// Keys and values of all positions that a layer may attend to, each
-/// `[1, num_key_value_heads, positions, head_dim]`, where a function's masks have as many columns as there are positions.
+/// `[1, num_key_value_heads, positions, head_dim]`, where a function's masks have as many columns as there are positions
+/// with those of the past.
 pub(crate) struct Cached {
+    /// Keys.
+    pub(crate) keys: Var,
+    /// Values.
+    pub(crate) values: Var,
+    /// Those of earlier calls, where `keys` and `values` are this call's own only. Their columns of the masks come first.
+    pub(crate) past: Option<Past>,
+}
+
+/// Keys and values of earlier calls, each `[1, num_key_value_heads, head_dim, positions]`.
+pub(crate) struct Past {
     /// Keys.
     pub(crate) keys: Var,
     /// Values.

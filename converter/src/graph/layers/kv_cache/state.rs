@@ -8,6 +8,8 @@
 //! There are two ways to write: [`slice`](super::slice) and [`mask`](super::mask). What is attended to is always read again
 //! after the write.
 
+use std::rc::Rc;
+
 use anec_mil::{SliceMasks, Var};
 
 use super::mask::ByMask;
@@ -21,11 +23,11 @@ pub(crate) fn state_cache(
     graph: &mut Graph<'_>,
     state: &Var,
     current_pos: &Var,
-) -> Result<Box<dyn KvCache>, GraphError> {
+) -> Result<Rc<dyn KvCache>, GraphError> {
     let state = state.clone();
     Ok(match graph.settings.kv_write {
-        KvWrite::Slice => Box::new(StateCache { state, write: BySlice::new(graph, current_pos)? }),
-        KvWrite::Mask => Box::new(StateCache { state, write: ByMask::new(graph, current_pos)? }),
+        KvWrite::Slice => Rc::new(StateCache { state, write: BySlice::new(graph, current_pos)? }),
+        KvWrite::Mask => Rc::new(StateCache { state, write: ByMask::new(graph, current_pos)? }),
     })
 }
 
@@ -68,7 +70,7 @@ impl<W: Write> KvCache for StateCache<W> {
         let cache = self.write(graph, &format!("{prefix}_value_cache"), value_row, value)?;
         let keys = read_row(graph, &format!("{prefix}_keys"), &cache, key_row)?;
         let values = read_row(graph, &format!("{prefix}_values"), &cache, value_row)?;
-        Ok(Cached { keys, values })
+        Ok(Cached { keys, values, past: None })
     }
 }
 

@@ -1,12 +1,11 @@
-//! Joins what the parts of an LM head give.
+//! Joins what the parts of an LM head give, whichever model has it.
 
-use anec_schemas::contract::stateful::{LM_HEAD, names};
+use anec_schemas::contract::stateful::names;
 use anec_schemas::meta::Parameters;
 
-use super::lacks;
+use super::{Gives, Output, SessionError, argmax, lacks};
 use crate::backend::{Signature, Tensors};
 use crate::part::PartLabel;
-use crate::session::{Gives, Output, SessionError, argmax};
 
 /// How the outputs of a head make one.
 #[derive(Debug)]
@@ -61,10 +60,15 @@ impl Head {
         }
     }
 
-    /// What a head of `rows` rows says after the one of index `row`.
-    pub(super) fn join(&self, outputs: &Tensors, row: usize, rows: usize) -> Result<Output, SessionError> {
-        let output =
-            |name: &str| outputs.get(name).ok_or_else(|| lacks(PartLabel::only(LM_HEAD), names::MAIN, "output", name));
+    /// What a head of `rows` rows says after the one of index `row`. `at` is the model and the function that has it.
+    pub(super) fn join(
+        &self,
+        (label, function): (PartLabel, &str),
+        outputs: &Tensors,
+        row: usize,
+        rows: usize,
+    ) -> Result<Output, SessionError> {
+        let output = |name: &str| outputs.get(name).ok_or_else(|| lacks(label, function, "output", name));
         match self {
             Self::Logits(names) => {
                 let mut logits = Vec::new();

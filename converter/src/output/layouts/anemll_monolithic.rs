@@ -1,0 +1,61 @@
+//! The names, keys and metadata that ANEMLL's clients look for where one file holds the whole model.
+
+use std::path::Path;
+
+use anec_mil::compiled::COMPILED_EXTENSION;
+use anec_mil::package::{Metadata, PACKAGE_EXTENSION};
+
+use super::{Layout, Refusal, SideFile, SideFileError, anemll, meta_files, metadata};
+use crate::graph::families::{Family, Label, monolithic};
+use crate::model::decoder_plan::DecoderPlan;
+use crate::options::{Functions, Options};
+use crate::plan::{ConversionPlan, FilePlan};
+
+/// The layout.
+pub(super) struct AnemllMonolithic;
+
+impl Layout for AnemllMonolithic {
+    fn name(&self) -> &'static str {
+        "anemll-monolithic"
+    }
+
+    fn summary(&self) -> &'static str {
+        "ANEMLL's clients, with the whole model in one file"
+    }
+
+    fn family(&self) -> &'static dyn Family {
+        &monolithic::Monolithic
+    }
+
+    fn forms(&self) -> &'static [&'static str] {
+        &[PACKAGE_EXTENSION, COMPILED_EXTENSION]
+    }
+
+    fn refusal(&self, options: &Options) -> Option<Refusal> {
+        (options.functions == Functions::Single).then(|| Refusal {
+            option: "--functions",
+            value: options.functions.to_string(),
+            expected: "ANEMLL's clients call `infer` and `prefill`".to_owned(),
+        })
+    }
+
+    fn head_parts(&self, decoder: &DecoderPlan, _options: &Options) -> Option<u64> {
+        Some(anemll::head_parts(&decoder.model_type))
+    }
+
+    /// The bits are those of the decoder layers.
+    fn stem(&self, decoder: &DecoderPlan, options: &Options, label: &Label) -> String {
+        let lut = metadata::storage(options, label.role).lut();
+        let suffix = lut.map_or_else(String::new, |lut| format!("_lut{}", lut.bits));
+        format!("{}_monolithic_full{suffix}", anemll::prefix(&decoder.model_type))
+    }
+
+    fn metadata(&self, plan: &ConversionPlan, file: &FilePlan) -> Metadata {
+        metadata::metadata(plan, file, "Anemll Model: Multifunction Monolithic".to_owned(), "com.anemll")
+    }
+
+    /// Clients look for the compiled form and take the package where it is not there.
+    fn side_files(&self, plan: &ConversionPlan, checkpoint: &Path) -> Result<Vec<SideFile>, SideFileError> {
+        meta_files::side_files(plan, checkpoint, anemll::prefix(&plan.decoder.model_type), COMPILED_EXTENSION)
+    }
+}
