@@ -38,8 +38,13 @@ fn known_label(feature: &str, shape: &[u64]) -> Option<String> {
 
 /// A label of our own: Core ML's are eight hexadecimal digits that tell shapes apart, and so is this.
 fn own_label(shapes: &[(&str, &[u64])]) -> String {
-    let text: String = shapes.iter().map(|(feature, shape)| format!("{feature}{shape:?}")).collect();
-    Sha256::digest(text).iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+    let mut hash = Sha256::new();
+    for (feature, shape) in shapes {
+        hash.update(format!("{feature}{shape:?}"));
+    }
+    let digest: [u8; 32] = hash.finalize().into();
+    let [a, b, c, d, ..] = digest;
+    format!("{:08x}", u32::from_be_bytes([a, b, c, d]))
 }
 
 /// Whether the shapes of an input that is the only flexible one of its function have a known compiled form: ranges with

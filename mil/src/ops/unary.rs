@@ -90,13 +90,6 @@ pub static TANH: OpDecl =
         .seen(KOKORO)
         .renewed(&[Opset::Ios16, Opset::Ios18]);
 
-impl FunctionBuilder {
-    /// The hyperbolic tangent of `x`.
-    pub fn tanh(&mut self, name: &str, x: &Var) -> Result<Var, BuildError> {
-        self.call(&TANH, name).operand("x", x).single()
-    }
-}
-
 /// In f64, because the usual formula loses the last digits of small numbers.
 #[expect(clippy::cast_possible_truncation, reason = "rounded once at the end")]
 fn atanh(x: f32) -> f32 {

@@ -61,7 +61,7 @@ impl fmt::Display for FeatureDescription {
     /// Writes what goes in or out, without the name.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.optional {
-            f.write_str("optional, ")?
+            f.write_str("optional, ")?;
         }
         match &self.ty {
             FeatureType::MultiArray(array) => write_array(f, "an array", array),

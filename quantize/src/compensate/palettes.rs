@@ -30,7 +30,7 @@ impl GroupPalettes {
         crate::check_bits(self.bits)?;
         let group_rows = self.group_rows.max(1);
         expect("rows beyond whole groups", rows % group_rows, 0)?;
-        expect("palette entries", self.entries.len(), rows / group_rows << self.bits)
+        expect("palette entries", self.entries.len(), (rows / group_rows) << self.bits)
     }
 }
 

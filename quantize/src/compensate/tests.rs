@@ -1,3 +1,4 @@
+#![expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "counts in tests are small")]
 use half::f16;
 
 use super::*;
@@ -152,7 +153,8 @@ fn the_error_is_near_the_least_of_all_assignments() {
     for row in 0..rows {
         let weights = &weights[row * channels..(row + 1) * channels];
         let palette = entries(&palettes, row);
-        let with = |index: usize| -> Vec<f32> { (0..channels).map(|channel| palette[index >> (2 * channel) & 3]).collect() };
+        let with =
+            |index: usize| -> Vec<f32> { (0..channels).map(|channel| palette[index >> (2 * channel) & 3]).collect() };
         compensated += error(weights, &after[row * channels..(row + 1) * channels], &matrix);
         let all = (0..1 << (2 * channels)).map(|index| error(weights, &with(index), &matrix));
         least += all.fold(f64::INFINITY, f64::min);
@@ -287,6 +289,6 @@ fn a_refit_lowers_the_error_of_the_targets_and_keeps_entries_sorted() {
         squares.zip(weights).map(|(square, weight)| square * f64::from(*weight)).sum()
     };
     assert!(error(&refitted) < error(&palettes));
-    assert!(refitted.entries.chunks_exact(8).all(|entries| entries.is_sorted()));
+    assert!(refitted.entries.chunks_exact(8).all(<[half::f16]>::is_sorted));
     assert!(refitted.entries.iter().all(|entry: &f16| entry.is_finite()));
 }
