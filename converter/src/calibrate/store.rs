@@ -98,7 +98,7 @@ impl CalibrationStore {
         let rows = within(rows.start).zip(within(rows.end)).map(|(start, end)| start..end).ok_or_else(missing)?;
         let GroupPalettes { bits, group_rows, entries } = &stored.palettes;
         let whole = rows.start.is_multiple_of(*group_rows) && rows.end.is_multiple_of(*group_rows);
-        let palettes = (rows.start / group_rows << bits)..(rows.end / group_rows << bits);
+        let palettes = ((rows.start / group_rows) << bits)..((rows.end / group_rows) << bits);
         let palettes = entries.get(palettes).filter(|_| whole).ok_or_else(missing)?;
         let indices = stored.indices(&rows)?;
         Ok(CalibratedRows { bits: *bits, columns: stored.columns, palettes, indices })
@@ -272,7 +272,7 @@ mod tests {
 
     fn tensor(bits: u8, rows: usize, columns: usize) -> CalibratedTensor {
         let indices: Vec<u8> = (0..rows * columns).map(|at| ((at * 7 + at / 3) % (1 << bits)) as u8).collect();
-        let entries = (0..rows / 4 << bits).map(|at| f16::from_f32(at as f32)).collect();
+        let entries = (0..(rows / 4) << bits).map(|at| f16::from_f32(at as f32)).collect();
         let palettes = GroupPalettes { bits, group_rows: 4, entries };
         let rows = TensorRows { tensor: format!("w{bits}"), first: 100, end: 100 + rows as u64 };
         CalibratedTensor { rows, columns, palettes, indices }

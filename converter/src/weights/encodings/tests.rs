@@ -93,7 +93,7 @@ fn blocks_have_as_many_bytes_as_their_places() {
         let starts: Vec<u64> = offsets(&types).iter().map(|(start, _)| *start).collect();
         for run in storage.encoding().runs(&rows, &starts) {
             let mut scratch = Scratch::default();
-            let block = Block { source: &rows, rows: run.rows.clone(), weights: &weights };
+            let block = Block { source: &rows, weights: &weights, calibrated: None };
             let Coder::Alone(coder) = &run.coder else { panic!("{storage}: a small weight is one block") };
             let stats = coder.encode(&block, &mut scratch).expect("finite weights");
             let lengths: Vec<u64> = scratch.encoded().iter().map(|bytes| bytes.len() as u64).collect();

@@ -45,7 +45,7 @@ pub(super) fn function(
     let x = graph.enter_channels_first("hidden_states_channels_first", inputs.get(names::HIDDEN_STATES))?;
     let mut x = graph.layers(layers, &x, &attention, LayerPart::Whole)?;
     if layers.end == plan.num_hidden_layers {
-        x = graph.rms_norm("norm", &x, &WeightPath::NORM, 1)?;
+        x = graph.rms_norm("norm", &x, &WeightPath::NORM, 1, settings.plan.stream_norm_eps)?;
     }
     let mut outputs = vec![graph.leave_channels_first(names::OUTPUT_HIDDEN_STATES, &x)?];
     outputs.extend(cache.outputs());

@@ -62,7 +62,7 @@ impl Family for Monolithic {
         let attention = chunk::attention_inputs(&mut graph, &inputs, &label.layers)?;
         let x = graph.layers(&label.layers, &x, &attention, LayerPart::Whole)?;
         let x = last_token(&mut graph, &x)?;
-        let normed = graph.rms_norm("norm", &x, &WeightPath::NORM, 1)?;
+        let normed = graph.rms_norm("norm", &x, &WeightPath::NORM, 1, settings.plan.stream_norm_eps)?;
         let outputs = lm_head::outputs(&mut graph, &normed)?;
         Ok(graph.ops.finish(&outputs.iter().collect::<Vec<_>>()))
     }
