@@ -53,7 +53,15 @@ fn main() {
         palettes.insert(TensorRows { tensor, first: 0, end }, PaletteShape { bits, group_rows });
     };
     for index in 0..plan.num_hidden_layers {
-        for module in ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj", "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"] {
+        for module in [
+            "self_attn.q_proj",
+            "self_attn.k_proj",
+            "self_attn.v_proj",
+            "self_attn.o_proj",
+            "mlp.gate_proj",
+            "mlp.up_proj",
+            "mlp.down_proj",
+        ] {
             let bits = if module.contains("k_proj") || module.contains("v_proj") { kv } else { bits };
             insert(plan.source(&WeightPath::weight(index, module)).tensor, bits);
         }
@@ -102,7 +110,8 @@ fn main() {
     }
     println!("calibrated in {:.1} s", start.elapsed().as_secs_f64());
     let mut sum = 0.0;
-    let evals: Vec<&str> = options.get("eval").copied().unwrap_or_default().split(',').filter(|f| !f.is_empty()).collect();
+    let evals: Vec<&str> =
+        options.get("eval").copied().unwrap_or_default().split(',').filter(|f| !f.is_empty()).collect();
     for file in &evals {
         let start = Instant::now();
         let tokens = Tokens { length, tokens: windows(file, &tokenizer, length, number("evals", 6.0) as usize, bos) };
@@ -110,7 +119,24 @@ fn main() {
         let model = hidden(&checkpoint, &plan, &replaced, &tokens).unwrap();
         let d = divergence(&checkpoint, &plan, &replaced, &tokens, &reference, &model).unwrap();
         sum += d.kl;
-        println!("{file}: KL {:.4} ppl {:.3} -> {:.3} ({:.3}x) best {:.3} ({:.1} s)", d.kl, d.reference_perplexity, d.perplexity, d.perplexity / d.reference_perplexity, d.same_best, start.elapsed().as_secs_f64());
+        println!(
+            "{file}: KL {:.4} ppl {:.3} -> {:.3} ({:.3}x) best {:.3} ({:.1} s)",
+            d.kl,
+            d.reference_perplexity,
+            d.perplexity,
+            d.perplexity / d.reference_perplexity,
+            d.same_best,
+            start.elapsed().as_secs_f64()
+        );
     }
-    println!("MEAN KL {:.4} [{}]", sum / evals.len() as f64, args[1..].iter().filter(|a| !a.starts_with("calib") && !a.starts_with("eval")).cloned().collect::<Vec<_>>().join(" "));
+    println!(
+        "MEAN KL {:.4} [{}]",
+        sum / evals.len() as f64,
+        args[1..]
+            .iter()
+            .filter(|a| !a.starts_with("calib") && !a.starts_with("eval"))
+            .cloned()
+            .collect::<Vec<_>>()
+            .join(" ")
+    );
 }

@@ -2,11 +2,11 @@
 //!
 //! [`commands`] are what the `anec` binary runs; `ARCHITECTURE.md` shows the way of the data through the modules.
 
+pub mod calibrate;
 pub mod cli;
 pub mod commands;
 pub mod console;
 pub mod error;
-pub mod calibrate;
 mod graph;
 mod interrupt;
 pub mod model;

@@ -144,12 +144,15 @@ impl Hint for CalibrateError {
             Self::NotFinite { .. } => {
                 Some("the checkpoint overflows on this text; check its weights, or use `--calibration none`".to_owned())
             }
-            Self::Gram { .. } | Self::Weight { .. } | Self::Unsupported { .. } => Some("use `--calibration none`".to_owned()),
+            Self::Gram { .. } | Self::Weight { .. } | Self::Unsupported { .. } => {
+                Some("use `--calibration none`".to_owned())
+            }
             Self::Generate { .. } => Some("calibrate with a text: `--calibration FILE.txt`".to_owned()),
             Self::File(_) | Self::FileSize { .. } => None,
-            Self::Chat { .. } => {
-                Some("expected a JSON object a line: {\"messages\": [{\"role\": \"user\", \"content\": \"…\"}, …]}".to_owned())
-            }
+            Self::Chat { .. } => Some(
+                "expected a JSON object a line: {\"messages\": [{\"role\": \"user\", \"content\": \"…\"}, …]}"
+                    .to_owned(),
+            ),
             Self::NoTemplate | Self::Template(_) => Some("calibrate with a text: `--calibration FILE.txt`".to_owned()),
             Self::Tokenizer(_) => Some("put the model's tokenizer.json into the checkpoint".to_owned()),
             Self::Token { .. } => Some("tokenizer and checkpoint are not of the same model".to_owned()),

@@ -52,12 +52,8 @@ pub fn hidden(
                 projection.weight.clone_from(other);
             }
         }
-        let attended = weights.attend(
-            &weights.enter(Branch::Attention, &residual, &shape),
-            &shape,
-            &rotations,
-            tokens.length,
-        );
+        let attended =
+            weights.attend(&weights.enter(Branch::Attention, &residual, &shape), &shape, &rotations, tokens.length);
         weights.leave(Branch::Attention, weights.o.apply(&attended), &mut residual, &shape);
         let inner = weights.expand(&weights.enter(Branch::Mlp, &residual, &shape), &shape);
         weights.leave(Branch::Mlp, weights.down.apply(&inner), &mut residual, &shape);

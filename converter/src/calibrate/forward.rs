@@ -29,7 +29,11 @@ pub(super) fn rms_norm_in_place(x: &mut [f32], weight: &[f32], eps: f32) {
         for row in rows.chunks_exact_mut(channels) {
             // f64: one channel of a real model's first token may be thousands of times the others.
             let sum: f64 = row.iter().map(|value| f64::from(*value) * f64::from(*value)).sum();
-            #[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "f32 is what is computed in")]
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_precision_loss,
+                reason = "f32 is what is computed in"
+            )]
             let scale = (sum / channels as f64 + f64::from(eps)).sqrt().recip() as f32;
             row.iter_mut().zip(weight).for_each(|(value, weight)| *value = *value * scale * weight);
         }
@@ -76,8 +80,7 @@ pub(super) fn attention(q: &[f32], k: &[f32], v: &[f32], length: usize, shape: &
         let mut result = MatMut::from_row_major_slice_mut(result, length, q_size);
         for head in 0..shape.heads {
             let kv = head / (shape.heads / shape.kv_heads) * head_dim;
-            let (q, k, v) =
-                (q.subcols(head * head_dim, head_dim), k.subcols(kv, head_dim), v.subcols(kv, head_dim));
+            let (q, k, v) = (q.subcols(head * head_dim, head_dim), k.subcols(kv, head_dim), v.subcols(kv, head_dim));
             let products = MatMut::from_row_major_slice_mut(scores, length, length);
             matmul(products, Accum::Replace, q, k.transpose(), shape.query_scale, Par::Seq);
             soften(scores, shape.softcap);

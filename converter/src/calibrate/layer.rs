@@ -135,7 +135,8 @@ impl Stage {
                 c.iter_mut().zip(&h).for_each(|(c, h)| *c = narrow(alpha) * (*c - h));
                 lean = Some((Factor::new(&h, channels, target_damping).map_err(failed)?, c));
             }
-            if let Some(Residual { quantized, reference: Some(reference) }) = residual.filter(|_| rho > 0.0 && !is_same) {
+            if let Some(Residual { quantized, reference: Some(reference) }) = residual.filter(|_| rho > 0.0 && !is_same)
+            {
                 let difference: Vec<f32> =
                     reference.iter().zip(quantized).map(|(a, b)| narrow(rho) * (a - b)).collect();
                 let hidden = quantized.len() / (inputs.quantized.len() / channels);

@@ -135,7 +135,8 @@ mod tests {
         let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
         for token in 0..tokens {
             for output in 0..outputs {
-                let expected = dot(&x[token * inputs..(token + 1) * inputs], &w[output * inputs..(output + 1) * inputs]);
+                let expected =
+                    dot(&x[token * inputs..(token + 1) * inputs], &w[output * inputs..(output + 1) * inputs]);
                 assert_eq!(y[token * outputs + output], expected + 1.0);
             }
         }

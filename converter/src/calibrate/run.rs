@@ -47,8 +47,7 @@ impl Calibration<'_> {
         let layers = self.plan.num_hidden_layers;
         let mut tell = |done| progress(Progress { done, total: layers + 1 });
         tell(0);
-        let mut calibrator =
-            Calibrator::new(self.checkpoint, self.plan, self.palettes, self.strength, &tokens.tokens)?;
+        let mut calibrator = Calibrator::new(self.checkpoint, self.plan, self.palettes, self.strength, &tokens.tokens)?;
         if let Some((done, residual)) = store.residual()
             && done <= layers
             && (0..done).all(|layer| store.find(&file_name(layer)))

@@ -74,9 +74,8 @@ impl LayerWeights {
         let (hidden, inner) = (plan.hidden_size, plan.intermediate_size);
         let projection = |module, outputs, inputs, biased: bool| -> Result<Projection, CalibrateError> {
             let rows = matrix_rows(plan, &WeightPath::weight(layer, module), [outputs, inputs]);
-            let bias = biased.then(|| {
-                whole(checkpoint, &weight_rows(plan, &WeightPath::bias(layer, module), outputs as u64, 1).0)
-            });
+            let bias = biased
+                .then(|| whole(checkpoint, &weight_rows(plan, &WeightPath::bias(layer, module), outputs as u64, 1).0));
             Ok(Projection { weight: whole(checkpoint, &rows)?, rows, bias: bias.transpose()?, inputs })
         };
         Ok(Self {

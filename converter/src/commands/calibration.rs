@@ -7,7 +7,9 @@ use sha2::{Digest as _, Sha256};
 
 use super::model_arguments::Prepared;
 use super::storage_arguments::StorageArguments;
-use crate::calibrate::{Calibration, CalibrationSource, CalibrationStore, CalibrateError, Palettes, Strength, palettes};
+use crate::calibrate::{
+    CalibrateError, Calibration, CalibrationSource, CalibrationStore, Palettes, Strength, palettes,
+};
 use crate::console::{Console, Failure};
 use crate::interrupt::Interrupt;
 use crate::output::checksums::hex;
@@ -36,7 +38,11 @@ impl<'a> Calibrating<'a> {
         match &self.source {
             None => String::new(),
             Some(CalibrationSource::File(path)) => {
-                format!("{} {}", path.display(), fs::read(path).map(|text| hex(Sha256::digest(text))).unwrap_or_default())
+                format!(
+                    "{} {}",
+                    path.display(),
+                    fs::read(path).map(|text| hex(Sha256::digest(text))).unwrap_or_default()
+                )
             }
             Some(source) => source.to_string(),
         }

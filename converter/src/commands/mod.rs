@@ -1,8 +1,8 @@
 //! The commands, one file each.
 
 pub mod backend_arguments;
-mod calibration;
 pub mod bench;
+mod calibration;
 pub mod compile;
 pub mod completions;
 pub mod convert;

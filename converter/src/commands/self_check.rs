@@ -80,6 +80,8 @@ fn tell(found: &Agreement, console: Console) {
         100.0 * found.top1
     ));
     if found.kl_mean > MOST_KL || ratio.is_some_and(|(reference, model)| model > MOST_PERPLEXITY * reference) {
-        console.warning("the result is far from the checkpoint: `--lut 6` or fewer rows a palette (`--group-size`) mend it");
+        console.warning(
+            "the result is far from the checkpoint: `--lut 6` or fewer rows a palette (`--group-size`) mend it",
+        );
     }
 }

@@ -8,9 +8,9 @@ use clap::Args;
 
 use crate::calibrate::CalibrationSource;
 use crate::error::Hint;
+use crate::model::decoder_plan::{DecoderPlan, WeightPath};
 use crate::weights::encodings::calibrated;
 use crate::weights::encodings::palette::PALETTE_BITS;
-use crate::model::decoder_plan::{DecoderPlan, WeightPath};
 use crate::weights::recipe::{Recipe, WeightKind};
 use crate::weights::storage::{Defaults, GroupSize, Lut, PaletteMethod, Storage, StorageError};
 

@@ -17,8 +17,8 @@ use crate::output::forms::{FORMS, Form, FormError, ModelFiles};
 use crate::output::layouts::{self, Layout, SideFileError};
 use crate::output::link::link_or_copy;
 use crate::output::provenance;
-use crate::weights::recipe_file::{self, RECIPE_JSON};
 use crate::plan::{ConversionPlan, FilePlan, PlanError};
+use crate::weights::recipe_file::{self, RECIPE_JSON};
 
 /// What was written.
 pub struct Written {

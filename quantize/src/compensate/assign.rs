@@ -33,11 +33,7 @@ pub struct Compensated {
 ///
 /// # Errors
 /// The weights are not whole rows, or there are not as many palettes as rows need.
-pub fn compensate(
-    weights: &[f32],
-    palettes: &GroupPalettes,
-    factor: &Factor,
-) -> Result<Compensated, CompensateError> {
+pub fn compensate(weights: &[f32], palettes: &GroupPalettes, factor: &Factor) -> Result<Compensated, CompensateError> {
     let channels = factor.channels();
     expect("elements of the last row", weights.len() % channels, 0)?;
     palettes.check(weights.len() / channels)?;

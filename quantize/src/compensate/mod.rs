@@ -62,7 +62,9 @@ pub enum CompensateError {
         value: f32,
     },
     /// The matrix stays indefinite with as much damping as is allowed: it is no Gram matrix.
-    #[error("the Gram matrix of {channels} inputs is not positive definite, with a damping of {damping} of its diagonal")]
+    #[error(
+        "the Gram matrix of {channels} inputs is not positive definite, with a damping of {damping} of its diagonal"
+    )]
     Indefinite {
         /// Inputs.
         channels: usize,

@@ -48,9 +48,11 @@ fn groups_of(entries: impl IndexedParallelIterator<Item = Vec<f16>>) -> Vec<f16>
 
 #[expect(clippy::cast_possible_truncation, reason = "entries are fp16")]
 fn moved(entries: &[f16], sums: &[(f64, f64)]) -> Vec<f16> {
-    let means = entries.iter().zip(sums).map(|(entry, (sum, mass))| {
-        if *mass > 0.0 { to_f16((sum / mass) as f32) } else { *entry }
-    });
+    let means = entries.iter().zip(sums).map(
+        |(entry, (sum, mass))| {
+            if *mass > 0.0 { to_f16((sum / mass) as f32) } else { *entry }
+        },
+    );
     let mut means: Vec<f16> = means.collect();
     // Means of neighbouring entries may pass each other, as each column counts for itself.
     means.sort_by(f16::total_cmp);

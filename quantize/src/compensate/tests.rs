@@ -152,7 +152,8 @@ fn the_error_is_near_the_least_of_all_assignments() {
     for row in 0..rows {
         let weights = &weights[row * channels..(row + 1) * channels];
         let palette = entries(&palettes, row);
-        let with = |index: usize| -> Vec<f32> { (0..channels).map(|channel| palette[index >> (2 * channel) & 3]).collect() };
+        let with =
+            |index: usize| -> Vec<f32> { (0..channels).map(|channel| palette[index >> (2 * channel) & 3]).collect() };
         compensated += error(weights, &after[row * channels..(row + 1) * channels], &matrix);
         let all = (0..1 << (2 * channels)).map(|index| error(weights, &with(index), &matrix));
         least += all.fold(f64::INFINITY, f64::min);

@@ -75,8 +75,7 @@ pub(super) fn generate(
     let rotations = Rotations::of(plan, request.longest);
     let read = |layer| LayerWeights::read(checkpoint, plan, layer);
     let keeps = parameters(plan) <= KEPT_BYTES / size_of::<f32>();
-    let kept: Vec<LayerWeights> =
-        if keeps { (0..layers).map(read).collect::<Result<_, _>>()? } else { Vec::new() };
+    let kept: Vec<LayerWeights> = if keeps { (0..layers).map(read).collect::<Result<_, _>>()? } else { Vec::new() };
     let norm = norm_weight(checkpoint, plan, &WeightPath::NORM, plan.hidden_size)?;
     let head = matrix_rows(plan, &WeightPath::LM_HEAD, [plan.vocab_size, plan.hidden_size]);
     let kept_head = if keeps { Some(whole(checkpoint, &head)?) } else { None };

@@ -121,7 +121,8 @@ impl BlockCoder for Found {
         let first = to_usize(block.source.first_column);
         let columns = first..first + block.columns();
         let rows = found.indices.chunks_exact(found.columns.max(1));
-        let indices: Vec<u8> = rows.clone().flat_map(|row| row.get(columns.clone()).unwrap_or_default()).copied().collect();
+        let indices: Vec<u8> =
+            rows.clone().flat_map(|row| row.get(columns.clone()).unwrap_or_default()).copied().collect();
         let [data, palettes] = scratch.buffers();
         anec_quantize::pack(&indices, found.bits, data);
         append_little_endian(found.palettes, palettes);
