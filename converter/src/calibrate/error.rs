@@ -147,20 +147,20 @@ impl Hint for CalibrateError {
             Self::Gram { .. } | Self::Weight { .. } | Self::Unsupported { .. } => {
                 Some("use `--calibration none`".to_owned())
             }
-            Self::Generate { .. } => Some("calibrate with a text: `--calibration FILE.txt`".to_owned()),
-            Self::File(_) | Self::FileSize { .. } => None,
             Self::Chat { .. } => Some(
                 "expected a JSON object a line: {\"messages\": [{\"role\": \"user\", \"content\": \"…\"}, …]}"
                     .to_owned(),
             ),
-            Self::NoTemplate | Self::Template(_) => Some("calibrate with a text: `--calibration FILE.txt`".to_owned()),
+            Self::Generate { .. } | Self::NoTemplate | Self::Template(_) => {
+                Some("calibrate with a text: `--calibration FILE.txt`".to_owned())
+            }
             Self::Tokenizer(_) => Some("put the model's tokenizer.json into the checkpoint".to_owned()),
             Self::Token { .. } => Some("tokenizer and checkpoint are not of the same model".to_owned()),
             Self::TooShort { .. } => Some("use a longer text, or `--calibration builtin`".to_owned()),
             Self::Store { source } if source.kind() == std::io::ErrorKind::StorageFull => {
                 Some("make room, then `--resume` goes on after the last finished layer".to_owned())
             }
-            Self::Store { .. } | Self::NotStored { .. } => None,
+            Self::File(_) | Self::FileSize { .. } | Self::Store { .. } | Self::NotStored { .. } => None,
             Self::Interrupted => Some("`--resume` goes on".to_owned()),
         }
     }

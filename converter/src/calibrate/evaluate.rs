@@ -69,7 +69,9 @@ pub fn hidden(
 pub(super) fn finish_logits(plan: &DecoderPlan, logits: &mut [f32]) {
     let scale = plan.logit_scale as f32;
     if scale.total_cmp(&1.0).is_ne() {
-        logits.iter_mut().for_each(|logit| *logit *= scale);
+        for logit in &mut *logits {
+            *logit *= scale;
+        }
     }
     soften(logits, plan.logit_softcap.map(|cap| cap as f32));
 }

@@ -111,9 +111,13 @@ pub(super) fn gated(gate: &mut [f32], up: &[f32], activation: Activation) {
 /// Bounds scores or logits: `cap * tanh(x / cap)`.
 pub(super) fn soften(values: &mut [f32], cap: Option<f32>) {
     if let Some(cap) = cap {
-        values.iter_mut().for_each(|value| *value /= cap);
+        for value in &mut *values {
+            *value /= cap;
+        }
         Tanh {}.map_mut(values);
-        values.iter_mut().for_each(|value| *value *= cap);
+        for value in &mut *values {
+            *value *= cap;
+        }
     }
 }
 

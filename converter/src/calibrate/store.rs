@@ -270,6 +270,7 @@ impl<'a> Reader<'a> {
 mod tests {
     use super::*;
 
+    #[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "small numbers")]
     fn tensor(bits: u8, rows: usize, columns: usize) -> CalibratedTensor {
         let indices: Vec<u8> = (0..rows * columns).map(|at| ((at * 7 + at / 3) % (1 << bits)) as u8).collect();
         let entries = (0..(rows / 4) << bits).map(|at| f16::from_f32(at as f32)).collect();

@@ -251,7 +251,7 @@ impl Header {
             rest = match key {
                 "descr" => {
                     let (descr, rest) = quoted(rest)?;
-                    header.descr = descr.to_owned();
+                    descr.clone_into(&mut header.descr);
                     rest
                 }
                 "fortran_order" => {

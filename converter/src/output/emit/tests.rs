@@ -57,8 +57,13 @@ fn stored(rows: &Rows, storage: &Storage) -> (Vec<f32>, Vec<QuantizedWeight>) {
     let staging = Staging::open(Kind::Converted, &output, false, Unfinished::Discard, &Identity::once());
     let staging = staging.expect("a work directory");
     let (progress, interrupt) = (ProgressBar::hidden(), Interrupt::default());
-    let context =
-        Context { checkpoint: &checkpoint, progress: &progress, journal: staging.journal(), interrupt: &interrupt, calibration: None };
+    let context = Context {
+        checkpoint: &checkpoint,
+        progress: &progress,
+        journal: staging.journal(),
+        interrupt: &interrupt,
+        calibration: None,
+    };
     let path = directory.path().join("weight.bin");
     let outcome = write(&context, &[(path.clone(), &file)], |_| {}).expect("weights that can be written");
     let Outcome::Complete(quantized) = outcome else { panic!("nobody interrupted") };

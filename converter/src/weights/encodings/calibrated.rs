@@ -96,7 +96,7 @@ impl Encoding for Calibrated {
 }
 
 impl Calibrated {
-    fn shape(&self) -> Lut {
+    fn shape(self) -> Lut {
         self.0.lut().expect("palettes have a shape")
     }
 }
