@@ -90,7 +90,7 @@ fn a_tensor_cannot_grow_without_end_in_a_loop() {
                 } -> (longer);
 "#;
     let program = program("tensor<fp32, [?]> x", operations, "y");
-    let error = run(&verified(&program), &[("x", floats(&[1.0; 1 << 20]))]).expect_err("too large");
+    let error = run(&verified(&program), &[("x", floats(&vec![1.0; 1 << 20]))]).expect_err("too large");
     let mut source: &dyn std::error::Error = &error;
     while let Some(inner) = source.source() {
         source = inner;
