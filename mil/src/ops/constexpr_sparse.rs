@@ -86,7 +86,7 @@ fn infer_lookup(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {
     let misfit =
         || InferError::operand("lut", format!("tables of {}-bit indices that fit {mask}", data.dtype.bits()), lut);
     let Some((groups, [entries, width])) = lut.shape.split_last_chunk::<2>() else { return Err(misfit()) };
-    let fits = entries.fixed().is_none_or(|entries| entries == 1 << data.dtype.bits());
+    let fits = entries.fixed().is_none_or(|entries| 1_u64.checked_shl(data.dtype.bits()) == Some(entries));
     if !divides(&mask.shape, groups) || !fits {
         return Err(misfit());
     }
