@@ -124,5 +124,5 @@ fn with_scaled_stream(mut plan: DecoderPlan, factor: f32) -> DecoderPlan {
     }
     let embedding_scale = plan.embedding_scale * factor;
     let stream_norm_eps = plan.stream_norm_eps * f64::from(factor).powi(2);
-    DecoderPlan { embedding_scale, stream_norm_eps, ..plan }
+    DecoderPlan { stream_norm_eps, embedding_scale, ..plan }
 }
