@@ -4,11 +4,13 @@ The checkpoints are small and random, with projections large enough that everyth
 is sensitive to, the reference with that broken must be far away; otherwise agreement would prove nothing.
 """
 
+import json
+
 import pytest
 
 import package_check
 from client import ClientModel
-from judge import Agreement, evaluation_tokens, judge, reference
+from judge import Agreement, evaluation_tokens, judge, perplexity, reference
 
 CONTEXT_LENGTH = 64
 BATCH_SIZE = 16
@@ -61,6 +63,22 @@ def test_every_package_passes_every_check(anec, presets, preset):
     output = anec.convert(presets(preset), *OPTIONS)
     findings = {package.name: package_check.check(package) for package in sorted(output.glob("*.mlpackage"))}
     assert not any(findings.values()), findings
+
+
+@pytest.mark.parametrize("preset", ["tiny-gemma3", "tiny-gemma3-types"])
+def test_verify_computes_what_transformers_computes(anec, presets, preset, tmp_path):
+    """The plain forward pass of `anec verify` has the perplexity of transformers, and the conversion that of both."""
+    checkpoint = presets(preset)
+    token_ids = evaluation_tokens(checkpoint, CONTEXT_LENGTH)
+    (tmp_path / "tokens.json").write_text(json.dumps(token_ids))
+    output = anec.convert(checkpoint, *OPTIONS)
+    tokens = ("--tokens", tmp_path / "tokens.json", "--report", tmp_path)
+    outcome = anec.run("verify", output, "--against", checkpoint, *tokens)
+    assert outcome.code == 0, outcome.stdout + outcome.stderr
+    report = json.loads((tmp_path / "report.json").read_text())
+    expected = perplexity(reference(checkpoint, token_ids).logits, token_ids)
+    assert report["decode"]["kl_mean"] <= MAX_KL["f32"]
+    assert report["decode"]["perplexity_reference"] == pytest.approx(expected, rel=1e-4)
 
 
 def test_every_token_of_a_prime_vocabulary_can_be_chosen(anec, presets):

@@ -241,7 +241,7 @@ def write_shard(path: Path, shard: list[tuple[int, str, tuple[int, ...]]], confi
 
 
 def scale(name: str, shape: tuple[int, ...], values: np.ndarray, norm: float) -> np.ndarray:
-    """Norms around `norm`, biases small, projections that keep variance, embeddings that give varied logits when tied."""
+    """Norms around `norm`, biases small, projections that keep variance, embeddings of varied logits when tied."""
     if "norm" in name:
         return norm + values / 10
     if name.endswith(".bias"):
