@@ -14,6 +14,7 @@ fn sample() -> MetaYaml {
             framework: "Core ML".to_owned(),
             language: "Rust".to_owned(),
             architecture: "qwen3".to_owned(),
+            model_type: None,
             parameters: Parameters {
                 context_length: 512,
                 batch_size: 64,

@@ -90,14 +90,14 @@ fn target(options: &Options) -> String {
 
 fn context(plan: &ConversionPlan, longest: u32) -> String {
     let length = plan.options.context_length;
-    let kept = match plan.has_state() {
-        true => "a state of",
-        false => "which the client keeps,",
+    let bytes = ByteSize(plan.cache_bytes());
+    let cache = if plan.has_state() {
+        format!("a state of {bytes}")
+    } else {
+        format!("a cache of {bytes} that the client keeps")
     };
-    let mut text = format!(
-        "{length} positions, {kept} {}; every token attends over all of them, so a shorter context is faster",
-        ByteSize(plan.cache_bytes())
-    );
+    let mut text =
+        format!("{length} positions, {cache}; every token attends over all of them, so a shorter context is faster");
     if longest > length {
         let _ = write!(text, "; shares the weight files of context {longest}");
     }

@@ -300,6 +300,15 @@ fn plans_that_cannot_be_are_refused_with_the_option_that_is_wrong() {
     let config = config("qwen3-0.6b");
     for (arguments, words) in [
         (&["--functions", "single", "--layout", "anemll"][..], "ANEMLL's clients call `infer` and `prefill`"),
+        (&["--layout", "anemll-monolithic", "--chunks", "2"], "does not cut a model between layers"),
+        (
+            &["--layout", "anemll-monolithic", "--size-limit", "900MB"],
+            "it has 1.50 GB of weights, the limit is 900.0 MB",
+        ),
+        (&["--layout", "anemll-monolithic", "--size-limit", "900MB"], "`--lut 8 --lut-embeddings 8`"),
+        (&["--layout", "host-cache", "--functions", "single"], "functions of 1, 8, 16, 64 tokens"),
+        (&["--layout", "host-cache", "--batch-size", "32"], "functions of 1, 8, 16, 64 tokens"),
+        (&["--layout", "host-cache", "--kv", "mask"], "no state to write"),
         (&["--functions", "single", "--query-length", "600"], "`--query-length 600`"),
         (&["--context-length", "32,64", "--batch-size", "64"], "`--batch-size 64`"),
         (&["--chunks", "99"], "the model has 28 layers"),

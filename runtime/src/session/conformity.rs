@@ -7,6 +7,26 @@ use super::SessionError;
 use crate::backend::LoadedFunction;
 use crate::part::ModelPart;
 
+/// An input, state or output that is not its contract's.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the {kind} `{name}` of `{function}` of `{file}` is {found}, the contract `{contract}` says {expected}")]
+pub struct Breach {
+    /// The contract.
+    pub contract: &'static str,
+    /// The model, without extension.
+    pub file: String,
+    /// The function.
+    pub function: String,
+    /// Input, state or output.
+    pub kind: &'static str,
+    /// The tensor.
+    pub name: String,
+    /// What the contract says.
+    pub expected: String,
+    /// What the model has.
+    pub found: String,
+}
+
 /// Whether a function takes and gives what the contract says, and nothing else.
 pub(super) fn check(
     contract: &Contract,
@@ -16,14 +36,16 @@ pub(super) fn check(
     instance: &Instance,
 ) -> Result<(), SessionError> {
     let (described, signature) = (contract.function(part.label.role, function, instance)?, loaded.signature());
-    let breach = |kind, name: &str, expected: String, found: String| SessionError::Breach {
-        contract: contract.name,
-        file: part.stem.clone(),
-        function: function.to_owned(),
-        kind,
-        name: name.to_owned(),
-        expected,
-        found,
+    let breach = |kind, name: &str, expected: String, found: String| {
+        SessionError::from(Box::new(Breach {
+            contract: contract.name,
+            file: part.stem.clone(),
+            function: function.to_owned(),
+            kind,
+            name: name.to_owned(),
+            expected,
+            found,
+        }))
     };
     for (kind, expected, found) in [
         ("input", described.inputs_in(instance)?, &signature.inputs),

@@ -19,6 +19,7 @@ use anec_schemas::contract::ContractError;
 use crate::backend::{BackendError, Tensors};
 use crate::part::PartLabel;
 
+pub use conformity::Breach;
 pub use driver::Driver;
 pub(crate) use driver::driver_of;
 pub(crate) use output::argmax;
@@ -131,23 +132,8 @@ pub enum SessionError {
         name: String,
     },
     /// A function has an input, state or output that is not its contract's.
-    #[error("the {kind} `{name}` of `{function}` of `{file}` is {found}, the contract `{contract}` says {expected}")]
-    Breach {
-        /// The contract.
-        contract: &'static str,
-        /// The model, without extension.
-        file: String,
-        /// The function.
-        function: String,
-        /// Input, state or output.
-        kind: &'static str,
-        /// The tensor.
-        name: String,
-        /// What the contract says.
-        expected: String,
-        /// What the model has.
-        found: String,
-    },
+    #[error(transparent)]
+    Breach(#[from] Box<Breach>),
     /// The meta file contradicts the models.
     #[error("`{key}` of the meta file is {found}, expected {expected}")]
     Meta {

@@ -116,7 +116,7 @@ macro_rules! chunk {
         FunctionContract {
             name: $name,
             when: When::Always,
-            meaning: concat!("takes up to ", $tokens, " tokens, of the prompt or to decode"),
+            meaning: "takes as many tokens as its name says, or fewer, of the prompt or to decode",
             inputs: &[
                 one(
                     names::HIDDEN_STATES,
