@@ -61,11 +61,8 @@ impl MonolithicSession {
         let head = Head::of(parameters, infer.signature())?;
         let instance = instance(parameters, head.parts());
         conformity::check(&CONTRACT, part, names::INFER, &infer, &instance)?;
-        let prefill = match parameters.prefill_dynamic_slice {
-            true => Some(model.load(names::PREFILL)?),
-            // Clients take prompts token by token then.
-            false => None,
-        };
+        // Without it, clients take prompts token by token.
+        let prefill = if parameters.prefill_dynamic_slice { Some(model.load(names::PREFILL)?) } else { None };
         if let Some(prefill) = &prefill {
             conformity::check(&CONTRACT, part, names::PREFILL, prefill, &instance)?;
         }
