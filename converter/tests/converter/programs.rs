@@ -1,5 +1,7 @@
 //! What the commands do with ML Programs of anybody: images, classifiers, states, broken files and other kinds of models.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot set itself up has failed")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
