@@ -63,7 +63,8 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<ExitCode, Failure>
     let message_name = if stored.form() == Form::Message { name.clone() } else { "model".to_owned() };
     let options = CompileOptions { message_name: &message_name, ..CompileOptions::package(&name, &message) };
     let files = compiled::compile(&model, &options);
-    let files = files.map_err(|source| FormError::Compile { name: path.display().to_string(), source })?;
+    let files =
+        files.map_err(|source| FormError::Compile { name: path.display().to_string(), source: Box::new(source) })?;
     for warning in &files.warnings {
         console.warning(&warning.to_string());
     }

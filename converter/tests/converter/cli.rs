@@ -493,7 +493,8 @@ fn layers_of_int8_hold_before_lint_and_verification() {
     assert!(fs::read_to_string(output.join("meta.yaml")).unwrap().contains("# ffn = int8, a scale per channel\n"));
     let linted = anec(&["lint", path]);
     assert!(stdout(&linted).contains("0 errors, 0 warnings"), "{}", stdout(&linted));
-    let verified = anec(&["verify", path, "--against", model]);
+    let report = parent.path().join("report.json");
+    let verified = anec(&["verify", path, "--against", model, "--report", report.to_str().unwrap()]);
     assert!(verified.status.success(), "{}{}", stdout(&verified), stderr(&verified));
 }
 

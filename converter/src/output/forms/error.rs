@@ -28,7 +28,7 @@ pub enum FormError {
         name: String,
         /// Why.
         #[source]
-        source: CompiledError,
+        source: Box<CompiledError>,
     },
     /// What was written cannot be read.
     #[error("Cannot read back what was written")]

@@ -64,7 +64,7 @@ impl ModelFiles {
     pub(crate) fn new(stem: &str, model: Model) -> Result<Self, FormError> {
         let message = encode_model(&model).map_err(|source| FormError::Model { stem: stem.to_owned(), source })?;
         let compiled = anec_mil::compiled::compile(&model, &CompileOptions::package(stem, &message))
-            .map_err(|source| FormError::Compile { name: stem.to_owned(), source })?;
+            .map_err(|source| FormError::Compile { name: stem.to_owned(), source: Box::new(source) })?;
         Ok(Self { model, message, compiled })
     }
 }
