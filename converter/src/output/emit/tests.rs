@@ -82,8 +82,10 @@ fn stored(rows: &Rows, storage: &Storage) -> (Vec<f32>, Vec<QuantizedWeight>) {
 
 #[test]
 fn every_encoding_gives_back_the_weights_within_its_error() {
-    for storage in ENCODINGS.iter().flat_map(|kind| kind.examples) {
-        let storage: Storage = storage.parse().expect("an example");
+    let storages = ENCODINGS.iter().flat_map(|kind| kind.examples);
+    let storages = storages.map(|storage| storage.parse::<Storage>().expect("an example"));
+    // What calibration finds is held by the tests of calibrated conversions: it is made before emission.
+    for storage in storages.filter(|storage| !storage.is_calibrated()) {
         let rows = Rows::new("w", 8..48, COLUMNS as u64);
         let (found, quantized) = stored(&rows, &storage);
         let expected = &source()[8 * COLUMNS..48 * COLUMNS];

@@ -17,7 +17,7 @@ pub(crate) const SUFFIX: &str = "+calibrated";
 
 pub(crate) static KIND: Kind = Kind {
     grammar: "lutN[:GROUP]+calibrated",
-    examples: &["lut4+calibrated", "lut3:16+calibrated"],
+    examples: &["lut4+calibrated", "lut3:4+calibrated"],
     parse: |text, defaults| {
         let palette = text.strip_prefix("lut")?.strip_suffix(SUFFIX)?;
         Some(parse(palette, defaults).map(Storage::new))

@@ -24,7 +24,10 @@ pub(crate) const PALETTE_BITS: [u8; 6] = [1, 2, 3, 4, 6, 8];
 pub(crate) static KIND: Kind = Kind {
     grammar: "lutN[:GROUP][+scale][+exact]",
     examples: &["lut1", "lut2", "lut3", "lut4:8", "lut6:tensor+scale", "lut8", "lut4:8+scale+exact"],
-    parse: |text, defaults| text.strip_prefix("lut").map(|text| parse(text, defaults).map(Storage::new)),
+    parse: |text, defaults| {
+        let text = text.strip_prefix("lut").filter(|text| !text.ends_with(super::calibrated::SUFFIX))?;
+        Some(parse(text, defaults).map(Storage::new))
+    },
 };
 
 /// How many output channels share a palette.
