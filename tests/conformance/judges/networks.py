@@ -1,4 +1,4 @@
-"""Networks that are no language models, with random weights: what PyTorch computes, and packages that coremltools makes."""
+"""Networks that are no language models, with random weights: what PyTorch computes, and packages by coremltools."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import quiet  # noqa: F401 - before coremltools
 
 # isort: split
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable
 
 import coremltools as ct
 import numpy as np
@@ -46,7 +46,7 @@ class Unet(nn.Module):
             skipped.append(x)
             x = nn.functional.max_pool2d(x, 2)
         x = self.bottom(x)
-        for up, join, skip in zip(self.up, self.join, reversed(skipped)):
+        for up, join, skip in zip(self.up, self.join, reversed(skipped), strict=False):
             x = join(torch.cat([up(x), skip], dim=1))
         return self.head(x)
 

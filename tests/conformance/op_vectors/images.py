@@ -5,10 +5,24 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
-import torch
 from torch.nn import functional
 
-from op_vectors.case import axes, axis, case, constant, flag, fp16, fp32, int32, refused, result, spread, tensor, text, vectors
+from op_vectors.case import (
+    axes,
+    axis,
+    case,
+    constant,
+    flag,
+    fp16,
+    fp32,
+    int32,
+    refused,
+    result,
+    spread,
+    tensor,
+    text,
+    vectors,
+)
 
 
 def scales(height, width):
@@ -24,7 +38,7 @@ def size(height: int, width: int) -> dict:
 def upsample_nearest_neighbor():
     for factors in ((2, 3), (1, 2), (2.5, 1.5)):
         x = fp32(spread(1, 2, 4, 6))
-        target = [int(np.floor(np.float32(factor) * length)) for factor, length in zip(factors, (4, 6))]
+        target = [int(np.floor(np.float32(factor) * length)) for factor, length in zip(factors, (4, 6), strict=False)]
         expected = functional.interpolate(x.float, size=target, mode="nearest")
         yield case(f"by {factors}", {"x": x, **scales(*factors)}, result("fp32", expected))
     yield refused("a negative factor", {"x": fp32(spread(1, 2, 2)), **scales(-1, 1)}, "scale_factor_height")
@@ -34,7 +48,7 @@ def upsample_nearest_neighbor():
 def upsample_bilinear():
     for factors, align in itertools.product(((2, 3), (1, 2), (2.5, 1.5)), (True, False)):
         x = fp32(spread(1, 2, 4, 6))
-        target = [int(np.floor(np.float32(factor) * length)) for factor, length in zip(factors, (4, 6))]
+        target = [int(np.floor(np.float32(factor) * length)) for factor, length in zip(factors, (4, 6), strict=False)]
         expected = functional.interpolate(x.float, size=target, mode="bilinear", align_corners=align)
         operands = {"x": x, **scales(*factors), "align_corners": flag(align)}
         yield case(f"by {factors}, corners {align}", operands, result("fp32", expected), tolerance=1e-6)
@@ -179,7 +193,7 @@ def affine():
 def crop_resize():
     def crop(image, box, target, mode, outside=0.0):
         ends = [(box[0], box[2], target[0], image.shape[1]), (box[1], box[3], target[1], image.shape[2])]
-        for along, (start, end, count, length) in enumerate(ends, 1):
+        for along, (start, end, count, _length) in enumerate(ends, 1):
             span = end - start
             index = np.arange(count, dtype=np.float64)
             if mode == "STRICT_ALIGN_CORNERS":
@@ -195,7 +209,9 @@ def crop_resize():
     x = fp32(spread(2, 3, 6, 8))
     boxes = np.array([[0.0, 1.0, 4.0, 6.0], [1.5, 0.5, 3.25, 7.0]])
     for mode in ("STRICT_ALIGN_CORNERS", "OFFSET_CORNERS", "DEFAULT"):
-        expected = np.stack([crop(x.values[image], box, (3, 4), mode) for image, box in zip((1, 0), boxes)])
+        expected = np.stack(
+            [crop(x.values[image], box, (3, 4), mode) for image, box in zip((1, 0), boxes, strict=False)]
+        )
         operands = {"x": x, "boxes": fp32(boxes), "box_indices": int32([1, 0]), "target_height": axis(3)}
         operands |= {"target_width": axis(4), "sampling_mode": text(mode)}
         yield case(f"{mode}", operands, result("fp32", expected), tolerance=1e-5, opset="ios17")
@@ -207,7 +223,9 @@ def crop_resize():
     wide = {"x": x, "boxes": unit, "box_indices": int32([1, 0]), "target_height": axis(2), "target_width": axis(2)}
     wide |= {"sampling_mode": text("STRICT_ALIGN_CORNERS"), "normalized_coordinates": flag(True)}
     held = unit.values * [5.0, 7.0, 5.0, 7.0]
-    expected = np.stack([crop(x.values[image], box, (2, 2), "STRICT_ALIGN_CORNERS") for image, box in zip((1, 0), held)])
+    expected = np.stack(
+        [crop(x.values[image], box, (2, 2), "STRICT_ALIGN_CORNERS") for image, box in zip((1, 0), held, strict=False)]
+    )
     yield case("from 0 to 1", wide, result("fp32", expected), tolerance=1e-5, opset="ios17")
     swapped = {"x": x, "boxes": fp32(boxes[:, [1, 0, 3, 2]]), "target_height": axis(2), "target_width": axis(2)}
     swapped |= {"box_coordinate_mode": text("CORNERS_WIDTH_FIRST"), "sampling_mode": text("STRICT_ALIGN_CORNERS")}

@@ -244,16 +244,24 @@ def einsum():
     ):
         x, y = fp32(spread(*x_shape)), fp32(spread(*y_shape, low=-1.0, high=1.0))
         letters = equation.split("->")[0].split(",")
-        full = dict(sorted(itertools.chain(*(zip(part, sizes) for part, sizes in zip(letters, (x_shape, y_shape))))))
-        for part, sizes in zip(letters, (x_shape, y_shape)):
-            for letter, size in zip(part, sizes):
+        full = dict(
+            sorted(
+                itertools.chain(
+                    *(zip(part, sizes, strict=False) for part, sizes in zip(letters, (x_shape, y_shape), strict=False))
+                )
+            )
+        )
+        for part, sizes in zip(letters, (x_shape, y_shape), strict=False):
+            for letter, size in zip(part, sizes, strict=False):
                 full[letter] = max(full[letter], size)
-        wide = [np.broadcast_to(v.values, [full[a] for a in part]) for v, part in zip((x, y), letters)]
+        wide = [np.broadcast_to(v.values, [full[a] for a in part]) for v, part in zip((x, y), letters, strict=False)]
         operands = {"values": [x, y], "equation": text(equation)}
         yield case(f"{equation} of {x_shape}", operands, result("fp32", np.einsum(equation, *wide)), tolerance=1e-5)
     pair = [fp32(spread(2, 2)), fp32(spread(2, 2))]
     yield refused("no equation", {"values": pair, "equation": text("ab,bc")}, "parameter `equation`")
-    yield refused("lengths that differ", {"values": [pair[0], fp32(spread(3, 2))], "equation": text("ab,bc->ac")}, "`b`")
+    yield refused(
+        "lengths that differ", {"values": [pair[0], fp32(spread(3, 2))], "equation": text("ab,bc->ac")}, "`b`"
+    )
 
 
 MEET = {
@@ -269,7 +277,7 @@ MEET = {
 
 def scattered(data: np.ndarray, places, updates: np.ndarray, mode: str) -> np.ndarray:
     data = data.copy()
-    for place, update in zip(places, updates):
+    for place, update in zip(places, updates, strict=False):
         data[place] = MEET[mode](data[place], update)
     return data
 
@@ -281,7 +289,13 @@ def scatter():
         updates = fp32(spread(3, 4) if along == 0 else spread(3, 3))
         expected = np.moveaxis(data.values, along, 0)
         expected = scattered(expected, indices, np.moveaxis(updates.values, along, 0), mode)
-        operands = {"data": data, "indices": int32(indices), "updates": updates, "axis": axis(along), "mode": text(mode)}
+        operands = {
+            "data": data,
+            "indices": int32(indices),
+            "updates": updates,
+            "axis": axis(along),
+            "mode": text(mode),
+        }
         yield case(f"{mode} on {along}", operands, result("fp32", np.moveaxis(expected, 0, along)), tolerance=1e-6)
     ints = {"data": int32([1, 2, 3]), "indices": int32([2, 2]), "updates": int32([4, 5]), "mode": text("add")}
     yield case("int32", ints, int32([1, 2, 12]))
@@ -302,7 +316,13 @@ def scatter_along_axis():
             target[along % 2] = indices[place]
             places.append(tuple(target))
         expected = scattered(data.values, places, updates.values.reshape(-1), mode)
-        operands = {"data": data, "indices": int32(indices), "updates": updates, "axis": axis(along), "mode": text(mode)}
+        operands = {
+            "data": data,
+            "indices": int32(indices),
+            "updates": updates,
+            "axis": axis(along),
+            "mode": text(mode),
+        }
         yield case(f"{mode} on {along}", operands, result("fp32", expected), tolerance=1e-6)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from op_vectors.case import TRANSCENDENTAL, axes, case, flag, fp32, int32, refused, result, spread, vectors, whole
+from op_vectors.case import TRANSCENDENTAL, axes, case, flag, fp32, refused, result, spread, vectors
 
 
 def over(op: str, function, low: float):

@@ -5,7 +5,20 @@ from __future__ import annotations
 import numpy as np
 from coremltools.converters.mil.mil.ops.defs.iOS18 import compression as ios18
 
-from op_vectors.case import TRANSCENDENTAL, axis, case, constant, fp16, fp32, refused, result, spread, tensor, text, vectors
+from op_vectors.case import (
+    TRANSCENDENTAL,
+    axis,
+    case,
+    constant,
+    fp16,
+    fp32,
+    refused,
+    result,
+    spread,
+    tensor,
+    text,
+    vectors,
+)
 
 COREMLTOOLS = "coremltools"
 

@@ -17,7 +17,6 @@ from op_vectors.case import (
     refused,
     result,
     spread,
-    tensor,
     vectors,
     whole,
 )
@@ -98,7 +97,9 @@ def mod():
         x, y = made(spread(3, 4, low=-9, high=9)), made(spread(4, low=0.5, high=3.0))
         yield case(x.dtype, {"x": x, "y": y}, result(x.dtype, np.mod(x.values, y.values)), tolerance=1e-6)
         y = made(-y.values)
-        yield case(f"{x.dtype} by negative", {"x": x, "y": y}, result(x.dtype, np.mod(x.values, y.values)), tolerance=1e-6)
+        yield case(
+            f"{x.dtype} by negative", {"x": x, "y": y}, result(x.dtype, np.mod(x.values, y.values)), tolerance=1e-6
+        )
     x, y = int32([-7, -7, 7, 7, 6]), int32([3, -3, 3, -3, 3])
     yield case("int32", {"x": x, "y": y}, int32(np.mod(x.values, y.values)))
 
@@ -130,7 +131,7 @@ def with_numbers(op: str, function, source: str = "PyTorch"):
             for numbers in ((0.25, 1.5), (1.0, 0.5), (-0.5, 2.0)):
                 x = made(spread(3, 7))
                 names = ["alpha", "beta"][: function.__code__.co_argcount - 1]
-                given = {name: constant(made(number)) for name, number in zip(names, numbers)}
+                given = {name: constant(made(number)) for name, number in zip(names, numbers, strict=False)}
                 expected = function(x.float, *numbers[: len(names)])
                 name = f"{x.dtype}, {numbers[: len(names)]}"
                 yield case(name, {"x": x, **given}, result(x.dtype, expected), tolerance=TRANSCENDENTAL)

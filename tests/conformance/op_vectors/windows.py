@@ -74,7 +74,10 @@ def conv_transpose():
 def conv_quantized():
     x = fp32(spread(1, 4, 5, 5))
     stored = np.arange(3 * 4 * 9).reshape(3, 4, 3, 3) * 7 % 256
-    for name, scale, shift in (("one scale", 0.03125, -4.0), ("a scale by channel", [0.25, 0.5, 0.125], [-1.0, 0.0, 2.0])):
+    for name, scale, shift in (
+        ("one scale", 0.03125, -4.0),
+        ("a scale by channel", [0.25, 0.5, 0.125], [-1.0, 0.0, 2.0]),
+    ):
         scales, shifts = (np.reshape(values, (-1, 1, 1, 1)) for values in (scale, shift))
         weight = torch.from_numpy(stored * scales + shifts)
         operands = {

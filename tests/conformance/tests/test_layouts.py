@@ -77,20 +77,29 @@ class HostCache:
 
     def __init__(self, directory: Path) -> None:
         self.parameters = parameters_of(directory)
-        files = {role: [directory / f"{stem}.mlpackage" for stem in stems] for role, stems in self.parameters["files"].items()}
+        files = {
+            role: [directory / f"{stem}.mlpackage" for stem in stems]
+            for role, stems in self.parameters["files"].items()
+        }
         self.embeddings = Package(files["embeddings"][0]).functions
         self.chunks = [Package(path).functions for path in files["chunk"]]
         self.head = Package(files["lm_head"][0]).functions["main"]
         channels = self.parameters["num_key_value_heads"] * self.parameters["head_dim"]
         self.caches = [
-            {f"{name}_cache_{layer}": torch.zeros(1, channels, 1, CONTEXT_LENGTH) for name in "kv" for layer in range(layers)}
+            {
+                f"{name}_cache_{layer}": torch.zeros(1, channels, 1, CONTEXT_LENGTH)
+                for name in "kv"
+                for layer in range(layers)
+            }
             for layers in self.parameters["chunk_layers"]
         ]
 
     def mask(self, position: int, rows: int, window: int) -> torch.Tensor:
         query = position + torch.arange(rows)[:, None]
         cached, own = torch.arange(CONTEXT_LENGTH)[None, :], position + torch.arange(rows)[None, :]
-        visible = torch.cat([(cached < position) & (cached > query - window), (own <= query) & (own > query - window)], 1)
+        visible = torch.cat(
+            [(cached < position) & (cached > query - window), (own <= query) & (own > query - window)], 1
+        )
         return torch.full(visible.shape, -1e4).masked_fill(visible, 0.0)[None, None]
 
     def call(self, token_ids: list[int], position: int) -> torch.Tensor:
@@ -180,7 +189,8 @@ def test_anemll_clients_find_the_model_in_one_file(anec, small_checkpoint):
     assert parameters["monolithic_model"] == "qwen_monolithic_full_lut4.mlmodelc"
     assert parameters["functions"] == ["infer", "prefill"]
     assert (parameters["lut_bits"], parameters["split_lm_head"]) == (4, 16)
-    assert parameters["argmax_in_model"] and parameters["prefill_dynamic_slice"]
+    assert parameters["argmax_in_model"]
+    assert parameters["prefill_dynamic_slice"]
     assert not parameters.keys() & {"num_chunks", "lut_ffn", "ffn", "embeddings", "lm_head"}
     description = json.loads((directory / "meta.json").read_text())["model_info"]
     assert description["parameters"] == parameters
@@ -198,7 +208,11 @@ def test_anemll_clients_find_the_model_in_one_file(anec, small_checkpoint):
 @pytest.mark.parametrize(
     ("layout", "change", "words"),
     [
-        ("anemll-monolithic", ("context_length: 256", "context_length: 128"), ["`qwen_monolithic_full`", "`causal_mask`"]),
+        (
+            "anemll-monolithic",
+            ("context_length: 256", "context_length: 128"),
+            ["`qwen_monolithic_full`", "`causal_mask`"],
+        ),
         ("host-cache", ("head_dim: 64", "head_dim: 32"), ["`chunk_01of02`", "`k_cache_0`"]),
         ("host-cache", ("chunk_layers: [2, 2]", "chunk_layers: [3, 1]"), ["`chunk_01of02`", "`k_cache_2`"]),
         ("host-cache", ("chunk_layers: [2, 2]", "chunk_layers: [4]"), ["`chunk_layers`"]),
