@@ -1,5 +1,5 @@
 //! A conversion, decided: the files with their programs, sizes, decisions and costs. What decides is
-//! [`planner`](crate::planner).
+//! the planner.
 
 pub(crate) mod chunks;
 pub(crate) mod decision;

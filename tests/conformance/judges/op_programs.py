@@ -1,8 +1,8 @@
 """One ML Program for every case of every op.
 
-`op_vectors` says operands and results, coremltools' builder makes the program. A model takes fp16, fp32 and int32 tensors
-with axes only, so operands of other types are cast after they come in, results are cast before they go out, and scalars
-come in as vectors of one element.
+`op_vectors` says operands and results, coremltools' builder makes the program. A model takes fp16, fp32 and int32
+tensors with axes only, so operands of other types are cast after they come in, results are cast before they go out,
+and scalars come in as vectors of one element.
 """
 
 from __future__ import annotations

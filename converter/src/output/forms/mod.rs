@@ -1,7 +1,7 @@
 //! How a program lies on disk: a table of forms, one file a row.
 //!
 //! A form writes everything of a model but its weights. Weights are written once, where the first form of a model has them;
-//! the other forms get a link. A new form is a file with an implementation of [`Form`] and a line in [`FORMS`].
+//! the other forms get a link. A new form is a file with an implementation of `Form` and a line in `FORMS`.
 
 pub(crate) mod compiled;
 mod error;
