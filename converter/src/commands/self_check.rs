@@ -5,7 +5,7 @@ use std::path::Path;
 use anec_mil::evaluate::{Accumulator, Numerics};
 use anec_runtime::ModelDirectory;
 use anec_runtime::oracle::{Checkpoint, Implementation, Oracle, OracleConfig};
-use anec_runtime::tokenizer::{SpecialTokens, TextTokenizer};
+use anec_runtime::tokenizer::{SpecialTokens, TextTokenizer, TokenizerConfig};
 use anec_runtime::verify::{TEXT, TEXT_NAME, Thresholds, TokenWindows, Verification, VerifyOptions};
 use anec_schemas::report::Agreement;
 
@@ -42,8 +42,11 @@ fn compare(output: &Path, checkpoint: &Path, console: Console) -> Result<Agreeme
     }
     let directory = ModelDirectory::open(output).map_err(message)?;
     let tokenizer = TextTokenizer::open(checkpoint).map_err(message)?;
-    let mut tokens = tokenizer.encode(TEXT, SpecialTokens::Add).map_err(message)?;
-    tokens.truncate(TOKENS);
+    // Clients start with it, and it holds activations that no other first token does.
+    let config = TokenizerConfig::open(checkpoint).map_err(message)?;
+    let bos = config.special_token("bos_token").and_then(|spelling| tokenizer.token(spelling));
+    let text = tokenizer.encode(TEXT, SpecialTokens::Present).map_err(message)?;
+    let tokens: Vec<u32> = bos.into_iter().chain(text).take(TOKENS).collect();
     let context = usize::try_from(directory.meta().model_info.parameters.context_length).unwrap_or(usize::MAX);
     let windows = tokens.chunks(context.max(1)).map(<[u32]>::to_vec).filter(|window| window.len() > 1).collect();
     let tokens = TokenWindows { source: TEXT_NAME.to_owned(), windows };

@@ -14,6 +14,9 @@ use crate::oracle::{Checkpoint, OracleError};
 /// What encodings of weights end in whose palettes and indices were calibrated.
 const CALIBRATED: &str = "+calibrated";
 
+/// What the report adds to their element type.
+pub(in crate::verify) const CALIBRATED_QUALITY: &str = ", calibrated";
+
 /// Compares what a model stores with what its provenance says.
 pub(super) fn compare(
     part: &str,
@@ -100,8 +103,9 @@ fn compare_weight(
     let compared = Compared { part, name, tensor, encoding, columns, stored };
     let mut quality = compared.with(|row| wanted.elements.get(row * columns..(row + 1) * columns).unwrap_or_default());
     if weight.encoding.ends_with(CALIBRATED) {
-        // Its entries make up for the errors of others, so they are not meant to be the nearest.
+        // Its entries make up for the errors of others: they are not meant to be the nearest, nor near on average.
         (quality.misassigned, quality.misassigned_in_row) = (0, 0);
+        quality.encoding.push_str(CALIBRATED_QUALITY);
     }
     Ok(Ok(quality))
 }

@@ -16,6 +16,7 @@ use super::{Progress, VerifyError};
 use crate::companion;
 use crate::directory::ModelDirectory;
 use crate::oracle::{Checkpoint, OracleConfig};
+pub(super) use by_provenance::CALIBRATED_QUALITY;
 pub(super) use constants::stored_dtype;
 
 use constants::Constants;
