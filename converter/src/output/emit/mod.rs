@@ -294,10 +294,12 @@ impl<C: Fn(usize) + Sync> Emission<'_, C> {
     ) -> Result<(), EmitError> {
         let rows = section.block(block);
         read::read(self.context.checkpoint, section.source, &rows, weights)?;
-        let calibrated = match self.context.calibration {
-            Some(store) if section.storage.is_calibrated() => Some(store.rows(&section.source.tensor, rows)?),
-            _ => None,
-        };
+        let calibrated = section.storage.is_calibrated().then(|| {
+            let tensor = &section.source.tensor;
+            let missing = || CalibrateError::NotStored { tensor: tensor.clone(), start: rows.start, end: rows.end };
+            self.context.calibration.ok_or_else(missing)?.rows(tensor, rows.clone())
+        });
+        let calibrated = calibrated.transpose()?;
         let encoded = Block { source: section.source, weights, calibrated };
         let stats = match (&section.run.coder, palette) {
             (Coder::Alone(coder), _) => coder.encode(&encoded, scratch),
