@@ -1,6 +1,6 @@
 //! One decoder layer: from weights and the tokens that reach it to palettes and the tokens that leave it.
 
-use anec_quantize::compensate::{CompensateError, Factor, GroupPalettes, compensate, palettize_groups, refit};
+use anec_quantize::compensate::{CompensateError, Compensated, Factor, GroupPalettes, compensate, palettize_groups, refit};
 
 use super::error::CalibrateError;
 use super::forward::add_scaled;
@@ -183,6 +183,17 @@ pub(super) fn calibrated(
     factor: &Factor,
     strength: Strength,
 ) -> Result<CalibratedTensor, CompensateError> {
+    let (palettes, found) = assigned(target, shape, factor, strength)?;
+    Ok(CalibratedTensor { rows: TensorRows::of(rows), columns: factor.channels(), palettes, indices: found.indices })
+}
+
+/// Palettes for a weight, and what became of its elements.
+pub(super) fn assigned(
+    target: &[f32],
+    shape: PaletteShape,
+    factor: &Factor,
+    strength: Strength,
+) -> Result<(GroupPalettes, Compensated), CompensateError> {
     let PaletteShape { bits, group_rows } = shape;
     let mut palettes: GroupPalettes = palettize_groups(target, factor.importance(), bits, group_rows)?;
     let mut found = compensate(target, &palettes, factor)?;
@@ -190,7 +201,7 @@ pub(super) fn calibrated(
         palettes = refit(&palettes, &found.targets, &found.indices, &factor.remaining_importance())?;
         found = compensate(target, &palettes, factor)?;
     }
-    Ok(CalibratedTensor { rows: TensorRows::of(rows), columns: factor.channels(), palettes, indices: found.indices })
+    Ok((palettes, found))
 }
 
 /// Requires that all inputs are numbers.

@@ -6,6 +6,7 @@
 //!
 //! The mathematics of one weight is `anec_quantize::compensate`.
 
+pub mod allocate;
 mod engine;
 mod error;
 pub mod evaluate;
@@ -15,6 +16,7 @@ mod palettes;
 mod product;
 mod result;
 mod run;
+pub mod sensitivity;
 mod settings;
 mod shape;
 mod store;
