@@ -7,6 +7,7 @@
 //! The mathematics of one weight is `anec_quantize::compensate`.
 
 pub mod allocate;
+mod cost;
 mod engine;
 mod error;
 pub mod evaluate;
@@ -23,6 +24,7 @@ mod store;
 mod tokens;
 mod weights;
 
+pub use cost::{CalibrationCost, Machine, Work};
 pub use engine::{Calibrator, Progress, Tokens};
 pub use error::CalibrateError;
 pub use palettes::palettes;
@@ -30,4 +32,4 @@ pub use result::CalibratedTensor;
 pub use run::Calibration;
 pub use settings::{PaletteShape, Palettes, Strength, TensorRows};
 pub use store::{CalibratedRows, CalibrationStore};
-pub use tokens::{CalibrationSource, CalibrationTokens, calibration_tokens};
+pub use tokens::{CalibrationSource, CalibrationTokens, calibration_tokens, check_source};
