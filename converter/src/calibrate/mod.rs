@@ -32,4 +32,4 @@ pub use result::CalibratedTensor;
 pub use run::Calibration;
 pub use settings::{PaletteShape, Palettes, Strength, TensorRows};
 pub use store::{CalibratedRows, CalibrationStore};
-pub use tokens::{CalibrationSource, CalibrationTokens, calibration_tokens, check_source};
+pub use tokens::{CalibrationSource, CalibrationTokens, calibration_tokens, check_source, sample_tokens};

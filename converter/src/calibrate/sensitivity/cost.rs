@@ -114,10 +114,7 @@ pub(super) fn palette_shape(storage: &Storage, rows: usize) -> Option<PaletteSha
 /// Bits of the blobs; none where the weight cannot be stored so.
 pub(super) fn stored_bits(rows: &Rows, storage: &Storage) -> Option<u64> {
     let blobs = storage.encoding().blobs(rows, &[rows.count(), rows.columns, 1, 1]).ok()?;
-    let bytes = blobs.iter().map(|blob| {
-        let count = blob.shape.iter().try_fold(1_u64, |count, dim| count.checked_mul(*dim))?;
-        blob.dtype.packed_bytes(count)
-    });
+    let bytes = blobs.iter().map(|blob| blob.dtype.packed_bytes(blob.element_count()?));
     bytes.sum::<Option<u64>>().and_then(|bytes| bytes.checked_mul(8))
 }
 

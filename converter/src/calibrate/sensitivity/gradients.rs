@@ -92,18 +92,18 @@ pub(super) fn attention(
     shape: &LayerShape,
 ) -> [Vec<f32>; 3] {
     let (q_size, kv_size) = (length * shape.q_size(), length * shape.kv_size());
-    let mut results = [vec![0.0; q.len()], vec![0.0; k.len()], vec![0.0; v.len()]];
-    let [dq, dk, dv] = &mut results;
+    let mut made = [vec![0.0; q.len()], vec![0.0; k.len()], vec![0.0; v.len()]];
+    let [dq, dk, dv] = &mut made;
     let results = dq.par_chunks_mut(q_size).zip(dk.par_chunks_mut(kv_size)).zip(dv.par_chunks_mut(kv_size));
     let inputs = q.par_chunks(q_size).zip(k.par_chunks(kv_size)).zip(v.par_chunks(kv_size));
     results.zip(inputs).zip(gradient.par_chunks(q_size)).for_each_init(
-        || vec![vec![0.0; length * length]; 2],
+        || [(); 3].map(|()| vec![0.0; length * length]),
         |scratch, (((results, dv), ((q, k), v)), gradient)| {
             let (dq, dk) = results;
             window([q, k, v], gradient, [dq, dk, dv], scratch, length, shape);
         },
     );
-    results
+    made
 }
 
 /// One window.
@@ -111,11 +111,11 @@ fn window(
     [q, k, v]: [&[f32]; 3],
     gradient: &[f32],
     [dq, dk, dv]: [&mut [f32]; 3],
-    scratch: &mut [Vec<f32>],
+    scratch: &mut [Vec<f32>; 3],
     length: usize,
     shape: &LayerShape,
 ) {
-    let [weights, slopes] = scratch else { return };
+    let [weights, slopes, back] = scratch;
     let (q_size, kv_size, head_dim) = (shape.q_size(), shape.kv_size(), shape.head_dim);
     let rows = |x, columns| MatRef::from_row_major_slice(x, length, columns);
     let (q, k, v, gradient) = (rows(q, q_size), rows(k, kv_size), rows(v, kv_size), rows(gradient, q_size));
@@ -127,8 +127,8 @@ fn window(
         let own = head * head_dim;
         let (q, k, v) = (q.subcols(own, head_dim), k.subcols(kv, head_dim), v.subcols(kv, head_dim));
         let gradient = gradient.subcols(own, head_dim);
-        let square = |x| MatMut::from_row_major_slice_mut(x, length, length);
-        matmul(square(&mut *weights), Accum::Replace, q, k.transpose(), shape.query_scale, Par::Seq);
+        let products = MatMut::from_row_major_slice_mut(&mut *weights, length, length);
+        matmul(products, Accum::Replace, q, k.transpose(), shape.query_scale, Par::Seq);
         soften(weights, shape.softcap);
         // The slope of the bound follows from what it made.
         if let Some(cap) = shape.softcap {
@@ -141,8 +141,8 @@ fn window(
         weigh(weights, length, shape.window);
         let p = MatRef::from_row_major_slice(&*weights, length, length);
         matmul(dv.as_mut().subcols_mut(kv, head_dim), Accum::Add, p.transpose(), gradient, 1.0, Par::Seq);
-        let mut back = vec![0.0; length * length];
-        matmul(square(&mut back), Accum::Replace, gradient, v.transpose(), 1.0, Par::Seq);
+        let products = MatMut::from_row_major_slice_mut(&mut *back, length, length);
+        matmul(products, Accum::Replace, gradient, v.transpose(), 1.0, Par::Seq);
         let rows = back.chunks_exact_mut(length).zip(weights.chunks_exact(length).zip(slopes.chunks_exact(length)));
         for (back, (weights, slopes)) in rows {
             let mean: f32 = back.iter().zip(weights).map(|(back, weight)| back * weight).sum();
@@ -150,7 +150,7 @@ fn window(
                 *back = weight * (*back - mean) * slope;
             }
         }
-        let back = MatRef::from_row_major_slice(&back, length, length);
+        let back = MatRef::from_row_major_slice(&*back, length, length);
         let scale = shape.query_scale;
         matmul(dq.as_mut().subcols_mut(own, head_dim), Accum::Replace, back, k, scale, Par::Seq);
         matmul(dk.as_mut().subcols_mut(kv, head_dim), Accum::Add, back.transpose(), q, scale, Par::Seq);
