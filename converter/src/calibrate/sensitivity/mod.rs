@@ -12,6 +12,8 @@
 mod backward;
 mod cost;
 mod gradients;
+#[cfg(test)]
+mod gradients_tests;
 mod head;
 
 use std::collections::BTreeMap;
