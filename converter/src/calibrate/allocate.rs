@@ -162,17 +162,13 @@ mod tests {
             bits: *bits,
             divergence: *divergence,
         };
-        TensorChoices {
-            kind,
-            tensor: name.to_owned(),
-            elements: 100,
-            choices: choices.iter().map(choice).collect(),
-        }
+        TensorChoices { kind, tensor: name.to_owned(), elements: 100, choices: choices.iter().map(choice).collect() }
     }
 
     fn model() -> Vec<TensorChoices> {
         let layer = |name, four: f64| {
-            let choices = [("lut3:8", 300, 4.0 * four), ("lut4:8", 400, four), ("lut6:8", 600, four / 16.0), ("fp16", 1600, 0.0)];
+            let choices =
+                [("lut3:8", 300, 4.0 * four), ("lut4:8", 400, four), ("lut6:8", 600, four / 16.0), ("fp16", 1600, 0.0)];
             tensor(name, WeightKind::Layer, &choices)
         };
         vec![

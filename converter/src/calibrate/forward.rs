@@ -1,7 +1,6 @@
 //! The parts of a decoder layer, in f32 over all calibration tokens at once.
 
-use faer::linalg::matmul::matmul;
-use faer::{Accum, MatMut, MatRef, Par};
+use anec_quantize::product::{Accum, MatMut, MatRef, matmul};
 use rayon::prelude::*;
 use rten_simd::{SimdOp as _, SimdUnaryOp as _};
 use rten_vecmath::{ApproxGelu, Silu, Softmax, Tanh};
@@ -82,11 +81,11 @@ pub(super) fn attention(q: &[f32], k: &[f32], v: &[f32], length: usize, shape: &
             let kv = head / (shape.heads / shape.kv_heads) * head_dim;
             let (q, k, v) = (q.subcols(head * head_dim, head_dim), k.subcols(kv, head_dim), v.subcols(kv, head_dim));
             let products = MatMut::from_row_major_slice_mut(scores, length, length);
-            matmul(products, Accum::Replace, q, k.transpose(), shape.query_scale, Par::Seq);
+            matmul(products, Accum::Replace, q, k.transpose(), shape.query_scale);
             soften(scores, shape.softcap);
             weigh(scores, length, shape.window);
             let out = result.as_mut().subcols_mut(head * head_dim, head_dim);
-            matmul(out, Accum::Replace, MatRef::from_row_major_slice(scores, length, length), v, 1.0, Par::Seq);
+            matmul(out, Accum::Replace, MatRef::from_row_major_slice(scores, length, length), v, 1.0);
         }
     });
     result

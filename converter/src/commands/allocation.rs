@@ -33,17 +33,8 @@ pub struct AllocationArguments {
 }
 
 /// Options that say themselves how layers and head are stored.
-const CONTRADICTED: [&str; 9] = [
-    "ffn",
-    "lm_head",
-    "lut",
-    "lut_ffn",
-    "lut_lm_head",
-    "palette",
-    "channel_scale",
-    "uniform",
-    "recipe",
-];
+const CONTRADICTED: [&str; 9] =
+    ["ffn", "lm_head", "lut", "lut_ffn", "lut_lm_head", "palette", "channel_scale", "uniform", "recipe"];
 
 fn positive(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
@@ -78,7 +69,8 @@ impl AllocationArguments {
         let source = match &storage.calibration {
             Some(CalibrationSource::None) => {
                 return Err(Failure {
-                    message: "Bits are shared out between calibrated palettes, which `--calibration none` rules out".to_owned(),
+                    message: "Bits are shared out between calibrated palettes, which `--calibration none` rules out"
+                        .to_owned(),
                     hint: Some("leave out `--calibration`, or give a file".to_owned()),
                 });
             }

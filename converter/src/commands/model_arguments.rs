@@ -234,12 +234,7 @@ impl ModelArguments {
         self.storage.without_effect(&options.storage).into_iter().chain(functions).collect()
     }
 
-    fn plans(
-        &self,
-        decoder: &DecoderPlan,
-        allocated: Option<Recipe>,
-        console: Console,
-    ) -> Result<Plans, Failure> {
+    fn plans(&self, decoder: &DecoderPlan, allocated: Option<Recipe>, console: Console) -> Result<Plans, Failure> {
         let mut options = self.options()?;
         if let Some(recipe) = allocated {
             options.storage = recipe;

@@ -121,8 +121,16 @@ fn a_budget_gives_the_same_bytes_on_any_number_of_threads_and_its_recipe_gives_t
         (weights(&output), said)
     };
     let (one, said) = run("one", &["--bits", "4.6", "--threads", "1"]);
-    let bits: f64 = said.lines().find_map(|line| line.split_once(" bits a weight in layers and head")).unwrap().0
-        .rsplit(' ').next().unwrap().parse().unwrap();
+    let bits: f64 = said
+        .lines()
+        .find_map(|line| line.split_once(" bits a weight in layers and head"))
+        .unwrap()
+        .0
+        .rsplit(' ')
+        .next()
+        .unwrap()
+        .parse()
+        .unwrap();
     assert!(bits <= 4.6 && bits > 4.55, "{said}");
     let (two, _) = run("two", &["--bits", "4.6", "--threads", "2"]);
     assert!(one == two);

@@ -88,7 +88,13 @@ pub(super) fn trace(
 }
 
 /// The gradient of what a branch's last projection made, from that of the residual behind it.
-fn made(weights: &LayerWeights, branch: Branch, made: Option<&[f32]>, gradient: &[f32], shape: &LayerShape) -> Vec<f32> {
+fn made(
+    weights: &LayerWeights,
+    branch: Branch,
+    made: Option<&[f32]>,
+    gradient: &[f32],
+    shape: &LayerShape,
+) -> Vec<f32> {
     let scaled: Vec<f32> = gradient.iter().map(|gradient| gradient * shape.residual_multiplier).collect();
     match weights.norm_after(branch).zip(made) {
         None => scaled,

@@ -1,5 +1,6 @@
 //! What is left of a projection's result when its weight is stored in one way or another.
 
+use anec_quantize::QuantizeError;
 use anec_quantize::compensate::{CompensateError, Factor, GroupPalettes};
 use half::f16;
 use half::slice::HalfFloatSliceExt as _;
@@ -66,8 +67,7 @@ impl Stage {
         let columns = self.factor.channels();
         let group_rows = palette_shape(storage, cost.squares.len()).map_or(1, |shape| shape.group_rows);
         let chosen = chosen_groups(cost.squares.len(), group_rows);
-        let rows: Vec<usize> =
-            chosen.iter().flat_map(|group| group * group_rows..(group + 1) * group_rows).collect();
+        let rows: Vec<usize> = chosen.iter().flat_map(|group| group * group_rows..(group + 1) * group_rows).collect();
         let mut weight = Vec::with_capacity(rows.len() * columns);
         for row in &rows {
             weight.extend_from_slice(cost.weight.get(row * columns..(row + 1) * columns).unwrap_or_default());
@@ -91,17 +91,26 @@ impl Stage {
             return Ok(vec![0.0; weight.len() / columns]);
         }
         // Integers are rounded each for itself, so their errors do not go together.
-        let mut narrow = vec![f16::ZERO; weight.len()];
-        narrow.convert_from_f32_slice(weight);
-        let rounded = anec_quantize::quantize_rows_int8(&narrow, columns)?;
-        let rows = weight.chunks_exact(columns).zip(rounded.data.chunks_exact(columns)).zip(&rounded.scales);
-        let error = |((row, data), scale): ((&[f32], &[i8]), &f16)| {
-            let scale = scale.to_f32();
-            let errors = row.iter().zip(data).map(|(weight, integer)| weight - f32::from(*integer) * scale);
-            errors.zip(self.factor.importance()).map(|(e, h)| f64::from(e) * f64::from(e) * f64::from(*h)).sum()
+        let stored = rounded(weight, columns)?;
+        let error = |(row, stored): (&[f32], &[f32])| {
+            let columns = row.iter().zip(stored).zip(self.factor.importance());
+            columns.map(|((weight, stored), h)| f64::from(weight - stored).powi(2) * f64::from(*h)).sum()
         };
-        Ok(rows.map(error).collect())
+        Ok(weight.chunks_exact(columns).zip(stored.chunks_exact(columns)).map(error).collect())
     }
+}
+
+/// Weights as int8 with a scale for each row stores them.
+pub(super) fn rounded(weight: &[f32], columns: usize) -> Result<Vec<f32>, QuantizeError> {
+    let mut narrow = vec![f16::ZERO; weight.len()];
+    narrow.convert_from_f32_slice(weight);
+    let rounded = anec_quantize::quantize_rows_int8(&narrow, columns)?;
+    let rows = rounded.data.chunks_exact(columns).zip(&rounded.scales);
+    let widened = rows.flat_map(|(row, scale)| {
+        let scale = scale.to_f32();
+        row.iter().map(move |integer| f32::from(*integer) * scale)
+    });
+    Ok(widened.collect())
 }
 
 /// The palettes that a storage has for a weight of so many rows.

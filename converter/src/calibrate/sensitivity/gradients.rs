@@ -2,8 +2,7 @@
 //!
 //! Each takes what the part was given and the gradient of what it made, and gives the gradient of what it was given.
 
-use faer::linalg::matmul::matmul;
-use faer::{Accum, MatMut, MatRef, Par};
+use anec_quantize::product::{Accum, MatMut, MatRef, matmul};
 use rayon::prelude::*;
 
 use crate::calibrate::forward::{PIECE, soften, weigh};
@@ -85,12 +84,7 @@ fn gelu_tanh(x: f32) -> (f32, f32) {
 ///
 /// # Shapes
 /// `q` and `gradient`: `[tokens, heads * head_dim]`, `k`, `v`: `[tokens, kv_heads * head_dim]`; the results as `q`, `k`, `v`.
-pub(super) fn attention(
-    [q, k, v]: [&[f32]; 3],
-    gradient: &[f32],
-    length: usize,
-    shape: &LayerShape,
-) -> [Vec<f32>; 3] {
+pub(super) fn attention([q, k, v]: [&[f32]; 3], gradient: &[f32], length: usize, shape: &LayerShape) -> [Vec<f32>; 3] {
     let (q_size, kv_size) = (length * shape.q_size(), length * shape.kv_size());
     let mut made = [vec![0.0; q.len()], vec![0.0; k.len()], vec![0.0; v.len()]];
     let [dq, dk, dv] = &mut made;
@@ -128,7 +122,7 @@ fn window(
         let (q, k, v) = (q.subcols(own, head_dim), k.subcols(kv, head_dim), v.subcols(kv, head_dim));
         let gradient = gradient.subcols(own, head_dim);
         let products = MatMut::from_row_major_slice_mut(&mut *weights, length, length);
-        matmul(products, Accum::Replace, q, k.transpose(), shape.query_scale, Par::Seq);
+        matmul(products, Accum::Replace, q, k.transpose(), shape.query_scale);
         soften(weights, shape.softcap);
         // The slope of the bound follows from what it made.
         if let Some(cap) = shape.softcap {
@@ -140,9 +134,9 @@ fn window(
         }
         weigh(weights, length, shape.window);
         let p = MatRef::from_row_major_slice(&*weights, length, length);
-        matmul(dv.as_mut().subcols_mut(kv, head_dim), Accum::Add, p.transpose(), gradient, 1.0, Par::Seq);
+        matmul(dv.as_mut().subcols_mut(kv, head_dim), Accum::Add, p.transpose(), gradient, 1.0);
         let products = MatMut::from_row_major_slice_mut(&mut *back, length, length);
-        matmul(products, Accum::Replace, gradient, v.transpose(), 1.0, Par::Seq);
+        matmul(products, Accum::Replace, gradient, v.transpose(), 1.0);
         let rows = back.chunks_exact_mut(length).zip(weights.chunks_exact(length).zip(slopes.chunks_exact(length)));
         for (back, (weights, slopes)) in rows {
             let mean: f32 = back.iter().zip(weights).map(|(back, weight)| back * weight).sum();
@@ -152,7 +146,7 @@ fn window(
         }
         let back = MatRef::from_row_major_slice(&*back, length, length);
         let scale = shape.query_scale;
-        matmul(dq.as_mut().subcols_mut(own, head_dim), Accum::Replace, back, k, scale, Par::Seq);
-        matmul(dk.as_mut().subcols_mut(kv, head_dim), Accum::Add, back.transpose(), q, scale, Par::Seq);
+        matmul(dq.as_mut().subcols_mut(own, head_dim), Accum::Replace, back, k, scale);
+        matmul(dk.as_mut().subcols_mut(kv, head_dim), Accum::Add, back.transpose(), q, scale);
     }
 }

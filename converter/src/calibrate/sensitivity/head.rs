@@ -1,11 +1,12 @@
 //! The LM head: where the gradient comes from, and what its own precision costs, measured at the logits.
 
+use anec_quantize::compensate::Factor;
 use anec_runtime::sampling::{Sampler, SamplingOptions};
 use anec_runtime::session::Output;
 use rayon::prelude::*;
 
 use super::Choice;
-use super::cost::{Stage, palette_shape, stored_bits};
+use super::cost::{palette_shape, rounded, stored_bits};
 use crate::calibrate::error::CalibrateError;
 use crate::calibrate::evaluate::{divergence_of, finish_logits};
 use crate::calibrate::layer::calibrated;
@@ -29,45 +30,41 @@ const AT_ONCE: usize = 128;
 /// Rows that are quantized at a time.
 const ROWS: usize = 1 << 14;
 
-/// The head's weight, `[vocabulary, hidden]`.
+/// The head.
 pub(super) struct Head<'a> {
-    plan: &'a DecoderPlan,
-    rows: &'a Rows,
-    weight: Vec<f32>,
+    pub(super) checkpoint: &'a Checkpoint,
+    pub(super) plan: &'a DecoderPlan,
+    /// Its weight, `[vocabulary, hidden]`.
+    pub(super) rows: &'a Rows,
+    /// Called now and then; its error ends the work.
+    pub(super) proceed: &'a (dyn Fn() -> Result<(), CalibrateError> + Sync),
 }
 
-impl<'a> Head<'a> {
-    pub(super) fn read(
-        checkpoint: &Checkpoint,
-        plan: &'a DecoderPlan,
-        rows: &'a Rows,
-    ) -> Result<Self, CalibrateError> {
-        Ok(Self { plan, rows, weight: whole(checkpoint, rows)? })
-    }
-
+impl Head<'_> {
     /// The gradient, at `x: [tokens, hidden]`, of each token's loss where labels are what the checkpoint would choose.
-    pub(super) fn gradient(
-        &self,
-        x: &[f32],
-        length: usize,
-        proceed: &(dyn Fn() -> Result<(), CalibrateError> + Sync),
-    ) -> Result<Vec<f32>, CalibrateError> {
+    pub(super) fn gradient(&self, x: &[f32], length: usize) -> Result<Vec<f32>, CalibrateError> {
         let (hidden, vocab) = (self.plan.hidden_size, self.plan.vocab_size);
+        let weight = whole(self.checkpoint, self.rows)?;
         let mut gradient = Vec::with_capacity(x.len());
         for (piece, x) in x.chunks(AT_ONCE * hidden).enumerate() {
-            proceed()?;
-            let mut logits = project(x, &self.weight, None, hidden);
+            (self.proceed)()?;
+            let mut logits = project(x, &weight, None, hidden);
             finish_logits(self.plan, &mut logits);
             logits.par_chunks_mut(vocab).enumerate().try_for_each(|(at, logits)| {
                 let token = piece * AT_ONCE + at;
                 let failed = |source| CalibrateError::Generate { position: token % length, source };
-                let options = SamplingOptions { temperature: 1.0, top_k: LABELS, seed: token as u64, ..SamplingOptions::default() };
+                let options = SamplingOptions {
+                    temperature: 1.0,
+                    top_k: LABELS,
+                    seed: token as u64,
+                    ..SamplingOptions::default()
+                };
                 let mut sampler = Sampler::new(options).map_err(failed)?;
                 let label = sampler.choose(&Output::Logits(logits.to_vec()), &[]).map_err(failed)?;
                 self.to_gradient(logits, usize::try_from(label).unwrap_or(usize::MAX));
                 Ok::<(), CalibrateError>(())
             })?;
-            gradient.extend(multiply(&logits, &self.weight, vocab));
+            gradient.extend(multiply(&logits, &weight, vocab));
         }
         Ok(gradient)
     }
@@ -85,81 +82,78 @@ impl<'a> Head<'a> {
         }
     }
 
-    /// What the candidates cost; infinitely much where the head cannot be stored so.
+    /// What the candidates cost, measured at the logits of some of the tokens; infinitely much where the head cannot be
+    /// stored so.
+    #[expect(clippy::cast_precision_loss, reason = "counts")]
     pub(super) fn choices(
         &self,
         x: &[f32],
-        stage: &Stage,
+        factor: &Factor,
         candidates: &[Storage],
         strength: Strength,
-        proceed: &(dyn Fn() -> Result<(), CalibrateError> + Sync),
     ) -> Result<Vec<Choice>, CalibrateError> {
-        let hidden = self.plan.hidden_size;
+        let (hidden, vocab) = (self.plan.hidden_size, self.plan.vocab_size);
         let tokens = x.len() / hidden;
         let count = COMPARED.min(tokens);
-        let chosen: Vec<f32> = (0..count)
-            .flat_map(|index| {
-                let at = index * tokens / count * hidden;
-                x[at..at + hidden].iter().copied()
-            })
-            .collect();
+        let rows = (0..count).filter_map(|index| x.chunks_exact(hidden).nth(index * tokens / count));
+        let x: Vec<f32> = rows.flatten().copied().collect();
+        let own = self.logits(&x, 1, Ok)?;
         let mut choices = Vec::with_capacity(candidates.len());
         for storage in candidates {
-            proceed()?;
-            let Some(bits) = stored_bits(self.rows, storage) else {
-                choices.push(Choice { storage: storage.clone(), bits: u64::MAX, divergence: f64::INFINITY });
-                continue;
+            let bits = stored_bits(self.rows, storage);
+            let divergence = match bits {
+                None => f64::INFINITY,
+                Some(_) if storage.quantized_bits().is_none() => 0.0,
+                Some(_) => {
+                    let group_rows = palette_shape(storage, vocab).map_or(1, |shape| shape.group_rows);
+                    let other =
+                        self.logits(&x, group_rows, |weight| self.stored(&weight, factor, storage, strength))?;
+                    let pairs = own.par_chunks(vocab).zip(other.par_chunks(vocab));
+                    let each: Vec<f64> = pairs.map(|(own, other)| divergence_of(own, other)).collect();
+                    each.iter().sum::<f64>() / count.max(1) as f64
+                }
             };
-            let divergence = match self.stored(stage, storage, strength)? {
-                None => 0.0,
-                Some(weight) => self.divergence(&chosen, &weight),
-            };
-            choices.push(Choice { storage: storage.clone(), bits, divergence });
+            choices.push(Choice { storage: storage.clone(), bits: bits.unwrap_or(u64::MAX), divergence });
         }
         Ok(choices)
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "counts")]
-    fn divergence(&self, x: &[f32], weight: &[f32]) -> f64 {
+    /// Logits of `x` with what is made of the weight, which is read in blocks of whole groups.
+    fn logits(
+        &self,
+        x: &[f32],
+        group_rows: usize,
+        made: impl Fn(Vec<f32>) -> Result<Vec<f32>, CalibrateError>,
+    ) -> Result<Vec<f32>, CalibrateError> {
         let (hidden, vocab) = (self.plan.hidden_size, self.plan.vocab_size);
-        let mut sum = 0.0;
-        for x in x.chunks(AT_ONCE * hidden) {
-            let mut pair = [&self.weight[..], weight].map(|weight| project(x, weight, None, hidden));
-            pair.iter_mut().for_each(|logits| finish_logits(self.plan, logits));
-            let [own, other] = &pair;
-            let each: Vec<f64> =
-                own.par_chunks(vocab).zip(other.par_chunks(vocab)).map(|(own, other)| divergence_of(own, other)).collect();
-            sum += each.iter().sum::<f64>();
+        let step = (ROWS / group_rows).max(1) * group_rows;
+        let mut logits = vec![0.0; x.len() / hidden * vocab];
+        for start in (0..vocab).step_by(step) {
+            (self.proceed)()?;
+            let end = (start + step).min(vocab);
+            let rows = self.rows.with_rows(&(start as u64..end as u64));
+            let part = project(x, &made(whole(self.checkpoint, &rows)?)?, None, hidden);
+            for (logits, part) in logits.chunks_exact_mut(vocab).zip(part.chunks_exact(end - start)) {
+                logits[start..end].copy_from_slice(part);
+            }
         }
-        sum / (x.len() / hidden).max(1) as f64
+        finish_logits(self.plan, &mut logits);
+        Ok(logits)
     }
 
-    /// The weight as it is stored; none where nothing is lost.
+    /// Rows as they are stored.
     fn stored(
         &self,
-        stage: &Stage,
+        weight: &[f32],
+        factor: &Factor,
         storage: &Storage,
         strength: Strength,
-    ) -> Result<Option<Vec<f32>>, CalibrateError> {
+    ) -> Result<Vec<f32>, CalibrateError> {
         let failed = |source| CalibrateError::Weight { tensor: self.rows.tensor.clone(), source };
-        let (hidden, vocab) = (self.plan.hidden_size, self.plan.vocab_size);
-        let mut weights = Vec::with_capacity(self.weight.len());
-        if let Some(shape) = palette_shape(storage, vocab) {
-            let piece = (ROWS / shape.group_rows).max(1) * shape.group_rows * hidden;
-            for weight in self.weight.chunks(piece) {
-                let part = calibrated(self.rows, weight, shape, &stage.factor, strength).map_err(failed)?;
-                weights.extend(part.weights());
-            }
-        } else if storage.quantized_bits().is_some() {
-            let narrow: Vec<half::f16> = self.weight.iter().map(|weight| half::f16::from_f32(*weight)).collect();
-            let rounded = anec_quantize::quantize_rows_int8(&narrow, hidden).map_err(|error| failed(error.into()))?;
-            for (row, scale) in rounded.data.chunks_exact(hidden).zip(&rounded.scales) {
-                let scale = scale.to_f32();
-                weights.extend(row.iter().map(|integer| f32::from(*integer) * scale));
-            }
-        } else {
-            return Ok(None);
+        let hidden = self.plan.hidden_size;
+        if let Some(shape) = palette_shape(storage, self.plan.vocab_size) {
+            return Ok(calibrated(self.rows, weight, shape, factor, strength).map_err(failed)?.weights());
         }
-        Ok(Some(weights))
+        rounded(weight, hidden).map_err(|error| failed(error.into()))
     }
 }

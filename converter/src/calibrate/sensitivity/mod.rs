@@ -37,6 +37,9 @@ use crate::weights::storage::Storage;
 /// Bytes that the residual stream before all layers may take; fewer tokens are looked at where it takes more.
 const KEPT_BYTES: usize = 1 << 30;
 
+/// Which of a layer's four inputs each projection has, in the order of use.
+const INPUTS: [usize; 7] = [0, 0, 0, 1, 2, 2, 3];
+
 /// One way to store a tensor.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Choice {
@@ -138,12 +141,10 @@ impl Sensitivity<'_> {
         let shape = LayerShape::of(self.plan, layer);
         let trace = backward::trace(&weights, &shape, rotations, self.tokens.length, residual, gradient);
         check_finite(gradient, shape.hidden, self.tokens.length, layer, "gradient")?;
-        /// Which input each projection has, in the order of use.
-        const INPUTS: [usize; 7] = [0, 0, 0, 1, 2, 2, 3];
         let mut projections = weights.projections().into_iter().zip(&trace.squares).zip(INPUTS).peekable();
         for (number, input) in trace.inputs.into_iter().enumerate() {
             (self.proceed)()?;
-            let stage = Stage::new(layer, input, projections_inputs(number, &shape), self.strength.damping)?;
+            let stage = Stage::new(layer, input, channels_of_input(number, &shape), self.strength.damping)?;
             while let Some(((projection, squares), _)) = projections.next_if(|(_, input)| *input == number) {
                 let cost = CostOf { rows: &projection.rows, weight: &projection.weight, squares };
                 let choices = stage.choices(&cost, self.candidates, self.strength)?;
@@ -166,19 +167,20 @@ impl Sensitivity<'_> {
         let eps = plan.rms_norm_eps as f32;
         let x = rms_norm(residual, &norm, eps);
         let rows = matrix_rows(plan, &WeightPath::LM_HEAD, [plan.vocab_size, plan.hidden_size]);
-        let head = head::Head::read(self.checkpoint, plan, &rows)?;
-        let at_x = head.gradient(&x, self.tokens.length, self.proceed)?;
+        let head = head::Head { checkpoint: self.checkpoint, plan, rows: &rows, proceed: self.proceed };
+        let at_x = head.gradient(&x, self.tokens.length)?;
         let mut gradient = vec![0.0; residual.len()];
         gradients::rms_norm(residual, &norm, eps, &at_x, &mut gradient);
         let stage = Stage::new(plan.num_hidden_layers, x.clone(), plan.hidden_size, self.strength.damping)?;
-        let choices = head.choices(&x, &stage, self.candidates, self.strength, self.proceed)?;
-        let tensor = TensorChoices { kind: WeightKind::LmHead, tensor: rows.tensor.clone(), elements: rows.elements(), choices };
+        let choices = head.choices(&x, &stage.factor, self.candidates, self.strength)?;
+        let tensor =
+            TensorChoices { kind: WeightKind::LmHead, tensor: rows.tensor.clone(), elements: rows.elements(), choices };
         Ok((gradient, tensor))
     }
 }
 
 /// Channels of each of the four inputs of a layer.
-fn projections_inputs(number: usize, shape: &LayerShape) -> usize {
+fn channels_of_input(number: usize, shape: &LayerShape) -> usize {
     match number {
         0 | 2 => shape.hidden,
         1 => shape.q_size(),

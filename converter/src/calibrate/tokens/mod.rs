@@ -143,7 +143,9 @@ pub fn sample_tokens(
     match source {
         CalibrationSource::File(path) => maker.checked(maker.file(path, SAMPLE_WINDOWS)?, file_name(path)),
         CalibrationSource::None => Err(CalibrateError::TooShort { found: 0, least: LEAST_TOKENS }),
-        CalibrationSource::Builtin => maker.checked(maker.shipped(SAMPLE_WINDOWS)?, "text that ships with anec".to_owned()),
+        CalibrationSource::Builtin => {
+            maker.checked(maker.shipped(SAMPLE_WINDOWS)?, "text that ships with anec".to_owned())
+        }
     }
 }
 
