@@ -1,7 +1,6 @@
 //! Checksums of everything that a conversion writes.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
@@ -83,17 +82,7 @@ pub(crate) fn checksum(path: &Path) -> io::Result<String> {
         }
         hasher.update(buffer.get(..read).expect("no more is read than the buffer holds"));
     }
-    Ok(hex(hasher.finalize()))
-}
-
-/// Bytes as lower-case digits.
-pub(crate) fn hex(bytes: impl AsRef<[u8]>) -> String {
-    let mut digits = String::new();
-    for byte in bytes.as_ref() {
-        // Writing to a string cannot fail.
-        let _ = write!(digits, "{byte:02x}");
-    }
-    digits
+    Ok(base16ct::lower::encode_string(&hasher.finalize()))
 }
 
 #[cfg(test)]
