@@ -1,6 +1,7 @@
 //! The command and its plans: one binary, a module for each matter.
 
 mod calibration;
+mod chat;
 mod cli;
 mod compiled;
 mod lint;

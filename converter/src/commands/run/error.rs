@@ -48,6 +48,8 @@ pub(super) enum RunError {
         #[source]
         source: serde_json::Error,
     },
+    #[error("the line has more than {} bytes", super::lines::MAX_LINE_BYTES)]
+    LongLine,
     #[error("Cannot read the standard input")]
     Input(#[source] io::Error),
     #[error("Cannot write to the standard output")]
