@@ -12,6 +12,7 @@ pub mod eval;
 pub mod inspect;
 pub mod layouts;
 pub mod lint;
+pub mod man;
 pub mod model_arguments;
 mod model_files;
 pub mod numerics_argument;
@@ -72,6 +73,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Rules(arguments) => rules::run(&arguments, console).map(done),
         Command::Run(arguments) => run::run(&arguments, console).map(done),
         Command::Bench(arguments) => bench::run(&arguments, console).map(done),
+        Command::Man(arguments) => man::run(&arguments, console).map(done),
         Command::Completions(arguments) => completions::run(&arguments, console).map(done),
     };
     match result {

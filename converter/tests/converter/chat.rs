@@ -36,8 +36,8 @@ fn chat(model: &Path, options: &[&str], lines: &[u8]) -> (Vec<serde_json::Value>
 #[test]
 fn a_conversation_goes_on_past_several_contexts() {
     let (_directory, model) = converted();
-    let lines: String = (0..20).map(|turn| format!("and what about number {turn}?\n")).collect();
-    let (answers, told, output) = chat(&model, &[], lines.as_bytes());
+    let lines: Vec<String> = (0..20).map(|turn| format!("and what about number {turn}?\n")).collect();
+    let (answers, told, output) = chat(&model, &[], lines.concat().as_bytes());
     assert!(output.status.success(), "{told}");
     assert_eq!(answers.len(), 20, "{told}");
     assert!(answers.iter().all(|answer| answer["finish"] != "context_full"), "{answers:?}");
