@@ -15,7 +15,7 @@ use crate::error::Hint;
 
 /// A model that cannot be run.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum RunError {
+pub(in crate::commands) enum RunError {
     #[error(transparent)]
     Directory(#[from] DirectoryError),
     #[error(transparent)]

@@ -24,9 +24,10 @@ use crate::console::{Console, Failure, printable};
 use crate::interrupt::Interrupt;
 
 use answer::{Answer, Writer};
-use error::RunError;
+pub(super) use error::RunError;
 use options::SamplingArguments;
-use texts::{Prompt, Texts, Turns};
+use texts::Prompt;
+pub(super) use texts::{Texts, Turns};
 
 /// Arguments of `anec run`.
 #[derive(Debug, Args)]

@@ -18,7 +18,7 @@ const USER: &str = "user";
 const SYSTEM: &str = "system";
 
 /// The chat template of a model and what it is filled with.
-pub(super) struct Texts {
+pub(in crate::commands) struct Texts {
     pub(super) config: TokenizerConfig,
     pub(super) template: Option<IsolatedTemplate>,
     variables: BTreeMap<String, Value>,
@@ -27,13 +27,13 @@ pub(super) struct Texts {
 
 /// What was said so far.
 #[derive(Clone, Default)]
-pub(super) struct Turns {
+pub(in crate::commands) struct Turns {
     pub(super) messages: Vec<Value>,
 }
 
 /// What the model is given.
-pub(super) struct Prompt {
-    pub(super) tokens: Vec<u32>,
+pub(in crate::commands) struct Prompt {
+    pub(in crate::commands) tokens: Vec<u32>,
     /// Whether the answer goes on with the text, rather than being a text of its own.
     continues: bool,
 }
@@ -62,7 +62,7 @@ impl Turns {
     }
 
     /// The conversation with something that the user says.
-    pub(super) fn with_user(mut self, text: &str) -> Self {
+    pub(in crate::commands) fn with_user(mut self, text: &str) -> Self {
         self.messages.push(message(USER, text));
         self
     }
@@ -104,8 +104,18 @@ fn role(message: &Value) -> &str {
 }
 
 impl Texts {
+    /// Whether text is put into a template.
+    pub(in crate::commands) fn has_template(&self) -> bool {
+        self.template.is_some()
+    }
+
+    /// What `tokenizer_config.json` says.
+    pub(in crate::commands) fn config(&self) -> &TokenizerConfig {
+        &self.config
+    }
+
     /// Reads the files of a directory.
-    pub(super) fn open(
+    pub(in crate::commands) fn open(
         directory: &Path,
         variables: &[(String, Value)],
         tools: Option<&Path>,
@@ -132,7 +142,7 @@ impl Texts {
     }
 
     /// The tokens that the model is given.
-    pub(super) fn encode(&self, turns: &Turns, tokenizer: &TextTokenizer) -> Result<Prompt, RunError> {
+    pub(in crate::commands) fn encode(&self, turns: &Turns, tokenizer: &TextTokenizer) -> Result<Prompt, RunError> {
         // Templates write the special tokens themselves.
         let special = if self.template.is_some() { SpecialTokens::Present } else { SpecialTokens::Add };
         let tokens = tokenizer.encode(&self.render(turns)?, special)?;
