@@ -4,6 +4,7 @@ mod calibration;
 mod chat;
 mod cli;
 mod compiled;
+mod documents;
 mod help;
 mod lint;
 mod performance;
