@@ -11,4 +11,5 @@ mod performance;
 mod programs;
 mod published_plans;
 mod resume;
+mod ship;
 mod templates;
