@@ -45,7 +45,7 @@ impl Layout for Anemll {
     }
 
     /// Clients make names from the bits of palettes, never the group size, and know of nothing else.
-    fn stem(&self, decoder: &DecoderPlan, options: &Options, label: &Label) -> String {
+    fn stem(&self, decoder: &DecoderPlan, options: &Options, label: &Label, _index: usize) -> String {
         let lut = metadata::storage(options, label.role).lut();
         let suffix = lut.map_or_else(String::new, |lut| format!("_lut{}", lut.bits));
         let prefix = prefix(&decoder.model_type);

@@ -44,7 +44,7 @@ impl Layout for AnemllMonolithic {
     }
 
     /// The bits are those of the decoder layers.
-    fn stem(&self, decoder: &DecoderPlan, options: &Options, label: &Label) -> String {
+    fn stem(&self, decoder: &DecoderPlan, options: &Options, label: &Label, _index: usize) -> String {
         let lut = metadata::storage(options, label.role).lut();
         let suffix = lut.map_or_else(String::new, |lut| format!("_lut{}", lut.bits));
         format!("{}_monolithic_full{suffix}", anemll::prefix(&decoder.model_type))
