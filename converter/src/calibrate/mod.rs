@@ -21,11 +21,12 @@ mod store;
 mod tokens;
 mod weights;
 
+pub use crate::weights::CalibratedRows;
 pub use engine::{Calibrator, Progress, Tokens};
 pub use error::CalibrateError;
 pub use palettes::palettes;
 pub use result::CalibratedTensor;
 pub use run::Calibration;
 pub use settings::{PaletteShape, Palettes, Strength, TensorRows};
-pub use store::{CalibratedRows, CalibrationStore};
+pub use store::CalibrationStore;
 pub use tokens::{CalibrationSource, CalibrationTokens, calibration_tokens};

@@ -12,7 +12,6 @@ use crate::calibrate::{
 };
 use crate::console::{Console, Failure};
 use crate::interrupt::Interrupt;
-use crate::output::checksums::hex;
 use crate::output::staging::Identity;
 
 /// What is to be calibrated, if anything is.
@@ -41,7 +40,9 @@ impl<'a> Calibrating<'a> {
                 format!(
                     "{} {}",
                     path.display(),
-                    fs::read(path).map(|text| hex(Sha256::digest(text))).unwrap_or_default()
+                    fs::read(path)
+                        .map(|text| base16ct::lower::encode_string(&Sha256::digest(text)))
+                        .unwrap_or_default()
                 )
             }
             Some(source) => source.to_string(),

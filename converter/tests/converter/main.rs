@@ -1,8 +1,10 @@
 //! The command and its plans: one binary, a module for each matter.
 
 mod calibration;
+mod chat;
 mod cli;
 mod compiled;
+mod help;
 mod lint;
 mod performance;
 mod programs;
