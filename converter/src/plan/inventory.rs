@@ -21,15 +21,16 @@ const POSITIONS: u32 = 1;
 /// A bug in the graphs.
 pub fn tensors(decoder: &DecoderPlan) -> Result<Vec<TensorSpec>, PlanError> {
     let tables = Tables::new(decoder, POSITIONS);
-    let recipe = Recipe::default();
+    let (recipe, options) = (Recipe::default(), Options::default());
     let whole_head = 0..decoder.vocab_size as u64;
     let settings = ModelSettings {
         plan: decoder,
+        opset: options.target.opset(),
         context_length: u64::from(POSITIONS),
         batch_size: u64::from(POSITIONS),
         functions: Functions::InferPrefill,
         kv_write: KvWrite::Slice,
-        splitter: ConvSplitter::new(&Options::default()),
+        splitter: ConvSplitter::new(&options),
         recipe: &recipe,
         head_parts: std::slice::from_ref(&whole_head),
         argmax: false,

@@ -41,7 +41,7 @@ impl Layout for Anec {
         head_split::needs_many_parts(options).then(|| anemll::head_parts(&decoder.model_type))
     }
 
-    fn stem(&self, _decoder: &DecoderPlan, options: &Options, label: &Label) -> String {
+    fn stem(&self, _decoder: &DecoderPlan, options: &Options, label: &Label, _index: usize) -> String {
         let suffix = metadata::suffix(options, label.role);
         match label.role {
             CHUNK => format!("combined{suffix}_chunk_{:02}of{:02}", label.number, label.count),

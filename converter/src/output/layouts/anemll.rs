@@ -40,7 +40,7 @@ impl Layout for Anemll {
         Some(head_parts(&decoder.model_type))
     }
 
-    fn stem(&self, decoder: &DecoderPlan, options: &Options, label: &Label) -> String {
+    fn stem(&self, decoder: &DecoderPlan, options: &Options, label: &Label, _index: usize) -> String {
         let suffix = metadata::anemll_suffix(options, label.role);
         let prefix = prefix(&decoder.model_type);
         match label.role {

@@ -40,7 +40,7 @@ impl Layout for AnemllMonolithic {
     }
 
     /// The bits are those of the decoder layers.
-    fn stem(&self, decoder: &DecoderPlan, options: &Options, label: &Label) -> String {
+    fn stem(&self, decoder: &DecoderPlan, options: &Options, label: &Label, _index: usize) -> String {
         let suffix = metadata::anemll_suffix(options, label.role);
         format!("{}_monolithic_full{suffix}", anemll::prefix(&decoder.model_type))
     }

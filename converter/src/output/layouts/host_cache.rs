@@ -54,7 +54,7 @@ impl Layout for HostCache {
         None
     }
 
-    fn stem(&self, _decoder: &DecoderPlan, options: &Options, label: &Label) -> String {
+    fn stem(&self, _decoder: &DecoderPlan, options: &Options, label: &Label, _index: usize) -> String {
         let suffix = metadata::suffix(options, label.role);
         match label.role {
             CHUNK => format!("chunk{suffix}_{:02}of{:02}", label.number, label.count),
