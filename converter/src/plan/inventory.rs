@@ -3,15 +3,14 @@
 use std::collections::BTreeSet;
 
 use crate::graph::conv_split::ConvSplitter;
-use crate::graph::families::Family as _;
 use crate::graph::families::stateful::Stateful;
-use crate::graph::{GraphError, ModelSettings, Tables};
+use crate::graph::families::{Family, Piece};
+use crate::graph::{ModelSettings, Tables};
 use crate::model::arch;
 use crate::model::decoder_plan::{DecoderPlan, TensorSpec};
 use crate::options::{Functions, KvWrite, Options};
 use crate::plan::PlanError;
 use crate::weights::recipe::Recipe;
-use crate::weights::weight_file::WeightFile;
 
 /// Positions of the programs that are built to be asked and thrown away.
 const POSITIONS: u32 = 1;
@@ -37,16 +36,12 @@ pub fn tensors(decoder: &DecoderPlan) -> Result<Vec<TensorSpec>, PlanError> {
         tables: &tables,
         layer_hook: arch::layer_hook(decoder),
     };
+    // Every family computes the same network; this one computes the whole of it.
+    let family: &dyn Family = &Stateful;
     // A file for each piece: a tied head is the embeddings' tensor in another shape.
     let mut files = Vec::new();
-    for label in Stateful.labels(std::slice::from_ref(&(0..decoder.num_hidden_layers))) {
-        let instance = Stateful.instance(&settings, &label);
-        let contract = Stateful.contract().file(label.role).map_err(GraphError::from)?;
-        let mut weights = WeightFile::default();
-        for function in contract.functions_in(&instance).take(1) {
-            Stateful.function(&settings, &label, function.name, &mut weights)?;
-        }
-        files.push(weights);
+    for label in family.labels(std::slice::from_ref(&(0..decoder.num_hidden_layers))) {
+        files.push(Piece::weights_of(family, &settings, &label)?);
     }
     let size = |length: &u64| usize::try_from(*length).expect("sizes of the plan are usize");
     let spec =

@@ -601,3 +601,26 @@ fn options_that_do_nothing_are_said_to() {
     );
     assert!(!plan(&["--context-length", "32"]).contains("warning"), "the batch is no larger than the context");
 }
+
+#[test]
+fn check_names_what_was_edited_after_the_conversion() {
+    let directory = tempfile::tempdir().unwrap();
+    let out = directory.path().join("out");
+    let out = out.to_str().unwrap();
+    let converted = anec(&["convert", checkpoint().to_str().unwrap(), "-o", out, "--calibration", "none"]);
+    assert!(converted.status.success(), "{}", stderr(&converted));
+    let sound = anec(&["check", out]);
+    assert!(sound.status.success(), "{}{}", stdout(&sound), stderr(&sound));
+    assert!(stdout(&sound).contains("no report.json"), "{}", stdout(&sound));
+
+    let meta = Path::new(out).join("meta.json");
+    fs::write(&meta, "{}").unwrap();
+    fs::remove_file(Path::new(out).join("config.json")).unwrap();
+    let broken = anec(&["check", out, "--json"]);
+    assert!(!broken.status.success());
+    let checks: serde_json::Value = serde_json::from_slice(&broken.stdout).unwrap();
+    let checksums = &checks[0]["checks"][0];
+    assert_eq!(checksums["outcome"], "failed", "{checks}");
+    let detail = checksums["detail"].as_str().unwrap();
+    assert!(detail.contains("`meta.json`") && detail.contains("`config.json`"), "{detail}");
+}

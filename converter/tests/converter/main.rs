@@ -1,8 +1,11 @@
 //! The command and its plans: one binary, a module for each matter.
 
 mod calibration;
+mod chat;
 mod cli;
 mod compiled;
+mod documents;
+mod help;
 mod lint;
 mod performance;
 mod programs;

@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use anec_mil::compiled::COMPILED_EXTENSION;
+use anec_mil::package::PACKAGE_EXTENSION;
 use anec_schemas::contract::monolithic::{self, MODEL};
 use anec_schemas::contract::stateful::{self, CHUNK, EMBEDDINGS, LM_HEAD, names};
 use anec_schemas::contract::{Role, host_cache};
@@ -11,7 +13,7 @@ use anec_schemas::meta::{META_JSON, META_VERSION, META_YAML};
 use anec_schemas::{LutBits, MetaYaml, ModelInfo, Parameters, RecommendedSampling};
 use fs_err as fs;
 
-use super::{SideFile, SideFileError};
+use super::{SideFile, SideFileError, anemll};
 use crate::graph::layers::mask;
 use crate::model::decoder_plan::AttentionKind;
 use crate::options::{Functions, KvWrite};
@@ -20,6 +22,13 @@ use crate::weights::storage::Storage;
 
 /// The name of a model whose directory has none.
 const UNNAMED: &str = "model";
+
+/// Both files for clients of anec's own names, which open the compiled form where there is one.
+pub(super) fn own(plan: &ConversionPlan, checkpoint: &Path) -> Result<Vec<SideFile>, SideFileError> {
+    let compiled = plan.options.emit.has(COMPILED_EXTENSION);
+    let extension = if compiled { COMPILED_EXTENSION } else { PACKAGE_EXTENSION };
+    side_files(plan, checkpoint, anemll::prefix(&plan.decoder.model_type), extension)
+}
 
 /// Both files; `prefix` is what names of models start with, `extension` that of the form that they name.
 pub(super) fn side_files(
