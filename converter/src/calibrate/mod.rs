@@ -24,6 +24,7 @@ mod store;
 mod tokens;
 mod weights;
 
+pub use crate::weights::CalibratedRows;
 pub use cost::{CalibrationCost, Machine, Work};
 pub use engine::{Calibrator, Progress, Tokens};
 pub use error::CalibrateError;
@@ -31,5 +32,5 @@ pub use palettes::palettes;
 pub use result::CalibratedTensor;
 pub use run::Calibration;
 pub use settings::{PaletteShape, Palettes, Strength, TensorRows};
-pub use store::{CalibratedRows, CalibrationStore};
+pub use store::CalibrationStore;
 pub use tokens::{CalibrationSource, CalibrationTokens, calibration_tokens, check_source, sample_tokens};

@@ -16,7 +16,6 @@ use crate::calibrate::{
 use crate::console::{Console, Failure};
 use crate::interrupt::Interrupt;
 use crate::options::ByteSize;
-use crate::output::checksums::hex;
 use crate::output::staging::Identity;
 use crate::plan::ConversionPlan;
 use crate::source::checkpoint::Checkpoint;
@@ -145,7 +144,7 @@ impl<'a> Calibrating<'a> {
         if let CalibrationSource::File(path) = source {
             digest.update(fs::read(path).map_err(CalibrateError::File)?);
         }
-        Ok(format!("{source} {}", hex(digest.finalize())))
+        Ok(format!("{source} {}", base16ct::lower::encode_string(&digest.finalize())))
     }
 
     /// Calibrates, where something is to be calibrated, and keeps results in a directory.

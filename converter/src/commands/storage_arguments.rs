@@ -376,7 +376,12 @@ mod tests {
         storage: StorageArguments,
     }
 
+    /// Palettes that know only the weights.
     fn recipe(line: &str) -> Result<[String; 3], String> {
+        recipe_as_given(&format!("--calibration none {line}"))
+    }
+
+    fn recipe_as_given(line: &str) -> Result<[String; 3], String> {
         let line = Line::try_parse_from(std::iter::once("anec").chain(line.split_whitespace()));
         let recipe = line.map_err(|error| error.to_string())?.storage.recipe().map_err(|error| error.to_string())?;
         Ok([recipe.ffn, recipe.lm_head, recipe.embeddings].map(|storage| storage.to_string()))
@@ -387,7 +392,7 @@ mod tests {
         for (short, long) in [
             ("", "--ffn fp16 --lm-head fp16 --embeddings fp16"),
             ("--lut 4", "--ffn lut4:8 --lm-head lut4:8"),
-            ("--lut 8", "--ffn lut8:tensor --lm-head lut8:tensor"),
+            ("--lut 8", "--ffn lut8:8 --lm-head lut8:8"),
             ("--lut 4 --lut-lm-head 6", "--ffn lut4 --lm-head lut6"),
             ("--lut 4 --lut-ffn none", "--lm-head lut4"),
             ("--lut 6 --lm-head int8 --int8-embeddings", "--ffn lut6 --lm-head int8 --embeddings int8"),
@@ -399,6 +404,29 @@ mod tests {
         ] {
             assert_eq!(recipe(short), recipe(long), "{short}");
             assert!(recipe(short).is_ok(), "{short}");
+        }
+    }
+
+    #[test]
+    fn palettes_below_eight_bits_are_calibrated_unless_told_otherwise() {
+        for (line, expected) in [
+            ("--lut 4", ["lut4:8+calibrated", "lut4:8+calibrated", "fp16"]),
+            ("--lut 6 --group-size 16", ["lut6:16+calibrated", "lut6:16+calibrated", "fp16"]),
+            ("--lut 3 --lut-embeddings 4", ["lut3:8+calibrated", "lut3:8+calibrated", "lut4:8"]),
+            ("--ffn lut4 --lm-head int8", ["lut4:8+calibrated", "int8", "fp16"]),
+            ("--lut 8 --lut-ffn 4", ["lut4:8+calibrated", "lut8:8", "fp16"]),
+            ("--lut 8 --calibration builtin", ["lut8:8+calibrated", "lut8:8+calibrated", "fp16"]),
+            ("--lut 4 --calibration none", ["lut4:8", "lut4:8", "fp16"]),
+        ] {
+            assert_eq!(
+                recipe_as_given(line).as_ref().map(|found| found.each_ref().map(String::as_str)),
+                Ok(expected),
+                "{line}"
+            );
+        }
+        for line in ["--lut 4 --group-size tensor", "--lut 6 --channel-scale", "--lut-ffn 4 --ffn lut4:tensor"] {
+            let error = recipe_as_given(line).expect_err(line);
+            assert!(error.contains("Cannot calibrate") || error.contains("contradict"), "{line}: {error}");
         }
     }
 

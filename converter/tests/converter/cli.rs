@@ -8,19 +8,19 @@ use std::process::{Command, Output};
 
 use tempfile::TempDir;
 
-fn checkpoint() -> PathBuf {
+pub(crate) fn checkpoint() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/tiny-qwen3")
 }
 
-fn anec(arguments: &[&str]) -> Output {
+pub(crate) fn anec(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_anec")).args(arguments).output().unwrap()
 }
 
-fn stderr(output: &Output) -> String {
+pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-fn stdout(output: &Output) -> String {
+pub(crate) fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 

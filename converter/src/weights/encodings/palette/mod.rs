@@ -6,7 +6,7 @@ use std::fmt;
 use std::num::NonZeroU32;
 use std::str::FromStr;
 
-use anec_mil::{BuildError, DataType, FunctionBuilder, TensorType, Value};
+use anec_mil::{BuildError, DataType, FunctionBuilder, Opset, TensorType, Value};
 use anec_quantize::Method;
 
 use self::coder::{Parameters, Places};
@@ -182,6 +182,20 @@ impl Encoding for Palettes {
 
     fn check_table(&self) -> Result<(), &'static str> {
         if self.channel_scale { Err("a table that is gathered from has no channels to scale") } else { Ok(()) }
+    }
+
+    /// # Source
+    /// `constexpr_lut_to_dense` before ios18 has one table of 2, 4, 16, 64 or 256 entries.
+    fn check_opset(&self, opset: Opset) -> Result<(), &'static str> {
+        match self.group_size {
+            _ if opset >= Opset::Ios18 => Ok(()),
+            _ if self.bits == 3 => Err("palettes before iOS 18 and macOS 15 have 1, 2, 4, 6 or 8 bits"),
+            GroupSize::Tensor => Ok(()),
+            GroupSize::Channels(_) => {
+                Err("palettes before iOS 18 and macOS 15 are of a whole tensor: use `--group-size tensor`, and \
+                     `--channel-scale` for a scale of each channel")
+            }
+        }
     }
 
     fn blobs(&self, rows: &Rows, shape: &[u64]) -> Result<Vec<TensorType>, UnfitError> {
