@@ -29,6 +29,7 @@ use super::layer::check_finite;
 use super::settings::Strength;
 use super::shape::{LayerShape, Rotations};
 use super::weights::{Branch, LayerWeights, matrix_rows, norm_weight};
+use crate::model::arch;
 use crate::model::decoder_plan::{DecoderPlan, WeightPath};
 use crate::source::checkpoint::Checkpoint;
 use crate::weights::recipe::WeightKind;
@@ -84,9 +85,12 @@ impl Sensitivity<'_> {
     /// The tensors of all layers and the head, each with what the candidates cost there.
     ///
     /// # Errors
-    /// The checkpoint cannot be read, an activation is not finite, or `proceed` fails.
+    /// The checkpoint cannot be read, its layers are not known, an activation is not finite, or `proceed` fails.
     pub fn measure(&self, progress: &mut dyn FnMut(Progress)) -> Result<Vec<TensorChoices>, CalibrateError> {
         let plan = self.plan;
+        if arch::layer_hook(plan).is_some() {
+            return Err(CalibrateError::Unsupported { model_type: plan.model_type.clone() });
+        }
         let (layers, length) = (plan.num_hidden_layers, self.tokens.length);
         let tokens = self.kept_tokens();
         let total = 2 * layers + 1;
