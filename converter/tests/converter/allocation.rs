@@ -43,11 +43,11 @@ fn rounded(checkpoint: &Checkpoint, tensor: &str) -> (TensorRows, Vec<f32>) {
     let shape = checkpoint.tensor(tensor).unwrap().shape.to_vec();
     let mut weights = Vec::new();
     checkpoint.rows_f16(tensor, 0..shape[0], &mut weights).unwrap();
-    let rounded = anec_quantize::quantize_rows_int8(&weights, usize::try_from(shape[1]).unwrap()).unwrap();
-    let columns = usize::try_from(shape[1]).unwrap();
+    let rounded = anec_quantize::quantize_rows_int8(&weights, shape[1]).unwrap();
+    let columns = shape[1];
     let rows = rounded.data.chunks(columns).zip(&rounded.scales);
     let stored = rows.flat_map(|(row, scale)| row.iter().map(|value| f32::from(*value) * scale.to_f32())).collect();
-    (TensorRows { tensor: tensor.to_owned(), first: 0, end: shape[0] }, stored)
+    (TensorRows { tensor: tensor.to_owned(), first: 0, end: shape[0] as u64 }, stored)
 }
 
 #[test]
