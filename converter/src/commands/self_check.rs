@@ -154,7 +154,9 @@ fn mend(recipe: &Recipe, is_uniform: bool) -> String {
         Some(bits) if bits < 4 => "`--lut 4` brings it nearer, `--lut 6` much nearer".to_owned(),
         Some(bits) if bits < 6 => {
             let mixed = if is_uniform { "leave out `--uniform`, or use " } else { "use " };
-            format!("{mixed}`--lut 6`, or `--ffn int8 --lm-head int8`, which loses next to nothing")
+            format!(
+                "{mixed}more bits: `--bits 5`, `--lut 6`, or `--ffn int8 --lm-head int8`, which loses next to nothing"
+            )
         }
         Some(_) => "`--ffn int8 --lm-head int8` loses next to nothing".to_owned(),
         None => "`anec verify` finds out where".to_owned(),
@@ -188,7 +190,7 @@ mod tests {
         };
         assert!(mend(&recipe("3"), false).contains("`--lut 4`"));
         assert!(mend(&recipe("4"), true).starts_with("leave out `--uniform`"));
-        assert!(mend(&recipe("4"), false).starts_with("use `--lut 6`"));
+        assert!(mend(&recipe("4"), false).starts_with("use more bits: `--bits 5`, `--lut 6`"));
         assert!(mend(&recipe("6"), false).starts_with("`--ffn int8"));
     }
 
