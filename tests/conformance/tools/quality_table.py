@@ -6,8 +6,8 @@
 Every way is converted by anec; the weights are read back from the packages and put into transformers' model of the
 checkpoint, which runs over all windows of 512 tokens of the text, and over chats that the checkpoint itself gives to
 prompts which are not those that anec calibrates with. Figures are means over positions. Of one window, what
-`anec verify` says with the packages themselves, and what the evaluator of coremltools' programs (`judge.py`) says, stand
-beside it.
+`anec verify` says with the packages themselves, and what the evaluator of coremltools' programs (`judge.py`) says,
+stand beside it.
 
 coremltools palettizes the same weights, each part of the head as a weight of its own, through its public API.
 """
