@@ -119,7 +119,7 @@ impl CalibrationCost {
                     .collect();
                 sizes.stage(inputs, modules.len() == 1, !stored.is_empty(), &mut work);
                 for (outputs, shape) in stored {
-                    stored_bits += sizes.weight(outputs, inputs, shape, strength, sizes.leans, &mut work);
+                    stored_bits += Sizes::weight(outputs, inputs, shape, strength, sizes.leans, &mut work);
                 }
             }
         }
@@ -128,7 +128,7 @@ impl CalibrationCost {
             let hidden = float(plan.hidden_size);
             work.gram += hidden * hidden * float(tokens);
             work.factors += hidden.powi(3) / 3.0;
-            stored_bits += sizes.weight(plan.vocab_size, plan.hidden_size, *shape, strength, false, &mut work);
+            stored_bits += Sizes::weight(plan.vocab_size, plan.hidden_size, *shape, strength, false, &mut work);
         }
         let residual = float(sizes.streams() * tokens * plan.hidden_size) * F32;
         Self {
@@ -213,7 +213,6 @@ impl Sizes<'_> {
 
     /// One weight; the bits that are stored of it.
     fn weight(
-        &self,
         outputs: usize,
         inputs: usize,
         shape: PaletteShape,
