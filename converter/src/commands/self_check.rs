@@ -44,10 +44,8 @@ pub(super) fn run(arguments: &Arguments, plans: &Plans, console: Console) -> Opt
         console.status("not checked against the checkpoint, which is large: `anec verify` does it");
         return None;
     }
-    let output = match plans.others.is_empty() {
-        true => arguments.output.clone(),
-        false => arguments.output.join(plan.directory_name()),
-    };
+    let output =
+        if plans.others.is_empty() { arguments.output.clone() } else { arguments.output.join(plan.directory_name()) };
     match compare(&output, &arguments.model.model_dir, console) {
         Ok(found) => {
             console.status(&found.text());
