@@ -317,3 +317,19 @@ pub(super) fn check_finite(
 fn narrow(value: f64) -> f32 {
     value as f32
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn activations_that_are_no_numbers_are_named_by_layer_input_window_and_token() {
+        // Two windows of three tokens, of two channels.
+        let mut x = [0.0; 12];
+        assert!(check_finite(&x, 2, 3, 7, "down_proj").is_ok());
+        x[9] = f32::INFINITY;
+        let error = check_finite(&x, 2, 3, 7, "down_proj").expect_err("infinite");
+        let expected = "Cannot calibrate layer 7: the input `down_proj` of token 1 of window 1 is not finite";
+        assert_eq!(error.to_string(), expected);
+    }
+}

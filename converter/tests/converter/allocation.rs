@@ -147,7 +147,7 @@ fn budgets_that_cannot_be_kept_are_refused() {
         (&["--bits", "4.5", "--lut", "4"][..], "cannot be used with"),
         (&["--bits", "4.5", "--quality", "0.1"][..], "cannot be used with"),
         (&["--bits", "4.5", "--calibration", "none"][..], "`--calibration none` rules out"),
-        (&["--quality", "-1"][..], "expected a number above 0"),
+        (&["--quality=-1"][..], "expected a number above 0"),
     ] {
         let result = convert(&parent.path().join("out"), options);
         let stderr = String::from_utf8_lossy(&result.stderr);
