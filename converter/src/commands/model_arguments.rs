@@ -72,6 +72,11 @@ pub struct ModelArguments {
     #[arg(long, value_enum, default_value_t)]
     pub kv: KvWrite,
 
+    /// Keep the whole context of every layer in one state, also of layers that look back over a window. A14 and M1 refuse
+    /// states of two shapes: `--chip` of these does the same where only some layers have a window.
+    #[arg(long)]
+    pub single_cache: bool,
+
     /// Chip that the packages are for, such as m4-pro; `generic` is safe on all.
     #[arg(long, value_name = "CHIP", default_value = "generic")]
     pub chip: Chip,
@@ -255,6 +260,7 @@ impl ModelArguments {
             },
             functions: self.functions,
             kv_write: self.kv,
+            single_cache: self.single_cache,
             conv_splits: self.conv_splits,
             chip: self.chip,
             argmax: self.argmax,

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use anec_mil::{BuildError, FunctionBuilder, Opset, Var};
+use anec_mil::{BuildError, DataType, FunctionBuilder, Opset, TensorType, Var};
 use anec_schemas::contract::{ContractError, Role};
+use half::f16;
 
 use super::conv_split::ConvSplitter;
 use super::layers::LayerHook;
+use super::layers::kv_cache::CacheStates;
 use super::tables::Tables;
 use crate::model::decoder_plan::DecoderPlan;
 use crate::options::{Functions, KvWrite};
@@ -73,6 +75,8 @@ pub(crate) struct ModelSettings<'a> {
     pub(crate) functions: Functions,
     /// How the cache is written.
     pub(crate) kv_write: KvWrite,
+    /// Where keys and values are kept.
+    pub(crate) caches: &'a CacheStates,
     /// How convolutions are split.
     pub(crate) splitter: ConvSplitter,
     /// Storage of every weight.
@@ -108,6 +112,13 @@ impl<'a> Graph<'a> {
 
     pub(crate) fn plan(&self) -> &'a DecoderPlan {
         self.settings.plan
+    }
+
+    /// A constant of the weight file that no checkpoint holds; equal names are equal constants.
+    pub(crate) fn table(&mut self, name: &str, shape: &[u64], elements: impl FnOnce() -> Vec<f16>) -> Var {
+        let bytes = || elements().into_iter().flat_map(f16::to_le_bytes).collect();
+        let table = self.weights.generated(name, TensorType::fixed(DataType::Float16, shape), bytes);
+        self.ops.constant(&format!("{name}_table"), table)
     }
 }
 

@@ -43,6 +43,18 @@ pub enum KvWrite {
     Mask,
 }
 
+/// What layers that look back over a window keep of keys and values.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WindowForm {
+    /// All of the context: the window is a mask.
+    #[default]
+    Whole,
+    /// The window, in a ring: a token takes the place of the one that is a window older. Any client can drive it.
+    Ring,
+    /// The window, in order: functions of their own shift it once it is full, and the client has to call these.
+    Rotate,
+}
+
 /// Whether convolutions are split along their input channels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum ConvSplits {

@@ -134,7 +134,7 @@ impl Generator {
         let last = prompt.len().checked_sub(1).ok_or(GenerateError::EmptyPrompt)?;
         let same = prompt.iter().zip(&self.fed).take_while(|(a, b)| a == b).count();
         let mut reused_tokens = same.min(last);
-        if reused_tokens < self.fed.len() && !self.session.capabilities().rewinds {
+        if !self.session.capabilities().rewinds.allow(self.fed.len(), reused_tokens) {
             self.reset()?;
             reused_tokens = 0;
         }

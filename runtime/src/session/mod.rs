@@ -11,7 +11,9 @@ mod host_cache;
 mod inputs;
 mod monolithic;
 mod output;
+mod rewinds;
 mod stateful;
+mod windows;
 
 use anec_mil::evaluate::TensorError;
 use anec_schemas::contract::ContractError;
@@ -24,6 +26,7 @@ pub use driver::Driver;
 pub(crate) use driver::driver_of;
 pub(crate) use output::argmax;
 pub use output::{Gives, Output};
+pub use rewinds::Rewinds;
 
 /// Looks at the results of each model that a token passes, in that order, and may change them for the next model.
 pub type Observer<'a> = dyn FnMut(&PartLabel, &mut Tensors) + 'a;
@@ -41,8 +44,8 @@ pub struct Capabilities {
     pub step_size: usize,
     /// What a step gives.
     pub gives: Gives,
-    /// Whether a token may be given at an earlier position than the last one, as long as those before it stay the same.
-    pub rewinds: bool,
+    /// How far a conversation can go back.
+    pub rewinds: Rewinds,
 }
 
 /// A model that is ready, with the KV cache of one conversation.
@@ -143,6 +146,14 @@ pub enum SessionError {
         expected: String,
         /// What the file says.
         found: String,
+    },
+    /// A token at a position to which the cache cannot go back.
+    #[error("the cache cannot go back from position {from} to {to}: layers keep their window only; reset the session")]
+    Rewind {
+        /// The position after the last that was written.
+        from: usize,
+        /// The position of the token.
+        to: usize,
     },
     /// No room is left for a token.
     #[error("position {position} is outside of the context of {context_length} tokens")]

@@ -3,6 +3,9 @@
 //! Tokens go through the embeddings, then through every chunk with one shared state, then through the head. Full batches of
 //! a prompt go through `prefill`; what remains, and every new token, goes through `infer`.
 //!
+//! Where layers keep their window in order, functions of their own take over once it is full. A batch that would run over the
+//! edge of a window is taken token by token where the functions do not expect it.
+//!
 //! Where chunks have one function of several rows, it does both. Fewer tokens than rows come first, and token 0 fills the
 //! rest: what those rows leave in the cache lies behind the position, where the mask hides it until it is overwritten. At
 //! the end of the context, where such rows have no place, earlier tokens are given again.
@@ -13,12 +16,15 @@ use std::path::Path;
 
 use anec_mil::NamedValueType;
 use anec_mil::evaluate::Tensor;
-use anec_schemas::contract::stateful::{ARGMAX, CHUNK, CONTRACT, EMBEDDINGS, LM_HEAD, SINGLE, names};
+use anec_schemas::contract::stateful::{
+    ARGMAX, CHUNK, CONTRACT, EMBEDDINGS, LM_HEAD, ROTATE, SINGLE, names,
+};
 use anec_schemas::contract::{Contract, Instance, Size};
 use anec_schemas::{MetaYaml, Parameters};
 
 use super::head::Head;
 use super::inputs::{self, size};
+use super::windows::Windows;
 use super::{Capabilities, Driver, Observer, Output, Session, SessionError, lacks};
 use crate::backend::{Engine, LoadedFunction, LoadedState, Tensors};
 use crate::part::{ModelPart, PartError, PartLabel};
@@ -51,6 +57,26 @@ struct Chunk {
     /// The function that decodes, and its name.
     decode: (&'static str, LoadedFunction),
     prefill: Option<LoadedFunction>,
+    /// The same once the window is full, where there are such.
+    rotate: Option<Rotate>,
+}
+
+/// Functions that shift the window.
+struct Rotate {
+    infer: LoadedFunction,
+    prefill: Option<LoadedFunction>,
+}
+
+impl Chunk {
+    /// The function for a call, and its name.
+    fn function(&self, batched: bool, rotates: bool) -> (&'static str, &LoadedFunction) {
+        match (&self.rotate, &self.prefill) {
+            (Some(Rotate { prefill: Some(prefill), .. }), _) if rotates && batched => (names::PREFILL_ROTATE, prefill),
+            (Some(rotate), _) if rotates => (names::INFER_ROTATE, &rotate.infer),
+            (_, Some(prefill)) if batched => (names::PREFILL, prefill),
+            _ => (self.decode.0, &self.decode.1),
+        }
+    }
 }
 
 struct StatefulSession {
@@ -63,6 +89,12 @@ struct StatefulSession {
     capabilities: Capabilities,
     /// Rows of the one function that the chunks have, where they have one.
     query_length: Option<usize>,
+    /// How layers with a window keep it.
+    windows: Windows,
+    /// Columns of masks.
+    mask_length: usize,
+    /// Positions that were written.
+    written: usize,
     /// The token of each position, for the calls that give tokens again. A position that was skipped has token 0.
     tokens: Vec<u32>,
 }
@@ -87,6 +119,7 @@ impl StatefulSession {
         let instance = Instance::default()
             .with_variant(SINGLE, query_length.is_some())
             .with_variant(ARGMAX, parameters.argmax_in_model);
+        let mut windows = Windows::of(parameters, false)?;
         let (mut embeddings, mut head, mut chunks) = (None, None, Vec::new());
         for part in parts {
             let model = engine.open_model(part)?;
@@ -99,7 +132,20 @@ impl StatefulSession {
                 let decode = model.load(name)?;
                 check(part.label, name, &decode, &instance)?;
                 let prefill = if batched { Some(model.load(names::PREFILL)?) } else { None };
-                chunks.push(Chunk { label: part.label, decode: (name, decode), prefill });
+                let has_rotate = model.function_names().iter().any(|name| name == names::INFER_ROTATE);
+                windows = Windows::of(parameters, has_rotate)?;
+                let rotate = match windows {
+                    Windows::Rotate { .. } => Some(Rotate {
+                        infer: model.load(names::INFER_ROTATE)?,
+                        prefill: if batched { Some(model.load(names::PREFILL_ROTATE)?) } else { None },
+                    }),
+                    Windows::Whole | Windows::Ring { .. } => None,
+                };
+                if let Some(rotate) = &rotate {
+                    let instance = instance.clone().with_variant(ROTATE, true);
+                    check(part.label, names::INFER_ROTATE, &rotate.infer, &instance)?;
+                }
+                chunks.push(Chunk { label: part.label, decode: (name, decode), prefill, rotate });
             } else {
                 let loaded = if part.label.role == EMBEDDINGS { &mut embeddings } else { &mut head };
                 *loaded = Some(model.load(names::MAIN)?);
@@ -116,17 +162,31 @@ impl StatefulSession {
         // One state serves all chunks and functions, as on a device.
         let state = first.decode.1.new_state()?;
         let has_prefill = query_length.is_some() || chunks.iter().all(|chunk| chunk.prefill.is_some());
+        let max_positions = parameters.max_positions.map(|positions| size("max_positions", positions)).transpose()?;
         let capabilities = Capabilities {
-            context_length,
+            context_length: max_positions.map_or(context_length, |positions| positions.max(context_length)),
             vocab_size: parameters.vocab_size.and_then(|size| usize::try_from(size).ok()),
             batch_size: has_prefill.then_some(batch_size),
             step_size: query_length.map_or(1, |_| batch_size),
             gives: joined.gives(),
-            rewinds: true,
+            rewinds: windows.rewinds(),
         };
         let embeddings_state = embeddings.new_state()?;
         let tokens = Vec::new();
-        Ok(Self { embeddings, chunks, head, joined, state, embeddings_state, capabilities, query_length, tokens })
+        Ok(Self {
+            embeddings,
+            chunks,
+            head,
+            joined,
+            state,
+            embeddings_state,
+            capabilities,
+            query_length,
+            windows,
+            mask_length: context_length,
+            written: 0,
+            tokens,
+        })
     }
 
     /// Fills the rows of a function for these tokens.
@@ -135,6 +195,9 @@ impl StatefulSession {
         let last = position.saturating_add(tokens.len().saturating_sub(1));
         if last >= context_length {
             return Err(SessionError::ContextFull { position: last, context_length });
+        }
+        if !self.capabilities.rewinds.allow(self.written, position) {
+            return Err(SessionError::Rewind { from: self.written, to: position });
         }
         if self.query_length.is_none() {
             return Ok(Call { tokens: tokens.to_vec(), position, last: 0 });
@@ -146,7 +209,8 @@ impl StatefulSession {
         Ok(Call { tokens: rows, position: start, last: last - start })
     }
 
-    fn remember(&mut self, tokens: &[u32], position: usize) {
+    fn remember(&mut self, call: &Call, tokens: &[u32], position: usize) {
+        self.written = self.written.max(call.position + call.tokens.len());
         if self.query_length.is_some() {
             self.tokens.resize(position, 0);
             self.tokens.extend_from_slice(tokens);
@@ -158,13 +222,11 @@ impl StatefulSession {
         let mut hidden_states = self.embed(&call.tokens, observe)?;
         let count = call.tokens.len();
         let positions = inputs::positions(call.position, count)?;
-        let mask = inputs::causal_mask(call.position, count, self.capabilities.context_length)?;
+        let mask = inputs::causal_mask(call.position, count, self.mask_length)?;
         let current = inputs::current_pos(call.position)?;
+        let rotates = self.windows.rotates(call.position);
         for chunk in &self.chunks {
-            let (name, function) = match &chunk.prefill {
-                Some(prefill) if batched => (names::PREFILL, prefill),
-                _ => (chunk.decode.0, &chunk.decode.1),
-            };
+            let (name, function) = chunk.function(batched, rotates);
             let inputs = Tensors::from([
                 (names::HIDDEN_STATES.to_owned(), hidden_states),
                 (names::POSITION_IDS.to_owned(), positions.clone()),
@@ -200,6 +262,7 @@ impl Session for StatefulSession {
             self.state = chunk.decode.1.new_state()?;
         }
         self.tokens.clear();
+        self.written = 0;
         Ok(())
     }
 
@@ -215,9 +278,17 @@ impl Session for StatefulSession {
         if tokens.len() != expected || tokens.is_empty() {
             return Err(SessionError::BatchSize { expected, found: tokens.len() });
         }
+        if self.windows.straddles(position, tokens.len()) {
+            for (position, token) in (position..).zip(tokens) {
+                let call = self.call(&[*token], position)?;
+                self.run(&call, false, &mut |_, _| {})?;
+                self.remember(&call, &[*token], position);
+            }
+            return Ok(());
+        }
         let call = self.call(tokens, position)?;
         self.run(&call, true, &mut |_, _| {})?;
-        self.remember(tokens, position);
+        self.remember(&call, tokens, position);
         Ok(())
     }
 
@@ -231,7 +302,7 @@ impl Session for StatefulSession {
         let inputs = Tensors::from([(names::HIDDEN_STATES.to_owned(), hidden_states)]);
         let mut outputs = self.head.predict(&inputs, &mut self.head.new_state()?)?;
         observe(&PartLabel::only(LM_HEAD), &mut outputs);
-        self.remember(tokens, position);
+        self.remember(&call, tokens, position);
         self.joined.join((PartLabel::only(LM_HEAD), names::MAIN), &outputs, call.last, call.tokens.len())
     }
 }
