@@ -90,7 +90,7 @@ impl Options {
     /// Tokens that a call takes of which each is a step of decoding.
     pub fn decode_tokens(&self) -> u32 {
         match self.functions {
-            Functions::InferPrefill => 1,
+            Functions::InferPrefill | Functions::InferPrefillVerify(_) => 1,
             Functions::Single => self.batch_size,
         }
     }

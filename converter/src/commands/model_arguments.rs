@@ -59,9 +59,9 @@ pub struct ModelArguments {
     #[arg(long, value_name = "TOKENS")]
     pub batch_size: Option<NonZeroU32>,
 
-    /// Functions of the chunks: `infer,prefill`, or `single` for one of --query-length rows that takes half the memory
+    /// Functions of the chunks: `infer,prefill`; these and `verify:K`, which checks K-1 tokens of a draft in one call; or `single` for one of --query-length rows that takes half the memory
     /// on the device.
-    #[arg(long, value_name = "infer,prefill|single", default_value = "infer,prefill")]
+    #[arg(long, value_name = "infer,prefill[,verify:K]|single", default_value = "infer,prefill")]
     pub functions: Functions,
 
     /// Rows of a single function [default: 16].
@@ -252,7 +252,7 @@ impl ModelArguments {
             lm_head_splits: self.lm_head_splits,
             context_length: self.context_length.iter().copied().max().unwrap_or(0),
             batch_size: match self.functions {
-                Functions::InferPrefill => self.batch_size.map_or_else(
+                Functions::InferPrefill | Functions::InferPrefillVerify(_) => self.batch_size.map_or_else(
                     || self.context_length.iter().copied().min().unwrap_or(BATCH_SIZE).min(BATCH_SIZE),
                     NonZeroU32::get,
                 ),

@@ -91,6 +91,13 @@ pub(crate) struct ModelSettings<'a> {
     pub(crate) layer_hook: Option<LayerHook>,
 }
 
+impl ModelSettings<'_> {
+    /// Rows of the function that checks drafts; 0 where there is none.
+    pub(crate) fn verify_length(&self) -> u64 {
+        u64::from(self.functions.verify_rows().unwrap_or(0))
+    }
+}
+
 /// One function under construction with the weight file that it shares with its siblings.
 pub(crate) struct Graph<'a> {
     /// The ops so far.

@@ -102,8 +102,9 @@ fn context(plan: &ConversionPlan, longest: u32) -> String {
     } else {
         format!("a cache of {bytes} that the client keeps")
     };
+    let over = if plan.caches.window.is_some() { "all that it holds" } else { "all of them" };
     let mut text =
-        format!("{length} positions, {cache}; every token attends over all that it holds, so a shorter context is faster");
+        format!("{length} positions, {cache}; every token attends over {over}, so a shorter context is faster");
     if longest > length {
         let _ = write!(text, "; shares the weight files of context {longest}");
     }
@@ -163,6 +164,12 @@ fn functions(plan: &ConversionPlan) -> String {
             "infer for 1 token and prefill for {}, with one copy of the weights on disk; the device keeps one for each \
              function that is loaded",
             options.batch_size
+        ),
+        Functions::InferPrefillVerify(rows) => format!(
+            "infer for 1 token, prefill for {}, and verify for {rows} with logits for each, which checks {} drafted tokens in one \
+             call; one copy of the weights on disk, on the device one for each function that is loaded",
+            options.batch_size,
+            rows.get() - 1
         ),
         Functions::Single => format!(
             "one of {} rows for the prompt, decoding and verification, so that the device keeps one copy of the weights",

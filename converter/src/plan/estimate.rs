@@ -162,7 +162,7 @@ pub fn first_load_hints(plan: &ConversionPlan) -> Vec<String> {
         "the first load compiles {functions} functions for the chip, which was reported to take from half a minute to some \
          minutes for each large one; later loads take seconds, until the system is updated"
     )];
-    if plan.options.functions == Functions::InferPrefill && plan.has_state() {
+    if plan.options.functions != Functions::Single && plan.has_state() {
         hints.push(
             "load prefill, take the prompt, unload it, then load infer: with both loaded the weights are in memory twice"
                 .to_owned(),

@@ -129,6 +129,7 @@ impl HostCacheSession {
             vocab_size: parameters.vocab_size.and_then(|size| usize::try_from(size).ok()),
             batch_size: Some(batch_size),
             step_size: batch_size,
+            verify_size: 1,
             gives: joined.gives(),
             rewinds: Rewinds::Anywhere,
         };

@@ -42,6 +42,8 @@ pub struct Capabilities {
     pub batch_size: Option<usize>,
     /// Most tokens of a [`step`](Session::step).
     pub step_size: usize,
+    /// Most tokens of which one call says what follows each; 1 where [`verify`](Session::verify) takes them one by one.
+    pub verify_size: usize,
     /// What a step gives.
     pub gives: Gives,
     /// How far a conversation can go back.
@@ -84,6 +86,15 @@ pub trait Session {
     /// The position is outside of the context, or the engine fails.
     fn infer(&mut self, token: u32, position: usize) -> Result<Output, SessionError> {
         self.step(&[token], position, &mut |_, _| {})
+    }
+
+    /// Takes tokens and gives what the model says after each: in one call where they are
+    /// [`verify_size`](Capabilities::verify_size) at most and there is room for it, else in a call for each.
+    ///
+    /// # Errors
+    /// As [`step`](Self::step).
+    fn verify(&mut self, tokens: &[u32], position: usize) -> Result<Vec<Output>, SessionError> {
+        (position..).zip(tokens).map(|(position, token)| self.infer(*token, position)).collect()
     }
 
     /// Feeds tokens from `position` on as a client feeds a prompt: full batches at once, the rest and always the last token

@@ -91,6 +91,7 @@ impl MonolithicSession {
             vocab_size: parameters.vocab_size.and_then(|size| usize::try_from(size).ok()),
             batch_size: prefill.is_some().then_some(batch_size),
             step_size: 1,
+            verify_size: 1,
             gives: head.gives(),
             rewinds: windows.rewinds(),
         };

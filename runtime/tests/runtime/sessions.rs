@@ -30,6 +30,7 @@ fn toy(gives: Gives, step_size: usize) -> (Box<dyn Session>, Calls) {
         vocab_size: Some(VOCAB),
         batch_size: None,
         step_size,
+        verify_size: 1,
         gives,
         rewinds: Rewinds::Never,
     };

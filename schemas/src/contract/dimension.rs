@@ -13,6 +13,8 @@ impl Size {
     pub const BATCH_SIZE: Self = Self("batch_size");
     /// Rows of a single function.
     pub const QUERY_LENGTH: Self = Self("query_length");
+    /// Rows of the function that checks drafts.
+    pub const VERIFY_LENGTH: Self = Self("verify_length");
     /// Tokens of the vocabulary.
     pub const VOCAB_SIZE: Self = Self("vocab_size");
     /// Channels of the residual stream.

@@ -25,6 +25,12 @@ pub const ARGMAX: Variant = Variant {
     name: "argmax",
     meaning: "the head gives the best token of each part instead of logits: `--argmax`, `argmax_in_model` in the meta file",
 };
+/// Chunks and head have a function that checks drafts.
+pub const VERIFY: Variant = Variant {
+    name: "verify",
+    meaning: "a function of `verify_length` rows gives logits for each: `--functions infer,prefill,verify:K`, `verify_length` in \
+              the meta file",
+};
 /// There is a state of the layers that keep their window, and another of those that keep the whole context.
 pub const SPLIT_CACHE: Variant = Variant {
     name: "split cache",
@@ -50,6 +56,8 @@ pub mod names {
     pub const INFER_ROTATE: &str = "infer_rotate";
     /// Function of a chunk that takes a batch of tokens, from a position on where the window is full.
     pub const PREFILL_ROTATE: &str = "prefill_rotate";
+    /// Function of chunks and head that checks drafted tokens.
+    pub const VERIFY: &str = "verify";
     /// Token ids.
     pub const INPUT_IDS: &str = "input_ids";
     /// Activations.
@@ -78,12 +86,15 @@ pub mod names {
 
 pub(super) const ONE: Dimension = Dimension::Fixed(1);
 pub(super) const BATCH_SIZE: Dimension = Dimension::Size(Size::BATCH_SIZE);
+const VERIFY_LENGTH: Dimension = Dimension::Size(Size::VERIFY_LENGTH);
 const QUERY_LENGTH: Dimension = Dimension::Size(Size::QUERY_LENGTH);
 pub(super) const CONTEXT_LENGTH: Dimension = Dimension::Size(Size::CONTEXT_LENGTH);
 pub(super) const HIDDEN_SIZE: Dimension = Dimension::Size(Size::HIDDEN_SIZE);
 pub(super) const SPLIT_LM_HEAD: Dimension = Dimension::Size(Size::SPLIT_LM_HEAD);
 pub(super) const PART: Dimension = Dimension::Size(Size::LM_HEAD_CHUNK_SIZES);
 const ONE_OR_BATCH: Dimension = Dimension::OneOf(&[ONE, BATCH_SIZE]);
+const ONE_BATCH_OR_DRAFT: Dimension = Dimension::OneOf(&[ONE, BATCH_SIZE, VERIFY_LENGTH]);
+const BATCHES: When = When::All(&[When::Without(SINGLE), When::Without(VERIFY)]);
 
 /// A tensor that is always there.
 pub(super) const fn tensor(
@@ -175,12 +186,14 @@ pub(super) const EMBEDDINGS_FILE: FileContract = FileContract {
         when: When::Always,
         meaning: "looks up tokens",
         inputs: &[
-            input_ids(&[ONE, ONE_OR_BATCH], When::Without(SINGLE)),
+            input_ids(&[ONE, ONE_OR_BATCH], BATCHES),
+            input_ids(&[ONE, ONE_BATCH_OR_DRAFT], When::With(VERIFY)),
             input_ids(&[ONE, QUERY_LENGTH], When::With(SINGLE)),
         ],
         states: &[],
         outputs: &[
-            hidden_states(&[ONE, ONE_OR_BATCH, HIDDEN_SIZE], When::Without(SINGLE)),
+            hidden_states(&[ONE, ONE_OR_BATCH, HIDDEN_SIZE], BATCHES),
+            hidden_states(&[ONE, ONE_BATCH_OR_DRAFT, HIDDEN_SIZE], When::With(VERIFY)),
             hidden_states(&[ONE, QUERY_LENGTH, HIDDEN_SIZE], When::With(SINGLE)),
         ],
     }],
@@ -247,6 +260,19 @@ pub(super) const CHUNK_FILE: FileContract = FileContract {
         INFER_ROTATE,
         PREFILL_ROTATE,
         FunctionContract {
+            name: names::VERIFY,
+            when: When::With(VERIFY),
+            meaning: "takes `verify_length` tokens, or fewer first and any behind them, of which it gives each one's activations",
+            inputs: &[
+                hidden_states(&[ONE, VERIFY_LENGTH, HIDDEN_SIZE], When::Always),
+                position_ids(&[VERIFY_LENGTH]),
+                causal_mask(&[ONE, ONE, VERIFY_LENGTH, CONTEXT_LENGTH]),
+                current_pos(),
+            ],
+            states: STATES,
+            outputs: &[output_hidden_states(&[ONE, VERIFY_LENGTH, HIDDEN_SIZE], When::Always)],
+        },
+        FunctionContract {
             name: names::MAIN,
             when: When::With(SINGLE),
             meaning: "takes `query_length` rows, of the prompt or of tokens to decode",
@@ -283,6 +309,17 @@ pub(super) const LM_HEAD_FILE: FileContract = FileContract {
             argmax_value(&[SPLIT_LM_HEAD], When::All(&[When::With(ARGMAX), When::Without(SINGLE)])),
             argmax_value(&[QUERY_LENGTH, SPLIT_LM_HEAD], When::All(&[When::With(ARGMAX), When::With(SINGLE)])),
         ],
+    }, FunctionContract {
+        name: names::VERIFY,
+        when: When::With(VERIFY),
+        meaning: "gives the same for each of `verify_length` rows",
+        inputs: &[hidden_states(&[ONE, VERIFY_LENGTH, HIDDEN_SIZE], When::Always)],
+        states: &[],
+        outputs: &[
+            logits(&[ONE, VERIFY_LENGTH, PART], When::Without(ARGMAX)),
+            argmax_index(&[VERIFY_LENGTH, SPLIT_LM_HEAD], When::With(ARGMAX)),
+            argmax_value(&[VERIFY_LENGTH, SPLIT_LM_HEAD], When::With(ARGMAX)),
+        ],
     }],
 };
 
@@ -310,7 +347,7 @@ pub static CONTRACT: Contract = Contract {
     name: "stateful",
     summary: "embeddings, chunks of decoder layers over one KV cache that Core ML keeps as a state, and an LM head",
     source: "ANEMLL's Python and Swift clients, 0.3.5; the variant `single` is anec's own",
-    variants: &[SINGLE, ARGMAX, SPLIT_CACHE, ROTATE, LAST_CHUNK],
+    variants: &[SINGLE, VERIFY, ARGMAX, SPLIT_CACHE, ROTATE, LAST_CHUNK],
     files: &[EMBEDDINGS_FILE, CHUNK_FILE, LM_HEAD_FILE],
     calls: &[
         call(Phase::Prompt, EMBEDDINGS, names::MAIN, When::Always, "a full batch of token ids"),
@@ -321,7 +358,9 @@ pub static CONTRACT: Contract = Contract {
         call(Phase::Decode, CHUNK, names::INFER, When::Without(SINGLE), HIDDEN_FROM_BEFORE),
         call(Phase::Decode, CHUNK, names::INFER_ROTATE, When::With(ROTATE), WHERE_FULL),
         call(Phase::Decode, CHUNK, names::MAIN, When::With(SINGLE), HIDDEN_FROM_BEFORE),
+        call(Phase::Decode, CHUNK, names::VERIFY, When::With(VERIFY), "the same for a token and those drafted after it"),
         call(Phase::Decode, LM_HEAD, names::MAIN, When::Always, "the hidden states of the last chunk"),
+        call(Phase::Decode, LM_HEAD, names::VERIFY, When::With(VERIFY), "those of `verify`"),
     ],
     rules: &[
         "One state object serves all chunks and functions: make it once, with any chunk, and give it to every call.",
@@ -334,6 +373,7 @@ pub static CONTRACT: Contract = Contract {
          positions may go beyond `context_length` up to it; masks have no column for them, and are 0 there.",
         "With `sliding_window` in the meta file, each token from that position on shifts the windows: give it once, in order, \
          and do not go back.",
+        "After `verify`, go on at the position behind the drafted tokens that are kept: the others are overwritten.",
         "Logits of the parts are joined in order; an index of a part counts from the part's first token.",
     ],
 };

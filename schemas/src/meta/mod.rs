@@ -144,6 +144,9 @@ pub struct Parameters {
     /// many. ANEMLL's clients cannot run such a model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub query_length: Option<u64>,
+    /// Rows of the function `verify` of chunks and head, where they have one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verify_length: Option<u64>,
     /// Positions that the state of layers with a window keeps, where it is a ring that every function writes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ring_length: Option<u64>,

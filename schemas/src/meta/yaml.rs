@@ -65,6 +65,7 @@ fn parameters(text: &mut String, info: &ModelInfo) {
         }
     }
     optional(text, PARAMETER_INDENT, "query_length", parameters.query_length);
+    optional(text, PARAMETER_INDENT, "verify_length", parameters.verify_length);
     optional(text, PARAMETER_INDENT, "ring_length", parameters.ring_length);
     optional(text, PARAMETER_INDENT, "ring_window", parameters.ring_window);
     optional(text, PARAMETER_INDENT, "max_positions", parameters.max_positions);

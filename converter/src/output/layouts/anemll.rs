@@ -37,7 +37,7 @@ impl Layout for Anemll {
     }
 
     fn refusal(&self, options: &Options) -> Option<Refusal> {
-        (options.functions == Functions::Single).then(|| Refusal {
+        (options.functions != Functions::InferPrefill).then(|| Refusal {
             option: "--functions",
             value: options.functions.to_string(),
             expected: "ANEMLL's clients call `infer` and `prefill`".to_owned(),

@@ -36,7 +36,7 @@ impl Layout for AnemllMonolithic {
     }
 
     fn refusal(&self, options: &Options) -> Option<Refusal> {
-        (options.functions == Functions::Single).then(|| Refusal {
+        (options.functions != Functions::InferPrefill).then(|| Refusal {
             option: "--functions",
             value: options.functions.to_string(),
             expected: "ANEMLL's clients call `infer` and `prefill`".to_owned(),

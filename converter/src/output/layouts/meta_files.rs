@@ -110,13 +110,14 @@ fn parameters(plan: &ConversionPlan, checkpoint: &Path, prefix: &str, extension:
         // Clients that see the key call functions that shift; a ring changes the graphs, not what a client feeds.
         sliding_window: window.filter(|window| window.form == WindowForm::Rotate).map(|window| window.shape.positions),
         single_cache: plan.caches.kept_whole.is_some(),
+        verify_length: options.functions.verify_rows().map(u64::from),
         ring_length: ring.map(|ring| ring.shape.positions),
         ring_window: ring.map(|ring| ring.window),
         max_positions: plan.caches.is_endless().then_some(plan.positions),
         prefill_dynamic_slice: !keeps_cache,
         functions: if is_monolithic { monolithic_functions(plan) } else { Vec::new() },
         query_length: match options.functions {
-            Functions::InferPrefill => None,
+            Functions::InferPrefill | Functions::InferPrefillVerify(_) => None,
             Functions::Single => Some(u64::from(options.batch_size)),
         },
         hidden_size: sized(decoder.hidden_size),

@@ -17,7 +17,7 @@ use std::path::Path;
 use anec_mil::NamedValueType;
 use anec_mil::evaluate::Tensor;
 use anec_schemas::contract::stateful::{
-    ARGMAX, CHUNK, CONTRACT, EMBEDDINGS, LM_HEAD, ROTATE, SINGLE, names,
+    ARGMAX, CHUNK, CONTRACT, EMBEDDINGS, LM_HEAD, ROTATE, SINGLE, VERIFY, names,
 };
 use anec_schemas::contract::{Contract, Instance, Size};
 use anec_schemas::{MetaYaml, Parameters};
@@ -59,6 +59,16 @@ struct Chunk {
     prefill: Option<LoadedFunction>,
     /// The same once the window is full, where there are such.
     rotate: Option<Rotate>,
+    /// The function that checks drafts, where there is one.
+    verify: Option<LoadedFunction>,
+}
+
+/// Which function of the chunks a call is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Decode,
+    Prefill,
+    Verify,
 }
 
 /// Functions that shift the window.
@@ -69,7 +79,11 @@ struct Rotate {
 
 impl Chunk {
     /// The function for a call, and its name.
-    fn function(&self, batched: bool, rotates: bool) -> (&'static str, &LoadedFunction) {
+    fn function(&self, kind: Kind, rotates: bool) -> (&'static str, &LoadedFunction) {
+        if let Some(verify) = self.verify.as_ref().filter(|_| kind == Kind::Verify) {
+            return (names::VERIFY, verify);
+        }
+        let batched = kind == Kind::Prefill;
         match (&self.rotate, &self.prefill) {
             (Some(Rotate { prefill: Some(prefill), .. }), _) if rotates && batched => (names::PREFILL_ROTATE, prefill),
             (Some(rotate), _) if rotates => (names::INFER_ROTATE, &rotate.infer),
@@ -83,6 +97,8 @@ struct StatefulSession {
     embeddings: LoadedFunction,
     chunks: Vec<Chunk>,
     head: LoadedFunction,
+    /// The head of the function that checks drafts, where there is one.
+    verify_head: Option<LoadedFunction>,
     joined: Head,
     state: LoadedState,
     embeddings_state: LoadedState,
@@ -118,8 +134,11 @@ impl StatefulSession {
         };
         let instance = Instance::default()
             .with_variant(SINGLE, query_length.is_some())
+            .with_variant(VERIFY, parameters.verify_length.is_some())
             .with_variant(ARGMAX, parameters.argmax_in_model);
+        let verify_length = parameters.verify_length.map(|rows| size("verify_length", rows)).transpose()?;
         let mut windows = Windows::of(parameters, false)?;
+        let mut verify_head = None;
         let (mut embeddings, mut head, mut chunks) = (None, None, Vec::new());
         for part in parts {
             let model = engine.open_model(part)?;
@@ -145,9 +164,17 @@ impl StatefulSession {
                     let instance = instance.clone().with_variant(ROTATE, true);
                     check(part.label, names::INFER_ROTATE, &rotate.infer, &instance)?;
                 }
-                chunks.push(Chunk { label: part.label, decode: (name, decode), prefill, rotate });
+                let verify = verify_length.map(|_| model.load(names::VERIFY)).transpose()?;
+                if let Some(verify) = &verify {
+                    check(part.label, names::VERIFY, verify, &instance)?;
+                }
+                chunks.push(Chunk { label: part.label, decode: (name, decode), prefill, rotate, verify });
             } else {
-                let loaded = if part.label.role == EMBEDDINGS { &mut embeddings } else { &mut head };
+                let is_head = part.label.role == LM_HEAD;
+                if is_head && verify_length.is_some() {
+                    verify_head = Some(model.load(names::VERIFY)?);
+                }
+                let loaded = if is_head { &mut head } else { &mut embeddings };
                 *loaded = Some(model.load(names::MAIN)?);
             }
         }
@@ -168,6 +195,7 @@ impl StatefulSession {
             vocab_size: parameters.vocab_size.and_then(|size| usize::try_from(size).ok()),
             batch_size: has_prefill.then_some(batch_size),
             step_size: query_length.map_or(1, |_| batch_size),
+            verify_size: verify_length.or(query_length).unwrap_or(1),
             gives: joined.gives(),
             rewinds: windows.rewinds(),
         };
@@ -177,6 +205,7 @@ impl StatefulSession {
             embeddings,
             chunks,
             head,
+            verify_head,
             joined,
             state,
             embeddings_state,
@@ -218,7 +247,7 @@ impl StatefulSession {
     }
 
     /// Runs the embeddings and the chunks, and gives the hidden states behind the last.
-    fn run(&mut self, call: &Call, batched: bool, observe: &mut Observer<'_>) -> Result<Tensor, SessionError> {
+    fn run(&mut self, call: &Call, kind: Kind, observe: &mut Observer<'_>) -> Result<Tensor, SessionError> {
         let mut hidden_states = self.embed(&call.tokens, observe)?;
         let count = call.tokens.len();
         let positions = inputs::positions(call.position, count)?;
@@ -226,7 +255,7 @@ impl StatefulSession {
         let current = inputs::current_pos(call.position)?;
         let rotates = self.windows.rotates(call.position);
         for chunk in &self.chunks {
-            let (name, function) = chunk.function(batched, rotates);
+            let (name, function) = chunk.function(kind, rotates);
             let inputs = Tensors::from([
                 (names::HIDDEN_STATES.to_owned(), hidden_states),
                 (names::POSITION_IDS.to_owned(), positions.clone()),
@@ -281,15 +310,39 @@ impl Session for StatefulSession {
         if self.windows.straddles(position, tokens.len()) {
             for (position, token) in (position..).zip(tokens) {
                 let call = self.call(&[*token], position)?;
-                self.run(&call, false, &mut |_, _| {})?;
+                self.run(&call, Kind::Decode, &mut |_, _| {})?;
                 self.remember(&call, &[*token], position);
             }
             return Ok(());
         }
         let call = self.call(tokens, position)?;
-        self.run(&call, true, &mut |_, _| {})?;
+        self.run(&call, Kind::Prefill, &mut |_, _| {})?;
         self.remember(&call, tokens, position);
         Ok(())
+    }
+
+    fn verify(&mut self, tokens: &[u32], position: usize) -> Result<Vec<Output>, SessionError> {
+        let Capabilities { context_length, verify_size: rows, .. } = self.capabilities;
+        let fits = tokens.len() <= rows && (self.query_length.is_some() || position + rows <= context_length);
+        if tokens.len() < 2 || !fits {
+            return (position..).zip(tokens).map(|(position, token)| self.infer(*token, position)).collect();
+        }
+        let mut call = self.call(tokens, position)?;
+        if self.query_length.is_none() {
+            // Rows behind the tokens are hidden by the mask, and overwritten later.
+            (call.last, call.tokens) = (tokens.len() - 1, padded(tokens, rows));
+        }
+        let first = call.last + 1 - tokens.len();
+        let hidden_states = self.run(&call, Kind::Verify, &mut |_, _| {})?;
+        let inputs = Tensors::from([(names::HIDDEN_STATES.to_owned(), hidden_states)]);
+        let (name, head) = match &self.verify_head {
+            Some(head) => (names::VERIFY, head),
+            None => (names::MAIN, &self.head),
+        };
+        let outputs = head.predict(&inputs, &mut head.new_state()?)?;
+        self.remember(&call, tokens, position);
+        let label = (PartLabel::only(LM_HEAD), name);
+        (first..=call.last).map(|row| self.joined.join(label, &outputs, row, call.tokens.len())).collect()
     }
 
     fn step(&mut self, tokens: &[u32], position: usize, observe: &mut Observer<'_>) -> Result<Output, SessionError> {
@@ -298,13 +351,20 @@ impl Session for StatefulSession {
             return Err(SessionError::StepSize { most, found: tokens.len() });
         }
         let call = self.call(tokens, position)?;
-        let hidden_states = self.run(&call, false, observe)?;
+        let hidden_states = self.run(&call, Kind::Decode, observe)?;
         let inputs = Tensors::from([(names::HIDDEN_STATES.to_owned(), hidden_states)]);
         let mut outputs = self.head.predict(&inputs, &mut self.head.new_state()?)?;
         observe(&PartLabel::only(LM_HEAD), &mut outputs);
         self.remember(&call, tokens, position);
         self.joined.join((PartLabel::only(LM_HEAD), names::MAIN), &outputs, call.last, call.tokens.len())
     }
+}
+
+/// Tokens with token 0 behind them, `rows` in all.
+fn padded(tokens: &[u32], rows: usize) -> Vec<u32> {
+    let mut padded = tokens.to_vec();
+    padded.resize(rows, 0);
+    padded
 }
 
 /// Whether a function has the inputs and outputs of the contract.

@@ -55,7 +55,11 @@ pub(super) fn function(
 
 /// Tokens that the function called `name` takes.
 pub(in crate::graph::families) fn tokens(settings: &ModelSettings<'_>, name: &str) -> u64 {
-    if [names::INFER, names::INFER_ROTATE].contains(&name) { 1 } else { settings.batch_size }
+    match name {
+        names::INFER | names::INFER_ROTATE => 1,
+        names::VERIFY => settings.verify_length(),
+        _ => settings.batch_size,
+    }
 }
 
 /// What the layers share where the function called `name` has positions, a mask and states.

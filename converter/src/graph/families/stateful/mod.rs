@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use anec_mil::Function;
 use anec_schemas::contract::stateful::{
-    ARGMAX, CHUNK, CONTRACT, EMBEDDINGS, LAST_CHUNK, LM_HEAD, ROTATE, SINGLE, SPLIT_CACHE,
+    ARGMAX, CHUNK, CONTRACT, EMBEDDINGS, LAST_CHUNK, LM_HEAD, ROTATE, SINGLE, SPLIT_CACHE, VERIFY,
 };
 use anec_schemas::contract::{Contract, Instance, Size};
 
@@ -63,6 +63,8 @@ impl Family for Stateful {
             .with_size(Size::SPLIT_LM_HEAD, part_sizes.len() as u64)
             .with_sizes(Size::LM_HEAD_CHUNK_SIZES, &part_sizes)
             .with_variant(SINGLE, settings.functions == Functions::Single)
+            .with_size(Size::VERIFY_LENGTH, settings.verify_length())
+            .with_variant(VERIFY, settings.verify_length() > 0)
             .with_variant(SPLIT_CACHE, split)
             .with_variant(ROTATE, caches.rotates())
             .with_variant(ARGMAX, settings.argmax)
@@ -81,7 +83,7 @@ impl Family for Stateful {
         let declare = |ops: &mut _| Inputs::declare(ops, contract, &instance);
         match label.role {
             EMBEDDINGS => embeddings::function(settings, weights, declare),
-            LM_HEAD => lm_head::function(settings, weights, declare),
+            LM_HEAD => lm_head::function(settings, weights, name, declare),
             _ => chunk::function(settings, weights, &label.layers, name, declare),
         }
     }

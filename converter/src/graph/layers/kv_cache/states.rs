@@ -138,10 +138,11 @@ fn window_state(plan: &DecoderPlan, options: &Options, form: WindowForm) -> Opti
 }
 
 /// Positions that a call may write beyond its tokens, and that a client may go back: rows of a single function without a
-/// token are written all the same, and at the end of the context such a function is given earlier tokens again.
+/// token are written all the same, drafted tokens that are not kept too, and at the end of the context such a function is given earlier tokens again.
 fn spare(options: &Options) -> u64 {
     match options.functions {
         Functions::InferPrefill => 0,
+        Functions::InferPrefillVerify(rows) => u64::from(rows.get()),
         Functions::Single => 2 * u64::from(options.batch_size),
     }
 }
