@@ -9,6 +9,8 @@ pub struct Size(pub &'static str);
 impl Size {
     /// Tokens of the context: columns of masks.
     pub const CONTEXT_LENGTH: Self = Self("context_length");
+    /// Positions that a cache holds, where these may be fewer than the context: before a block, or of the windows of all layers.
+    pub const CACHE_LENGTH: Self = Self("cache_length");
     /// Tokens of one call for a prompt.
     pub const BATCH_SIZE: Self = Self("batch_size");
     /// Rows of a single function.
@@ -25,8 +27,6 @@ impl Size {
     pub const NUM_KEY_VALUE_HEADS: Self = Self("num_key_value_heads");
     /// Channels of a head.
     pub const HEAD_DIM: Self = Self("head_dim");
-    /// Positions that the only state keeps: those of the context, or of the window where all layers have one.
-    pub const CACHE_LENGTH: Self = Self("cache_length");
     /// Positions that the state of layers with a window keeps, where there are two.
     pub const WINDOW_LENGTH: Self = Self("window_length");
     /// Decoder layers that keep their window only.

@@ -72,6 +72,9 @@ pub struct Parameters {
     pub context_length: u64,
     /// Tokens that a prefill step takes.
     pub batch_size: u64,
+    /// Positions that rotations are known for, where a conversation may be longer than the context that it attends to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_positions: Option<u64>,
     /// Palette bits of a model in one file, those of its decoder layers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lut_bits: Option<LutBits>,
@@ -153,9 +156,6 @@ pub struct Parameters {
     /// The longest window of these layers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ring_window: Option<u64>,
-    /// Positions that tokens may have, where they may go beyond the context because every layer has a ring.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max_positions: Option<u64>,
     /// Channels of the residual stream, where a client keeps the KV cache.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hidden_size: Option<u64>,

@@ -22,7 +22,7 @@ use anec_schemas::contract::stateful::names;
 
 use crate::graph::families::conformity::Inputs;
 use crate::graph::layers::LayerPart;
-use crate::graph::layers::attention::AttentionInputs;
+use crate::graph::layers::attention::{AttentionInputs, RowInputs};
 use crate::graph::layers::kv_cache::{CacheInputs, Step, caches};
 use crate::graph::{Graph, GraphError, ModelSettings, int};
 use crate::model::decoder_plan::WeightPath;
@@ -92,7 +92,7 @@ pub(in crate::graph::families) fn attention_inputs(
         step,
     };
     let (cache, masks) = caches(graph, &cache_inputs, layers)?;
-    Ok(AttentionInputs { masks, rotations: graph.rotations(kinds, &positions)?, cache })
+    Ok(AttentionInputs::Rows(RowInputs { masks, rotations: graph.rotations(kinds, &positions)?, cache }))
 }
 
 /// The positions of the tokens counted from `current_pos`, which is where they start: functions that shift all of their
