@@ -49,7 +49,8 @@ fn a_draft_saves_calls_and_changes_no_token() {
     let (_alone, alone) = convert(&shipped(), &[]);
     let (_draft, draft) = convert(&shipped(), &["--ffn", "lut3"]);
     let prompts = prompts(2048);
-    let (expected, plain) = answers(&mut Generator::new(session(&alone, Numerics::F32)), &prompts, SamplingOptions::default());
+    let (expected, plain) =
+        answers(&mut Generator::new(session(&alone, Numerics::F32)), &prompts, SamplingOptions::default());
     assert_eq!(plain.made, plain.tokens);
     for functions in [
         &["--functions", "infer,prefill,verify:5"][..],
@@ -61,7 +62,10 @@ fn a_draft_saves_calls_and_changes_no_token() {
             .with_draft(session(&draft, Numerics::F32), 4)
             .expect("the same vocabulary");
         let (found, calls) = answers(&mut generator, &prompts, SamplingOptions::default());
-        println!("{functions:?}: {} calls for {} tokens, {} of {} drafted tokens kept", calls.made, calls.tokens, calls.kept, calls.drafted);
+        println!(
+            "{functions:?}: {} calls for {} tokens, {} of {} drafted tokens kept",
+            calls.made, calls.tokens, calls.kept, calls.drafted
+        );
         assert_eq!(found, expected, "{functions:?}");
         assert!(calls.kept > 0 && calls.kept < calls.drafted, "{calls:?}");
         assert_eq!(calls.made + calls.kept, calls.tokens);
@@ -75,12 +79,16 @@ fn a_ring_is_overwritten_where_drafted_tokens_are_not_kept() {
     let (_draft, draft) = convert(checkpoint.path(), &["--ffn", "lut3"]);
     let (_model, model) = convert(checkpoint.path(), &["--functions", "infer,prefill,verify:5"]);
     let prompts = prompts(128);
-    let (expected, _) = answers(&mut Generator::new(session(&alone, Numerics::F32)), &prompts, SamplingOptions::default());
+    let (expected, _) =
+        answers(&mut Generator::new(session(&alone, Numerics::F32)), &prompts, SamplingOptions::default());
     let mut generator = Generator::new(session(&model, Numerics::F32))
         .with_draft(session(&draft, Numerics::F32), 4)
         .expect("the same vocabulary");
     let (found, calls) = answers(&mut generator, &prompts, SamplingOptions::default());
-    println!("{} calls for {} tokens, {} of {} drafted tokens kept", calls.made, calls.tokens, calls.kept, calls.drafted);
+    println!(
+        "{} calls for {} tokens, {} of {} drafted tokens kept",
+        calls.made, calls.tokens, calls.kept, calls.drafted
+    );
     assert_eq!(found, expected);
     assert!(calls.kept < calls.drafted, "{calls:?}");
 }

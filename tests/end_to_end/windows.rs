@@ -23,7 +23,8 @@ const CONFIG: &str = r#"{
 
 /// A checkpoint of it.
 pub(crate) fn written() -> TempDir {
-    let mut tensors = vec![("model.embed_tokens.weight".to_owned(), vec![128, 64]), ("model.norm.weight".to_owned(), vec![64])];
+    let mut tensors =
+        vec![("model.embed_tokens.weight".to_owned(), vec![128, 64]), ("model.norm.weight".to_owned(), vec![64])];
     for layer in 0..3 {
         for (module, shape) in [
             ("input_layernorm.weight", vec![64]),

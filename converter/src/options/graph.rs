@@ -28,8 +28,11 @@ impl FromStr for Functions {
             _ => {
                 let rows = text.strip_prefix("infer,prefill,verify:").and_then(|rows| rows.parse().ok());
                 let rows = rows.filter(|rows: &NonZeroU32| (2..=MOST_VERIFIED).contains(&rows.get()));
-                let expected =
-                    || format!("expected `infer,prefill`, `infer,prefill,verify:K` with K from 2 to {MOST_VERIFIED}, or `single`");
+                let expected = || {
+                    format!(
+                        "expected `infer,prefill`, `infer,prefill,verify:K` with K from 2 to {MOST_VERIFIED}, or `single`"
+                    )
+                };
                 rows.map(Self::InferPrefillVerify).ok_or_else(expected)
             }
         }

@@ -83,12 +83,7 @@ impl Cost {
             weight_bytes_per_prefill: layers,
             prefill_tokens: u64::from(plan.options.batch_size),
             operations_per_prompt_token: operations_per_prompt_token(plan),
-            memory: Memory {
-                weights,
-                state,
-                whole_state: plan.whole_cache_bytes(),
-                loaded: weights + state + copies,
-            },
+            memory: Memory { weights, state, whole_state: plan.whole_cache_bytes(), loaded: weights + state + copies },
         }
     }
 
@@ -100,12 +95,7 @@ impl Cost {
             weight_bytes_per_prefill: layers,
             prefill_tokens: 1,
             operations_per_prompt_token: 0,
-            memory: Memory {
-                weights: layers + head,
-                state: cache,
-                whole_state: cache,
-                loaded: layers + head + cache,
-            },
+            memory: Memory { weights: layers + head, state: cache, whole_state: cache, loaded: layers + head + cache },
         }
     }
 

@@ -124,8 +124,9 @@ pub(crate) fn plan(
         return Err(PlanError::Option {
             option: "--context-length",
             value: format!("{},{longest}", options.context_length),
-            expected: "the windows of this model ask for other tables at this length, so convert for one length at a time"
-                .to_owned(),
+            expected:
+                "the windows of this model ask for other tables at this length, so convert for one length at a time"
+                    .to_owned(),
         });
     }
     let warnings = warnings::warnings(family, &decoder, &options, &files, &head, &caches);

@@ -169,7 +169,8 @@ mod tests {
 
     #[test]
     fn what_is_left_open_counts_as_all() {
-        let scope = Scope { system: Some(System::Macos), since: Some(26), before: Some(27), ..Scope::chips(&[Chip::M1]) };
+        let scope =
+            Scope { system: Some(System::Macos), since: Some(26), before: Some(27), ..Scope::chips(&[Chip::M1]) };
         assert!(scope.covers(&Conditions::GENERIC));
         assert!(scope.covers(&conditions(Chip::M1, Some("macos26"))));
         assert!(!scope.covers(&conditions(Chip::M2, None)));

@@ -60,10 +60,9 @@ impl Draft {
         let mut drafted = Vec::new();
         for _ in 0..count.min(self.most).min(room) {
             let output = self.feed(&text)?;
-            let from = sampler.distribution(&output, &text).map_err(|source| GenerateError::Sampling {
-                position: text.len(),
-                source,
-            })?;
+            let from = sampler
+                .distribution(&output, &text)
+                .map_err(|source| GenerateError::Sampling { position: text.len(), source })?;
             let token = sampler.draw_from(&from);
             text.push(token);
             drafted.push(Drafted { token, from });

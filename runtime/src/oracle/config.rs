@@ -169,10 +169,7 @@ impl OracleConfig {
             vocab_size: keys.size("vocab_size")?,
             max_position_embeddings,
             rms_norm_eps: keys.number("rms_norm_eps")?,
-            tie_word_embeddings: json
-                .get("tie_word_embeddings")
-                .and_then(Value::as_bool)
-                .unwrap_or(gemma || smollm3),
+            tie_word_embeddings: json.get("tie_word_embeddings").and_then(Value::as_bool).unwrap_or(gemma || smollm3),
             rope_theta: theta,
             rope_scaling,
             rope_local_base_freq: match keys.optional_number("rope_local_base_freq")? {

@@ -108,7 +108,8 @@ impl PlainModel {
             let rotation = if window.is_some() { &local } else { &global };
             let rotation = Some(rotation).filter(|_| *rotates);
             let attention = self.attention(layer, &normed, rotation, *window)?;
-            x = (x + (self.optionally_normed(attention, layer.attention_output_norm.as_ref())? * residual_multiplier)?)?;
+            x = (x
+                + (self.optionally_normed(attention, layer.attention_output_norm.as_ref())? * residual_multiplier)?)?;
             let normed = self.normed(&x, &layer.mlp_norm)?;
             let gate = layer.gate.apply(&normed)?;
             let gate = if self.config.gemma { gate.gelu()? } else { silu(&gate)? };

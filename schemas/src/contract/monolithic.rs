@@ -4,8 +4,8 @@
 //! ANEMLL's Python and Swift clients, 0.3.5, where the meta file says `model_type: monolithic`.
 
 use super::stateful::{
-    ARGMAX, BATCH_SIZE, CONTEXT_LENGTH, ONE, ROTATE, SPLIT_CACHE, STATES, PART, SPLIT_LM_HEAD, argmax_index, argmax_value, causal_mask,
-    current_pos, input_ids, logits, names, position_ids,
+    ARGMAX, BATCH_SIZE, CONTEXT_LENGTH, ONE, PART, ROTATE, SPLIT_CACHE, SPLIT_LM_HEAD, STATES, argmax_index,
+    argmax_value, causal_mask, current_pos, input_ids, logits, names, position_ids,
 };
 use super::{Call, Contract, Count, FileContract, FunctionContract, Phase, Role, TensorContract, When};
 

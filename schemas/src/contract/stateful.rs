@@ -130,12 +130,7 @@ pub(super) const fn current_pos() -> TensorContract {
     tensor(names::CURRENT_POS, ElementType::Int32, &[ONE], meaning)
 }
 
-const fn state(
-    name: &'static str,
-    shape: &'static [Dimension],
-    when: When,
-    meaning: &'static str,
-) -> TensorContract {
+const fn state(name: &'static str, shape: &'static [Dimension], when: When, meaning: &'static str) -> TensorContract {
     TensorContract { when, ..tensor(name, ElementType::Float16, shape, meaning) }
 }
 
@@ -292,35 +287,38 @@ pub(super) const LM_HEAD_FILE: FileContract = FileContract {
     role: LM_HEAD,
     meaning: "hidden states of the last chunk to logits, in parts of the vocabulary",
     count: Count::One,
-    functions: &[FunctionContract {
-        name: names::MAIN,
-        when: When::Always,
-        meaning: "gives logits, or the best token of each part",
-        inputs: &[
-            hidden_states(&[ONE, ONE, HIDDEN_SIZE], When::Without(SINGLE)),
-            hidden_states(&[ONE, QUERY_LENGTH, HIDDEN_SIZE], When::With(SINGLE)),
-        ],
-        states: &[],
-        outputs: &[
-            logits(&[ONE, ONE, PART], When::All(&[When::Without(ARGMAX), When::Without(SINGLE)])),
-            logits(&[ONE, QUERY_LENGTH, PART], When::All(&[When::Without(ARGMAX), When::With(SINGLE)])),
-            argmax_index(&[SPLIT_LM_HEAD], When::All(&[When::With(ARGMAX), When::Without(SINGLE)])),
-            argmax_index(&[QUERY_LENGTH, SPLIT_LM_HEAD], When::All(&[When::With(ARGMAX), When::With(SINGLE)])),
-            argmax_value(&[SPLIT_LM_HEAD], When::All(&[When::With(ARGMAX), When::Without(SINGLE)])),
-            argmax_value(&[QUERY_LENGTH, SPLIT_LM_HEAD], When::All(&[When::With(ARGMAX), When::With(SINGLE)])),
-        ],
-    }, FunctionContract {
-        name: names::VERIFY,
-        when: When::With(VERIFY),
-        meaning: "gives the same for each of `verify_length` rows",
-        inputs: &[hidden_states(&[ONE, VERIFY_LENGTH, HIDDEN_SIZE], When::Always)],
-        states: &[],
-        outputs: &[
-            logits(&[ONE, VERIFY_LENGTH, PART], When::Without(ARGMAX)),
-            argmax_index(&[VERIFY_LENGTH, SPLIT_LM_HEAD], When::With(ARGMAX)),
-            argmax_value(&[VERIFY_LENGTH, SPLIT_LM_HEAD], When::With(ARGMAX)),
-        ],
-    }],
+    functions: &[
+        FunctionContract {
+            name: names::MAIN,
+            when: When::Always,
+            meaning: "gives logits, or the best token of each part",
+            inputs: &[
+                hidden_states(&[ONE, ONE, HIDDEN_SIZE], When::Without(SINGLE)),
+                hidden_states(&[ONE, QUERY_LENGTH, HIDDEN_SIZE], When::With(SINGLE)),
+            ],
+            states: &[],
+            outputs: &[
+                logits(&[ONE, ONE, PART], When::All(&[When::Without(ARGMAX), When::Without(SINGLE)])),
+                logits(&[ONE, QUERY_LENGTH, PART], When::All(&[When::Without(ARGMAX), When::With(SINGLE)])),
+                argmax_index(&[SPLIT_LM_HEAD], When::All(&[When::With(ARGMAX), When::Without(SINGLE)])),
+                argmax_index(&[QUERY_LENGTH, SPLIT_LM_HEAD], When::All(&[When::With(ARGMAX), When::With(SINGLE)])),
+                argmax_value(&[SPLIT_LM_HEAD], When::All(&[When::With(ARGMAX), When::Without(SINGLE)])),
+                argmax_value(&[QUERY_LENGTH, SPLIT_LM_HEAD], When::All(&[When::With(ARGMAX), When::With(SINGLE)])),
+            ],
+        },
+        FunctionContract {
+            name: names::VERIFY,
+            when: When::With(VERIFY),
+            meaning: "gives the same for each of `verify_length` rows",
+            inputs: &[hidden_states(&[ONE, VERIFY_LENGTH, HIDDEN_SIZE], When::Always)],
+            states: &[],
+            outputs: &[
+                logits(&[ONE, VERIFY_LENGTH, PART], When::Without(ARGMAX)),
+                argmax_index(&[VERIFY_LENGTH, SPLIT_LM_HEAD], When::With(ARGMAX)),
+                argmax_value(&[VERIFY_LENGTH, SPLIT_LM_HEAD], When::With(ARGMAX)),
+            ],
+        },
+    ],
 };
 
 pub(super) const fn logits(shape: &'static [Dimension], when: When) -> TensorContract {
@@ -358,7 +356,13 @@ pub static CONTRACT: Contract = Contract {
         call(Phase::Decode, CHUNK, names::INFER, When::Without(SINGLE), HIDDEN_FROM_BEFORE),
         call(Phase::Decode, CHUNK, names::INFER_ROTATE, When::With(ROTATE), WHERE_FULL),
         call(Phase::Decode, CHUNK, names::MAIN, When::With(SINGLE), HIDDEN_FROM_BEFORE),
-        call(Phase::Decode, CHUNK, names::VERIFY, When::With(VERIFY), "the same for a token and those drafted after it"),
+        call(
+            Phase::Decode,
+            CHUNK,
+            names::VERIFY,
+            When::With(VERIFY),
+            "the same for a token and those drafted after it",
+        ),
         call(Phase::Decode, LM_HEAD, names::MAIN, When::Always, "the hidden states of the last chunk"),
         call(Phase::Decode, LM_HEAD, names::VERIFY, When::With(VERIFY), "those of `verify`"),
     ],

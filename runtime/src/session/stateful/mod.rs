@@ -16,9 +16,7 @@ use std::path::Path;
 
 use anec_mil::NamedValueType;
 use anec_mil::evaluate::Tensor;
-use anec_schemas::contract::stateful::{
-    ARGMAX, CHUNK, CONTRACT, EMBEDDINGS, LM_HEAD, ROTATE, SINGLE, VERIFY, names,
-};
+use anec_schemas::contract::stateful::{ARGMAX, CHUNK, CONTRACT, EMBEDDINGS, LM_HEAD, ROTATE, SINGLE, VERIFY, names};
 use anec_schemas::contract::{Contract, Instance, Size};
 use anec_schemas::{MetaYaml, Parameters};
 

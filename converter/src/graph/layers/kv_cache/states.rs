@@ -126,7 +126,8 @@ fn window_state(plan: &DecoderPlan, options: &Options, form: WindowForm) -> Opti
     };
     let windows: Vec<Option<u64>> = plan.layers.iter().map(|layer| window(layer.attention)).collect();
     // A ring as long as the context is no smaller, but has no end.
-    let is_endless = form == WindowForm::Ring && windows.iter().all(|window| window.is_some_and(|w| w <= context_length));
+    let is_endless =
+        form == WindowForm::Ring && windows.iter().all(|window| window.is_some_and(|w| w <= context_length));
     let fits = |window: &u64| *window < context_length || is_endless;
     let layers: Vec<usize> =
         (0..windows.len()).filter(|layer| windows.get(*layer).copied().flatten().is_some_and(|w| fits(&w))).collect();

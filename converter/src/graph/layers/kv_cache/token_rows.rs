@@ -47,7 +47,11 @@ pub(super) fn first_numbers(graph: &mut Graph<'_>, name: &str, count: u64) -> Re
 /// Every position, and as many more as one call may ask about: its tokens, and those that a ring has beyond its windows.
 fn table_length(graph: &Graph<'_>) -> u64 {
     let settings = graph.settings;
-    let beyond = settings.caches.window.as_ref().map_or(0, |window| window.shape.positions + settings.batch_size.max(settings.verify_length()));
+    let beyond = settings
+        .caches
+        .window
+        .as_ref()
+        .map_or(0, |window| window.shape.positions + settings.batch_size.max(settings.verify_length()));
     settings.tables.positions + beyond
 }
 
