@@ -284,8 +284,8 @@ fn layouts_say_what_their_clients_rely_on() {
     let text = stdout(&anec(&["layouts", "anemll"]));
     for words in [
         "causal_mask                   fp16   [1, 1, batch_size, context_length]",
-        "model_model_kv_cache_0        fp16   [2 * num_hidden_layers, num_key_value_heads, context_length, head_dim]",
-        "input_ids                     int32  [1, 1 or batch_size] (not single)",
+        "model_model_kv_cache_0        fp16   [2 * num_hidden_layers, num_key_value_heads, cache_length, head_dim]",
+        "input_ids                     int32  [1, 1 or batch_size] (not single, not verify)",
         "  decode  lm_head     main",
     ] {
         assert!(text.contains(words), "{words}: {text}");

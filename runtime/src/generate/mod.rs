@@ -189,7 +189,15 @@ impl Generator {
         }
         // What the cache holds behind these tokens is masked, and overwritten before it is reached.
         self.fed.truncate(reused_tokens);
-        let output = self.feed(prompt.get(reused_tokens..).unwrap_or_default())?;
+        let output = match self.feed(prompt.get(reused_tokens..).unwrap_or_default()) {
+            // A ring may have come round with drafted tokens that were not kept.
+            Err(GenerateError::Session(SessionError::Rewind { .. })) => {
+                self.reset()?;
+                reused_tokens = 0;
+                self.feed(prompt)?
+            }
+            output => output?,
+        };
         Ok(Generation {
             generator: self,
             sampler,

@@ -3,6 +3,7 @@
 use crate::rules::rule::{Check, Rule, Scope, Severity};
 use crate::rules::sink::Sink;
 use crate::rules::view::Site;
+use crate::types::TensorType;
 
 /// The rule.
 pub(super) static RULE: Rule = Rule {
@@ -16,8 +17,15 @@ pub(super) static RULE: Rule = Rule {
     check: Check::Operation(check),
 };
 
+/// Fewer elements are a table, such as a mask, whose product costs less than what it takes to make a convolution of it.
+const LEAST_WEIGHTS: u64 = 1 << 16;
+
 fn check(site: &Site<'_>, sink: &mut Sink<'_>) {
-    let constant = |parameter: &str| site.name(parameter).is_some_and(|name| site.view.is_constant(name));
+    let constant = |parameter: &str| {
+        let is_constant = site.name(parameter).is_some_and(|name| site.view.is_constant(name));
+        let elements = site.tensor(parameter).and_then(TensorType::element_count);
+        is_constant && elements.is_none_or(|elements| elements >= LEAST_WEIGHTS)
+    };
     if site.is("linear") || site.is("matmul") && (constant("x") || constant("y")) {
         sink.operation(
             site.index,
