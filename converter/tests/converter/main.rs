@@ -6,6 +6,7 @@ mod cli;
 mod compiled;
 mod help;
 mod lint;
+mod llm_cli_plans;
 mod performance;
 mod programs;
 mod published_plans;
