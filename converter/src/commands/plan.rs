@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use clap::Args;
 
 use super::model_arguments::ModelArguments;
+use super::plan_layouts;
 use super::plan_report::PlanReport;
 use crate::console::{Console, Failure};
 use crate::options::ByteSize;
@@ -27,11 +28,18 @@ pub struct Arguments {
     /// Print the plan as JSON.
     #[arg(long)]
     json: bool,
+
+    /// Print what every layout costs, side by side, instead of the plan of one.
+    #[arg(long)]
+    layouts: bool,
 }
 
 /// Prints the plan.
 pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
     let plans = arguments.model.prepare_plans(console)?;
+    if arguments.layouts {
+        return compare_layouts(&plans.longest, arguments.json, console);
+    }
     let text = if arguments.json {
         let json = serde_json::to_string_pretty(&PlanReport::new(&plans.longest, &plans.others));
         json.map_err(|error| Failure { message: error.to_string(), hint: None })? + "\n"
@@ -39,6 +47,18 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
         plans.iter().map(explained).collect::<Vec<_>>().join("\n")
     };
     console.data(&text).map_err(|error| Failure { message: error.to_string(), hint: None })
+}
+
+/// Prints what every layout costs.
+fn compare_layouts(plan: &ConversionPlan, as_json: bool, console: Console) -> Result<(), Failure> {
+    let failed = |message: String| Failure { message, hint: None };
+    let rows = plan_layouts::rows(plan);
+    let text = if as_json {
+        serde_json::to_string_pretty(&rows).map_err(|error| failed(error.to_string()))? + "\n"
+    } else {
+        plan_layouts::table(&rows)
+    };
+    console.data(&text).map_err(|error| failed(error.to_string()))
 }
 
 /// The plan for people: packages, decisions, memory, and bounds of the speed.

@@ -5,7 +5,7 @@ use anec_mil::rules::limits::STATE_MULTIPLE;
 use crate::graph::families::{Family, Oversize};
 use crate::model::decoder_plan::DecoderPlan;
 use crate::options::{ByteSize, Options};
-use crate::plan::FilePlan;
+use crate::plan::{self, FilePlan};
 use crate::plan::head_split::HeadSplit;
 
 pub(super) fn warnings(
@@ -40,7 +40,7 @@ pub(super) fn warnings(
             _ => {}
         }
     }
-    if !head.is_even() {
+    if plan::has_head(family.contract()) && !head.is_even() {
         warnings.push(format!(
             "the vocabulary of {} does not split into {} equal parts; `lm_head_chunk_sizes` in meta.yaml gives their sizes, \
              and clients that assume equal parts pick wrong tokens",

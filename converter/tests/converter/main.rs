@@ -5,6 +5,7 @@ mod chat;
 mod cli;
 mod compiled;
 mod help;
+mod layout_documents;
 mod lint;
 mod llm_cli_plans;
 mod performance;

@@ -86,7 +86,7 @@ VIOLATIONS: dict[str, tuple[Callable[[Path], object], str]] = {
     "two prefixes": (lambda directory: rename(directory, "Qwen3_chunk3", "Other_chunk3"), "ambiguous"),
     "too few": (lambda directory: [shutil.rmtree(directory / f"Qwen3_chunk{n}.mlmodelc") for n in (3, 4)], "2 chunks"),
     "no processor": (lambda directory: shutil.rmtree(directory / "cache-processor.mlmodelc"), "cache-processor"),
-    "order": (lambda directory: rename(directory, "Qwen3_chunk1", "Qwen3_chunk9"), "k_cache_0"),
+    "order": (lambda directory: rename(directory, "Qwen3_chunk1", "Qwen3_chunk9"), "logit-processor"),
     "mask": (lambda directory: change(directory, "Qwen3_chunk2", "[1, 128, 1, 64]", "[1, 64, 1, 64]"), "mask"),
     "in place": (lambda directory: change(directory, "Qwen3_chunk3", '"new_x"', '"y"'), "y"),
     "layers": (lambda directory: change(directory, "Qwen3_chunk2", '"k_cache_0"', '"k_cache_7"'), "k_cache_7"),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anec_mil::{DataType, SliceMasks, TensorType, Value, Var};
+use anec_mil::{DataType, Opset, SliceMasks, TensorType, Value, Var};
 use half::f16;
 
 use crate::graph::tables::RopeTable;
@@ -24,9 +24,10 @@ impl Graph<'_> {
     /// Positions as the uint16 that gathers on the Neural Engine take.
     ///
     /// # Shapes
-    /// `position_ids: int32 [tokens]`; the result is `uint16 [tokens]`, or the input where a position may not fit.
+    /// `position_ids: int32 [tokens]`; the result is `uint16 [tokens]`, or the input where a position may not fit, or where
+    /// programs know no such integers.
     pub(crate) fn gather_positions(&mut self, position_ids: &Var) -> Result<Var, GraphError> {
-        if self.settings.context_length > u64::from(u16::MAX) {
+        if self.settings.context_length > u64::from(u16::MAX) || self.settings.opset < Opset::Ios17 {
             return Ok(position_ids.clone());
         }
         Ok(self.ops.cast("position_ids_uint16", position_ids, DataType::UInt16)?)

@@ -26,12 +26,23 @@ pub(crate) struct Cached {
     pub(crate) past: Option<Past>,
 }
 
-/// Keys and values of earlier calls, each `[1, num_key_value_heads, head_dim, positions]`.
+/// Keys and values of earlier calls.
 pub(crate) struct Past {
+    /// How both lie.
+    pub(crate) order: CacheOrder,
     /// Keys.
     pub(crate) keys: Var,
     /// Values.
     pub(crate) values: Var,
+}
+
+/// How the cache of a layer lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CacheOrder {
+    /// A column for each position: `[1, num_key_value_heads, head_dim, positions]`.
+    Columns,
+    /// A row for each position: `[1, num_key_value_heads, positions, head_dim]`.
+    Rows,
 }
 
 /// A way to keep keys and values.
