@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    bench, check, compile, completions, convert, diff, eval, inspect, layouts, lint, man, package, plan, predict,
+    bench, card, check, compile, completions, convert, diff, eval, inspect, layouts, lint, man, package, plan, predict,
     rules, run, verify,
 };
 
@@ -33,6 +33,8 @@ pub enum Command {
     Inspect(inspect::Arguments),
     /// Check a converted directory before it is shipped: files, contract, forms, rules.
     Check(check::Arguments),
+    /// Print a model card of a converted directory.
+    Card(card::Arguments),
     /// Compare two models by meaning; exit code 1 if they differ.
     Diff(diff::Arguments),
     /// Compare a converted directory with its checkpoint, and write a report.

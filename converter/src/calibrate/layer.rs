@@ -1,6 +1,10 @@
 //! One decoder layer: from weights and the tokens that reach it to palettes and the tokens that leave it.
 
-use anec_quantize::compensate::{CompensateError, Factor, GroupPalettes, compensate, palettize_groups, refit};
+use std::borrow::Cow;
+
+use anec_quantize::compensate::{
+    CompensateError, Compensated, Factor, GroupPalettes, compensate, palettize_groups, refit,
+};
 
 use super::error::CalibrateError;
 use super::forward::add_scaled;
@@ -75,7 +79,8 @@ pub(super) fn calibrate_layer(
     let out_ref = attended_ref.as_deref().map(|x| weights.o.apply(x));
     let inputs = Inputs { quantized: &attended, reference: attended_ref.as_deref(), channels: shape.q_size() };
     let lagging = writes_plainly(weights, Branch::Attention, shape).then_some(&*residual);
-    let stage = Stage::new(layer, "output of attention", &inputs, lagging, context)?;
+    let scales = token_scales(&residual.quantized, shape.hidden, context.strength.balance);
+    let stage = Stage::balanced(layer, "output of attention", &inputs, lagging, scales.as_deref(), context)?;
     results.extend(stage.quantize(&mut weights.o, context)?);
     weights.leave(Branch::Attention, weights.o.apply(&attended), &mut residual.quantized, shape);
     if let (Some(residual), Some(out)) = (&mut residual.reference, out_ref) {
@@ -96,7 +101,8 @@ pub(super) fn calibrate_layer(
     let out_ref = inner_ref.as_deref().map(|x| weights.down.apply(x));
     let inputs = Inputs { quantized: &inner, reference: inner_ref.as_deref(), channels: shape.intermediate };
     let lagging = writes_plainly(weights, Branch::Mlp, shape).then_some(&*residual);
-    let stage = Stage::new(layer, "down", &inputs, lagging, context)?;
+    let scales = token_scales(&residual.quantized, shape.hidden, context.strength.balance);
+    let stage = Stage::balanced(layer, "down", &inputs, lagging, scales.as_deref(), context)?;
     results.extend(stage.quantize(&mut weights.down, context)?);
     weights.leave(Branch::Mlp, weights.down.apply(&inner), &mut residual.quantized, shape);
     if let (Some(residual), Some(out)) = (&mut residual.reference, out_ref) {
@@ -110,7 +116,55 @@ fn writes_plainly(weights: &LayerWeights, branch: Branch, shape: &LayerShape) ->
     weights.norm_after(branch).is_none() && shape.residual_multiplier.total_cmp(&1.0).is_eq()
 }
 
+/// What each token's inputs are multiplied with, so that it counts by the size of the residual stream that it has; none where
+/// all count alike.
+///
+/// # Shapes
+/// `residual: [tokens, hidden]`; `[tokens]`, of mean square 1.
+#[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "f32 is what is computed in")]
+fn token_scales(residual: &[f32], hidden: usize, balance: f64) -> Option<Vec<f32>> {
+    if balance <= 0.0 {
+        return None;
+    }
+    let weights: Vec<f64> = residual
+        .chunks_exact(hidden)
+        .map(|row| {
+            let square: f64 = row.iter().map(|value| f64::from(*value) * f64::from(*value)).sum();
+            (square / hidden as f64).max(f64::MIN_POSITIVE).powf(-balance)
+        })
+        .collect();
+    let mean = weights.iter().sum::<f64>() / weights.len().max(1) as f64;
+    Some(weights.iter().map(|weight| (weight / mean).sqrt() as f32).collect())
+}
+
+/// Rows, each multiplied with its factor.
+fn scaled<'a>(rows: &'a [f32], columns: usize, factors: Option<&[f32]>) -> Cow<'a, [f32]> {
+    let Some(factors) = factors else { return Cow::Borrowed(rows) };
+    let rows = rows.chunks_exact(columns).zip(factors);
+    Cow::Owned(rows.flat_map(|(row, factor)| row.iter().map(move |value| value * factor)).collect())
+}
+
 impl Stage {
+    /// Of inputs whose tokens count as `scales` say, where there are some.
+    fn balanced(
+        layer: usize,
+        what: &'static str,
+        inputs: &Inputs<'_>,
+        residual: Option<&Residual>,
+        scales: Option<&[f32]>,
+        context: &Context<'_>,
+    ) -> Result<Self, CalibrateError> {
+        let quantized = scaled(inputs.quantized, inputs.channels, scales);
+        let reference = inputs.reference.map(|reference| scaled(reference, inputs.channels, scales));
+        let inputs = Inputs { quantized: &quantized, reference: reference.as_deref(), channels: inputs.channels };
+        let hidden = |values: &[f32]| values.len() / (inputs.quantized.len() / inputs.channels).max(1);
+        let residual = residual.map(|residual| Residual {
+            quantized: scaled(&residual.quantized, hidden(&residual.quantized), scales).into_owned(),
+            reference: residual.reference.as_deref().map(|values| scaled(values, hidden(values), scales).into_owned()),
+        });
+        Self::new(layer, what, &inputs, residual.as_ref(), context)
+    }
+
     fn new(
         layer: usize,
         what: &'static str,
@@ -183,6 +237,17 @@ pub(super) fn calibrated(
     factor: &Factor,
     strength: Strength,
 ) -> Result<CalibratedTensor, CompensateError> {
+    let (palettes, found) = assigned(target, shape, factor, strength)?;
+    Ok(CalibratedTensor { rows: TensorRows::of(rows), columns: factor.channels(), palettes, indices: found.indices })
+}
+
+/// Palettes for a weight, and what became of its elements.
+pub(super) fn assigned(
+    target: &[f32],
+    shape: PaletteShape,
+    factor: &Factor,
+    strength: Strength,
+) -> Result<(GroupPalettes, Compensated), CompensateError> {
     let PaletteShape { bits, group_rows } = shape;
     let mut palettes: GroupPalettes = palettize_groups(target, factor.importance(), bits, group_rows)?;
     let mut found = compensate(target, &palettes, factor)?;
@@ -190,7 +255,7 @@ pub(super) fn calibrated(
         palettes = refit(&palettes, &found.targets, &found.indices, &factor.remaining_importance())?;
         found = compensate(target, &palettes, factor)?;
     }
-    Ok(CalibratedTensor { rows: TensorRows::of(rows), columns: factor.channels(), palettes, indices: found.indices })
+    Ok((palettes, found))
 }
 
 /// Requires that all inputs are numbers.

@@ -1,8 +1,10 @@
 //! The commands, one file each.
 
+mod allocation;
 pub mod backend_arguments;
 pub mod bench;
 mod calibration;
+pub mod card;
 pub mod check;
 pub mod compile;
 pub mod completions;
@@ -64,6 +66,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Compile(arguments) => compile::run(&arguments, console),
         Command::Package(arguments) => package::run(&arguments, console),
         Command::Predict(arguments) => predict::run(&arguments, console),
+        Command::Card(arguments) => card::run(&arguments, console).map(done),
         Command::Check(arguments) => check::run(&arguments, console).map(done),
         Command::Diff(arguments) => diff::run(&arguments, console).map(done),
         Command::Inspect(arguments) => inspect::run(&arguments, console).map(done),

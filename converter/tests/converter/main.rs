@@ -1,9 +1,11 @@
 //! The command and its plans: one binary, a module for each matter.
 
+mod allocation;
 mod calibration;
 mod chat;
 mod cli;
 mod compiled;
+mod documents;
 mod help;
 mod layout_documents;
 mod lint;
@@ -12,4 +14,5 @@ mod performance;
 mod programs;
 mod published_plans;
 mod resume;
+mod ship;
 mod templates;

@@ -86,6 +86,7 @@ struct Pipeline {
 }
 
 /// Tokens of a block.
+#[expect(clippy::cast_possible_truncation, reason = "64")]
 const TOKENS: usize = BLOCK as usize;
 
 impl Pipeline {

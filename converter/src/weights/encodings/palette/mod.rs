@@ -39,11 +39,11 @@ pub enum GroupSize {
     Channels(NonZeroU32),
 }
 
-impl GroupSize {
-    /// 8 channels below 8 bits, where palettes are small beside the indices, and the tensor at 8 bits, where they are not.
-    fn default_for(bits: u8) -> Self {
+impl Default for GroupSize {
+    /// 8 channels: whole tensors lose too much at any width.
+    fn default() -> Self {
         const EIGHT: NonZeroU32 = NonZeroU32::new(8).expect("8 is not zero");
-        if bits < 8 { Self::Channels(EIGHT) } else { Self::Tensor }
+        Self::Channels(EIGHT)
     }
 }
 
@@ -104,7 +104,7 @@ pub(super) fn parse(text: &str, defaults: &Defaults) -> Result<Palettes, Storage
         (Some(own), Some(general)) if own != general => {
             return Err(StorageError::Contradiction { option: format!("--group-size {general}") });
         }
-        (own, general) => own.or(general).unwrap_or(GroupSize::default_for(bits)),
+        (own, general) => own.or(general).unwrap_or_default(),
     };
     let Defaults { mut method, mut channel_scale, .. } = *defaults;
     for part in parts {
@@ -206,7 +206,7 @@ impl Encoding for Palettes {
                 tensor: rows.tensor.clone(),
                 storage: self.spec(),
                 problem: format!("group size {group_rows} does not divide its {channels} output channels"),
-                hint: Some(format!("use `--group-size {nearest}` or `--group-size tensor`")),
+                hint: Some(format!("use `--group-size {nearest}`")),
             });
         }
         let width = u32::from(self.bits);
@@ -274,7 +274,7 @@ mod tests {
     fn what_a_palette_leaves_open_is_as_the_general_options_say() {
         let none = Defaults::default();
         assert_eq!(spec("lut4", &none).as_deref(), Ok("lut4:8"));
-        assert_eq!(spec("lut8", &none).as_deref(), Ok("lut8:tensor"));
+        assert_eq!(spec("lut8", &none).as_deref(), Ok("lut8:8"));
         assert_eq!(spec("lut6:tensor+scale", &none).as_deref(), Ok("lut6:tensor+scale"));
         let group_size = Some(GroupSize::Channels(NonZeroU32::new(16).expect("not zero")));
         let given = Defaults { group_size, method: PaletteMethod::Exact, channel_scale: true };
