@@ -1,8 +1,8 @@
 //! The system that the packages are for.
 
 use anec_mil::Opset;
-use clap::ValueEnum as _;
 use anec_mil::rules::limits;
+use clap::ValueEnum as _;
 
 use super::ByteSize;
 

@@ -5,8 +5,8 @@ use anec_mil::rules::limits::STATE_MULTIPLE;
 use crate::graph::families::{Family, Oversize};
 use crate::model::decoder_plan::DecoderPlan;
 use crate::options::{ByteSize, Options};
-use crate::plan::{self, FilePlan};
 use crate::plan::head_split::HeadSplit;
+use crate::plan::{self, FilePlan};
 
 pub(super) fn warnings(
     family: &dyn Family,

@@ -16,6 +16,11 @@ fn every_layout_has_its_document() {
             fs::write(&path, &text).unwrap();
         }
         let found = fs::read_to_string(&path).unwrap_or_default();
-        assert_eq!(found, text, "`ANEC_BLESS=1 cargo test -p anec-converter layout_documents` writes {}", path.display());
+        assert_eq!(
+            found,
+            text,
+            "`ANEC_BLESS=1 cargo test -p anec-converter layout_documents` writes {}",
+            path.display()
+        );
     }
 }

@@ -207,7 +207,13 @@ pub static CONTRACT: Contract = Contract {
         call(Phase::Decode, EMBEDDINGS, names::MAIN, When::With(SINGLE), LOOKED_UP),
         call(Phase::Decode, CHUNK, "query_1", SEVERAL, LAYERS_TAKE),
         call(Phase::Decode, CHUNK, names::MAIN, When::With(SINGLE), LAYERS_TAKE),
-        call(Phase::Decode, LM_HEAD, names::MAIN, When::Always, "the row of the last token, or all rows of a single function"),
+        call(
+            Phase::Decode,
+            LM_HEAD,
+            names::MAIN,
+            When::Always,
+            "the row of the last token, or all rows of a single function",
+        ),
     ],
     rules: &[
         "Keep two caches for each layer, finite from the start; give all of a chunk to each of its calls, unchanged.",

@@ -29,8 +29,14 @@ pub use instance::Instance;
 pub use tensor::{ElementType, ResolvedTensor, TensorContract, TensorName};
 
 /// All contracts. The first is that of a directory whose meta file names none.
-pub static CONTRACTS: &[&Contract] =
-    &[&stateful::CONTRACT, &monolithic::CONTRACT, &host_cache::CONTRACT, &coreml_llm_cli::CONTRACT, &coreml_llm_cli::sequoia::CONTRACT, &prefill::CONTRACT];
+pub static CONTRACTS: &[&Contract] = &[
+    &stateful::CONTRACT,
+    &monolithic::CONTRACT,
+    &host_cache::CONTRACT,
+    &coreml_llm_cli::CONTRACT,
+    &coreml_llm_cli::sequoia::CONTRACT,
+    &prefill::CONTRACT,
+];
 
 /// What the client of a converted directory relies on.
 #[derive(Debug)]

@@ -31,6 +31,74 @@ pub(crate) static FAMILIES: &[&dyn Family] = &[
     &coreml_llm_cli::sequoia::Sequoia,
     &prefill::Prefill,
 ];
+
+/// Which programs compute a model.
+pub(crate) trait Family: Sync {
+    /// Its name, one word.
+    fn name(&self) -> &'static str;
+
+    /// The contract that its programs follow.
+    fn contract(&self) -> &'static Contract;
+
+    /// Positions that its tables have, for a conversion whose longest context is `longest`.
+    fn positions(&self, _plan: &DecoderPlan, longest: u32) -> u32 {
+        longest
+    }
+
+    /// Whether the planner may cut a model between layers. Where not, all layers come as one range.
+    fn cuts_layers(&self) -> bool {
+        true
+    }
+
+    /// The pieces of a model whose decoder layers are cut at `layers`, in the order in which a client calls them. Where
+    /// layers are cut, each range is that of one piece.
+    fn labels(&self, layers: &[Range<usize>]) -> Vec<Label>;
+
+    /// The sizes and variants of one piece, by which the contract says what its functions take and give.
+    fn instance(&self, settings: &ModelSettings<'_>, label: &Label) -> Instance;
+
+    /// Builds a function of a piece. The first that the contract names for a piece uses all of its weights; the others use
+    /// the same, or fewer.
+    ///
+    /// # Errors
+    /// An encoding that does not fit a weight, or a bug in the graph code.
+    fn function(
+        &self,
+        settings: &ModelSettings<'_>,
+        label: &Label,
+        name: &'static str,
+        weights: &mut WeightFile,
+    ) -> Result<Function, GraphError>;
+
+    /// What a call of a piece reads of its weights.
+    fn reads(&self, label: &Label) -> Reads;
+
+    /// What to do where the weights of a piece are over the limit of a file.
+    fn oversize(&self, label: &Label) -> Oversize;
+}
+
+/// Which piece of a model it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Label {
+    /// What it does, as the contract says.
+    pub role: Role,
+    /// Its number among those of its role, from 1.
+    pub number: usize,
+    /// How many have its role.
+    pub count: usize,
+    /// Its decoder layers; empty where it has none.
+    pub layers: Range<usize>,
+}
+
+impl Label {
+    /// The only piece of a role, without decoder layers.
+    pub(crate) fn only(role: Role) -> Self {
+        Self { role, number: 1, count: 1, layers: 0..0 }
+    }
+
+    /// One piece of a role for each range of layers.
+    pub(crate) fn of_layers(role: Role, layers: &[Range<usize>]) -> impl Iterator<Item = Self> {
+        let count = layers.len();
         (1..).zip(layers).map(move |(number, layers)| Self { role, number, count, layers: layers.clone() })
     }
 

@@ -129,14 +129,12 @@ impl Graph<'_> {
     ) -> Result<[Var; 2], GraphError> {
         let number = layer - cache.first_layer;
         let [key_name, value_name] = ["k", "v"].map(|word| format!("new_{word}_cache_{number}"));
-        let past = cache.given.as_ref().map(|given| {
-            given.get(number).cloned().expect("a function is given the caches of its layers")
-        });
+        let past = cache
+            .given
+            .as_ref()
+            .map(|given| given.get(number).cloned().expect("a function is given the caches of its layers"));
         if !cache.gives_whole {
-            let own = [
-                self.ops.transpose(&key_name, key, &[0, 3, 2, 1])?,
-                self.ops.identity(&value_name, value)?,
-            ];
+            let own = [self.ops.transpose(&key_name, key, &[0, 3, 2, 1])?, self.ops.identity(&value_name, value)?];
             cache.made.borrow_mut().push(own.clone());
             return self.behind(prefix, past, own);
         }

@@ -125,35 +125,35 @@ impl Layout for CoremlLlmCli {
 
 /// What a model of the pipeline, or beside it, says about itself.
 pub(super) fn own_metadata(plan: &ConversionPlan, file: &FilePlan) -> Metadata {
-        let (model_type, label) = (&plan.decoder.model_type, &file.label);
-        let short_description = match label.role {
-            EMBEDDINGS => format!("{model_type} token embeddings, rotations and mask"),
-            CHUNK => format!("{model_type} decoder layers {} to {}", label.layers.start, label.layers.end - 1),
-            CACHE_PROCESSOR => "shifts the KV cache of a layer by a block".to_owned(),
-            LOGIT_PROCESSOR => "picks the best token of each column".to_owned(),
-            _ => format!("{model_type} norm and LM head"),
-        };
-        metadata::metadata(plan, file, short_description, "com.anec")
-    }
+    let (model_type, label) = (&plan.decoder.model_type, &file.label);
+    let short_description = match label.role {
+        EMBEDDINGS => format!("{model_type} token embeddings, rotations and mask"),
+        CHUNK => format!("{model_type} decoder layers {} to {}", label.layers.start, label.layers.end - 1),
+        CACHE_PROCESSOR => "shifts the KV cache of a layer by a block".to_owned(),
+        LOGIT_PROCESSOR => "picks the best token of each column".to_owned(),
+        _ => format!("{model_type} norm and LM head"),
+    };
+    metadata::metadata(plan, file, short_description, "com.anec")
+}
 
 /// What the pipeline takes instead of a model.
 pub(super) fn misfit(decoder: &DecoderPlan, options: &Options) -> Option<String> {
-        let windows = mask::windows(decoder, u64::from(options.context_length));
-        if windows.len() > 1 {
-            return Some(format!(
-                "its pipeline has one mask, and the layers of this model look back over {windows:?} tokens of {}",
-                options.context_length
-            ));
-        }
-        match decoder.ropes()[..] {
-            [rope] if rope.rotary_dim == decoder.head_dim => None,
-            [rope] => Some(format!(
-                "its rotations are of whole heads, and this model rotates {} of {} channels",
-                rope.rotary_dim, decoder.head_dim
-            )),
-            ref ropes => Some(format!("its pipeline has one rotary embedding, and this model has {}", ropes.len())),
-        }
+    let windows = mask::windows(decoder, u64::from(options.context_length));
+    if windows.len() > 1 {
+        return Some(format!(
+            "its pipeline has one mask, and the layers of this model look back over {windows:?} tokens of {}",
+            options.context_length
+        ));
     }
+    match decoder.ropes()[..] {
+        [rope] if rope.rotary_dim == decoder.head_dim => None,
+        [rope] => Some(format!(
+            "its rotations are of whole heads, and this model rotates {} of {} channels",
+            rope.rotary_dim, decoder.head_dim
+        )),
+        ref ropes => Some(format!("its pipeline has one rotary embedding, and this model has {}", ropes.len())),
+    }
+}
 
 /// What a file takes and gives.
 fn interface(file: &FilePlan) -> Option<Interface> {

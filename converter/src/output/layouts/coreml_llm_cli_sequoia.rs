@@ -43,7 +43,11 @@ impl Layout for CoremlLlmCliSequoia {
             Some(Refusal { option, value, expected: format!("the branch sequoia of coreml-llm-cli {expected}") })
         };
         if options.functions == Functions::Single {
-            return refusal("--functions", options.functions.to_string(), "calls a function for the prompt and one for a token");
+            return refusal(
+                "--functions",
+                options.functions.to_string(),
+                "calls a function for the prompt and one for a token",
+            );
         }
         if options.argmax {
             return refusal("--argmax", String::new(), "reads logits, and picks tokens with a model of its own");

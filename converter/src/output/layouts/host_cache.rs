@@ -39,7 +39,8 @@ impl Layout for HostCache {
         let is_single = options.functions == Functions::Single;
         if !is_single && options.target.opset() < Opset::Ios18 {
             let value = options.functions.to_string();
-            let expected = format!("models before iOS 18 and macOS 15 have one function: `--functions single` of {lengths}");
+            let expected =
+                format!("models before iOS 18 and macOS 15 have one function: `--functions single` of {lengths}");
             return Some(Refusal { option: "--functions", value, expected });
         }
         if is_single && FUNCTIONS.iter().all(|(tokens, _)| *tokens != u64::from(options.batch_size)) {

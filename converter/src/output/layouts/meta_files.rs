@@ -6,9 +6,9 @@ use std::path::Path;
 
 use anec_mil::compiled::COMPILED_EXTENSION;
 use anec_mil::package::PACKAGE_EXTENSION;
+use anec_schemas::contract::coreml_llm_cli::sequoia;
 use anec_schemas::contract::monolithic::{self, MODEL};
 use anec_schemas::contract::stateful::{self, CHUNK, EMBEDDINGS, LM_HEAD, names};
-use anec_schemas::contract::coreml_llm_cli::sequoia;
 use anec_schemas::contract::{Role, coreml_llm_cli, host_cache, prefill};
 use anec_schemas::meta::{META_JSON, META_VERSION, META_YAML};
 use anec_schemas::{LutBits, MetaYaml, ModelInfo, Parameters, RecommendedSampling};
@@ -83,13 +83,9 @@ fn parameters(plan: &ConversionPlan, checkpoint: &Path, prefix: &str, extension:
     let is_stateful = plan.contract.name == stateful::CONTRACT.name;
     let is_monolithic = plan.contract.name == monolithic::CONTRACT.name;
     // Clients that keep the cache need its sizes, and what masks they must make.
-    let keeps_cache = [
-        host_cache::CONTRACT.name,
-        coreml_llm_cli::CONTRACT.name,
-        sequoia::CONTRACT.name,
-        prefill::CONTRACT.name,
-    ]
-    .contains(&plan.contract.name);
+    let keeps_cache =
+        [host_cache::CONTRACT.name, coreml_llm_cli::CONTRACT.name, sequoia::CONTRACT.name, prefill::CONTRACT.name]
+            .contains(&plan.contract.name);
     let decoder = &plan.decoder;
     let sized = |size: usize| keeps_cache.then_some(size as u64);
     let listed = |sizes: Vec<u64>| if keeps_cache { sizes } else { Vec::new() };

@@ -10,7 +10,8 @@ use std::path::Path;
 use anec_mil::DataType;
 use anec_mil::evaluate::Tensor;
 use anec_schemas::contract::coreml_llm_cli::{
-    BLOCK, CACHE_PROCESSOR, CACHE_PROCESSOR_NAME, CHUNK, CONTRACT, EMBEDDINGS, LM_HEAD, LOGIT_PROCESSOR, WHOLE_HEAD, buffers, names,
+    BLOCK, CACHE_PROCESSOR, CACHE_PROCESSOR_NAME, CHUNK, CONTRACT, EMBEDDINGS, LM_HEAD, LOGIT_PROCESSOR, WHOLE_HEAD,
+    buffers, names,
 };
 use anec_schemas::contract::{Contract, Instance, Role, Size};
 use anec_schemas::{MetaYaml, Parameters};

@@ -19,9 +19,7 @@ use crate::backend::{Engine, LoadedFunction, LoadedState, Tensors};
 use crate::part::{ModelPart, PartError, PartLabel};
 use crate::session::driver::listed;
 use crate::session::head::Head;
-use crate::session::{
-    Capabilities, Driver, Gives, Observer, Output, Session, SessionError, conformity, inputs, lacks,
-};
+use crate::session::{Capabilities, Driver, Gives, Observer, Output, Session, SessionError, conformity, inputs, lacks};
 
 /// The driver.
 #[derive(Debug)]
@@ -154,7 +152,11 @@ impl Pipeline {
         }
         let wrong = SessionError::StepSize { most: TOKENS, found: tokens.len() };
         if position == 0 {
-            return if tokens.is_empty() || tokens.len() > TOKENS { Err(wrong) } else { self.call(tokens, true, observe) };
+            return if tokens.is_empty() || tokens.len() > TOKENS {
+                Err(wrong)
+            } else {
+                self.call(tokens, true, observe)
+            };
         }
         let mut output = None;
         for token in tokens {

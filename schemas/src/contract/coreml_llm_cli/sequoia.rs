@@ -74,7 +74,11 @@ const fn sin(shape: &'static [Dimension]) -> TensorContract {
 }
 
 const fn mask(shape: &'static [Dimension]) -> TensorContract {
-    half(names::MASK, shape, "0 where a token attends to one of the context, else -10000 or less: keys first, queries last")
+    half(
+        names::MASK,
+        shape,
+        "0 where a token attends to one of the context, else -10000 or less: keys first, queries last",
+    )
 }
 
 const NEW_KEYS: TensorContract =

@@ -81,7 +81,9 @@ impl Family for CoremlLlmCli {
         match label.role {
             EMBEDDINGS => embeddings::function(settings, weights, settings.batch_size, declare),
             LM_HEAD => head::function(settings, weights, declare),
-            CACHE_PROCESSOR => processors::cache(settings, BLOCK, [names::UPDATED_KEYS, names::UPDATED_VALUES], declare),
+            CACHE_PROCESSOR => {
+                processors::cache(settings, BLOCK, [names::UPDATED_KEYS, names::UPDATED_VALUES], declare)
+            }
             LOGIT_PROCESSOR => processors::logits(settings, declare),
             _ => {
                 let kind = Kind { tokens: settings.batch_size, has_past: true, gives_whole: false };
