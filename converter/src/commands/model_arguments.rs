@@ -65,9 +65,9 @@ pub struct ModelArguments {
     #[arg(long, value_name = "TOKENS")]
     pub batch_size: Option<NonZeroU32>,
 
-    /// Functions of the chunks: `infer,prefill`, or `single` for one of --query-length rows that takes half the memory
+    /// Functions of the chunks: `infer,prefill`; these and `verify:K`, which checks K-1 tokens of a draft in one call; or `single` for one of --query-length rows that takes half the memory
     /// on the device.
-    #[arg(long, value_name = "infer,prefill|single", default_value = "infer,prefill")]
+    #[arg(long, value_name = "infer,prefill[,verify:K]|single", default_value = "infer,prefill")]
     pub functions: Functions,
 
     /// Rows of a single function [default: 16].
@@ -77,6 +77,11 @@ pub struct ModelArguments {
     /// How the KV cache is written: `slice` moves only what is new, `mask` does without slices at a position.
     #[arg(long, value_enum, default_value_t)]
     pub kv: KvWrite,
+
+    /// Keep the whole context of every layer in one state, also of layers that look back over a window. A14 and M1 refuse
+    /// states of two shapes: `--chip` of these does the same where only some layers have a window.
+    #[arg(long)]
+    pub single_cache: bool,
 
     /// Chip that the packages are for, such as m4-pro; `generic` is safe on all.
     #[arg(long, value_name = "CHIP", default_value = "generic")]
@@ -268,7 +273,7 @@ impl ModelArguments {
             lm_head_splits: self.lm_head_splits,
             context_length: self.context_length.iter().copied().max().unwrap_or(0),
             batch_size: match self.functions {
-                Functions::InferPrefill => self.batch_size.map_or_else(
+                Functions::InferPrefill | Functions::InferPrefillVerify(_) => self.batch_size.map_or_else(
                     || self.context_length.iter().copied().min().unwrap_or(BATCH_SIZE).min(BATCH_SIZE),
                     NonZeroU32::get,
                 ),
@@ -276,6 +281,7 @@ impl ModelArguments {
             },
             functions: self.functions,
             kv_write: self.kv,
+            single_cache: self.single_cache,
             conv_splits: self.conv_splits,
             chip: self.chip,
             argmax: self.argmax,

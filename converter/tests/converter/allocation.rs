@@ -43,11 +43,11 @@ fn rounded(checkpoint: &Checkpoint, tensor: &str) -> (TensorRows, Vec<f32>) {
     let shape = checkpoint.tensor(tensor).unwrap().shape.to_vec();
     let mut weights = Vec::new();
     checkpoint.rows_f16(tensor, 0..shape[0], &mut weights).unwrap();
-    let rounded = anec_quantize::quantize_rows_int8(&weights, usize::try_from(shape[1]).unwrap()).unwrap();
-    let columns = usize::try_from(shape[1]).unwrap();
+    let rounded = anec_quantize::quantize_rows_int8(&weights, shape[1]).unwrap();
+    let columns = shape[1];
     let rows = rounded.data.chunks(columns).zip(&rounded.scales);
     let stored = rows.flat_map(|(row, scale)| row.iter().map(|value| f32::from(*value) * scale.to_f32())).collect();
-    (TensorRows { tensor: tensor.to_owned(), first: 0, end: shape[0] }, stored)
+    (TensorRows { tensor: tensor.to_owned(), first: 0, end: shape[0] as u64 }, stored)
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn budgets_that_cannot_be_kept_are_refused() {
         (&["--bits", "4.5", "--lut", "4"][..], "cannot be used with"),
         (&["--bits", "4.5", "--quality", "0.1"][..], "cannot be used with"),
         (&["--bits", "4.5", "--calibration", "none"][..], "`--calibration none` rules out"),
-        (&["--quality", "-1"][..], "expected a number above 0"),
+        (&["--quality=-1"][..], "expected a number above 0"),
     ] {
         let result = convert(&parent.path().join("out"), options);
         let stderr = String::from_utf8_lossy(&result.stderr);

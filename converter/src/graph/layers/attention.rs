@@ -74,9 +74,9 @@ impl Graph<'_> {
             ),
             None => (query, key),
         };
-        let cached = inputs.cache.update(self, layer, &prefix, &key, &value)?;
-
-        let mixed = self.attend(&prefix, &query, &cached, layer, inputs)?;
+        let mixed = inputs.cache.attend(self, layer, &prefix, &key, &value, &mut |graph, cached| {
+            graph.attend(&prefix, &query, cached, layer, inputs)
+        })?;
         let merged = self.merge_heads(&prefix, &mixed)?;
         self.projection(layer, "self_attn.o_proj", [hidden, q_size], plan.o_bias, &merged)
     }
@@ -135,7 +135,7 @@ impl Graph<'_> {
         let Some(past) = &cached.past else {
             return Ok(self.ops.matmul(name, weights, &cached.values, false, false)?);
         };
-        let sizes = [int(self.settings.context_length), int(self.tokens)];
+        let sizes = [int(past.positions), int(self.tokens)];
         let cut = self.ops.split(&format!("{name}_weights"), weights, Split::Sizes(&sizes), -1)?;
         let [before, own] = &cut[..] else { unreachable!("a split has as many results as sizes") };
         let by_columns = past.order == CacheOrder::Columns;

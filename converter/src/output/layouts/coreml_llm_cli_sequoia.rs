@@ -42,7 +42,7 @@ impl Layout for CoremlLlmCliSequoia {
         let refusal = |option, value: String, expected: &str| {
             Some(Refusal { option, value, expected: format!("the branch sequoia of coreml-llm-cli {expected}") })
         };
-        if options.functions == Functions::Single {
+        if options.functions != Functions::InferPrefill {
             return refusal(
                 "--functions",
                 options.functions.to_string(),

@@ -36,6 +36,10 @@ impl Layout for HostCache {
     fn refusal(&self, options: &Options) -> Option<Refusal> {
         let lengths = FUNCTIONS.map(|(tokens, _)| tokens.to_string()).join(", ");
         let longest = FUNCTIONS.iter().map(|(tokens, _)| *tokens).max();
+        if let Functions::InferPrefillVerify(_) = options.functions {
+            let expected = format!("the layout `host-cache` has functions of {lengths} tokens");
+            return Some(Refusal { option: "--functions", value: options.functions.to_string(), expected });
+        }
         let is_single = options.functions == Functions::Single;
         if !is_single && options.target.opset() < Opset::Ios18 {
             let value = options.functions.to_string();

@@ -36,7 +36,7 @@ impl Layout for Prefill {
         let refusal = |option, value: String, expected: &str| {
             Some(Refusal { option, value, expected: format!("the layout `prefill` {expected}") })
         };
-        if options.functions == Functions::Single {
+        if options.functions != Functions::InferPrefill {
             return refusal("--functions", options.functions.to_string(), "has one function of `--batch-size` tokens");
         }
         if options.kv_write == KvWrite::Mask {

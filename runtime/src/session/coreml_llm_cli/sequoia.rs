@@ -19,7 +19,9 @@ use crate::backend::{Engine, LoadedFunction, LoadedState, Tensors};
 use crate::part::{ModelPart, PartError, PartLabel};
 use crate::session::driver::listed;
 use crate::session::head::Head;
-use crate::session::{Capabilities, Driver, Gives, Observer, Output, Session, SessionError, conformity, inputs, lacks};
+use crate::session::{
+    Capabilities, Driver, Gives, Observer, Output, Rewinds, Session, SessionError, conformity, inputs, lacks,
+};
 
 /// The driver.
 #[derive(Debug)]
@@ -125,8 +127,9 @@ impl Pipeline {
             vocab_size: parameters.vocab_size.and_then(|size| usize::try_from(size).ok()),
             batch_size: Some(BATCH),
             step_size: TOKENS,
+            verify_size: 1,
             gives: Gives::Logits,
-            rewinds: false,
+            rewinds: Rewinds::Never,
         };
         Ok(Self {
             embeddings: embeddings.ok_or_else(|| missing(EMBEDDINGS))?,
@@ -238,8 +241,23 @@ impl Session for Pipeline {
         Ok(())
     }
 
+    /// Rows before the first token are given as zeros: what padding leaves there is hidden by the mask.
     fn read_cache(&self) -> Result<Tensors, SessionError> {
-        Ok(self.store.caches())
+        let cached = TOKENS - 1;
+        let padding = cached.saturating_sub(self.given);
+        let mut caches = self.store.caches();
+        for cache in caches.values_mut() {
+            let is_keys = cache.shape().get(1) == Some(&cached);
+            let row = cache.shape().last().copied().unwrap_or(1).max(1);
+            let elements = cache.floats_mut()?;
+            if is_keys {
+                elements.iter_mut().take(padding * row).for_each(|element| *element = 0.0);
+            } else {
+                let columns = elements.chunks_exact_mut(row).flat_map(|columns| columns.iter_mut().take(padding));
+                columns.for_each(|element| *element = 0.0);
+            }
+        }
+        Ok(caches)
     }
 
     fn prefill(&mut self, tokens: &[u32], position: usize) -> Result<(), SessionError> {

@@ -61,7 +61,7 @@ impl Family for HostCache {
         let tokens = found.map_or(settings.batch_size, |(tokens, _)| *tokens);
         match label.role {
             EMBEDDINGS => embeddings::function(settings, weights, tokens, declare),
-            LM_HEAD => lm_head::function(settings, weights, declare),
+            LM_HEAD => lm_head::function(settings, weights, name, declare),
             _ => chunk::function(settings, weights, &label.layers, (tokens, CacheOrder::Columns), declare),
         }
     }

@@ -9,7 +9,7 @@ use std::cell::RefCell;
 
 use anec_mil::Var;
 
-use super::{CacheOrder, Cached, KvCache, Past};
+use super::{Attend, CacheOrder, Cached, KvCache, Past};
 use crate::graph::{Graph, GraphError, int};
 
 /// The caches of the layers of one function.
@@ -45,34 +45,37 @@ impl HostCache {
 }
 
 impl KvCache for HostCache {
-    fn update(
+    fn attend(
         &self,
         graph: &mut Graph<'_>,
         layer: usize,
         prefix: &str,
         key: &Var,
         value: &Var,
-    ) -> Result<Cached, GraphError> {
+        attend: &mut Attend<'_>,
+    ) -> Result<Var, GraphError> {
         let number = layer - self.first_layer;
         let [keys, values] = self.given.get(number).expect("a function is given the caches of its layers");
         let [key_name, value_name] = self.output_names.map(|name| format!("{name}{number}"));
         let order = self.order;
+        let positions = graph.settings.context_length;
         let (new, past) = match order {
             CacheOrder::Columns => (
                 [columns(graph, &key_name, key)?, columns(graph, &value_name, value)?],
                 Past {
                     order,
+                    positions,
                     keys: by_head(graph, &format!("{prefix}_past_keys"), keys)?,
                     values: by_head(graph, &format!("{prefix}_past_values"), values)?,
                 },
             ),
             CacheOrder::Rows => (
                 [graph.ops.identity(&key_name, key)?, graph.ops.identity(&value_name, value)?],
-                Past { order, keys: keys.clone(), values: values.clone() },
+                Past { order, positions, keys: keys.clone(), values: values.clone() },
             ),
         };
         self.outputs.borrow_mut().push(new);
-        Ok(Cached { keys: key.clone(), values: value.clone(), past: Some(past) })
+        attend(graph, &Cached { keys: key.clone(), values: value.clone(), past: Some(past) })
     }
 }
 
