@@ -1,5 +1,7 @@
 //! `anec layouts`.
 
+mod document;
+
 use std::fmt::Write as _;
 
 use anec_schemas::contract::{Call, Contract, Count, FileContract, FunctionContract, TensorContract, When};
@@ -23,6 +25,10 @@ pub struct Arguments {
     /// Print as JSON.
     #[arg(long)]
     json: bool,
+
+    /// Print the layout as a document with a client in Swift.
+    #[arg(long, requires = "name", conflicts_with = "json")]
+    markdown: bool,
 }
 
 fn known_name(name: &str) -> Result<&'static str, String> {
@@ -45,6 +51,7 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
     let text = match (json, chosen) {
         (Some(json), _) => json.map_err(|error| failed(error.to_string()))? + "\n",
         (None, None) => table(),
+        (None, Some(layout)) if arguments.markdown => document::markdown(layout),
         (None, Some(layout)) => describe(layout),
     };
     console.data(&text).map_err(|error| failed(error.to_string()))
@@ -87,6 +94,9 @@ struct ContractReport {
     files: Vec<FileReport>,
     calls: Vec<CallReport>,
     rules: &'static [&'static str],
+    systems: &'static str,
+    memory: &'static str,
+    swift: &'static str,
 }
 
 #[derive(Serialize)]
@@ -142,6 +152,9 @@ impl From<&Contract> for ContractReport {
             files: contract.files.iter().map(FileReport::from).collect(),
             calls: contract.calls.iter().map(CallReport::from).collect(),
             rules: contract.rules,
+            systems: contract.systems,
+            memory: contract.memory,
+            swift: contract.swift,
         }
     }
 }
@@ -200,17 +213,17 @@ fn count(count: Count) -> &'static str {
 
 /// All layouts and families, a line each.
 fn table() -> String {
-    let mut text = format!("{:<17}  {:<10}  {:<20}  {}\n", "layout", "family", "forms", "opened by");
+    let mut text = format!("{:<17}  {:<14}  {:<20}  {}\n", "layout", "family", "forms", "opened by");
     for layout in LAYOUTS {
         let forms = layout.forms().join(", ");
         // Writing to a string cannot fail.
         let _ =
-            writeln!(text, "{:<17}  {:<10}  {forms:<20}  {}", layout.name(), layout.family().name(), layout.summary());
+            writeln!(text, "{:<17}  {:<14}  {forms:<20}  {}", layout.name(), layout.family().name(), layout.summary());
     }
-    let _ = writeln!(text, "\n{:<10}  {:<10}  programs", "family", "contract");
+    let _ = writeln!(text, "\n{:<14}  {:<14}  programs", "family", "contract");
     for family in FAMILIES {
         let contract = family.contract();
-        let _ = writeln!(text, "{:<10}  {:<10}  {}", family.name(), contract.name, contract.summary);
+        let _ = writeln!(text, "{:<14}  {:<14}  {}", family.name(), contract.name, contract.summary);
     }
     text
 }
@@ -242,8 +255,9 @@ fn describe(layout: &dyn Layout) -> String {
     text.push_str("\ncalls, once for each file of the role\n");
     for call in contract.calls {
         let (phase, role, when) = (call.phase.name(), call.role.0, condition(call.when));
-        let _ = writeln!(text, "  {phase:<6}  {role:<10}  {:<8}  {}{when}", call.function, call.feeds);
+        let _ = writeln!(text, "  {phase:<6}  {role:<15}  {:<8}  {}{when}", call.function, call.feeds);
     }
+    let _ = writeln!(text, "\nsystems   {}\nmemory    {}", contract.systems, contract.memory);
     text.push_str("\nvariants\n");
     for variant in contract.variants {
         let _ = writeln!(text, "  {:<10}  {}", variant.name, variant.meaning);
@@ -267,4 +281,9 @@ fn condition(when: When) -> String {
         When::Always => String::new(),
         when => format!(" ({when})"),
     }
+}
+
+/// Name and document of every layout.
+pub fn documents() -> impl Iterator<Item = (&'static str, String)> {
+    LAYOUTS.iter().map(|layout| (layout.name(), document::markdown(*layout)))
 }

@@ -20,6 +20,7 @@ mod model_files;
 pub mod numerics_argument;
 pub mod package;
 pub mod plan;
+mod plan_layouts;
 mod plan_report;
 pub mod predict;
 mod rewrite;

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::calibration::{CalibrationReport, PlannedCalibration};
 use super::model_arguments::ModelArguments;
+use super::plan_layouts;
 use super::plan_report::PlanReport;
 use crate::console::{Console, Failure};
 use crate::error::render;
@@ -30,6 +31,10 @@ pub struct Arguments {
     /// Print the plan as JSON.
     #[arg(long)]
     json: bool,
+
+    /// Print what every layout costs, side by side, instead of the plan of one.
+    #[arg(long)]
+    layouts: bool,
 }
 
 #[derive(Serialize)]
@@ -43,6 +48,9 @@ struct Report<'a> {
 /// Prints the plan.
 pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
     let (plans, checkpoint) = arguments.model.prepare_plans(console)?;
+    if arguments.layouts {
+        return compare_layouts(&plans.longest, arguments.json, console);
+    }
     let planned = PlannedCalibration::new(&arguments.model.storage, &plans.longest)?;
     if let Some((planned, checkpoint)) = planned.as_ref().zip(checkpoint.as_ref())
         && let Err(error) = planned.check(checkpoint, &plans.longest, console)
@@ -60,6 +68,18 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
         plans + &calibration.unwrap_or_default()
     };
     console.data(&text).map_err(|error| Failure { message: error.to_string(), hint: None })
+}
+
+/// Prints what every layout costs.
+fn compare_layouts(plan: &ConversionPlan, as_json: bool, console: Console) -> Result<(), Failure> {
+    let failed = |message: String| Failure { message, hint: None };
+    let rows = plan_layouts::rows(plan);
+    let text = if as_json {
+        serde_json::to_string_pretty(&rows).map_err(|error| failed(error.to_string()))? + "\n"
+    } else {
+        plan_layouts::table(&rows)
+    };
+    console.data(&text).map_err(|error| failed(error.to_string()))
 }
 
 /// The plan for people: packages, decisions, memory, and bounds of the speed.

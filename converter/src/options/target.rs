@@ -2,6 +2,7 @@
 
 use anec_mil::Opset;
 use anec_mil::rules::limits;
+use clap::ValueEnum as _;
 
 use super::ByteSize;
 
@@ -36,6 +37,11 @@ impl Target {
             Self::Ios17 | Self::Macos14 => Opset::Ios16,
             Self::Ios18 | Self::Macos15 | Self::Macos15Gpu => Opset::Ios18,
         }
+    }
+
+    /// Its name on the command line.
+    pub fn name(self) -> String {
+        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
     }
 
     /// Whether the packages are for iPhone and iPad.

@@ -72,9 +72,11 @@ pub(crate) fn decisions(plan: &ConversionPlan, longest: u32) -> Vec<Decision> {
         Decision { topic: Topic::Windows, text: windows(plan).unwrap_or_default() },
         Decision { topic: Topic::KvWrite, text: kv_write(plan) },
         Decision { topic: Topic::Chunks, text: chunks(plan) },
-        Decision { topic: Topic::LmHead, text: lm_head(plan) },
         Decision { topic: Topic::Weights, text: weights(options) },
     ];
+    if plan.has_head() {
+        decisions.insert(decisions.len() - 1, Decision { topic: Topic::LmHead, text: lm_head(plan) });
+    }
     decisions.retain(|decision| !decision.text.is_empty());
     decisions.extend(splits(plan).into_iter().map(|text| Decision { topic: Topic::Split, text }));
     decisions

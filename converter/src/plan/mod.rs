@@ -13,6 +13,8 @@ use std::collections::BTreeMap;
 
 use anec_mil::ValueType;
 use anec_schemas::contract::Contract;
+use anec_schemas::contract::monolithic::MODEL;
+use anec_schemas::contract::stateful::LM_HEAD;
 
 pub use self::decision::{Decision, Topic};
 pub use self::error::PlanError;
@@ -50,6 +52,11 @@ impl ConversionPlan {
     /// The directory of its files, where other context lengths have theirs beside it.
     pub fn directory_name(&self) -> String {
         format!("context_{}", self.options.context_length)
+    }
+
+    /// Whether it ends in an LM head, in a file of its own or not.
+    pub fn has_head(&self) -> bool {
+        has_head(self.contract)
     }
 
     /// Positions for which rotations are known, where they are more than the context has.
@@ -103,4 +110,9 @@ impl ConversionPlan {
     pub fn chunk_count(&self) -> usize {
         self.chunks().count()
     }
+}
+
+/// Whether the models of a contract end in an LM head.
+pub(crate) fn has_head(contract: &Contract) -> bool {
+    contract.files.iter().any(|file| file.role == LM_HEAD || file.role == MODEL)
 }

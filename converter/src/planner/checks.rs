@@ -1,5 +1,6 @@
 //! Options that do not fit the model, the layout, or each other.
 
+use anec_mil::Opset;
 use anec_mil::rules::limits::STATE_MULTIPLE;
 
 use crate::graph::Tables;
@@ -50,6 +51,18 @@ pub(super) fn options(layout: &dyn Layout, decoder: &DecoderPlan, options: &Opti
         return Err(PlanError::Option { option: "--layout", value: layout.name().to_owned(), expected });
     }
     let opset = options.target.opset();
+    let functions = layout.family().contract().files.iter().flat_map(|file| file.functions);
+    if opset < Opset::Ios18 && functions.clone().any(|function| !function.states.is_empty()) {
+        return Err(PlanError::Option {
+            option: "--target",
+            value: options.target.name(),
+            expected: format!(
+                "the layout `{}` keeps the cache in a state, which needs iOS 18 or macOS 15; `coreml-llm-cli`, \
+                 `host-cache` and `prefill` do without",
+                layout.name()
+            ),
+        });
+    }
     for (option, kind) in
         [("--ffn", WeightKind::Layer), ("--lm-head", WeightKind::LmHead), ("--embeddings", WeightKind::Embeddings)]
     {

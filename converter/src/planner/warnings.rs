@@ -7,8 +7,8 @@ use crate::graph::families::{Family, Oversize};
 use crate::graph::layers::kv_cache::CacheStates;
 use crate::model::decoder_plan::DecoderPlan;
 use crate::options::{ByteSize, Options};
-use crate::plan::FilePlan;
 use crate::plan::head_split::HeadSplit;
+use crate::plan::{self, FilePlan};
 
 pub(super) fn warnings(
     family: &dyn Family,
@@ -49,7 +49,7 @@ pub(super) fn warnings(
             _ => {}
         }
     }
-    if !head.is_even() {
+    if plan::has_head(family.contract()) && !head.is_even() {
         warnings.push(format!(
             "the vocabulary of {} does not split into {} equal parts; `lm_head_chunk_sizes` in meta.yaml gives their sizes, \
              and clients that assume equal parts pick wrong tokens",

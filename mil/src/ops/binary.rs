@@ -136,6 +136,11 @@ impl FunctionBuilder {
         pair(self, &MUL, name, x, y)
     }
 
+    /// Takes the larger of `x` and `y` element by element.
+    pub fn maximum(&mut self, name: &str, x: &Var, y: &Var) -> Result<Var, BuildError> {
+        pair(self, &MAXIMUM, name, x, y)
+    }
+
     /// Subtracts `y` from `x` element by element.
     pub fn sub(&mut self, name: &str, x: &Var, y: &Var) -> Result<Var, BuildError> {
         pair(self, &SUB, name, x, y)

@@ -14,6 +14,7 @@ use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::dtype::DataType;
 use crate::evaluate::{Call, Elements, Evaluate, EvaluateError, Expand, Tensor};
 use crate::opset::Opset;
+use crate::program::Operation;
 use crate::types::{Dimension, TensorType, ValueType};
 use crate::value::{TensorData, Value, ValueData};
 
@@ -170,6 +171,16 @@ impl FunctionBuilder {
     }
 }
 
+/// The type of the indices that the older form has as bytes; `None` of all other operations.
+pub fn packed_index_type(operation: &Operation) -> Option<DataType> {
+    let value = |wanted: &str| operation.values().find(|(name, _)| *name == wanted).map(|(_, value)| value);
+    if operation.op != DECL.name || value("shape").is_none() {
+        return None;
+    }
+    let entries = value("lut")?.tensor_type()?.element_count()?;
+    DataType::unsigned(entries.checked_ilog2()?)
+}
+
 /// The shape of a weight as the older form has it.
 fn shape_of(indices: &Value) -> Option<Value> {
     let lengths = indices.tensor_type()?.fixed_shape()?;
@@ -282,6 +293,7 @@ mod tests {
         let operation = function.block.operations.last().expect("just added");
         assert_eq!(operation.attributes["indices"].ty, tensor(DataType::UInt8, &[49_536]));
         assert_eq!(operation.attributes["lut"].ty, fp16(&[64]));
+        assert_eq!(packed_index_type(operation), Some(DataType::UInt6));
         let several = blob(DataType::Float16, &[2, 1, 16, 1]);
         let mut builder = FunctionBuilder::new(Opset::Ios17);
         assert!(builder.lut_to_dense("weight", blob(DataType::UInt4, &[16, 32]), several).is_err());

@@ -15,7 +15,7 @@ mod rope;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use candle_core::Device;
+use candle_core::{Device, Tensor};
 
 pub use checkpoint::Checkpoint;
 pub use config::{OracleConfig, RopeScaling};
@@ -102,6 +102,8 @@ pub enum Implementation {
 pub struct Oracle {
     config: OracleConfig,
     model: OracleModel,
+    /// The LM head, where it was asked for.
+    head: Option<Tensor>,
 }
 
 enum OracleModel {
@@ -138,7 +140,26 @@ impl Oracle {
             Some(model) => OracleModel::Library(Box::new(model)),
             None => OracleModel::Plain(Box::new(PlainModel::new(&config, checkpoint)?)),
         };
-        Ok(Self { config, model })
+        Ok(Self { config, model, head: None })
+    }
+
+    /// Loads the LM head, to be used on the hidden states of models that have none.
+    ///
+    /// # Errors
+    /// The checkpoint does not have it.
+    pub fn load_head(&mut self, checkpoint: &Checkpoint) -> Result<(), OracleError> {
+        self.head = Some(library::head(&self.config, checkpoint)?);
+        Ok(())
+    }
+
+    /// The logits of a normalized hidden state; `None` where the head was not loaded.
+    ///
+    /// # Errors
+    /// The hidden state is not as long as the model's.
+    pub fn head_logits(&self, hidden_state: &[f32]) -> Result<Option<Vec<f32>>, OracleError> {
+        let Some(head) = &self.head else { return Ok(None) };
+        let row = Tensor::from_slice(hidden_state, (1, hidden_state.len()), &DEVICE)?;
+        Ok(Some(row.matmul(&head.t()?)?.flatten_all()?.to_vec1()?))
     }
 
     /// The configuration.

@@ -6,13 +6,19 @@ use std::path::Path;
 use anec_schemas::MetaYaml;
 use anec_schemas::contract::{Contract, ContractError, Count};
 
-use super::{Session, SessionError, coreml_llm_cli, host_cache, monolithic, stateful};
+use super::{Session, SessionError, coreml_llm_cli, host_cache, monolithic, prefill, stateful};
 use crate::backend::Engine;
 use crate::part::{ModelPart, PartError, PartLabel, stem};
 
 /// All drivers, one a contract.
-static DRIVERS: &[&dyn Driver] =
-    &[&stateful::Stateful, &monolithic::Monolithic, &host_cache::HostCache, &coreml_llm_cli::CoremlLlmCli];
+static DRIVERS: &[&dyn Driver] = &[
+    &stateful::Stateful,
+    &monolithic::Monolithic,
+    &host_cache::HostCache,
+    &coreml_llm_cli::CoremlLlmCli,
+    &coreml_llm_cli::sequoia::Sequoia,
+    &prefill::Prefill,
+];
 
 /// Knows what the client of a contract does.
 pub trait Driver: fmt::Debug + Sync {

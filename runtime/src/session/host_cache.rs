@@ -2,17 +2,18 @@
 //! layers, and copies the columns that come back to the positions of their tokens.
 //!
 //! A call uses the function of the fewest tokens that hold what is to be said. Ids behind the tokens are 0, and their columns
-//! are not copied.
+//! are not copied. The contracts `host-cache` and `prefill` are driven alike: they differ in their functions, in how caches
+//! lie, and in whether there is a head.
 
 use anec_mil::DataType;
 use anec_mil::evaluate::Tensor;
 use anec_schemas::contract::host_cache::{CHUNK, CONTRACT, EMBEDDINGS, FUNCTIONS, LM_HEAD, MASKED, names};
-use anec_schemas::contract::stateful::ARGMAX;
+use anec_schemas::contract::stateful::{ARGMAX, SINGLE};
 use anec_schemas::contract::{Contract, Instance, Size};
 use anec_schemas::{MetaYaml, Parameters};
 
 use super::head::Head;
-use super::{Capabilities, Driver, Observer, Output, Rewinds, Session, SessionError, conformity, inputs, lacks};
+use super::{Capabilities, Driver, Gives, Observer, Output, Rewinds, Session, SessionError, conformity, inputs, lacks};
 use crate::backend::{Engine, LoadedFunction, LoadedModel, LoadedState, Tensors};
 use crate::part::{ModelPart, PartLabel};
 
@@ -31,8 +32,33 @@ impl Driver for HostCache {
         parts: &[ModelPart],
         engine: &dyn Engine,
     ) -> Result<Box<dyn Session>, SessionError> {
-        Ok(Box::new(HostCacheSession::open(&meta.model_info.parameters, parts, engine)?))
+        let parameters = &meta.model_info.parameters;
+        let functions = match parameters.query_length {
+            Some(tokens) => vec![(tokens, names::MAIN)],
+            None => FUNCTIONS.to_vec(),
+        };
+        let kind = Kind { contract: &CONTRACT, functions, order: Order::Columns };
+        Ok(Box::new(HostCacheSession::open(kind, parameters, parts, engine)?))
     }
+}
+
+/// What differs between the contracts that are driven so.
+pub(super) struct Kind {
+    /// The contract.
+    pub(super) contract: &'static Contract,
+    /// The functions of embeddings and chunks by the tokens that they take, the fewest first.
+    pub(super) functions: Vec<(u64, &'static str)>,
+    /// How caches lie.
+    pub(super) order: Order,
+}
+
+/// How the cache of a layer lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    /// A column for each position: `[1, num_key_value_heads * head_dim, 1, positions]`.
+    Columns,
+    /// A row for each position: `[1, num_key_value_heads, positions, head_dim]`.
+    Rows,
 }
 
 /// A function with the state that its engine wants, which holds nothing.
@@ -56,11 +82,12 @@ struct Chunk {
     inputs: Tensors,
 }
 
-struct HostCacheSession {
+pub(super) struct HostCacheSession {
     embeddings: Model,
     chunks: Vec<Chunk>,
-    head: Model,
-    joined: Head,
+    /// The head, where there is one, and how its outputs make one.
+    head: Option<(Model, Head)>,
+    order: Order,
     capabilities: Capabilities,
     /// How far the layers of each mask look back.
     windows: Vec<usize>,
@@ -68,24 +95,32 @@ struct HostCacheSession {
     rotations: Vec<String>,
     /// Layers of each chunk.
     chunk_layers: Vec<usize>,
-    /// Channels of a layer's keys, and of its values.
-    channels: usize,
+    /// Heads of keys, and of values.
+    heads: usize,
+    /// Channels of a head.
+    head_dim: usize,
 }
 
 impl HostCacheSession {
-    fn open(parameters: &Parameters, parts: &[ModelPart], engine: &dyn Engine) -> Result<Self, SessionError> {
+    pub(super) fn open(
+        kind: Kind,
+        parameters: &Parameters,
+        parts: &[ModelPart],
+        engine: &dyn Engine,
+    ) -> Result<Self, SessionError> {
+        let Kind { contract, functions, order } = kind;
         let sizes = |key: &'static str, values: &[u64]| {
             values.iter().map(|value| inputs::size(key, *value)).collect::<Result<Vec<usize>, _>>()
         };
         let context_length = inputs::size("context_length", parameters.context_length)?;
         let batch_size = inputs::size("batch_size", parameters.batch_size)?;
-        let longest = FUNCTIONS.iter().filter_map(|(tokens, _)| usize::try_from(*tokens).ok()).max().unwrap_or(1);
+        let longest = functions.iter().filter_map(|(tokens, _)| usize::try_from(*tokens).ok()).max().unwrap_or(1);
         if batch_size != longest {
             let (expected, found) = (longest.to_string(), batch_size.to_string());
             return Err(SessionError::Meta { key: "batch_size", expected, found });
         }
-        let channels = inputs::size("num_key_value_heads", parameters.num_key_value_heads.unwrap_or(0))?
-            .saturating_mul(inputs::size("head_dim", parameters.head_dim.unwrap_or(0))?);
+        let heads = inputs::size("num_key_value_heads", parameters.num_key_value_heads.unwrap_or(0))?;
+        let head_dim = inputs::size("head_dim", parameters.head_dim.unwrap_or(0))?;
         let chunk_layers = sizes("chunk_layers", &parameters.chunk_layers)?;
         let windows = sizes("attention_windows", &parameters.attention_windows)?;
         let count = parts.iter().filter(|part| part.label.role == CHUNK).count();
@@ -94,22 +129,23 @@ impl HostCacheSession {
             return Err(SessionError::Meta { key: "chunk_layers", expected, found });
         }
         let instance = instance(parameters);
-        let (mut embeddings, mut head, mut joined, mut chunks) = (None, None, None, Vec::new());
+        let (mut embeddings, mut head, mut chunks) = (None, None, Vec::new());
         for part in parts {
             let model = engine.open_model(part)?;
             if part.label.role == LM_HEAD {
                 let function = model.load(names::MAIN)?;
                 let found = Head::of(parameters, function.signature())?;
                 let instance = instance.clone().with_size(Size::SPLIT_LM_HEAD, found.parts());
-                conformity::check(&CONTRACT, part, names::MAIN, &function, &instance)?;
+                conformity::check(contract, part, names::MAIN, &function, &instance)?;
                 let state = function.new_state()?;
-                let functions = vec![Loaded { tokens: 1, name: names::MAIN, function, state }];
-                (head, joined) = (Some(Model { label: part.label, functions }), Some(found));
+                let tokens = if parameters.query_length.is_some() { longest } else { 1 };
+                let functions = vec![Loaded { tokens, name: names::MAIN, function, state }];
+                head = Some((Model { label: part.label, functions }, found));
                 continue;
             }
             let layers = parameters.chunk_layers.get(chunks.len()).copied().unwrap_or(0);
             let instance = instance.clone().with_size(Size::CHUNK_LAYERS, layers);
-            let functions = load(part, &model, &instance)?;
+            let functions = load(contract, &functions, part, &model, &instance)?;
             let model = Model { label: part.label, functions };
             if part.label.role == EMBEDDINGS {
                 embeddings = Some(model);
@@ -122,7 +158,9 @@ impl HostCacheSession {
             expected: format!("a model of the role `{role}`"),
             found: "none".to_owned(),
         };
-        let joined = joined.ok_or_else(|| missing(LM_HEAD.0))?;
+        if head.is_none() && contract.file(LM_HEAD).is_ok() {
+            return Err(missing(LM_HEAD.0));
+        }
         let numbers = 1..=parameters.rotary_dims.len();
         let capabilities = Capabilities {
             context_length,
@@ -130,21 +168,22 @@ impl HostCacheSession {
             batch_size: Some(batch_size),
             step_size: batch_size,
             verify_size: 1,
-            gives: joined.gives(),
+            gives: head.as_ref().map_or(Gives::HiddenState, |(_, head)| head.gives()),
             rewinds: Rewinds::Anywhere,
         };
         let mut session = Self {
             embeddings: embeddings.ok_or_else(|| missing(EMBEDDINGS.0))?,
             chunks,
-            head: head.ok_or_else(|| missing(LM_HEAD.0))?,
-            joined,
+            head,
+            order,
             capabilities,
             windows,
             rotations: numbers
                 .flat_map(|number| [names::COS, names::SIN].map(|name| format!("{name}{number}")))
                 .collect(),
             chunk_layers,
-            channels,
+            heads,
+            head_dim,
         };
         session.reset()?;
         Ok(session)
@@ -180,6 +219,7 @@ impl HostCacheSession {
             let mask = mask(position, rows, context_length, *window)?;
             shared.push((format!("{}{number}", names::MASK), mask));
         }
+        let inner = if self.order == Order::Rows { self.head_dim } else { 1 };
         for (chunk, layers) in self.chunks.iter_mut().zip(&self.chunk_layers) {
             chunk.inputs.insert(names::HIDDEN_STATES.to_owned(), hidden_states);
             chunk.inputs.extend(shared.iter().cloned());
@@ -192,7 +232,7 @@ impl HostCacheSession {
                 for layer in 0..*layers {
                     let columns = take(&mut outputs, chunk.model.label, function, &format!("{new}{layer}"))?;
                     let cache = chunk.inputs.get_mut(&format!("{cache}{layer}")).expect("every layer has its caches");
-                    commit(cache, &columns, position, tokens.len(), context_length)?;
+                    commit(cache, &columns, (position, tokens.len(), context_length), inner)?;
                 }
             }
         }
@@ -210,15 +250,21 @@ impl Model {
 }
 
 /// Loads the functions of embeddings or a chunk.
-fn load(part: &ModelPart, model: &LoadedModel, instance: &Instance) -> Result<Vec<Loaded>, SessionError> {
-    let mut functions = Vec::with_capacity(FUNCTIONS.len());
-    for (tokens, name) in FUNCTIONS {
+fn load(
+    contract: &'static Contract,
+    functions: &[(u64, &'static str)],
+    part: &ModelPart,
+    model: &LoadedModel,
+    instance: &Instance,
+) -> Result<Vec<Loaded>, SessionError> {
+    let mut loaded = Vec::with_capacity(functions.len());
+    for (tokens, name) in functions {
         let function = model.load(name)?;
-        conformity::check(&CONTRACT, part, name, &function, instance)?;
+        conformity::check(contract, part, name, &function, instance)?;
         let state = function.new_state()?;
-        functions.push(Loaded { tokens: inputs::size("batch_size", tokens)?, name, function, state });
+        loaded.push(Loaded { tokens: inputs::size("batch_size", *tokens)?, name, function, state });
     }
-    Ok(functions)
+    Ok(loaded)
 }
 
 /// The mask of a call whose tokens have the positions from `position` on, fp16 `[1, 1, rows, context_length + rows]`: each
@@ -233,19 +279,20 @@ fn mask(position: usize, rows: usize, context_length: usize, window: usize) -> R
     Ok(Tensor::floats(DataType::Float16, &[1, 1, rows, context_length + rows], mask)?)
 }
 
-/// Copies the first `count` columns of a call to their positions.
+/// Copies the first `count` positions of a call to where they belong; each has `inner` elements side by side.
 fn commit(
     cache: &mut Tensor,
-    columns: &Tensor,
-    position: usize,
-    count: usize,
-    context_length: usize,
+    new: &Tensor,
+    (position, count, context_length): (usize, usize, usize),
+    inner: usize,
 ) -> Result<(), SessionError> {
-    let width = columns.shape().last().copied().unwrap_or(0).max(1);
-    let columns = columns.as_floats()?;
-    let channels = cache.floats_mut()?.chunks_exact_mut(context_length);
-    for (kept, new) in channels.zip(columns.chunks_exact(width)) {
-        for (kept, new) in kept.iter_mut().skip(position).zip(new.iter().take(count)) {
+    let all = cache.shape().iter().product::<usize>();
+    let outer = all.checked_div(context_length.saturating_mul(inner)).unwrap_or(0).max(1);
+    let new = new.as_floats()?;
+    let width = (new.len() / outer).max(1);
+    let kept = cache.floats_mut()?.chunks_exact_mut((context_length * inner).max(1));
+    for (kept, new) in kept.zip(new.chunks_exact(width)) {
+        for (kept, new) in kept.iter_mut().skip(position * inner).zip(new.iter().take(count * inner)) {
             *kept = *new;
         }
     }
@@ -262,7 +309,11 @@ impl Session for HostCacheSession {
     }
 
     fn reset(&mut self) -> Result<(), SessionError> {
-        let shape = [1, self.channels, 1, self.capabilities.context_length];
+        let context_length = self.capabilities.context_length;
+        let shape = match self.order {
+            Order::Columns => [1, self.heads.saturating_mul(self.head_dim), 1, context_length],
+            Order::Rows => [1, self.heads, context_length, self.head_dim],
+        };
         for (chunk, layers) in self.chunks.iter_mut().zip(&self.chunk_layers) {
             for name in [names::K_CACHE, names::V_CACHE] {
                 for layer in 0..*layers {
@@ -298,15 +349,22 @@ impl Session for HostCacheSession {
     fn step(&mut self, tokens: &[u32], position: usize, observe: &mut Observer<'_>) -> Result<Output, SessionError> {
         let hidden_states = self.run(tokens, position, observe)?;
         let channels = hidden_states.shape().last().copied().unwrap_or(0);
-        let row =
-            hidden_states.as_floats()?.chunks_exact(channels.max(1)).nth(tokens.len() - 1).unwrap_or_default().to_vec();
-        let row = Tensor::floats(DataType::Float16, &[1, 1, channels], row)?;
-        let label = self.head.label;
-        let head = self.head.of(1)?;
-        let mut outputs =
-            head.function.predict(&Tensors::from([(names::HIDDEN_STATES.to_owned(), row)]), &mut head.state)?;
+        let last = tokens.len() - 1;
+        let row = || -> Result<Vec<f32>, SessionError> {
+            Ok(hidden_states.as_floats()?.chunks_exact(channels.max(1)).nth(last).unwrap_or_default().to_vec())
+        };
+        let Some((head, joined)) = &mut self.head else { return Ok(Output::HiddenState(row()?)) };
+        let label = head.label;
+        let head = head.of(1)?;
+        // A head of one row takes that of the last token, one of more takes all.
+        let (given, at) = match head.tokens {
+            1 => (Tensor::floats(DataType::Float16, &[1, 1, channels], row()?)?, 0),
+            _ => (hidden_states, last),
+        };
+        let given = Tensors::from([(names::HIDDEN_STATES.to_owned(), given)]);
+        let mut outputs = head.function.predict(&given, &mut head.state)?;
         observe(&label, &mut outputs);
-        self.joined.join((label, names::MAIN), &outputs, 0, 1)
+        joined.join((label, names::MAIN), &outputs, at, head.tokens)
     }
 }
 
@@ -318,6 +376,8 @@ fn instance(parameters: &Parameters) -> Instance {
         .with_size(Size::ATTENTION_MASKS, numbers(&parameters.attention_windows))
         .with_size(Size::ROTARY_EMBEDDINGS, numbers(&parameters.rotary_dims))
         .with_sizes(Size::ROTARY_DIMS, &parameters.rotary_dims)
+        .with_size(Size::BATCH_SIZE, parameters.batch_size)
+        .with_variant(SINGLE, parameters.query_length.is_some())
         .with_variant(ARGMAX, parameters.argmax_in_model);
     if !parameters.lm_head_chunk_sizes.is_empty() {
         instance = instance.with_sizes(Size::LM_HEAD_CHUNK_SIZES, &parameters.lm_head_chunk_sizes);
@@ -326,6 +386,7 @@ fn instance(parameters: &Parameters) -> Instance {
         (Size::HIDDEN_SIZE, parameters.hidden_size),
         (Size::NUM_KEY_VALUE_HEADS, parameters.num_key_value_heads),
         (Size::HEAD_DIM, parameters.head_dim),
+        (Size::QUERY_LENGTH, parameters.query_length),
     ] {
         if let Some(length) = length {
             instance = instance.with_size(size, length);
@@ -362,7 +423,18 @@ mod tests {
         };
         let mut cache = floats(&[1, 2, 1, 4], &[0.0; 8]);
         let columns = floats(&[1, 2, 1, 2], &[1.0, 2.0, 3.0, 4.0]);
-        commit(&mut cache, &columns, 2, 1, 4).expect("floats");
+        commit(&mut cache, &columns, (2, 1, 4), 1).expect("floats");
         assert_eq!(*cache.as_floats().expect("floats"), [0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 3.0, 0.0]);
+    }
+
+    #[test]
+    fn rows_of_tokens_are_copied_head_by_head() {
+        let floats = |shape: &[usize], values: &[f32]| {
+            Tensor::floats(DataType::Float16, shape, values.to_vec()).expect("as many as the shape has")
+        };
+        let mut cache = floats(&[1, 2, 2, 2], &[0.0; 8]);
+        let rows = floats(&[1, 2, 2, 2], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]);
+        commit(&mut cache, &rows, (1, 1, 2), 2).expect("floats");
+        assert_eq!(*cache.as_floats().expect("floats"), [0.0, 0.0, 1.0, 2.0, 0.0, 0.0, 5.0, 6.0]);
     }
 }

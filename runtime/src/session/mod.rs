@@ -12,6 +12,7 @@ mod host_cache;
 mod inputs;
 mod monolithic;
 mod output;
+mod prefill;
 mod rewinds;
 mod stateful;
 mod windows;

@@ -52,7 +52,7 @@ pub fn compare(
         session.reset()?;
         let mut decoded = Vec::with_capacity(window.len());
         for (position, (token, reference)) in window.iter().zip(&reference).enumerate() {
-            let logits = session.infer(*token, position).and_then(Output::into_logits)?;
+            let logits = logits_of(session.infer(*token, position)?, oracle)?;
             if logits.len() != reference.len() {
                 return Err(VerifyError::Vocabulary { expected: reference.len(), found: logits.len() });
             }
@@ -72,7 +72,7 @@ pub fn compare(
                 session.prefill(batch, index * batch_size)?;
             }
             for position in batched..window.len() {
-                let logits = session.infer(window[position], position)?.into_logits()?;
+                let logits = logits_of(session.infer(window[position], position)?, oracle)?;
                 after_prefill.add(&reference[position], &logits, window.get(position + 1).copied());
                 found.logit_difference = found.logit_difference.max(largest_difference(&decoded[position], &logits));
             }
@@ -86,6 +86,16 @@ pub fn compare(
     }
     let windows = windows.iter().map(|window| window.len() as u64).collect();
     Ok(Compared { windows, decode: decode.finish(), prefill })
+}
+
+/// The logits of an output; of a model without a head, by that of the checkpoint.
+fn logits_of(output: Output, oracle: &Oracle) -> Result<Vec<f32>, VerifyError> {
+    if let Output::HiddenState(state) = &output
+        && let Some(logits) = oracle.head_logits(state)?
+    {
+        return Ok(logits);
+    }
+    Ok(output.into_logits()?)
 }
 
 /// A perplexity, and what it was computed from.

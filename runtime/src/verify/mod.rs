@@ -24,7 +24,7 @@ use crate::companion::CompanionError;
 use crate::directory::{DirectoryError, ModelDirectory};
 use crate::oracle::{Checkpoint, Oracle, OracleError};
 use crate::part::PartError;
-use crate::session::SessionError;
+use crate::session::{Gives, SessionError};
 
 pub use compare::{Compared, PerplexityResult, WindowOutput, compare, perplexity};
 pub use device::{DeviceFigures, DeviceOptions, agreement, endurance, function_plan};
@@ -142,6 +142,9 @@ impl Verification<'_> {
     fn compared(&mut self, engine: &dyn Engine, engine_name: String) -> Result<Report, VerifyError> {
         let directory = self.directory;
         let mut session = directory.session(engine)?;
+        if session.capabilities().gives == Gives::HiddenState {
+            self.oracle.load_head(self.checkpoint)?;
+        }
         let compared = compare(&mut *session, self.oracle, self.tokens, self.progress)?;
         drop(session);
         let config = self.oracle.config();

@@ -5,7 +5,7 @@
 //! Apple's guidance for models on the Neural Engine, Argmax's `TTSKit` and Anemll-forge keep caches this way; names and
 //! numbers of functions are anec's own. Caches lie as in coreml-llm-cli, `[1, channels, 1, positions]`.
 
-use super::stateful::{self, ARGMAX, HIDDEN_SIZE, ONE, PART, SPLIT_LM_HEAD, argmax_index, argmax_value, logits};
+use super::stateful::{self, ARGMAX, HIDDEN_SIZE, LM_HEAD_FILE, ONE, QUERY_LENGTH, SINGLE};
 use super::{Call, Contract, Count, Dimension, ElementType, FileContract, FunctionContract, Phase, Role, Size};
 use super::{TensorContract, TensorName, When};
 
@@ -26,7 +26,7 @@ pub const FUNCTIONS: [(u64, &str); 4] = [(1, "query_1"), (8, "query_8"), (16, "q
 /// Names of tensors that the stateful contract does not have.
 pub mod names {
     pub use crate::contract::stateful::names::{
-        HIDDEN_STATES, INPUT_IDS, LOGITS, MAIN, OUTPUT_HIDDEN_STATES, POSITION_IDS,
+        HIDDEN_STATES, INPUT_IDS, LOGITS, MAIN, OUTPUT_HIDDEN_STATES, POSITION_IDS, PREFILL,
     };
 
     /// Prefix of masks; a number from 1 on follows, that of their window in the meta file.
@@ -50,7 +50,7 @@ const CHANNELS: Dimension =
 const CONTEXT_LENGTH: Dimension = Dimension::Size(Size::CONTEXT_LENGTH);
 const ROTARY_DIM: Dimension = Dimension::Size(Size::ROTARY_DIMS);
 
-const fn one(
+pub(super) const fn one(
     name: &'static str,
     dtype: ElementType,
     shape: &'static [Dimension],
@@ -59,7 +59,7 @@ const fn one(
     TensorContract { name: TensorName::One(name), dtype, shape, when: When::Always, meaning }
 }
 
-const fn several(
+pub(super) const fn several(
     prefix: &'static str,
     first: u64,
     count: Size,
@@ -70,7 +70,7 @@ const fn several(
     TensorContract { name, dtype: ElementType::Float16, shape, when: When::Always, meaning }
 }
 
-const fn rotation(prefix: &'static str, shape: &'static [Dimension]) -> TensorContract {
+pub(super) const fn rotation(prefix: &'static str, shape: &'static [Dimension]) -> TensorContract {
     several(prefix, 1, Size::ROTARY_EMBEDDINGS, shape, "the rotation at each position, of one rotary embedding")
 }
 
@@ -86,25 +86,25 @@ const fn rows(prefix: &'static str, shape: &'static [Dimension]) -> TensorContra
 
 /// A function of the embeddings.
 macro_rules! embeddings {
-    ($name:literal, $tokens:literal) => {
+    ($name:expr, $tokens:expr, $when:expr) => {
         FunctionContract {
             name: $name,
-            when: When::Always,
+            when: $when,
             meaning: "looks up tokens and positions",
             inputs: &[
-                one(names::INPUT_IDS, ElementType::Int32, &[ONE, Dimension::Fixed($tokens)], "token ids"),
-                one(names::POSITION_IDS, ElementType::Int32, &[Dimension::Fixed($tokens)], "their positions, from 0"),
+                one(names::INPUT_IDS, ElementType::Int32, &[ONE, $tokens], "token ids"),
+                one(names::POSITION_IDS, ElementType::Int32, &[$tokens], "their positions, from 0"),
             ],
             states: &[],
             outputs: &[
                 one(
                     names::HIDDEN_STATES,
                     ElementType::Float16,
-                    &[ONE, Dimension::Fixed($tokens), HIDDEN_SIZE],
+                    &[ONE, $tokens, HIDDEN_SIZE],
                     "activations of the tokens",
                 ),
-                rotation(names::COS, &[ONE, ONE, Dimension::Fixed($tokens), ROTARY_DIM]),
-                rotation(names::SIN, &[ONE, ONE, Dimension::Fixed($tokens), ROTARY_DIM]),
+                rotation(names::COS, &[ONE, ONE, $tokens, ROTARY_DIM]),
+                rotation(names::SIN, &[ONE, ONE, $tokens, ROTARY_DIM]),
             ],
         }
     };
@@ -112,16 +112,16 @@ macro_rules! embeddings {
 
 /// A function of a chunk.
 macro_rules! chunk {
-    ($name:literal, $tokens:literal) => {
+    ($name:expr, $tokens:expr, $when:expr) => {
         FunctionContract {
             name: $name,
-            when: When::Always,
+            when: $when,
             meaning: "takes as many tokens as its name says, or fewer, of the prompt or to decode",
             inputs: &[
                 one(
                     names::HIDDEN_STATES,
                     ElementType::Float16,
-                    &[ONE, Dimension::Fixed($tokens), HIDDEN_SIZE],
+                    &[ONE, $tokens, HIDDEN_SIZE],
                     "activations of the tokens",
                 ),
                 several(
@@ -131,13 +131,13 @@ macro_rules! chunk {
                     &[
                         ONE,
                         ONE,
-                        Dimension::Fixed($tokens),
-                        Dimension::Sum(&[CONTEXT_LENGTH, Dimension::Fixed($tokens)]),
+                        $tokens,
+                        Dimension::Sum(&[CONTEXT_LENGTH, $tokens]),
                     ],
                     "0 where a token attends, else -10000: a column for each of the cache, then one for each token of the call",
                 ),
-                rotation(names::COS, &[ONE, ONE, Dimension::Fixed($tokens), ROTARY_DIM]),
-                rotation(names::SIN, &[ONE, ONE, Dimension::Fixed($tokens), ROTARY_DIM]),
+                rotation(names::COS, &[ONE, ONE, $tokens, ROTARY_DIM]),
+                rotation(names::SIN, &[ONE, ONE, $tokens, ROTARY_DIM]),
                 cache(names::K_CACHE, &[ONE, CHANNELS, ONE, CONTEXT_LENGTH]),
                 cache(names::V_CACHE, &[ONE, CHANNELS, ONE, CONTEXT_LENGTH]),
             ],
@@ -146,18 +146,20 @@ macro_rules! chunk {
                 one(
                     names::OUTPUT_HIDDEN_STATES,
                     ElementType::Float16,
-                    &[ONE, Dimension::Fixed($tokens), HIDDEN_SIZE],
+                    &[ONE, $tokens, HIDDEN_SIZE],
                     "activations for the next chunk, normalized after the model's last layer",
                 ),
-                rows(names::NEW_K_CACHE, &[ONE, CHANNELS, ONE, Dimension::Fixed($tokens)]),
-                rows(names::NEW_V_CACHE, &[ONE, CHANNELS, ONE, Dimension::Fixed($tokens)]),
+                rows(names::NEW_K_CACHE, &[ONE, CHANNELS, ONE, $tokens]),
+                rows(names::NEW_V_CACHE, &[ONE, CHANNELS, ONE, $tokens]),
             ],
         }
     };
 }
 
-const fn call(phase: Phase, role: Role, function: &'static str, feeds: &'static str) -> Call {
-    Call { phase, role, function, when: When::Always, feeds }
+const SEVERAL: When = When::Without(SINGLE);
+
+const fn call(phase: Phase, role: Role, function: &'static str, when: When, feeds: &'static str) -> Call {
+    Call { phase, role, function, when, feeds }
 }
 
 const LOOKED_UP: &str = "token ids and positions";
@@ -168,54 +170,50 @@ pub static CONTRACT: Contract = Contract {
     name: "host-cache",
     summary: "embeddings, chunks of decoder layers that read a KV cache which the client keeps, and an LM head",
     source: "the form of Apple's and Argmax's runtimes; names and numbers of functions are anec's own",
-    variants: &[ARGMAX],
+    variants: &[SINGLE, ARGMAX],
     files: &[
         FileContract {
             role: EMBEDDINGS,
             meaning: "token ids to hidden states, positions to rotations",
             count: Count::One,
             functions: &[
-                embeddings!("query_1", 1),
-                embeddings!("query_8", 8),
-                embeddings!("query_16", 16),
-                embeddings!("query_64", 64),
+                embeddings!("query_1", ONE, SEVERAL),
+                embeddings!("query_8", Dimension::Fixed(8), SEVERAL),
+                embeddings!("query_16", Dimension::Fixed(16), SEVERAL),
+                embeddings!("query_64", Dimension::Fixed(64), SEVERAL),
+                embeddings!(names::MAIN, QUERY_LENGTH, When::With(SINGLE)),
             ],
         },
         FileContract {
             role: CHUNK,
             meaning: "decoder layers, those of all chunks in order",
             count: Count::Many,
-            functions: &[chunk!("query_1", 1), chunk!("query_8", 8), chunk!("query_16", 16), chunk!("query_64", 64)],
+            functions: &[
+                chunk!("query_1", ONE, SEVERAL),
+                chunk!("query_8", Dimension::Fixed(8), SEVERAL),
+                chunk!("query_16", Dimension::Fixed(16), SEVERAL),
+                chunk!("query_64", Dimension::Fixed(64), SEVERAL),
+                chunk!(names::MAIN, QUERY_LENGTH, When::With(SINGLE)),
+            ],
         },
-        FileContract {
-            role: LM_HEAD,
-            meaning: "the hidden state of one token to logits, in parts of the vocabulary",
-            count: Count::One,
-            functions: &[FunctionContract {
-                name: names::MAIN,
-                when: When::Always,
-                meaning: "gives logits, or the best token of each part",
-                inputs: &[one(
-                    names::HIDDEN_STATES,
-                    ElementType::Float16,
-                    &[ONE, ONE, HIDDEN_SIZE],
-                    "activations of one token",
-                )],
-                states: &[],
-                outputs: &[
-                    logits(&[ONE, ONE, PART], When::Without(ARGMAX)),
-                    argmax_index(&[SPLIT_LM_HEAD], When::With(ARGMAX)),
-                    argmax_value(&[SPLIT_LM_HEAD], When::With(ARGMAX)),
-                ],
-            }],
-        },
+        LM_HEAD_FILE,
     ],
     calls: &[
-        call(Phase::Prompt, EMBEDDINGS, "query_64", LOOKED_UP),
-        call(Phase::Prompt, CHUNK, "query_64", LAYERS_TAKE),
-        call(Phase::Decode, EMBEDDINGS, "query_1", LOOKED_UP),
-        call(Phase::Decode, CHUNK, "query_1", LAYERS_TAKE),
-        call(Phase::Decode, LM_HEAD, names::MAIN, "the row of the last token"),
+        call(Phase::Prompt, EMBEDDINGS, "query_64", SEVERAL, LOOKED_UP),
+        call(Phase::Prompt, EMBEDDINGS, names::MAIN, When::With(SINGLE), LOOKED_UP),
+        call(Phase::Prompt, CHUNK, "query_64", SEVERAL, LAYERS_TAKE),
+        call(Phase::Prompt, CHUNK, names::MAIN, When::With(SINGLE), LAYERS_TAKE),
+        call(Phase::Decode, EMBEDDINGS, "query_1", SEVERAL, LOOKED_UP),
+        call(Phase::Decode, EMBEDDINGS, names::MAIN, When::With(SINGLE), LOOKED_UP),
+        call(Phase::Decode, CHUNK, "query_1", SEVERAL, LAYERS_TAKE),
+        call(Phase::Decode, CHUNK, names::MAIN, When::With(SINGLE), LAYERS_TAKE),
+        call(
+            Phase::Decode,
+            LM_HEAD,
+            names::MAIN,
+            When::Always,
+            "the row of the last token, or all rows of a single function",
+        ),
     ],
     rules: &[
         "Keep two caches for each layer, finite from the start; give all of a chunk to each of its calls, unchanged.",
@@ -227,4 +225,7 @@ pub static CONTRACT: Contract = Contract {
         "Any function serves any tokens: those of 8 and 16 are for drafts to verify and for short prompts.",
         "Logits of the parts are joined in order; an index of a part counts from the part's first token.",
     ],
+    systems: "iOS 18 and macOS 15 with four functions; iOS 17 and macOS 14 with one (`--functions single --target macos14`)",
+    memory: "the weights once for each function that is loaded; the cache is the client's, and is given to every call",
+    swift: include_str!("swift/host_cache.swift"),
 };

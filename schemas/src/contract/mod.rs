@@ -11,6 +11,7 @@
 pub mod coreml_llm_cli;
 pub mod host_cache;
 pub mod monolithic;
+pub mod prefill;
 pub mod stateful;
 
 mod condition;
@@ -28,8 +29,14 @@ pub use instance::Instance;
 pub use tensor::{ElementType, ResolvedTensor, TensorContract, TensorName};
 
 /// All contracts. The first is that of a directory whose meta file names none.
-pub static CONTRACTS: &[&Contract] =
-    &[&stateful::CONTRACT, &monolithic::CONTRACT, &host_cache::CONTRACT, &coreml_llm_cli::CONTRACT];
+pub static CONTRACTS: &[&Contract] = &[
+    &stateful::CONTRACT,
+    &monolithic::CONTRACT,
+    &host_cache::CONTRACT,
+    &coreml_llm_cli::CONTRACT,
+    &coreml_llm_cli::sequoia::CONTRACT,
+    &prefill::CONTRACT,
+];
 
 /// What the client of a converted directory relies on.
 #[derive(Debug)]
@@ -48,6 +55,12 @@ pub struct Contract {
     pub calls: &'static [Call],
     /// What a client has to keep, and rules that no shape says.
     pub rules: &'static [&'static str],
+    /// The Apple systems that load its models.
+    pub systems: &'static str,
+    /// What has to be in the device's memory.
+    pub memory: &'static str,
+    /// A client in Swift, to start from.
+    pub swift: &'static str,
 }
 
 /// What a file of a converted directory does, by a name such as `lm_head`.

@@ -112,4 +112,7 @@ pub static CONTRACT: Contract = Contract {
         "A prompt goes through `prefill` in full batches; what remains, and always the last token, through `infer`.",
         "Logits of the parts are joined in order; an index of a part counts from the part's first token.",
     ],
+    systems: "iOS 18 and macOS 15, which brought states and functions; see docs/ane-rules.md for systems that refuse states",
+    memory: "the weights once for each function that is loaded, and one state, which Core ML keeps",
+    swift: include_str!("swift/monolithic.swift"),
 };

@@ -87,7 +87,7 @@ pub mod names {
 pub(super) const ONE: Dimension = Dimension::Fixed(1);
 pub(super) const BATCH_SIZE: Dimension = Dimension::Size(Size::BATCH_SIZE);
 const VERIFY_LENGTH: Dimension = Dimension::Size(Size::VERIFY_LENGTH);
-const QUERY_LENGTH: Dimension = Dimension::Size(Size::QUERY_LENGTH);
+pub(super) const QUERY_LENGTH: Dimension = Dimension::Size(Size::QUERY_LENGTH);
 pub(super) const CONTEXT_LENGTH: Dimension = Dimension::Size(Size::CONTEXT_LENGTH);
 pub(super) const HIDDEN_SIZE: Dimension = Dimension::Size(Size::HIDDEN_SIZE);
 pub(super) const SPLIT_LM_HEAD: Dimension = Dimension::Size(Size::SPLIT_LM_HEAD);
@@ -380,6 +380,9 @@ pub static CONTRACT: Contract = Contract {
         "After `verify`, go on at the position behind the drafted tokens that are kept: the others are overwritten.",
         "Logits of the parts are joined in order; an index of a part counts from the part's first token.",
     ],
+    systems: "iOS 18 and macOS 15, which brought states and functions; see docs/ane-rules.md for systems that refuse states",
+    memory: "the weights once for each function that is loaded, and one state for the whole directory, which Core ML keeps",
+    swift: include_str!("swift/stateful.swift"),
 };
 
 const WHERE_FULL: &str = "the same, in place of the function without `_rotate`, from position `sliding_window` on";

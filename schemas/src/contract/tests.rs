@@ -86,7 +86,7 @@ fn a_directory_that_names_no_contract_is_stateful_and_one_that_names_another_is_
     let error = Contract::of(&named(Some("other"))).expect_err("unknown");
     assert_eq!(
         error.to_string(),
-        "`contract` of the meta file is `other`, expected one of `stateful`, `monolithic`, `host-cache`, `coreml-llm-cli`"
+        "`contract` of the meta file is `other`, expected one of `stateful`, `monolithic`, `host-cache`, `coreml-llm-cli`, `coreml-llm-cli-sequoia`, `prefill`"
     );
 }
 
@@ -132,9 +132,11 @@ fn a_chunk_without_a_state_takes_the_caches_of_its_layers_and_gives_their_new_co
     let outputs = texts(function.outputs_in(&chunk));
     assert_eq!(outputs[..2], ["output_hidden_states fp16 [1, 8, 32]", "new_k_cache_0 fp16 [1, 32, 1, 8]"]);
     let names: Vec<&str> = host_cache::FUNCTIONS.iter().map(|(_, name)| *name).collect();
+    let single = chunk.clone().with_variant(stateful::SINGLE, true).with_size(Size::QUERY_LENGTH, 16);
     for role in [host_cache::EMBEDDINGS, host_cache::CHUNK] {
         let file = host_cache::CONTRACT.file(role).expect("there");
-        assert_eq!(file.functions.iter().map(|function| function.name).collect::<Vec<_>>(), names);
+        assert_eq!(file.functions_in(&chunk).map(|function| function.name).collect::<Vec<_>>(), names);
+        assert_eq!(file.functions_in(&single).map(|function| function.name).collect::<Vec<_>>(), ["main"]);
     }
 }
 

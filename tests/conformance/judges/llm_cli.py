@@ -104,7 +104,9 @@ class Store:
     def _make(self, index: int, chunk: Interface, feature: Feature) -> None:
         key = (index if "cache" in feature.name else None, feature.name)
         known = self._buffers.setdefault(key, np.zeros(feature.shape, np.float16))
-        refuse(known.shape != feature.shape, f"{chunk.stem}: {feature.name} is {feature.shape}, the buffer {known.shape}")
+        refuse(
+            known.shape != feature.shape, f"{chunk.stem}: {feature.name} is {feature.shape}, the buffer {known.shape}"
+        )
 
     def _check_layers(self) -> None:
         refuse(self.layers(1) == 0, "the second chunk has no k_cache_0")
@@ -112,6 +114,8 @@ class Store:
             keys = {feature.name for feature in chunk.inputs if "k_cache" in feature.name}
             expected = {f"k_cache_{layer}" for layer in range(len(keys))}
             refuse(keys != expected, f"{chunk.stem}: layers are {sorted(keys)}")
+            gives = {feature.name for feature in chunk.outputs}
+            refuse(bool(keys) and "new_x" not in gives, f"{chunk.stem}: no new_x, so x would stay as it is")
 
     def layers(self, index: int) -> int:
         """Layers of a chunk."""
@@ -148,7 +152,11 @@ class LlmCli:
         made = {feature.name: feature.shape for feature in self.beside["cache-processor"].outputs}
         for word in "kv":
             cache, new = (self.store.buffer(1, f"{kind}{word}_cache_0").shape for kind in ("", "new_"))
-            found = [shapes.get(f"old_{word}_cache"), shapes.get(f"new_{word}_cache"), made.get(f"updated_{word}_cache")]
+            found = [
+                shapes.get(f"old_{word}_cache"),
+                shapes.get(f"new_{word}_cache"),
+                made.get(f"updated_{word}_cache"),
+            ]
             refuse(found != [cache, new, cache], f"cache-processor: {found}, the buffers are {[cache, new, cache]}")
         logits = {feature.name: feature.shape for feature in self.interfaces[-1].outputs}
         taken = {feature.name: feature.shape for feature in self.beside["logit-processor"].inputs}
@@ -183,9 +191,7 @@ class LlmCli:
             self._shift(index)
         interface = self.interfaces[index]
         if given is None:
-            given = {
-                feature.name: self._tensor(self.store.buffer(index, feature.name)) for feature in interface.inputs
-            }
+            given = {feature.name: self._tensor(self.store.buffer(index, feature.name)) for feature in interface.inputs}
         for name, result in self._pipeline[index](given).items():
             self._write(self.store.backing(index, name), result)
 

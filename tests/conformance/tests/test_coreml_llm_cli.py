@@ -50,9 +50,7 @@ def test_the_program_says_what_the_checkpoint_says(convert, checkpoint, token_id
     assert max(divergence) <= 2e-6
 
 
-def test_tokens_past_a_slide_are_those_of_a_window_that_moves_by_blocks(
-    anec, convert, small_checkpoint, tmp_path
-):
+def test_tokens_past_a_slide_are_those_of_a_window_that_moves_by_blocks(anec, convert, small_checkpoint, tmp_path):
     directory = convert(small_checkpoint)
     prompt = [(7 * at + 3) % 500 for at in range(PROMPT)]
     tokens = tmp_path / "prompt.json"
@@ -86,9 +84,9 @@ VIOLATIONS: dict[str, tuple[Callable[[Path], object], str]] = {
     "two prefixes": (lambda directory: rename(directory, "Qwen3_chunk3", "Other_chunk3"), "ambiguous"),
     "too few": (lambda directory: [shutil.rmtree(directory / f"Qwen3_chunk{n}.mlmodelc") for n in (3, 4)], "2 chunks"),
     "no processor": (lambda directory: shutil.rmtree(directory / "cache-processor.mlmodelc"), "cache-processor"),
-    "order": (lambda directory: rename(directory, "Qwen3_chunk1", "Qwen3_chunk9"), "k_cache_0"),
+    "order": (lambda directory: rename(directory, "Qwen3_chunk1", "Qwen3_chunk9"), "logit-processor"),
     "mask": (lambda directory: change(directory, "Qwen3_chunk2", "[1, 128, 1, 64]", "[1, 64, 1, 64]"), "mask"),
-    "in place": (lambda directory: change(directory, "Qwen3_chunk3", '"new_x"', '"y"'), "y"),
+    "in place": (lambda directory: change(directory, "Qwen3_chunk3", '"new_x"', '"y"'), "no new_x"),
     "layers": (lambda directory: change(directory, "Qwen3_chunk2", '"k_cache_0"', '"k_cache_7"'), "k_cache_7"),
     "precision": (lambda directory: change(directory, "Qwen3_chunk4", "Float16", "Float32"), "no pixel buffer"),
     "logits": (lambda directory: change(directory, "logit-processor", '"logits', '"scores'), "logit-processor"),
@@ -109,7 +107,10 @@ def test_a_planted_violation_stops_the_program(convert, small_checkpoint, tmp_pa
     ("plant", "words"),
     [
         (lambda directory: rename(directory, "Qwen3_chunk3", "Other_chunk3"), "two pipelines"),
-        (lambda directory: shutil.copytree(directory / "Qwen3_chunk3.mlmodelc", directory / "Qwen3_9.mlmodelc"), "calls"),
+        (
+            lambda directory: shutil.copytree(directory / "Qwen3_chunk3.mlmodelc", directory / "Qwen3_9.mlmodelc"),
+            "calls",
+        ),
         (lambda directory: shutil.rmtree(directory / "logit-processor.mlmodelc"), "`logit-processor`"),
     ],
     ids=["two prefixes", "another chunk", "no processor"],
@@ -126,8 +127,12 @@ def test_the_driver_refuses_what_the_program_would_not_load(anec, convert, small
 
 
 @pytest.mark.parametrize(("target", "version"), [("macos14", 7), ("macos15", 9)])
-@pytest.mark.parametrize("options", [(), ("--lut", 4, "--group-size", "tensor", "--channel-scale")], ids=["fp16", "lut4"])
-def test_every_target_gets_the_programs_that_it_loads(anec, convert, small_checkpoint, tmp_path, target, version, options):
+@pytest.mark.parametrize(
+    "options", [(), ("--lut", 4, "--group-size", "tensor", "--channel-scale")], ids=["fp16", "lut4"]
+)
+def test_every_target_gets_the_programs_that_it_loads(
+    anec, convert, small_checkpoint, tmp_path, target, version, options
+):
     directory = convert(small_checkpoint, "--target", target, *options, *(["--calibration", "none"] if options else []))
     for path in sorted(directory.glob("*.mlpackage")):
         assert PackageFile(path).spec.specificationVersion == version
@@ -162,3 +167,48 @@ def test_options_that_the_program_cannot_honour_are_errors(anec, small_checkpoin
     )
     assert outcome.code == 1
     assert words in outcome.stderr
+
+
+@pytest.fixture(scope="module")
+def successor(anec, small_checkpoint) -> Path:
+    return anec.convert(small_checkpoint, "--layout", "coreml-llm-cli-sequoia", "--chunks", 2)
+
+
+def test_the_successor_says_what_the_checkpoint_says(anec, successor, small_checkpoint, tmp_path):
+    assert (successor / "generation-cache-processor.mlmodelc").is_dir()
+    description = PackageFile(successor / "Qwen3_chunk2.mlpackage").spec.description
+    functions = {function.name: function for function in description.functions}
+    assert functions.keys() == {"input_512_context_512", "input_1_context_512"}
+    given = {
+        feature.name: list(feature.type.multiArrayType.shape) for feature in functions["input_1_context_512"].input
+    }
+    made = {feature.name for feature in functions["input_512_context_512"].output}
+    assert given["k_cache_0"][1] == given["v_cache_0"][3] == 511
+    assert {f"new_{name}" for name in given if "cache" in name} <= made
+    assert anec.run("lint", successor).code == 0
+    outcome = anec.run(
+        "verify", successor, "--against", small_checkpoint, "--report", tmp_path, "--limit", 80, "--quiet", "--json"
+    )
+    assert outcome.code == 0, outcome.stderr
+    report = json.loads(outcome.stdout)
+    assert report["passed"]
+    assert report["decode"]["kl_mean"] <= 1e-6
+
+
+def test_the_successor_takes_one_context(anec, small_checkpoint, tmp_path):
+    for options, words in [
+        (("--context-length", 256), "a context of 512 tokens"),
+        (("--target", "macos14"), "which macOS 15 brought"),
+    ]:
+        outcome = anec.run(
+            "convert",
+            small_checkpoint,
+            "-o",
+            tmp_path / "out",
+            "--layout",
+            "coreml-llm-cli-sequoia",
+            "--quiet",
+            *options,
+        )
+        assert outcome.code == 1
+        assert words in outcome.stderr

@@ -180,6 +180,35 @@ def test_every_conversion_passes_verification(anec, checkpoint, layout, tmp_path
         assert options or report["decode"]["kl_mean"] <= 1e-6
 
 
+@pytest.mark.parametrize("count", [1, 16])
+def test_a_host_cache_before_ios_18_has_one_function(anec, small_checkpoint, tmp_path, count):
+    options = ("--functions", "single", "--query-length", count, "--target", "macos14")
+    directory = convert(anec, small_checkpoint, "host-cache", *options)
+    for path in sorted(directory.glob("*.mlpackage")):
+        spec = PackageFile(path).spec
+        assert spec.specificationVersion == 7
+        assert not spec.description.functions
+    outcome = anec.run(
+        "verify", directory, "--against", small_checkpoint, "--report", tmp_path, "--limit", TOKENS, "--quiet", "--json"
+    )
+    assert outcome.code == 0, outcome.stderr
+    assert json.loads(outcome.stdout)["decode"]["kl_mean"] <= 1e-6
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--layout", "host-cache", "--target", "macos14"), "`--functions single`"),
+        (("--layout", "host-cache", "--functions", "single", "--query-length", 5), "1, 8, 16, 64"),
+        (("--layout", "anec", "--target", "ios17"), "needs iOS 18 or macOS 15"),
+    ],
+)
+def test_options_that_a_system_or_layout_cannot_honour_are_errors(anec, small_checkpoint, tmp_path, options, words):
+    outcome = anec.run("convert", small_checkpoint, "-o", tmp_path / "out", "--quiet", *options)
+    assert outcome.code == 1
+    assert words in outcome.stderr
+
+
 def test_anemll_clients_find_the_model_in_one_file(anec, small_checkpoint):
     directory = convert(anec, small_checkpoint, "anemll-monolithic", "--lut", 4, "--argmax")
     info = yaml.safe_load((directory / "meta.yaml").read_text())["model_info"]

@@ -8,6 +8,7 @@ pub(crate) mod coreml_llm_cli;
 pub(crate) mod host_cache;
 pub(crate) mod monolithic;
 mod piece;
+pub(crate) mod prefill;
 pub(crate) mod stateful;
 
 use std::ops::Range;
@@ -22,8 +23,14 @@ use crate::weights::weight_file::WeightFile;
 pub(crate) use piece::Piece;
 
 /// All families.
-pub(crate) static FAMILIES: &[&dyn Family] =
-    &[&stateful::Stateful, &monolithic::Monolithic, &host_cache::HostCache, &coreml_llm_cli::CoremlLlmCli];
+pub(crate) static FAMILIES: &[&dyn Family] = &[
+    &stateful::Stateful,
+    &monolithic::Monolithic,
+    &host_cache::HostCache,
+    &coreml_llm_cli::CoremlLlmCli,
+    &coreml_llm_cli::sequoia::Sequoia,
+    &prefill::Prefill,
+];
 
 /// Which programs compute a model.
 pub(crate) trait Family: Sync {

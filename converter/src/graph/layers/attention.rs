@@ -10,7 +10,7 @@ use anec_mil::{Value, Var};
 use half::f16;
 
 use super::attention_columns::ColumnInputs;
-use super::kv_cache::{Cached, KvCache, PastLayout};
+use super::kv_cache::{CacheOrder, Cached, KvCache};
 use super::mask::Masks;
 use super::rotary::Rotations;
 use crate::graph::{Graph, GraphError, int};
@@ -124,8 +124,8 @@ impl Graph<'_> {
         let Some(past) = &cached.past else {
             return Ok(self.ops.matmul(name, query, &cached.keys, false, true)?);
         };
-        let turned = past.layout == PastLayout::ByPosition;
-        let before = self.ops.matmul(&format!("{name}_past"), query, &past.keys, false, turned)?;
+        let by_rows = past.order == CacheOrder::Rows;
+        let before = self.ops.matmul(&format!("{name}_past"), query, &past.keys, false, by_rows)?;
         let own = self.ops.matmul(&format!("{name}_own"), query, &cached.keys, false, true)?;
         Ok(self.ops.concat(name, &[&before, &own], -1)?)
     }
@@ -138,8 +138,8 @@ impl Graph<'_> {
         let sizes = [int(past.positions), int(self.tokens)];
         let cut = self.ops.split(&format!("{name}_weights"), weights, Split::Sizes(&sizes), -1)?;
         let [before, own] = &cut[..] else { unreachable!("a split has as many results as sizes") };
-        let turned = past.layout == PastLayout::ByChannel;
-        let before = self.ops.matmul(&format!("{name}_past"), before, &past.values, false, turned)?;
+        let by_columns = past.order == CacheOrder::Columns;
+        let before = self.ops.matmul(&format!("{name}_past"), before, &past.values, false, by_columns)?;
         let own = self.ops.matmul(&format!("{name}_own"), own, &cached.values, false, false)?;
         Ok(self.ops.add(name, &before, &own)?)
     }

@@ -35,31 +35,35 @@ pub(crate) struct ColumnInputs {
 /// The caches of the layers of one function: keys `[1, cached, 1, kv_size]`, values `[1, kv_size, 1, cached]`.
 struct ColumnCache {
     first_layer: usize,
-    /// Keys and values of each layer.
-    given: Vec<[Var; 2]>,
-    /// Those of the call, as layers are built: keys `[1, tokens, 1, kv_size]`, values `[1, kv_size, 1, tokens]`.
+    /// Keys and values of each layer; none where the call is the first.
+    given: Option<Vec<[Var; 2]>>,
+    /// Whether a call gives the whole cache as it is behind the call, and not its own part.
+    gives_whole: bool,
+    /// What the call gives, as layers are built: keys `[1, positions, 1, kv_size]`, values `[1, kv_size, 1, positions]`.
     made: RefCell<Vec<[Var; 2]>>,
 }
 
 impl ColumnInputs {
     /// # Shapes
     /// `mask: [1, positions, 1, tokens]`, `cos` and `sin`: `[head_dim, tokens]`; `given` are keys and values of each of the
-    /// layers from `first_layer` on.
+    /// layers from `first_layer` on, where there are some before the call. What the layers give is the call's own part, or,
+    /// with `gives_whole`, all positions but the first.
     pub(crate) fn new(
         graph: &mut Graph<'_>,
         mask: &Var,
         [cos, sin]: [&Var; 2],
         first_layer: usize,
-        given: Vec<[Var; 2]>,
+        given: Option<Vec<[Var; 2]>>,
+        gives_whole: bool,
     ) -> Result<Self, GraphError> {
         let group = graph.plan().group() as u64;
         let mask =
             if group == 1 { mask.clone() } else { graph.ops.tile("mask_group", mask, &[1, 1, 1, int(group)])? };
-        let cache = ColumnCache { first_layer, given, made: RefCell::default() };
+        let cache = ColumnCache { first_layer, given, gives_whole, made: RefCell::default() };
         Ok(Self { mask, cos: cos.clone(), sin: sin.clone(), cache })
     }
 
-    /// The call's own keys of all layers, then its values.
+    /// The keys that the call gives for all layers, then the values.
     pub(crate) fn outputs(&self) -> Vec<Var> {
         let made = self.cache.made.borrow();
         let keys = made.iter().map(|[key, _]| key);
@@ -85,8 +89,7 @@ impl Graph<'_> {
         let plan = self.plan();
         let prefix = format!("layers_{layer}_attention");
         let [hidden, q_size, kv_size] = [plan.hidden_size, plan.q_size(), plan.kv_size()].map(|size| size as u64);
-        let row = [1, int(hidden), 1, int(self.tokens)];
-        let x = self.ops.reshape(&format!("{prefix}_row"), x, &row)?;
+        let x = self.reshaped(&format!("{prefix}_row"), x, &[1, int(hidden), 1, int(self.tokens)])?;
         let query = self.projection(layer, "self_attn.q_proj", [q_size, hidden], plan.qkv_bias, &x)?;
         let key = self.projection(layer, "self_attn.k_proj", [kv_size, hidden], plan.qkv_bias, &x)?;
         let value = self.projection(layer, "self_attn.v_proj", [kv_size, hidden], plan.qkv_bias, &x)?;
@@ -95,20 +98,66 @@ impl Graph<'_> {
         let scale = self.ops.constant(&format!("{prefix}_scale"), Value::fp16(f16::from_f64(plan.query_scale)));
         let query = self.ops.mul(&format!("{prefix}_query_scaled"), &query, &scale)?;
 
-        let number = layer - inputs.cache.first_layer;
-        let [past_keys, past_values] =
-            inputs.cache.given.get(number).cloned().expect("a function is given the caches of its layers");
-        let key = self.ops.transpose(&format!("new_k_cache_{number}"), &key, &[0, 3, 2, 1])?;
-        let value = self.ops.identity(&format!("new_v_cache_{number}"), &value)?;
-        let keys = self.ops.concat(&format!("{prefix}_keys"), &[&past_keys, &key], 1)?;
-        let values = self.ops.concat(&format!("{prefix}_values"), &[&past_values, &value], 3)?;
-        inputs.cache.made.borrow_mut().push([key, value]);
+        let [keys, values] = self.cached_columns(layer, &prefix, [&key, &value], &inputs.cache)?;
 
         let mixed = self.attend_by_columns(&prefix, &query, [&keys, &values], inputs)?;
         let [height, width] = self.square();
-        let square = [1, int(q_size), height, width];
-        let mixed = self.ops.reshape(&format!("{prefix}_square"), &mixed, &square)?;
+        let mixed = self.reshaped(&format!("{prefix}_square"), &mixed, &[1, int(q_size), height, width])?;
         self.projection(layer, "self_attn.o_proj", [hidden, q_size], plan.o_bias, &mixed)
+    }
+
+    /// A value of this shape; the value itself where it has it.
+    fn reshaped(&mut self, name: &str, x: &Var, shape: &[i32]) -> Result<Var, GraphError> {
+        let own = x.tensor()?.fixed_shape().expect("activations have fixed shapes");
+        if own.into_iter().map(int).eq(shape.iter().copied()) {
+            return Ok(x.clone());
+        }
+        Ok(self.ops.reshape(name, x, shape)?)
+    }
+
+    /// Puts the call's keys and values behind those of the cache, and notes what the function gives of them.
+    ///
+    /// # Shapes
+    /// `key` and `value`: `[1, kv_size, 1, tokens]`; the results are keys `[1, positions, 1, kv_size]` and values
+    /// `[1, kv_size, 1, positions]`.
+    fn cached_columns(
+        &mut self,
+        layer: usize,
+        prefix: &str,
+        [key, value]: [&Var; 2],
+        cache: &ColumnCache,
+    ) -> Result<[Var; 2], GraphError> {
+        let number = layer - cache.first_layer;
+        let [key_name, value_name] = ["k", "v"].map(|word| format!("new_{word}_cache_{number}"));
+        let past = cache
+            .given
+            .as_ref()
+            .map(|given| given.get(number).cloned().expect("a function is given the caches of its layers"));
+        if !cache.gives_whole {
+            let own = [self.ops.transpose(&key_name, key, &[0, 3, 2, 1])?, self.ops.identity(&value_name, value)?];
+            cache.made.borrow_mut().push(own.clone());
+            return self.behind(prefix, past, own);
+        }
+        let own = [self.ops.transpose(&format!("{prefix}_own_keys"), key, &[0, 3, 2, 1])?, value.clone()];
+        let [keys, values] = self.behind(prefix, past, own)?;
+        let (kv_size, positions) = (int(self.plan().kv_size() as u64), int(self.settings.context_length));
+        let to_end = SliceMasks::end(&[true, true, true, true]);
+        let made = [
+            self.ops.slice_by_index(&key_name, &keys, &[0, 1, 0, 0], &[1, positions, 1, kv_size], &to_end)?,
+            self.ops.slice_by_index(&value_name, &values, &[0, 0, 0, 1], &[1, kv_size, 1, positions], &to_end)?,
+        ];
+        cache.made.borrow_mut().push(made);
+        Ok([keys, values])
+    }
+
+    /// The call's own keys and values behind earlier ones, where there are some.
+    fn behind(&mut self, prefix: &str, past: Option<[Var; 2]>, own: [Var; 2]) -> Result<[Var; 2], GraphError> {
+        let Some([past_keys, past_values]) = past else { return Ok(own) };
+        let [keys, values] = own;
+        Ok([
+            self.ops.concat(&format!("{prefix}_keys"), &[&past_keys, &keys], 1)?,
+            self.ops.concat(&format!("{prefix}_values"), &[&past_values, &values], 3)?,
+        ])
     }
 
     /// Softmax attention, a KV head at a time.

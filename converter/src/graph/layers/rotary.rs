@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anec_mil::{DataType, SliceMasks, TensorType, Value, Var};
+use anec_mil::{DataType, Opset, SliceMasks, TensorType, Value, Var};
 use half::f16;
 
 use crate::graph::tables::RopeTable;
@@ -24,15 +24,16 @@ impl Graph<'_> {
     /// Positions as the uint16 that gathers on the Neural Engine take.
     ///
     /// # Shapes
-    /// `position_ids: int32 [tokens]`; the result is `uint16 [tokens]`, or the input where a position may not fit.
+    /// `position_ids: int32 [tokens]`; the result is `uint16 [tokens]`, or the input where a position may not fit, or where
+    /// programs know no such integers.
     pub(crate) fn gather_positions(&mut self, position_ids: &Var) -> Result<Var, GraphError> {
         self.gather_index("position_ids_uint16", position_ids, self.settings.tables.positions)
     }
 
     /// Indices into a table of so many rows as the uint16 that gathers on the Neural Engine take; the int32 indices
-    /// themselves where one may not fit.
+    /// themselves where one may not fit, or where programs know no such integers.
     pub(crate) fn gather_index(&mut self, name: &str, index: &Var, rows: u64) -> Result<Var, GraphError> {
-        if rows > u64::from(u16::MAX) {
+        if rows > u64::from(u16::MAX) || self.settings.opset < Opset::Ios17 {
             return Ok(index.clone());
         }
         Ok(self.ops.cast(name, index, DataType::UInt16)?)

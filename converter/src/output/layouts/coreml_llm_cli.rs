@@ -33,7 +33,7 @@ const KNOWN: [(&str, [usize; 3]); 3] =
     [("Llama-2-7b", [4096, 32, 32_000]), ("Llama-3.2-1B", [2048, 16, 128_256]), ("Llama-3.2-3B", [3072, 28, 128_256])];
 
 /// What names of models start with. The program downloads models whose names start with `Llama`.
-fn prefix(decoder: &DecoderPlan) -> String {
+pub(super) fn prefix(decoder: &DecoderPlan) -> String {
     let sizes = [decoder.hidden_size, decoder.num_hidden_layers, decoder.vocab_size];
     let is_llama = decoder.model_type == "llama";
     if let Some((name, _)) = KNOWN.iter().find(|(_, known)| is_llama && *known == sizes) {
@@ -90,21 +90,7 @@ impl Layout for CoremlLlmCli {
     }
 
     fn misfit(&self, decoder: &DecoderPlan, options: &Options) -> Option<String> {
-        let windows = mask::windows(decoder, u64::from(options.context_length));
-        if windows.len() > 1 {
-            return Some(format!(
-                "its pipeline has one mask, and the layers of this model look back over {windows:?} tokens of {}",
-                options.context_length
-            ));
-        }
-        match decoder.ropes()[..] {
-            [rope] if rope.rotary_dim == decoder.head_dim => None,
-            [rope] => Some(format!(
-                "its rotations are of whole heads, and this model rotates {} of {} channels",
-                rope.rotary_dim, decoder.head_dim
-            )),
-            ref ropes => Some(format!("its pipeline has one rotary embedding, and this model has {}", ropes.len())),
-        }
+        misfit(decoder, options)
     }
 
     fn head_parts(&self, _decoder: &DecoderPlan, _options: &Options) -> Option<u64> {
@@ -120,28 +106,52 @@ impl Layout for CoremlLlmCli {
     }
 
     fn check(&self, files: &[FilePlan]) -> Result<(), PlanError> {
-        discovery::pipeline(files.iter().map(|file| file.stem.as_str()))?;
+        discovery::pipeline(files.iter().map(|file| file.stem.as_str()), CACHE_PROCESSOR_NAME)?;
         let interfaces: Vec<Interface> = files.iter().filter_map(interface).collect();
         Ok(buffers::check(&interfaces)?)
     }
 
     fn metadata(&self, plan: &ConversionPlan, file: &FilePlan) -> Metadata {
-        let (model_type, label) = (&plan.decoder.model_type, &file.label);
-        let short_description = match label.role {
-            EMBEDDINGS => format!("{model_type} token embeddings, rotations and mask"),
-            CHUNK => format!("{model_type} decoder layers {} to {}", label.layers.start, label.layers.end - 1),
-            CACHE_PROCESSOR => "shifts the KV cache of a layer by a block".to_owned(),
-            LOGIT_PROCESSOR => "picks the best token of each column".to_owned(),
-            _ => format!("{model_type} norm and LM head"),
-        };
-        metadata::metadata(plan, file, short_description, "com.anec")
+        own_metadata(plan, file)
     }
 
     fn side_files(&self, plan: &ConversionPlan, checkpoint: &Path) -> Result<Vec<SideFile>, SideFileError> {
         let prefix = prefix(&plan.decoder);
         let mut files = meta_files::side_files(plan, checkpoint, &prefix, COMPILED_EXTENSION)?;
-        files.push(SideFile { name: "README.md", text: readme(&prefix) });
+        files.push(SideFile { name: "README.md", text: readme(&prefix, "main") });
         Ok(files)
+    }
+}
+
+/// What a model of the pipeline, or beside it, says about itself.
+pub(super) fn own_metadata(plan: &ConversionPlan, file: &FilePlan) -> Metadata {
+    let (model_type, label) = (&plan.decoder.model_type, &file.label);
+    let short_description = match label.role {
+        EMBEDDINGS => format!("{model_type} token embeddings, rotations and mask"),
+        CHUNK => format!("{model_type} decoder layers {} to {}", label.layers.start, label.layers.end - 1),
+        CACHE_PROCESSOR => "shifts the KV cache of a layer by a block".to_owned(),
+        LOGIT_PROCESSOR => "picks the best token of each column".to_owned(),
+        _ => format!("{model_type} norm and LM head"),
+    };
+    metadata::metadata(plan, file, short_description, "com.anec")
+}
+
+/// What the pipeline takes instead of a model.
+pub(super) fn misfit(decoder: &DecoderPlan, options: &Options) -> Option<String> {
+    let windows = mask::windows(decoder, u64::from(options.context_length));
+    if windows.len() > 1 {
+        return Some(format!(
+            "its pipeline has one mask, and the layers of this model look back over {windows:?} tokens of {}",
+            options.context_length
+        ));
+    }
+    match decoder.ropes()[..] {
+        [rope] if rope.rotary_dim == decoder.head_dim => None,
+        [rope] => Some(format!(
+            "its rotations are of whole heads, and this model rotates {} of {} channels",
+            rope.rotary_dim, decoder.head_dim
+        )),
+        ref ropes => Some(format!("its pipeline has one rotary embedding, and this model has {}", ropes.len())),
     }
 }
 
@@ -165,9 +175,10 @@ fn interface(file: &FilePlan) -> Option<Interface> {
     })
 }
 
-/// How to start the program.
-fn readme(prefix: &str) -> String {
-    let is_known = KNOWN.iter().any(|(name, _)| *name == prefix);
+/// How to start the program of a branch.
+pub(super) fn readme(prefix: &str, branch: &str) -> String {
+    // The successor knows one tokenizer.
+    let is_known = branch == "main" && KNOWN.iter().any(|(name, _)| *name == prefix);
     let tokenizer = if is_known { "" } else { " \\\n  --tokenizer-name ORGANISATION/MODEL" };
     let name = if is_known {
         "The program knows the tokenizer by the names of the models."
@@ -176,7 +187,7 @@ fn readme(prefix: &str) -> String {
     };
     format!(
         "# {prefix} for coreml-llm-cli\n\n\
-         In a clone of https://github.com/smpanaro/coreml-llm-cli, on a Mac with Apple Silicon and macOS 14 or later:\n\n\
+         In a clone of https://github.com/smpanaro/coreml-llm-cli, branch `{branch}`, on a Mac with Apple Silicon:\n\n\
          ```console\n\
          swift run -c release LLMCLI --local-model-directory PATH_OF_THIS_DIRECTORY \\\n  \
          --local-model-prefix {prefix}{tokenizer}\n\
@@ -192,7 +203,7 @@ mod tests {
 
     #[test]
     fn the_readme_asks_for_a_tokenizer_where_the_program_knows_none() {
-        assert!(!readme("Llama-2-7b").contains("--tokenizer-name"));
-        assert!(readme("Qwen3").contains("--local-model-prefix Qwen3 \\\n  --tokenizer-name"));
+        assert!(!readme("Llama-2-7b", "main").contains("--tokenizer-name"));
+        assert!(readme("Qwen3", "main").contains("--local-model-prefix Qwen3 \\\n  --tokenizer-name"));
     }
 }

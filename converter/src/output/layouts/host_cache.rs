@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use anec_mil::Opset;
 use anec_mil::compiled::COMPILED_EXTENSION;
 use anec_mil::package::{Metadata, PACKAGE_EXTENSION};
 use anec_schemas::contract::host_cache::{CHUNK, FUNCTIONS};
@@ -35,15 +36,27 @@ impl Layout for HostCache {
     fn refusal(&self, options: &Options) -> Option<Refusal> {
         let lengths = FUNCTIONS.map(|(tokens, _)| tokens.to_string()).join(", ");
         let longest = FUNCTIONS.iter().map(|(tokens, _)| *tokens).max();
-        if options.functions != Functions::InferPrefill {
+        if let Functions::InferPrefillVerify(_) = options.functions {
             let expected = format!("the layout `host-cache` has functions of {lengths} tokens");
             return Some(Refusal { option: "--functions", value: options.functions.to_string(), expected });
+        }
+        let is_single = options.functions == Functions::Single;
+        if !is_single && options.target.opset() < Opset::Ios18 {
+            let value = options.functions.to_string();
+            let expected =
+                format!("models before iOS 18 and macOS 15 have one function: `--functions single` of {lengths}");
+            return Some(Refusal { option: "--functions", value, expected });
+        }
+        if is_single && FUNCTIONS.iter().all(|(tokens, _)| *tokens != u64::from(options.batch_size)) {
+            let value = options.batch_size.to_string();
+            let expected = format!("a function of the layout `host-cache` takes {lengths} tokens");
+            return Some(Refusal { option: "--query-length", value, expected });
         }
         if options.kv_write == KvWrite::Mask {
             let expected = "the layout `host-cache` has no state to write: the client keeps the cache".to_owned();
             return Some(Refusal { option: "--kv", value: "mask".to_owned(), expected });
         }
-        (Some(u64::from(options.batch_size)) != longest).then(|| Refusal {
+        (!is_single && Some(u64::from(options.batch_size)) != longest).then(|| Refusal {
             option: "--batch-size",
             value: options.batch_size.to_string(),
             expected: format!("the layout `host-cache` has functions of {lengths} tokens"),

@@ -6,9 +6,10 @@ use std::path::Path;
 
 use anec_mil::compiled::COMPILED_EXTENSION;
 use anec_mil::package::PACKAGE_EXTENSION;
+use anec_schemas::contract::coreml_llm_cli::sequoia;
 use anec_schemas::contract::monolithic::{self, MODEL};
 use anec_schemas::contract::stateful::{self, CHUNK, EMBEDDINGS, LM_HEAD, names};
-use anec_schemas::contract::{Role, coreml_llm_cli, host_cache};
+use anec_schemas::contract::{Role, coreml_llm_cli, host_cache, prefill};
 use anec_schemas::meta::{META_JSON, META_VERSION, META_YAML};
 use anec_schemas::{LutBits, MetaYaml, ModelInfo, Parameters, RecommendedSampling};
 use fs_err as fs;
@@ -82,7 +83,9 @@ fn parameters(plan: &ConversionPlan, checkpoint: &Path, prefix: &str, extension:
     let is_stateful = plan.contract.name == stateful::CONTRACT.name;
     let is_monolithic = plan.contract.name == monolithic::CONTRACT.name;
     // Clients that keep the cache need its sizes, and what masks they must make.
-    let keeps_cache = [host_cache::CONTRACT.name, coreml_llm_cli::CONTRACT.name].contains(&plan.contract.name);
+    let keeps_cache =
+        [host_cache::CONTRACT.name, coreml_llm_cli::CONTRACT.name, sequoia::CONTRACT.name, prefill::CONTRACT.name]
+            .contains(&plan.contract.name);
     let decoder = &plan.decoder;
     let window = plan.caches.window.as_ref();
     let ring = window.filter(|window| window.form == WindowForm::Ring);
@@ -113,10 +116,10 @@ fn parameters(plan: &ConversionPlan, checkpoint: &Path, prefix: &str, extension:
         lm_head: first(LM_HEAD).filter(|_| !is_listed),
         ffn: first(CHUNK).filter(|_| !is_listed),
         monolithic_model: first(MODEL).filter(|_| !is_listed),
-        split_lm_head: Some(plan.head.sizes.len() as u64),
+        split_lm_head: plan.has_head().then_some(plan.head.sizes.len() as u64),
         argmax_in_model: options.argmax,
         vocab_size: Some(plan.decoder.vocab_size as u64),
-        lm_head_chunk_sizes: plan.head.sizes.clone(),
+        lm_head_chunk_sizes: if plan.has_head() { plan.head.sizes.clone() } else { Vec::new() },
         // Clients that see the key call functions that shift; a ring changes the graphs, not what a client feeds.
         sliding_window: window.filter(|window| window.form == WindowForm::Rotate).map(|window| window.shape.positions),
         single_cache: plan.caches.kept_whole.is_some(),
@@ -181,11 +184,17 @@ fn recommended_sampling(checkpoint: &Path) -> Option<RecommendedSampling> {
 
 /// The functions of the files that hold layers.
 fn functions(plan: &ConversionPlan) -> String {
-    if plan.contract.name == host_cache::CONTRACT.name {
+    if plan.contract.name == host_cache::CONTRACT.name && plan.options.functions != Functions::Single {
         return host_cache::FUNCTIONS.map(|(_, name)| name).join(",");
     }
     if plan.contract.name == coreml_llm_cli::CONTRACT.name {
         return coreml_llm_cli::names::MAIN.to_owned();
+    }
+    if plan.contract.name == sequoia::CONTRACT.name {
+        return [sequoia::PROMPT, sequoia::GENERATION].join(",");
+    }
+    if plan.contract.name == prefill::CONTRACT.name {
+        return prefill::PREFILL.to_owned();
     }
     plan.options.functions.to_string()
 }

@@ -7,9 +7,11 @@ mod anec;
 mod anemll;
 mod anemll_monolithic;
 mod coreml_llm_cli;
+mod coreml_llm_cli_sequoia;
 mod host_cache;
 mod meta_files;
 mod metadata;
+mod prefill;
 #[cfg(test)]
 mod worked_example;
 #[cfg(test)]
@@ -32,6 +34,8 @@ pub(crate) static LAYOUTS: &[&dyn Layout] = &[
     &anemll_monolithic::AnemllMonolithic,
     &host_cache::HostCache,
     &coreml_llm_cli::CoremlLlmCli,
+    &coreml_llm_cli_sequoia::CoremlLlmCliSequoia,
+    &prefill::Prefill,
 ];
 
 /// Whose client opens a converted directory.
@@ -152,7 +156,8 @@ mod tests {
         let error = of(&options).err().expect("refused").to_string();
         assert_eq!(
             error,
-            "Cannot use `--layout swift`: one of anec, anemll, anemll-monolithic, host-cache, coreml-llm-cli"
+            "Cannot use `--layout swift`: one of anec, anemll, anemll-monolithic, host-cache, coreml-llm-cli, \
+             coreml-llm-cli-sequoia, prefill"
         );
     }
 }

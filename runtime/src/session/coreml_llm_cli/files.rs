@@ -10,7 +10,7 @@ use fs_err as fs;
 use crate::part::{ModelPart, PartError};
 
 /// Whether the program takes the models that the meta file lists for its pipeline, in that order.
-pub(super) fn check(root: &Path, parts: &[ModelPart]) -> Result<(), PartError> {
+pub(super) fn check(root: &Path, parts: &[ModelPart], cache_processor: &'static str) -> Result<(), PartError> {
     let failed = |source: io::Error| PartError::Io { path: root.to_owned(), source };
     let mut stems = Vec::new();
     for entry in fs::read_dir(root).map_err(failed)? {
@@ -20,7 +20,7 @@ pub(super) fn check(root: &Path, parts: &[ModelPart]) -> Result<(), PartError> {
         }
     }
     stems.sort_unstable();
-    let found = discovery::pipeline(stems.iter().map(String::as_str))?;
+    let found = discovery::pipeline(stems.iter().map(String::as_str), cache_processor)?;
     let is_beside = |part: &&ModelPart| [CACHE_PROCESSOR, LOGIT_PROCESSOR].contains(&part.label.role);
     let listed: Vec<&str> = parts.iter().filter(|part| !is_beside(part)).map(|part| part.stem.as_str()).collect();
     if found == listed {

@@ -2,6 +2,7 @@
 //! until it is full, over caches that a model shifts when it is.
 
 mod files;
+pub(super) mod sequoia;
 mod store;
 
 use std::path::Path;
@@ -9,7 +10,8 @@ use std::path::Path;
 use anec_mil::DataType;
 use anec_mil::evaluate::Tensor;
 use anec_schemas::contract::coreml_llm_cli::{
-    BLOCK, CACHE_PROCESSOR, CHUNK, CONTRACT, EMBEDDINGS, LM_HEAD, LOGIT_PROCESSOR, WHOLE_HEAD, buffers, names,
+    BLOCK, CACHE_PROCESSOR, CACHE_PROCESSOR_NAME, CHUNK, CONTRACT, EMBEDDINGS, LM_HEAD, LOGIT_PROCESSOR, WHOLE_HEAD,
+    buffers, names,
 };
 use anec_schemas::contract::{Contract, Instance, Role, Size};
 use anec_schemas::{MetaYaml, Parameters};
@@ -32,7 +34,7 @@ impl Driver for CoremlLlmCli {
 
     fn parts(&self, root: &Path, meta: &MetaYaml) -> Result<Vec<ModelPart>, PartError> {
         let parts = listed(&CONTRACT, root, meta)?;
-        files::check(root, &parts)?;
+        files::check(root, &parts, CACHE_PROCESSOR_NAME)?;
         Ok(parts)
     }
 
@@ -248,20 +250,25 @@ impl Pipeline {
     fn check_token(&mut self, output: &Output, row: usize) -> Result<(), SessionError> {
         let inputs = self.store.shared(self.logit_processor.function.signature());
         let picked = self.logit_processor.predict(&inputs)?;
-        let missing = || lacks(self.logit_processor.label, names::MAIN, "output", names::ARGMAX);
-        let picked = picked.get(names::ARGMAX).ok_or_else(missing)?.as_integers()?.get(row).copied();
-        let (Output::Logits(logits), Some(best)) = (output, output.best()) else { return Ok(()) };
-        let logit = |token: usize| logits.get(token).copied();
-        let token = picked.and_then(|token| usize::try_from(token).ok());
-        // Logits that are no numbers compare with nothing.
-        match token.and_then(logit).zip(logit(best as usize)) {
-            Some((own, best)) if own < best => {}
-            Some(_) => return Ok(()),
-            None => {}
-        }
-        let found = picked.map_or_else(|| "nothing".to_owned(), |token| token.to_string());
-        Err(SessionError::Processor { found, expected: best })
+        check_pick(self.logit_processor.label, &picked, output, row)
     }
+}
+
+/// Whether what a logit processor gave for a row has no less than the best logit.
+fn check_pick(label: PartLabel, picked: &Tensors, output: &Output, row: usize) -> Result<(), SessionError> {
+    let missing = || lacks(label, names::MAIN, "output", names::ARGMAX);
+    let picked = picked.get(names::ARGMAX).ok_or_else(missing)?.as_integers()?.get(row).copied();
+    let (Output::Logits(logits), Some(best)) = (output, output.best()) else { return Ok(()) };
+    let logit = |token: usize| logits.get(token).copied();
+    let token = picked.and_then(|token| usize::try_from(token).ok());
+    // Logits that are no numbers compare with nothing.
+    match token.and_then(logit).zip(logit(best as usize)) {
+        Some((own, best)) if own < best => {}
+        Some(_) => return Ok(()),
+        None => {}
+    }
+    let found = picked.map_or_else(|| "nothing".to_owned(), |token| token.to_string());
+    Err(SessionError::Processor { found, expected: best })
 }
 
 /// Puts the rows of a full block behind the caches of a chunk.

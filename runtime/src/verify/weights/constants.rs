@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anec_mil::evaluate::Tensor;
-use anec_mil::ops::special;
+use anec_mil::ops::{constexpr_lut_to_dense, special};
 use anec_mil::{DataType, Operation, Program};
 
 use crate::backend::{Backend as _, Model as _, ReferenceBackend};
@@ -60,6 +60,9 @@ fn stored(program: &Program) -> BTreeMap<String, (String, Vec<u64>)> {
 
 /// The narrowest element type among the tensors that an operation holds.
 pub(in crate::verify) fn stored_dtype(operation: &Operation) -> Option<DataType> {
+    if let Some(index) = constexpr_lut_to_dense::packed_index_type(operation) {
+        return Some(index);
+    }
     let types = operation.values().filter_map(|(_, value)| value.tensor_type()).filter(|ty| ty.rank() > 0);
     types.map(|ty| ty.dtype).min_by_key(|dtype| dtype.bits())
 }

@@ -4,7 +4,7 @@
 //! `ModelPipeline.swift`: names are cut at underscores; a last piece that is a number once `chunk` is taken out of it makes a
 //! model one of the pipeline, what is before the piece must be the same for all, and the numbers sort them.
 
-use super::{CACHE_PROCESSOR_NAME, CHUNK_SUFFIX, FEWEST_CHUNKS, LOGIT_PROCESSOR_NAME};
+use super::{CHUNK_SUFFIX, FEWEST_CHUNKS, LOGIT_PROCESSOR_NAME};
 
 /// A directory that the program does not load.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -51,11 +51,14 @@ fn place(stem: &str) -> Option<(i64, &str)> {
 }
 
 /// The models of the pipeline in the order of its calls, of the names of all compiled models of a directory, without
-/// extension.
+/// extension; `cache_processor` is the name of the model that shifts caches.
 ///
 /// # Errors
 /// The program would not load the directory.
-pub fn pipeline<'a>(stems: impl IntoIterator<Item = &'a str>) -> Result<Vec<&'a str>, DiscoveryError> {
+pub fn pipeline<'a>(
+    stems: impl IntoIterator<Item = &'a str>,
+    cache_processor: &'static str,
+) -> Result<Vec<&'a str>, DiscoveryError> {
     let stems: Vec<&str> = stems.into_iter().collect();
     let mut found: Vec<(i64, &str, &str)> =
         stems.iter().filter_map(|stem| place(stem).map(|(number, before)| (number, before, *stem))).collect();
@@ -71,7 +74,7 @@ pub fn pipeline<'a>(stems: impl IntoIterator<Item = &'a str>) -> Result<Vec<&'a 
     if found.len() < FEWEST_CHUNKS {
         return Err(DiscoveryError::TooFew { found: found.len() });
     }
-    for name in [CACHE_PROCESSOR_NAME, LOGIT_PROCESSOR_NAME] {
+    for name in [cache_processor, LOGIT_PROCESSOR_NAME] {
         if !stems.contains(&name) {
             return Err(DiscoveryError::Missing { name });
         }
@@ -81,12 +84,13 @@ pub fn pipeline<'a>(stems: impl IntoIterator<Item = &'a str>) -> Result<Vec<&'a 
 
 #[cfg(test)]
 mod tests {
+    use super::super::CACHE_PROCESSOR_NAME;
     use super::*;
 
     const BESIDE: [&str; 2] = [CACHE_PROCESSOR_NAME, LOGIT_PROCESSOR_NAME];
 
     fn found<'a>(stems: &[&'a str]) -> Result<Vec<&'a str>, DiscoveryError> {
-        pipeline(stems.iter().copied())
+        pipeline(stems.iter().copied(), CACHE_PROCESSOR_NAME)
     }
 
     #[test]

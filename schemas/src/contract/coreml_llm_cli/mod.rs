@@ -7,6 +7,7 @@
 
 pub mod buffers;
 pub mod discovery;
+pub mod sequoia;
 
 use super::stateful::{self, BATCH_SIZE, CONTEXT_LENGTH, HIDDEN_SIZE, ONE, PART};
 use super::{Call, Contract, Count, Dimension, ElementType, FileContract, FunctionContract, Phase, Role, Size};
@@ -264,4 +265,7 @@ pub static CONTRACT: Contract = Contract {
         "Names of the pipeline end in `_chunk` and a number that sorts them; everything before is the same, and no other \
          compiled model of the directory ends so. There are at least three.",
     ],
+    systems: "macOS 14 and later, with programs of iOS 16 (`--target macos14`) or of iOS 18",
+    memory: "the weights once; caches, activations, mask and logits are the client's buffers, and activations are written in place",
+    swift: include_str!("../swift/coreml_llm_cli.swift"),
 };

@@ -17,19 +17,33 @@ use crate::graph::layers::attention_columns::ColumnInputs;
 use crate::graph::{Graph, GraphError, ModelSettings};
 use crate::weights::weight_file::WeightFile;
 
+/// What a function of a chunk is for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Kind {
+    /// Tokens of a call.
+    pub(super) tokens: u64,
+    /// Whether there are caches from before the call.
+    pub(super) has_past: bool,
+    /// Whether the call gives whole caches, and not its own part.
+    pub(super) gives_whole: bool,
+}
+
 /// Builds the function over `layers`.
 pub(super) fn function(
     settings: &ModelSettings<'_>,
     weights: &mut WeightFile,
     layers: &Range<usize>,
+    kind: Kind,
     declare: impl FnOnce(&mut FunctionBuilder) -> Result<Inputs, GraphError>,
 ) -> Result<Function, GraphError> {
-    let mut graph = Graph::new(weights, settings, settings.batch_size);
+    let mut graph = Graph::new(weights, settings, kind.tokens);
     let inputs = declare(&mut graph.ops)?;
     let given = (0..layers.len())
         .map(|number| [names::K_CACHE, names::V_CACHE].map(|name| inputs.get(&format!("{name}{number}")).clone()));
     let rotation = [names::COS, names::SIN].map(|name| inputs.get(name));
-    let columns = ColumnInputs::new(&mut graph, inputs.get(names::MASK), rotation, layers.start, given.collect())?;
+    let given = kind.has_past.then(|| given.collect());
+    let columns =
+        ColumnInputs::new(&mut graph, inputs.get(names::MASK), rotation, layers.start, given, kind.gives_whole)?;
     let attention = AttentionInputs::Columns(columns);
     let x = graph.layers(layers, inputs.get(names::X), &attention, LayerPart::Whole)?;
     let mut outputs = vec![graph.ops.identity(names::NEW_X, &x)?];

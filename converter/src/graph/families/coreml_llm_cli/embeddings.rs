@@ -20,13 +20,14 @@ use crate::graph::layers::mask;
 use crate::graph::{Graph, GraphError, ModelSettings, int};
 use crate::weights::weight_file::WeightFile;
 
-/// Builds the function.
+/// Builds the function over so many tokens.
 pub(super) fn function(
     settings: &ModelSettings<'_>,
     weights: &mut WeightFile,
+    tokens: u64,
     declare: impl FnOnce(&mut FunctionBuilder) -> Result<Inputs, GraphError>,
 ) -> Result<Function, GraphError> {
-    let mut graph = Graph::new(weights, settings, settings.batch_size);
+    let mut graph = Graph::new(weights, settings, tokens);
     let inputs = declare(&mut graph.ops)?;
     let (ids, length) = (inputs.get(names::INPUT_IDS), inputs.get(names::FULL_SEQUENCE_LENGTH));
     let rows = embeddings::rows(&mut graph.ops, settings, graph.weights, "embedded_tokens", ids)?;
@@ -37,7 +38,12 @@ pub(super) fn function(
 
     let tokens = int(graph.tokens);
     let offsets = graph.ops.constant("position_offsets", Value::int32s(&(-tokens..0).collect::<Vec<_>>()));
-    let positions = graph.ops.add("positions", length, &offsets)?;
+    let mut positions = graph.ops.add("positions", length, &offsets)?;
+    if graph.tokens == graph.settings.context_length {
+        // Padding stands before the first token, where there are no rotations.
+        let first = graph.ops.constant("first_position", Value::int32(0));
+        positions = graph.ops.maximum("positions_of_tokens", &positions, &first)?;
+    }
     let mut outputs = vec![x];
     let rotations = graph.rotation_rows("cos_rows_", "sin_rows_", &positions)?;
     for (name, rows) in [names::COS, names::SIN].into_iter().zip(rotations) {
@@ -55,8 +61,9 @@ impl Graph<'_> {
         let (context, tokens) = (self.settings.context_length, self.tokens);
         let window = mask::windows(self.plan(), context).first().copied().unwrap_or(context);
         let band = TensorType::fixed(DataType::Float16, &[1, context, 1, tokens]);
-        let band = self.weights.generated("mask_band", band, || band_table(context, tokens, window));
-        let band = self.ops.constant("mask_band", band);
+        let name = format!("mask_band_{tokens}");
+        let band = self.weights.generated(&name, band, || band_table(context, tokens, window));
+        let band = self.ops.constant(&name, band);
         let index = Value {
             ty: TensorType::fixed(DataType::Int32, &[1, context, 1, 1]).into(),
             data: ValueData::Tensor(TensorData::Ints((0..int(context)).collect())),

@@ -6,15 +6,17 @@ mod chunk;
 mod embeddings;
 mod head;
 mod processors;
+pub(crate) mod sequoia;
 
 use std::ops::Range;
 
 use anec_mil::Function;
 use anec_schemas::contract::coreml_llm_cli::{
-    BLOCK, CACHE_PROCESSOR, CHUNK, CONTRACT, EMBEDDINGS, LM_HEAD, LOGIT_PROCESSOR, WHOLE_HEAD,
+    BLOCK, CACHE_PROCESSOR, CHUNK, CONTRACT, EMBEDDINGS, LM_HEAD, LOGIT_PROCESSOR, WHOLE_HEAD, names,
 };
 use anec_schemas::contract::{Contract, Instance, Size};
 
+use self::chunk::Kind;
 use super::conformity::Inputs;
 use super::stateful::Stateful;
 use super::{Family, GraphError, Label, ModelSettings, Oversize, Reads};
@@ -24,6 +26,15 @@ use crate::weights::weight_file::WeightFile;
 
 /// The most positions that tables have: a conversation that goes beyond them would be longer than any screen.
 const MOST_POSITIONS: usize = 32_768;
+
+/// Positions that tables have.
+fn positions(plan: &DecoderPlan, longest: u32) -> u32 {
+    let trained = u32::try_from(plan.max_position_embeddings.min(MOST_POSITIONS)).unwrap_or(u32::MAX);
+    let most = trained.max(longest);
+    // Where rotations depend on how many there are, those of the context are the ones that the client needs.
+    let keeps = Tables::new(plan, longest).begin(&Tables::new(plan, most));
+    if keeps { most } else { longest }
+}
 
 /// The family.
 pub(crate) struct CoremlLlmCli;
@@ -39,11 +50,7 @@ impl Family for CoremlLlmCli {
 
     /// A conversation may outgrow the context, and positions go on.
     fn positions(&self, plan: &DecoderPlan, longest: u32) -> u32 {
-        let trained = u32::try_from(plan.max_position_embeddings.min(MOST_POSITIONS)).unwrap_or(u32::MAX);
-        let most = trained.max(longest);
-        // Where rotations depend on how many there are, those of the context are the ones that the client needs.
-        let keeps = Tables::new(plan, longest).begin(&Tables::new(plan, most));
-        if keeps { most } else { longest }
+        positions(plan, longest)
     }
 
     fn labels(&self, layers: &[Range<usize>]) -> Vec<Label> {
@@ -72,11 +79,16 @@ impl Family for CoremlLlmCli {
         let contract = CONTRACT.function(label.role, name, &instance)?;
         let declare = |ops: &mut _| Inputs::declare(ops, contract, &instance);
         match label.role {
-            EMBEDDINGS => embeddings::function(settings, weights, declare),
+            EMBEDDINGS => embeddings::function(settings, weights, settings.batch_size, declare),
             LM_HEAD => head::function(settings, weights, declare),
-            CACHE_PROCESSOR => processors::cache(settings, declare),
+            CACHE_PROCESSOR => {
+                processors::cache(settings, BLOCK, [names::UPDATED_KEYS, names::UPDATED_VALUES], declare)
+            }
             LOGIT_PROCESSOR => processors::logits(settings, declare),
-            _ => chunk::function(settings, weights, &label.layers, declare),
+            _ => {
+                let kind = Kind { tokens: settings.batch_size, has_past: true, gives_whole: false };
+                chunk::function(settings, weights, &label.layers, kind, declare)
+            }
         }
     }
 

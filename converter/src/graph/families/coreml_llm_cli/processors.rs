@@ -7,25 +7,27 @@ use super::head;
 use crate::graph::families::conformity::Inputs;
 use crate::graph::{GraphError, ModelSettings, int};
 
-/// Builds the function that puts a block behind the cache and drops as much at its start.
+/// Builds the function that puts so many tokens behind the cache and drops as many at its start.
 ///
 /// # Shapes
-/// Keys `[1, cache_length, 1, kv_size]` and `[1, 64, 1, kv_size]`, values with the second axis last; the results are like
+/// Keys `[1, cache_length, 1, kv_size]` and `[1, tokens, 1, kv_size]`, values with the second axis last; the results are like
 /// the caches.
 pub(super) fn cache(
     settings: &ModelSettings<'_>,
+    tokens: u64,
+    [key_name, value_name]: [&str; 2],
     declare: impl FnOnce(&mut FunctionBuilder) -> Result<Inputs, GraphError>,
 ) -> Result<Function, GraphError> {
     let mut ops = FunctionBuilder::new(settings.opset);
     let inputs = declare(&mut ops)?;
     let (kv_size, context) = (int(settings.plan.kv_size() as u64), int(settings.context_length));
-    let block = int(settings.batch_size);
+    let block = int(tokens);
     let keys = ops.concat("keys", &[inputs.get(names::OLD_KEYS), inputs.get(names::NEW_KEYS)], 1)?;
     let values = ops.concat("values", &[inputs.get(names::OLD_VALUES), inputs.get(names::NEW_VALUES)], 3)?;
     let to_end = SliceMasks::end(&[true, true, true, true]);
     let outputs = [
-        ops.slice_by_index(names::UPDATED_KEYS, &keys, &[0, block, 0, 0], &[1, context, 1, kv_size], &to_end)?,
-        ops.slice_by_index(names::UPDATED_VALUES, &values, &[0, 0, 0, block], &[1, kv_size, 1, context], &to_end)?,
+        ops.slice_by_index(key_name, &keys, &[0, block, 0, 0], &[1, context, 1, kv_size], &to_end)?,
+        ops.slice_by_index(value_name, &values, &[0, 0, 0, block], &[1, kv_size, 1, context], &to_end)?,
     ];
     Ok(ops.finish(&outputs.iter().collect::<Vec<_>>()))
 }
@@ -57,5 +59,19 @@ pub(super) fn logits(
     let values = ops.concat("values", &values.iter().collect::<Vec<_>>(), 0)?;
     let part = ops.reduce_argmax("best_part", &values, 0, true)?;
     let best = ops.gather_along_axis(names::ARGMAX, &tokens, &part, 0)?;
+    Ok(ops.finish(&[&best]))
+}
+
+/// Builds the function that picks the best token of one output.
+///
+/// # Shapes
+/// `logits` fp16 `[1, tokens, vocab_size]`; the result is int32 `[1, tokens]`.
+pub(super) fn best(
+    settings: &ModelSettings<'_>,
+    declare: impl FnOnce(&mut FunctionBuilder) -> Result<Inputs, GraphError>,
+) -> Result<Function, GraphError> {
+    let mut ops = FunctionBuilder::new(settings.opset);
+    let inputs = declare(&mut ops)?;
+    let best = ops.reduce_argmax(names::ARGMAX, inputs.get(names::WHOLE_LOGITS), -1, false)?;
     Ok(ops.finish(&[&best]))
 }

@@ -15,17 +15,17 @@ use anec_schemas::contract::host_cache::names;
 use crate::graph::families::conformity::Inputs;
 use crate::graph::layers::LayerPart;
 use crate::graph::layers::attention::{AttentionInputs, RowInputs};
-use crate::graph::layers::kv_cache::HostCache;
+use crate::graph::layers::kv_cache::{CacheOrder, HostCache};
 use crate::graph::{Graph, GraphError, ModelSettings};
 use crate::model::decoder_plan::WeightPath;
 use crate::weights::weight_file::WeightFile;
 
-/// Builds the function over `layers` for so many tokens.
-pub(super) fn function(
+/// Builds the function over `layers` for so many tokens, with caches that lie as said.
+pub(in crate::graph::families) fn function(
     settings: &ModelSettings<'_>,
     weights: &mut WeightFile,
     layers: &Range<usize>,
-    tokens: u64,
+    (tokens, order): (u64, CacheOrder),
     declare: impl FnOnce(&mut FunctionBuilder) -> Result<Inputs, GraphError>,
 ) -> Result<Function, GraphError> {
     let plan = settings.plan;
@@ -35,7 +35,7 @@ pub(super) fn function(
     let given =
         (0..layers.len()).map(|number| [names::K_CACHE, names::V_CACHE].map(|name| numbered(name, number).clone()));
     let output_names = [names::NEW_K_CACHE, names::NEW_V_CACHE];
-    let cache = Rc::new(HostCache::new(layers.start, given.collect(), output_names));
+    let cache = Rc::new(HostCache::new(layers.start, order, given.collect(), output_names));
     let kinds = plan.layers.get(layers.clone()).expect("chunks have layers of the plan");
     let attention = AttentionInputs::Rows(RowInputs {
         masks: graph.given_masks(kinds, |number| numbered(names::MASK, number))?,

@@ -13,7 +13,7 @@ use crate::graph::{Graph, GraphError, ModelSettings};
 use crate::weights::weight_file::WeightFile;
 
 /// Builds the function over so many tokens.
-pub(super) fn function(
+pub(in crate::graph::families) fn function(
     settings: &ModelSettings<'_>,
     weights: &mut WeightFile,
     tokens: u64,

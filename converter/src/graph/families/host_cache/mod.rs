@@ -1,8 +1,8 @@
 //! Programs without a Core ML state: the client keeps keys and values. Embeddings look up rotations too, so that chunks gather
 //! nothing and clients need no tables; the LM head is that of the stateful family.
 
-mod chunk;
-mod embeddings;
+pub(super) mod chunk;
+pub(super) mod embeddings;
 
 use std::ops::Range;
 
@@ -13,6 +13,7 @@ use anec_schemas::contract::{Contract, Instance, Size};
 use super::conformity::Inputs;
 use super::stateful::{Stateful, lm_head};
 use super::{Family, GraphError, Label, ModelSettings, Oversize, Reads};
+use crate::graph::layers::kv_cache::CacheOrder;
 use crate::graph::layers::mask;
 use crate::weights::weight_file::WeightFile;
 
@@ -56,11 +57,12 @@ impl Family for HostCache {
         let instance = self.instance(settings, label);
         let contract = CONTRACT.function(label.role, name, &instance)?;
         let declare = |ops: &mut _| Inputs::declare(ops, contract, &instance);
-        let tokens = FUNCTIONS.iter().find(|(_, function)| *function == name).map_or(1, |(tokens, _)| *tokens);
+        let found = FUNCTIONS.iter().find(|(_, function)| *function == name);
+        let tokens = found.map_or(settings.batch_size, |(tokens, _)| *tokens);
         match label.role {
             EMBEDDINGS => embeddings::function(settings, weights, tokens, declare),
             LM_HEAD => lm_head::function(settings, weights, name, declare),
-            _ => chunk::function(settings, weights, &label.layers, tokens, declare),
+            _ => chunk::function(settings, weights, &label.layers, (tokens, CacheOrder::Columns), declare),
         }
     }
 

@@ -1,19 +1,22 @@
 //! The cache in the client's hands: a function is given keys and values of earlier calls, and gives its own back.
 //!
 //! # Shapes
-//! Each layer has two inputs, `[1, num_key_value_heads * head_dim, 1, context_length]`, which attention reads as they are,
-//! and two outputs, `[1, num_key_value_heads * head_dim, 1, tokens]`. Keys are rotated before they leave.
+//! Each layer has two inputs, which attention reads as they are, and two outputs of as many positions as the call has tokens.
+//! In columns they are `[1, num_key_value_heads * head_dim, 1, positions]`, in rows
+//! `[1, num_key_value_heads, positions, head_dim]`. Keys are rotated before they leave.
 
 use std::cell::RefCell;
 
 use anec_mil::Var;
 
-use super::{Attend, Cached, KvCache, Past, PastLayout};
+use super::{Attend, CacheOrder, Cached, KvCache, Past};
 use crate::graph::{Graph, GraphError, int};
 
 /// The caches of the layers of one function.
 pub(crate) struct HostCache {
     first_layer: usize,
+    /// How inputs and outputs lie.
+    order: CacheOrder,
     /// Keys and values of each layer.
     given: Vec<[Var; 2]>,
     /// What the outputs of keys and values are called before the number of the layer in the function.
@@ -24,8 +27,13 @@ pub(crate) struct HostCache {
 
 impl HostCache {
     /// The caches of the layers from `first_layer` on.
-    pub(crate) fn new(first_layer: usize, given: Vec<[Var; 2]>, output_names: [&'static str; 2]) -> Self {
-        Self { first_layer, given, output_names, outputs: RefCell::default() }
+    pub(crate) fn new(
+        first_layer: usize,
+        order: CacheOrder,
+        given: Vec<[Var; 2]>,
+        output_names: [&'static str; 2],
+    ) -> Self {
+        Self { first_layer, order, given, output_names, outputs: RefCell::default() }
     }
 
     /// This call's own keys of all layers, then its values.
@@ -49,14 +57,24 @@ impl KvCache for HostCache {
         let number = layer - self.first_layer;
         let [keys, values] = self.given.get(number).expect("a function is given the caches of its layers");
         let [key_name, value_name] = self.output_names.map(|name| format!("{name}{number}"));
-        let new = [columns(graph, &key_name, key)?, columns(graph, &value_name, value)?];
-        self.outputs.borrow_mut().push(new);
-        let past = Past {
-            keys: by_head(graph, &format!("{prefix}_past_keys"), keys)?,
-            values: by_head(graph, &format!("{prefix}_past_values"), values)?,
-            layout: PastLayout::ByChannel,
-            positions: graph.settings.context_length,
+        let order = self.order;
+        let positions = graph.settings.context_length;
+        let (new, past) = match order {
+            CacheOrder::Columns => (
+                [columns(graph, &key_name, key)?, columns(graph, &value_name, value)?],
+                Past {
+                    order,
+                    positions,
+                    keys: by_head(graph, &format!("{prefix}_past_keys"), keys)?,
+                    values: by_head(graph, &format!("{prefix}_past_values"), values)?,
+                },
+            ),
+            CacheOrder::Rows => (
+                [graph.ops.identity(&key_name, key)?, graph.ops.identity(&value_name, value)?],
+                Past { order, positions, keys: keys.clone(), values: values.clone() },
+            ),
         };
+        self.outputs.borrow_mut().push(new);
         attend(graph, &Cached { keys: key.clone(), values: value.clone(), past: Some(past) })
     }
 }

@@ -38,27 +38,27 @@ pub(crate) struct Cached {
 
 /// Keys and values of earlier calls.
 pub(crate) struct Past {
+    /// How both lie.
+    pub(crate) order: CacheOrder,
     /// Keys.
     pub(crate) keys: Var,
     /// Values.
     pub(crate) values: Var,
-    /// How both lie.
-    pub(crate) layout: PastLayout,
     /// How many positions there are.
     pub(crate) positions: u64,
 }
 
-/// How keys and values of the past lie.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum PastLayout {
-    /// `[1, num_key_value_heads, positions, head_dim]`.
-    ByPosition,
-    /// `[1, num_key_value_heads, head_dim, positions]`.
-    ByChannel,
-}
-
 /// Computes attention over keys and values.
 pub(crate) type Attend<'a> = dyn FnMut(&mut Graph<'_>, &Cached) -> Result<Var, GraphError> + 'a;
+
+/// How the cache of a layer lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CacheOrder {
+    /// A column for each position: `[1, num_key_value_heads, head_dim, positions]`.
+    Columns,
+    /// A row for each position: `[1, num_key_value_heads, positions, head_dim]`.
+    Rows,
+}
 
 /// A way to keep keys and values.
 pub(crate) trait KvCache {
