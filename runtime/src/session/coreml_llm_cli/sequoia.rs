@@ -49,6 +49,7 @@ impl Driver for Sequoia {
 }
 
 /// Tokens of the context.
+#[expect(clippy::cast_possible_truncation, reason = "512")]
 const TOKENS: usize = CONTEXT as usize;
 
 /// Tokens of a batch of the prompt where a caller wants batches; the program gives the prompt at once.
