@@ -144,7 +144,7 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<ExitCode, Failure>
             report(arguments, &prepared, &written, started, console)?;
             if calibrated.is_some() && !arguments.no_check && !arguments.quiet && prepared.plans.others.is_empty() {
                 let decoder = &prepared.plans.longest.decoder;
-                self_check::run(&arguments.output, &arguments.model.model_dir, decoder, console);
+                self_check::run(&arguments.output, &prepared.checkpoint, decoder, console);
             }
             Ok(ExitCode::SUCCESS)
         }

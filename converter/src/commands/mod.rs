@@ -11,6 +11,7 @@ pub mod eval;
 pub mod inspect;
 pub mod layouts;
 pub mod lint;
+mod locate;
 pub mod model_arguments;
 pub mod numerics_argument;
 pub mod package;

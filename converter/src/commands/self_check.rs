@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anec_mil::evaluate::{Accumulator, Numerics};
 use anec_runtime::ModelDirectory;
-use anec_runtime::oracle::{Checkpoint, Implementation, Oracle, OracleConfig};
+use anec_runtime::oracle::{Implementation, Oracle};
 use anec_runtime::tokenizer::{SpecialTokens, TextTokenizer, TokenizerConfig};
 use anec_runtime::verify::{TEXT, TEXT_NAME, Thresholds, TokenWindows, Verification, VerifyOptions};
 use anec_schemas::report::Agreement;
@@ -12,6 +12,8 @@ use anec_schemas::report::Agreement;
 use crate::console::Console;
 use crate::error::render;
 use crate::model::decoder_plan::DecoderPlan;
+use crate::source;
+use crate::source::checkpoint::Checkpoint;
 
 /// Tokens that are compared, each a step of decoding.
 const TOKENS: usize = 192;
@@ -24,7 +26,7 @@ const MOST_KL: f64 = 0.2;
 const MOST_PERPLEXITY: f64 = 1.2;
 
 /// Says in one line how far an output is from its checkpoint, and warns where it should not be shipped.
-pub(super) fn run(output: &Path, checkpoint: &Path, plan: &DecoderPlan, console: Console) {
+pub(super) fn run(output: &Path, checkpoint: &Checkpoint, plan: &DecoderPlan, console: Console) {
     let layer = 2 * plan.hidden_size * (plan.q_size() + plan.kv_size()) + 3 * plan.hidden_size * plan.intermediate_size;
     if plan.num_hidden_layers * layer + plan.vocab_size * plan.hidden_size > MOST_PARAMETERS {
         console.status("not checked against the checkpoint, which is large: `anec verify` does it");
@@ -36,22 +38,22 @@ pub(super) fn run(output: &Path, checkpoint: &Path, plan: &DecoderPlan, console:
     }
 }
 
-fn compare(output: &Path, checkpoint: &Path, console: Console) -> Result<Agreement, String> {
+fn compare(output: &Path, checkpoint: &Checkpoint, console: Console) -> Result<Agreement, String> {
     fn message(error: impl std::error::Error) -> String {
         render(&error)
     }
     let directory = ModelDirectory::open(output).map_err(message)?;
-    let tokenizer = TextTokenizer::open(checkpoint).map_err(message)?;
+    let companions = checkpoint.companions().map_err(message)?;
+    let tokenizer = TextTokenizer::open(companions).map_err(message)?;
     // Clients start with it, and it holds activations that no other first token does.
-    let config = TokenizerConfig::open(checkpoint).map_err(message)?;
+    let config = TokenizerConfig::open(companions).map_err(message)?;
     let bos = config.special_token("bos_token").and_then(|spelling| tokenizer.token(spelling));
     let text = tokenizer.encode(TEXT, SpecialTokens::Present).map_err(message)?;
     let tokens: Vec<u32> = bos.into_iter().chain(text).take(TOKENS).collect();
     let context = usize::try_from(directory.meta().model_info.parameters.context_length).unwrap_or(usize::MAX);
     let windows = tokens.chunks(context.max(1)).map(<[u32]>::to_vec).filter(|window| window.len() > 1).collect();
     let tokens = TokenWindows { source: TEXT_NAME.to_owned(), windows };
-    let config = OracleConfig::read(&checkpoint.join("config.json")).map_err(message)?;
-    let checkpoint = Checkpoint::open(checkpoint).map_err(message)?;
+    let (config, checkpoint) = source::open_for_oracle(checkpoint).map_err(message)?;
     let numerics = Numerics::Fp16(Accumulator::F32);
     let thresholds = Thresholds::for_model(16, config.num_hidden_layers, numerics);
     let mut oracle = Oracle::new(config, &checkpoint, Implementation::Automatic).map_err(message)?;

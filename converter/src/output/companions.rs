@@ -4,9 +4,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
+use serde_json::Value;
 
 use crate::error::Hint;
-use crate::source::checkpoint::{Checkpoint, CheckpointError};
+use crate::source::checkpoint::{CONFIG_FILE, Checkpoint, CheckpointError};
 
 /// Files of a checkpoint that clients of the result read.
 const COPIED: [&str; 11] = [
@@ -22,6 +23,11 @@ const COPIED: [&str; 11] = [
     "tokenizer_config.json",
     "vocab.json",
 ];
+
+/// Whether a file of a checkpoint is one that is copied.
+pub(crate) fn is_companion(name: &str) -> bool {
+    COPIED.contains(&name)
+}
 
 /// The largest companion file that is copied; real tokenizers stay under 40 MB.
 const MAX_COMPANION_BYTES: u64 = 512 << 20;
@@ -70,6 +76,13 @@ pub(crate) fn copy(checkpoint: &Checkpoint, output: &Path) -> Result<Vec<&'stati
     let mut copied = Vec::new();
     for name in COPIED {
         let Some(source) = checkpoint.companion(name)? else { continue };
+        // What config.json says of a quantization does not hold for the result.
+        if name == CONFIG_FILE && !checkpoint.is_plain() {
+            let config = Value::Object(checkpoint.config_json().clone());
+            fs::write(output.join(name), format!("{config:#}\n"))?;
+            copied.push(name);
+            continue;
+        }
         let found = fs::metadata(&source)?.len();
         if found > MAX_COMPANION_BYTES {
             return Err(CompanionError::TooLarge { path: source, found });

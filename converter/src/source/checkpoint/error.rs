@@ -4,8 +4,10 @@ use std::fmt::Write as _;
 use std::io;
 use std::path::PathBuf;
 
+use super::DecodeError;
 use crate::error::Hint;
 use crate::source::config::ConfigError;
+use crate::source::gguf::{self, GgufError};
 
 /// A checkpoint that cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -16,11 +18,50 @@ pub enum CheckpointError {
         /// The path.
         path: PathBuf,
     },
-    /// A llama.cpp model.
-    #[error("Cannot open checkpoint `{path}`: it holds a GGUF model, expected config.json and *.safetensors")]
+    /// A GGUF file, or a directory of such, that cannot be used.
+    #[error("Cannot open GGUF model `{path}`")]
     Gguf {
         /// The directory or file.
         path: PathBuf,
+        /// Why.
+        #[source]
+        source: Box<GgufError>,
+    },
+    /// A tensor that is packed or scaled in a way that makes no sense.
+    #[error("Cannot decode `{tensor}` in `{path}`")]
+    Undecodable {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// What is wrong.
+        #[source]
+        source: DecodeError,
+    },
+    /// A part of a quantized weight that does not fit the others.
+    #[error("Cannot decode the quantized weight of `{tensor}`: expected {expected}, found {found}")]
+    Packed {
+        /// The tensor.
+        tensor: String,
+        /// What it should be.
+        expected: String,
+        /// What it is.
+        found: String,
+    },
+    /// A config that speaks of quantization, and no tensor that is quantized.
+    #[error("Cannot find what config.json says, {expected}: no tensor is called *{}", .markers.join(" or *"))]
+    NotQuantized {
+        /// What it says.
+        expected: String,
+        /// Ends of the names that there should be.
+        markers: &'static [&'static str],
+    },
+    /// Files that are made of what a weight file says cannot be kept while they are needed.
+    #[error("Cannot write the tokenizer's files to a temporary directory")]
+    Temporary {
+        /// Why.
+        #[source]
+        source: io::Error,
     },
     /// Weights that only Python's pickle reads.
     #[error("Cannot open checkpoint `{directory}`: the weights in `{file}` are pickled, expected *.safetensors")]
@@ -192,10 +233,16 @@ pub enum CheckpointError {
 impl Hint for CheckpointError {
     fn hint(&self) -> Option<String> {
         let hint = match self {
-            Self::NotADirectory { .. } => "give the directory that holds config.json and the *.safetensors files",
-            Self::Gguf { .. } => {
-                "anec reads Hugging Face checkpoints; download the original model that the GGUF was made from"
+            Self::NotADirectory { .. } => {
+                "give the directory that holds config.json and the *.safetensors files, or a .gguf file"
             }
+            Self::Gguf { source, .. } => return source.hint(),
+            Self::Undecodable { .. } => "the file is damaged; download it again",
+            Self::Packed { .. } => "the file is damaged, or quantized in a form that anec does not know",
+            Self::NotQuantized { .. } => {
+                "if the weights are not quantized, remove the key from config.json; else download the files of one model"
+            }
+            Self::Temporary { .. } => "free some room, or name another directory in TMPDIR",
             Self::Pickled { .. } => {
                 "load the model in Python and save it with `save_pretrained(directory, safe_serialization=True)`"
             }
@@ -223,6 +270,9 @@ impl Hint for CheckpointError {
                 if found.starts_with("F8") || found.starts_with('I') || found.starts_with('U') =>
             {
                 "quantized weights cannot be converted; use the unquantized original of this model"
+            }
+            Self::Dtype { found, .. } if gguf::has_type(found) => {
+                "anec reads F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1 and Q2_K to Q6_K; take a GGUF of one of these types"
             }
             Self::Dtype { .. } => "save the model as bfloat16, float16 or float32",
             Self::Index { .. } => "the download is incomplete or mixes two models; download it again",

@@ -3,6 +3,7 @@ use std::path::Path;
 use fs_err as fs;
 use tempfile::TempDir;
 
+use super::safetensors_directory::{INDEX_FILE, SINGLE_FILE};
 use super::testing::{Source, write_config, write_raw, write_tensors};
 use super::*;
 use crate::error::{Hint as _, render};
