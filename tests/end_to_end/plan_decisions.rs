@@ -21,7 +21,8 @@ fn shipped() -> PathBuf {
 }
 
 fn convert(checkpoint: &Path, output: &Path, options: &[&str]) {
-    let mut arguments = vec!["anec", "convert", "--quiet", "-o", output.to_str().expect("UTF-8")];
+    let mut arguments =
+        vec!["anec", "convert", "--quiet", "--calibration", "none", "-o", output.to_str().expect("UTF-8")];
     arguments.push(checkpoint.to_str().expect("UTF-8"));
     arguments.extend(options);
     assert_eq!(commands::run(Cli::parse_from(&arguments)), ExitCode::SUCCESS, "{arguments:?}");

@@ -1,17 +1,17 @@
 //! `anec compile`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anec_mil::compiled::{self, COMPILED_EXTENSION, CompileOptions, Unproven};
-use anec_mil::stored::Form;
-use anec_runtime::{OpenError, PackageReport, open_model};
+use anec_mil::stored::{Form, StoredModel};
+use anec_runtime::FsPackage;
 use clap::Args;
 
-use crate::console::{Console, Failure, counted};
-use crate::interrupt::{self, Interrupt};
-use crate::output::forms::{self, FormError, model_directory};
-use crate::output::staging::{Identity, Kind, Staging, Unfinished};
+use super::rewrite::{self, Rewrite};
+use crate::console::{Console, Failure};
+use crate::output::forms::{self, FormError};
+use crate::output::staging::Kind;
 
 /// Arguments of `anec compile`.
 #[derive(Debug, Args)]
@@ -45,52 +45,29 @@ pub struct Arguments {
 /// Compiles a model.
 pub fn run(arguments: &Arguments, console: Console) -> Result<ExitCode, Failure> {
     let path = &arguments.model;
-    let output = arguments.output.clone().unwrap_or_else(|| path.with_extension(COMPILED_EXTENSION));
-    let refused = |message: &str, hint: &str| Failure {
-        message: format!("Cannot compile `{}`: {message}", path.display()),
-        hint: Some(hint.to_owned()),
+    let output = rewrite::output(arguments.output.as_ref(), path, COMPILED_EXTENSION);
+    let rewrite = Rewrite { action: "compile", path, output: &output, kind: Kind::Compiled, force: arguments.force };
+    let refused = || rewrite.refused("it is compiled already", "give the .mlpackage that it was made from");
+    let message = |stored: &StoredModel<FsPackage>| -> Result<Vec<u8>, Failure> {
+        stored.message_bytes().map_err(|error| rewrite.failed(error))?.ok_or_else(refused)
     };
-    let stored = open_model(path)?;
-    let failed = |source| OpenError::model(path, source);
-    let Some(message) = stored.message_bytes().map_err(failed)? else {
-        return Err(refused("it is compiled already", "give the .mlpackage that it was made from"));
-    };
-    Staging::check(Kind::Compiled, &output, arguments.force)?;
-    let report = PackageReport::open(path)?;
-    if let [problem, ..] = report.problems.as_slice() {
-        let message = format!("{}, the first: {problem}", counted(report.problems.len(), "problem"));
-        return Err(refused(&message, "`anec inspect` lists all of them"));
-    }
-    let model = stored.model().map_err(failed)?;
-    let name = stem(path);
-    let message_name = if stored.form() == Form::Message { name.clone() } else { "model".to_owned() };
-    let unproven = if arguments.unproven { Unproven::Allowed } else { Unproven::Refused };
-    let options = CompileOptions { message_name: &message_name, unproven, ..CompileOptions::package(&name, &message) };
-    let files = compiled::compile(&model, &options);
-    let files =
-        files.map_err(|source| FormError::Compile { name: path.display().to_string(), source: Box::new(source) })?;
-    for warning in &files.warnings {
-        console.warning(&warning.to_string());
-    }
-    for form in &files.unproven {
-        console.warning(&format!("no compiled model was seen with {form}; it is written as all else is"));
-    }
-    let identity = Identity::once();
-    let staging = Staging::open(Kind::Compiled, &output, arguments.force, Unfinished::Discard, &identity)?;
-    let interrupt = Interrupt::on_signal().unwrap_or_else(|error| {
-        console.warning(&format!("an interrupt will leave `{}` behind: {error}", staging.path().display()));
-        Interrupt::default()
-    });
-    forms::compiled::write(&staging.path(), &files, &model)?;
-    model_directory::copy_weights(&stored, path, &report.weight_files, &staging.path())?;
-    if interrupt.is_set() {
-        return Ok(ExitCode::from(interrupt::EXIT_CODE));
-    }
-    staging.publish()?;
-    console.status(&format!("Wrote `{}`", output.display()));
-    Ok(ExitCode::SUCCESS)
-}
-
-fn stem(path: &Path) -> String {
-    path.file_stem().map_or_else(|| "model".to_owned(), |stem| stem.to_string_lossy().into_owned())
+    let accept = |stored: &StoredModel<FsPackage>| message(stored).map(|_| ());
+    rewrite.run(console, accept, |source, directory| {
+        let message = message(source.stored)?;
+        let name = path.file_stem().map_or_else(|| "model".to_owned(), |stem| stem.to_string_lossy().into_owned());
+        let message_name = if source.stored.form() == Form::Message { name.clone() } else { "model".to_owned() };
+        let unproven = if arguments.unproven { Unproven::Allowed } else { Unproven::Refused };
+        let options =
+            CompileOptions { message_name: &message_name, unproven, ..CompileOptions::package(&name, &message) };
+        let files = compiled::compile(source.model, &options);
+        let files =
+            files.map_err(|error| FormError::Compile { name: path.display().to_string(), source: Box::new(error) })?;
+        for warning in &files.warnings {
+            console.warning(&warning.to_string());
+        }
+        for form in &files.unproven {
+            console.warning(&format!("no compiled model was seen with {form}; it is written as all else is"));
+        }
+        Ok(forms::compiled::write(directory, &files, source.model)?)
+    })
 }

@@ -3,14 +3,13 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use anec_mil::compiled::{COMPILED_EXTENSION, DATA_PATH};
-use anec_mil::package::{MANIFEST_PATH, PACKAGE_EXTENSION};
 use anec_mil::text::{self, TextVersion};
 use anec_runtime::{DirectoryError, ModelDirectory, OpenError, PackageReport, PartError};
 use anec_schemas::meta::META_YAML;
 use clap::Args;
 use fs_err as fs;
 
+use super::model_files;
 use crate::console::{Console, Failure, counted};
 use crate::error::Hint;
 use crate::options::ByteSize;
@@ -82,17 +81,12 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The model itself, or the models of a converted directory in the order of their calls.
+/// The models of a converted directory in the order of their calls, or what else there is.
 fn models(path: &Path) -> Result<Vec<PathBuf>, Failure> {
-    let converted = fs::metadata(path.join(META_YAML)).is_ok();
-    let is_named = path
-        .extension()
-        .is_some_and(|extension| [PACKAGE_EXTENSION, COMPILED_EXTENSION].iter().any(|name| extension == *name));
-    let is_model = is_named
-        || path.is_file()
-        || [MANIFEST_PATH, DATA_PATH].iter().any(|name| fs::metadata(path.join(name)).is_ok());
-    if is_model && !converted {
-        return Ok(vec![path.to_owned()]);
+    let is_converted = fs::metadata(path.join(META_YAML)).is_ok();
+    let found = if is_converted { Vec::new() } else { model_files::find(path).unwrap_or_default() };
+    if !found.is_empty() {
+        return Ok(found);
     }
     let directory = ModelDirectory::open(path)?;
     Ok(directory.parts().iter().filter_map(|part| part.any_path().map(Path::to_owned)).collect())

@@ -10,7 +10,7 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use serde_json::{Map, Value};
 
 use crate::commands::locate::locate;
-use crate::commands::storage_arguments::{ContradictionError, StorageArguments};
+use crate::commands::storage_arguments::{StorageArguments, StorageOptionsError};
 use crate::console::{Console, Failure};
 use crate::model::arch::{self, ArchChoice};
 use crate::model::decoder_plan::{DecoderPlan, WeightMap};
@@ -197,11 +197,15 @@ impl ModelArguments {
         Ok(decoder)
     }
 
-    /// Plans the conversion from the config where there are no weights, and as [`Self::prepare`] does where there are.
-    pub(crate) fn prepare_plans(&self, console: Console) -> Result<Plans, Failure> {
+    /// Plans the conversion from the config where there are no weights, and as [`Self::prepare`] does where there are; with
+    /// the checkpoint, where there is one.
+    pub(crate) fn prepare_plans(&self, console: Console) -> Result<(Plans, Option<Checkpoint>), Failure> {
         let model_dir = locate(&self.model_dir, Wanted::Config, console)?;
         let config = match Checkpoint::open(&model_dir) {
-            Ok(checkpoint) => return Ok(self.prepare_from(checkpoint, console)?.plans),
+            Ok(checkpoint) => {
+                let Prepared { checkpoint, plans, .. } = self.prepare_from(checkpoint, console)?;
+                return Ok((plans, Some(checkpoint)));
+            }
             Err(CheckpointError::MissingWeights { found, .. }) if found.is_empty() => {
                 Checkpoint::read_config(&model_dir)?
             }
@@ -212,7 +216,7 @@ impl ModelArguments {
         };
         let decoder = self.decoder(&config, console)?;
         console.status("planned from the config alone: names and shapes of the weights are not checked");
-        self.plans(&decoder, console)
+        Ok((self.plans(&decoder, console)?, None))
     }
 
     /// Options that were given and do nothing, and why.
@@ -251,7 +255,7 @@ impl ModelArguments {
         Ok(plans)
     }
 
-    fn options(&self) -> Result<Options, ContradictionError> {
+    fn options(&self) -> Result<Options, StorageOptionsError> {
         Ok(Options {
             storage: self.storage.recipe()?,
             chunks: self.chunks,

@@ -4,14 +4,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anec_mil::package::{PACKAGE_EXTENSION, WEIGHTS_DIRECTORY};
-use anec_mil::stored::Form;
-use anec_runtime::{OpenError, PackageReport, open_model};
+use anec_mil::stored::{Form, StoredModel};
+use anec_runtime::{FsPackage, open_model};
 use clap::Args;
 
-use crate::console::{Console, Failure, counted};
-use crate::interrupt::{self, Interrupt};
-use crate::output::forms::{model_directory, package};
-use crate::output::staging::{Identity, Kind, Staging, Unfinished};
+use super::rewrite::{self, Rewrite};
+use crate::console::{Console, Failure};
+use crate::output::forms::package;
+use crate::output::staging::Kind;
 
 /// Arguments of `anec package`.
 #[derive(Debug, Args)]
@@ -42,45 +42,25 @@ pub struct Arguments {
 /// Makes a package of a compiled model.
 pub fn run(arguments: &Arguments, console: Console) -> Result<ExitCode, Failure> {
     let path = &arguments.model;
-    let output = arguments.output.clone().unwrap_or_else(|| path.with_extension(PACKAGE_EXTENSION));
-    let refused = |message: &str, hint: &str| Failure {
-        message: format!("Cannot make a package of `{}`: {message}", path.display()),
-        hint: Some(hint.to_owned()),
+    let output = rewrite::output(arguments.output.as_ref(), path, PACKAGE_EXTENSION);
+    let action = "make a package of";
+    let rewrite = Rewrite { action, path, output: &output, kind: Kind::Package, force: arguments.force };
+    let accept = |stored: &StoredModel<FsPackage>| match stored.form() {
+        Form::Package => Err(rewrite.refused("it is one already", "give a .mlmodelc, or a .mlmodel")),
+        Form::Compiled | Form::Message => Ok(()),
     };
-    let stored = open_model(path)?;
-    let failed = |source| OpenError::model(path, source);
-    if stored.form() == Form::Package {
-        return Err(refused("it is one already", "give a .mlmodelc, or a .mlmodel"));
-    }
-    Staging::check(Kind::Package, &output, arguments.force)?;
-    let report = PackageReport::open(path)?;
-    if let [problem, ..] = report.problems.as_slice() {
-        let message = format!("{}, the first: {problem}", counted(report.problems.len(), "problem"));
-        return Err(refused(&message, "`anec inspect` lists all of them"));
-    }
-    let model = stored.model().map_err(failed)?;
-    let identity = Identity::once();
-    let staging = Staging::open(Kind::Package, &output, arguments.force, Unfinished::Discard, &identity)?;
-    let interrupt = Interrupt::on_signal().unwrap_or_else(|error| {
-        console.warning(&format!("an interrupt will leave `{}` behind: {error}", staging.path().display()));
-        Interrupt::default()
-    });
-    package::write(&staging.path(), &model, &report.weight_files)?;
-    let written = open_model(&staging.path())?;
-    for name in &report.weight_files {
-        let place = written.weight_path(name).map_err(failed)?;
-        if !place.starts_with(&format!("{WEIGHTS_DIRECTORY}/")) {
-            return Err(refused(
-                &format!("its weight file is called `{name}`"),
-                "packages have their weight files in `@model_path/weights/`",
-            ));
+    rewrite.run(console, accept, |source, directory| {
+        package::write(directory, source.model, source.weight_files)?;
+        let written = open_model(directory)?;
+        for name in source.weight_files {
+            let place = written.weight_path(name).map_err(|error| rewrite.failed(error))?;
+            if !place.starts_with(&format!("{WEIGHTS_DIRECTORY}/")) {
+                return Err(rewrite.refused(
+                    &format!("its weight file is called `{name}`"),
+                    "packages have their weight files in `@model_path/weights/`",
+                ));
+            }
         }
-    }
-    model_directory::copy_weights(&stored, path, &report.weight_files, &staging.path())?;
-    if interrupt.is_set() {
-        return Ok(ExitCode::from(interrupt::EXIT_CODE));
-    }
-    staging.publish()?;
-    console.status(&format!("Wrote `{}`", output.display()));
-    Ok(ExitCode::SUCCESS)
+        Ok(())
+    })
 }

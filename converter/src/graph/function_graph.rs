@@ -15,9 +15,6 @@ use crate::weights::encodings::UnfitError;
 use crate::weights::recipe::Recipe;
 use crate::weights::weight_file::WeightFile;
 
-/// The operation set of every program.
-pub(crate) const OPSET: Opset = Opset::Ios18;
-
 /// A graph that cannot be built.
 #[derive(Debug, thiserror::Error)]
 pub enum GraphError {
@@ -65,6 +62,8 @@ impl crate::error::Hint for GraphError {
 pub(crate) struct ModelSettings<'a> {
     /// The model.
     pub(crate) plan: &'a DecoderPlan,
+    /// The operation set of every program.
+    pub(crate) opset: Opset,
     /// Tokens in the KV cache.
     pub(crate) context_length: u64,
     /// Tokens of a prefill call, or of a call of the single function.
@@ -103,7 +102,7 @@ pub(crate) struct Graph<'a> {
 
 impl<'a> Graph<'a> {
     pub(crate) fn new(weights: &'a mut WeightFile, settings: &'a ModelSettings<'a>, tokens: u64) -> Self {
-        Self { ops: FunctionBuilder::new(OPSET), weights, settings, tokens, channel_parts: BTreeMap::new() }
+        Self { ops: FunctionBuilder::new(settings.opset), weights, settings, tokens, channel_parts: BTreeMap::new() }
     }
 
     pub(crate) fn plan(&self) -> &'a DecoderPlan {

@@ -10,7 +10,7 @@ use anec_mil::rules::chip::{CHIPS, Figure};
 
 use crate::graph::families::Reads;
 use crate::model::decoder_plan::DecoderPlan;
-use crate::options::{Functions, Options, Target};
+use crate::options::{Functions, Options};
 use crate::plan::{ConversionPlan, FilePlan};
 
 /// Bytes of an fp16 number.
@@ -118,7 +118,7 @@ impl Cost {
 pub fn chips(options: &Options) -> Vec<&'static ChipFacts> {
     use anec_mil::rules::Chip;
     let fits = |facts: &&ChipFacts| match options.chip {
-        Chip::Generic if options.target == Target::Ios18 => facts.chip != Chip::Generic,
+        Chip::Generic if options.target.is_mobile() => facts.chip != Chip::Generic,
         Chip::Generic => facts.chip != Chip::Generic && !facts.chip.is_mobile(),
         chip => facts.chip == chip,
     };

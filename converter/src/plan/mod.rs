@@ -37,6 +37,8 @@ pub struct ConversionPlan {
     pub decisions: Vec<Decision>,
     /// What the user should know before shipping the result.
     pub warnings: Vec<String>,
+    /// Positions that tables have.
+    pub(crate) positions: u64,
     /// What the programs take and give.
     pub(crate) contract: &'static Contract,
 }
@@ -45,6 +47,11 @@ impl ConversionPlan {
     /// The directory of its files, where other context lengths have theirs beside it.
     pub fn directory_name(&self) -> String {
         format!("context_{}", self.options.context_length)
+    }
+
+    /// Positions for which rotations are known, where they are more than the context has.
+    pub fn max_positions(&self) -> Option<u64> {
+        (self.positions > u64::from(self.options.context_length)).then_some(self.positions)
     }
 
     /// Bytes of all weight files.

@@ -39,6 +39,21 @@ pub(super) fn options(layout: &dyn Layout, decoder: &DecoderPlan, options: &Opti
             ),
         });
     }
+    if let Some(expected) = layout.misfit(decoder, options) {
+        return Err(PlanError::Option { option: "--layout", value: layout.name().to_owned(), expected });
+    }
+    let opset = options.target.opset();
+    for (option, kind) in
+        [("--ffn", WeightKind::Layer), ("--lm-head", WeightKind::LmHead), ("--embeddings", WeightKind::Embeddings)]
+    {
+        for storage in options.storage.all_of(kind) {
+            storage.encoding().check_opset(opset).map_err(|problem| PlanError::Option {
+                option,
+                value: storage.to_string(),
+                expected: problem.to_owned(),
+            })?;
+        }
+    }
     if let Some(refusal) = layout.refusal(options) {
         return Err(PlanError::Option { option: refusal.option, value: refusal.value, expected: refusal.expected });
     }

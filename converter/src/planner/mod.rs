@@ -80,11 +80,13 @@ pub(crate) fn plan(
     shared: Option<&ConversionPlan>,
 ) -> Result<ConversionPlan, PlanError> {
     checks::options(layout, &decoder, &options)?;
-    let tables = Tables::new(&decoder, longest);
+    let family = layout.family();
+    let tables = Tables::new(&decoder, family.positions(&decoder, longest));
     checks::shared_tables(&decoder, &options, &tables, longest)?;
     let head = head_split::split(&decoder, &options, layout.head_parts(&decoder, &options))?;
     let settings = ModelSettings {
         plan: &decoder,
+        opset: options.target.opset(),
         context_length: u64::from(options.context_length),
         batch_size: u64::from(options.batch_size),
         functions: options.functions,
@@ -96,7 +98,6 @@ pub(crate) fn plan(
         tables: &tables,
         layer_hook: arch::layer_hook(&decoder),
     };
-    let family = layout.family();
     let ranges = match shared {
         None => chunks::ranges(family, &settings, &options)?,
         Some(shared) => shared.chunks().map(|file| file.label.layers.clone()).collect(),
@@ -104,18 +105,28 @@ pub(crate) fn plan(
     let mut files = Vec::new();
     for (index, label) in family.labels(&ranges).into_iter().enumerate() {
         let weights = match shared {
-            None => WeightFile::default(),
+            None => WeightFile::of(settings.opset),
             Some(shared) => {
                 let file = shared.files.get(index).expect("the same layers make the same files");
                 file.weights.clone()
             }
         };
-        let stem = layout.stem(&decoder, &options, &label);
+        let stem = layout.stem(&decoder, &options, &label, index);
         files.push(file(family, &settings, &options, label, stem, weights)?);
     }
     let warnings = warnings::warnings(family, &decoder, &options, &files, &head);
+    layout.check(&files)?;
     let contract = family.contract();
-    let mut plan = ConversionPlan { decoder, options, files, head, decisions: Vec::new(), warnings, contract };
+    let mut plan = ConversionPlan {
+        decoder,
+        options,
+        files,
+        head,
+        decisions: Vec::new(),
+        warnings,
+        positions: tables.positions,
+        contract,
+    };
     plan.decisions = decision::decisions(&plan, longest);
     Ok(plan)
 }

@@ -5,6 +5,7 @@
 //! [`Session`], which is all that the rest of this crate knows. A driver knows no architecture and no engine.
 
 mod conformity;
+mod coreml_llm_cli;
 mod driver;
 mod head;
 mod host_cache;
@@ -15,6 +16,7 @@ mod stateful;
 
 use anec_mil::evaluate::TensorError;
 use anec_schemas::contract::ContractError;
+use anec_schemas::contract::coreml_llm_cli::buffers::BufferError;
 
 use crate::backend::{BackendError, Tensors};
 use crate::part::PartLabel;
@@ -151,6 +153,25 @@ pub enum SessionError {
         position: usize,
         /// Tokens of a conversation.
         context_length: usize,
+    },
+    /// A token at a position that is not the next one, of a cache that cannot go back.
+    #[error("a token is given at position {found}, expected the next one, {expected}")]
+    Order {
+        /// The next position.
+        expected: usize,
+        /// The position.
+        found: usize,
+    },
+    /// Inputs or outputs that would stop the client.
+    #[error(transparent)]
+    Buffers(#[from] BufferError),
+    /// The model that picks tokens picks others than the logits say.
+    #[error("the logit processor picks the token {found}, the logits say {expected}")]
+    Processor {
+        /// The best token by the logits.
+        expected: u32,
+        /// What was picked.
+        found: String,
     },
     /// A batch of the wrong size.
     #[error("a batch has {expected} tokens, got {found}")]

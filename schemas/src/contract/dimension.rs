@@ -9,6 +9,8 @@ pub struct Size(pub &'static str);
 impl Size {
     /// Tokens that the KV cache holds.
     pub const CONTEXT_LENGTH: Self = Self("context_length");
+    /// Tokens before a block that a cache holds, where it holds fewer than the context.
+    pub const CACHE_LENGTH: Self = Self("cache_length");
     /// Tokens of one call for a prompt.
     pub const BATCH_SIZE: Self = Self("batch_size");
     /// Rows of a single function.

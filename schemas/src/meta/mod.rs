@@ -72,6 +72,9 @@ pub struct Parameters {
     pub context_length: u64,
     /// Tokens that a prefill step takes.
     pub batch_size: u64,
+    /// Positions that rotations are known for, where a conversation may be longer than the context that it attends to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_positions: Option<u64>,
     /// Palette bits of a model in one file, those of its decoder layers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lut_bits: Option<LutBits>,

@@ -37,6 +37,7 @@ fn parameters(text: &mut String, info: &ModelInfo) {
     let flag = |flag: bool| flag.then_some(true);
     line(text, PARAMETER_INDENT, "context_length", parameters.context_length);
     line(text, PARAMETER_INDENT, "batch_size", parameters.batch_size);
+    optional(text, PARAMETER_INDENT, "max_positions", parameters.max_positions);
     optional(text, PARAMETER_INDENT, "lut_bits", parameters.lut_bits);
     optional(text, PARAMETER_INDENT, "lut_per_channel", parameters.lut_per_channel);
     line(text, PARAMETER_INDENT, "lut_embeddings", parameters.lut_embeddings);

@@ -24,7 +24,7 @@ use crate::model::decoder_plan::{DecoderPlan, WeightPath};
 use crate::source::checkpoint::Checkpoint;
 
 /// Bytes of weights in f32 that are kept; of larger checkpoints, each step reads them again.
-const KEPT_BYTES: usize = 1 << 30;
+pub(in crate::calibrate) const KEPT_BYTES: usize = 1 << 30;
 
 /// Tokens that are chosen from; the choice is that of the most likely ones with this share of the probability.
 const TOP_K: usize = 256;
@@ -44,7 +44,7 @@ pub(super) struct Request<'a> {
 }
 
 /// Parameters of the layers and the head.
-pub(super) fn parameters(plan: &DecoderPlan) -> usize {
+pub(in crate::calibrate) fn parameters(plan: &DecoderPlan) -> usize {
     let hidden = plan.hidden_size;
     let layer = 2 * hidden * (plan.q_size() + plan.kv_size()) + 3 * hidden * plan.intermediate_size;
     plan.num_hidden_layers * layer + plan.vocab_size * hidden

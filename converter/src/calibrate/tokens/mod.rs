@@ -4,17 +4,20 @@
 //! own chat template: on real models, text alone spoils chat, and answers alone spoil text. It needs no file and no network.
 
 mod chat;
+mod check;
 mod generate;
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use anec_runtime::generate::GenerationConfig;
 use anec_runtime::tokenizer::{SpecialTokens, TextTokenizer, TokenizerConfig};
 use fs_err as fs;
 
+pub use self::check::check_source;
 use self::generate::Request;
+pub(super) use self::generate::{KEPT_BYTES, parameters};
 use super::engine::Tokens;
 use super::error::CalibrateError;
 use crate::model::decoder_plan::DecoderPlan;
@@ -108,7 +111,7 @@ pub fn calibration_tokens(
     let tokenizer = TextTokenizer::open(directory)?;
     let config = TokenizerConfig::open(directory).map_err(anec_runtime::tokenizer::TokenizerError::from)?;
     let bos = config.special_token("bos_token").and_then(|spelling| tokenizer.token(spelling));
-    let cutter = Cutter { bos, length: WINDOW.min(plan.max_position_embeddings) };
+    let cutter = Cutter { bos, length: window(plan) };
     let (tokens, description) = match source {
         CalibrationSource::File(path) => {
             let bytes = fs::metadata(path).map_err(CalibrateError::File)?.len();
@@ -117,7 +120,7 @@ pub fn calibration_tokens(
             }
             let text = fs::read_to_string(path).map_err(CalibrateError::File)?;
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let ids = if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("jsonl")) {
+            let ids = if is_chat(path) {
                 chat::tokens(&chat::read(path, &text)?, &config, &tokenizer)?
             } else {
                 tokenizer.encode(&text, SpecialTokens::Present)?
@@ -139,11 +142,48 @@ pub fn calibration_tokens(
             (tokens, description.to_owned())
         }
     };
-    if tokens.len() < LEAST_TOKENS.min(4 * cutter.length) {
-        return Err(CalibrateError::TooShort { found: tokens.len(), least: LEAST_TOKENS });
-    }
+    check_length(tokens.len(), cutter.length)?;
     check_vocabulary(&tokens, plan.vocab_size)?;
     Ok(CalibrationTokens { tokens: Tokens { length: cutter.length, tokens }, description })
+}
+
+/// Tokens of a window.
+fn window(plan: &DecoderPlan) -> usize {
+    WINDOW.min(plan.max_position_embeddings)
+}
+
+/// Whether a file has chats.
+fn is_chat(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("jsonl"))
+}
+
+fn check_length(found: usize, length: usize) -> Result<(), CalibrateError> {
+    let least = LEAST_TOKENS.min(4 * length);
+    if found < least { Err(CalibrateError::TooShort { found, least }) } else { Ok(()) }
+}
+
+/// Tokens that a source is expected to give.
+pub(super) struct Expected {
+    /// All tokens, at most.
+    pub(super) tokens: usize,
+    /// Tokens of a window.
+    pub(super) length: usize,
+    /// Tokens that the checkpoint is made to generate, or read as prompts, for them.
+    pub(super) answers: usize,
+}
+
+/// What a source is expected to give, of a checkpoint with a chat template.
+pub(super) fn expected(source: &CalibrationSource, plan: &DecoderPlan) -> Expected {
+    let length = window(plan);
+    let [windows, chats] = match source {
+        CalibrationSource::Builtin if generate::parameters(plan) <= MOST_GENERATING_PARAMETERS => {
+            [TEXT_WINDOWS, CHAT_WINDOWS]
+        }
+        CalibrationSource::Builtin => [TEXT_WINDOWS, 0],
+        CalibrationSource::File(_) => [FILE_WINDOWS, 0],
+        CalibrationSource::None => [0, 0],
+    };
+    Expected { tokens: (windows + chats) * length, length, answers: chats * length }
 }
 
 /// Answers of the checkpoint with their prompts, one after the other; none where it has no chat template or is too large.

@@ -10,6 +10,7 @@ use super::Run;
 use super::error::RunError;
 use super::texts::Prompt;
 use crate::console::{Console, counted, printable};
+use crate::interrupt::Interrupt;
 
 /// Where the text goes as it comes.
 #[derive(Clone, Copy)]
@@ -21,8 +22,10 @@ pub(super) enum Writer {
 /// An answer.
 pub(super) struct Answer {
     pub(super) text: String,
-    /// `None` where a stop text ended it.
+    /// `None` where a stop text or the user ended it.
     pub(super) finish: Option<Finish>,
+    /// Whether the user ended it.
+    pub(super) is_interrupted: bool,
     prompt_tokens: usize,
     reused_tokens: usize,
     tokens: Vec<u32>,
@@ -50,11 +53,15 @@ pub(super) fn generate(run: &mut Run<'_>, prompt: &Prompt, writer: Writer) -> Re
     let mut generation = run.generator.start(&prompt.tokens, &mut run.sampler, &run.limits)?;
     let prefill = started.elapsed();
     let started = Instant::now();
-    let mut stopped = false;
-    while !stopped && let Some(token) = generation.next_token()? {
+    let (mut stopped, mut is_interrupted) = (false, false);
+    while !stopped
+        && !is_interrupted
+        && let Some(token) = generation.next_token()?
+    {
         let passed = stops.push(&detokenizer.push(token)?);
         write(&passed.text)?;
         stopped = passed.stopped;
+        is_interrupted = run.interrupt.as_ref().is_some_and(Interrupt::take);
     }
     let decode = started.elapsed();
     if !stopped {
@@ -69,6 +76,7 @@ pub(super) fn generate(run: &mut Run<'_>, prompt: &Prompt, writer: Writer) -> Re
     let chosen = tokens.len() + usize::from(matches!(generation.finish(), Some(Finish::StopToken(_))));
     Ok(Answer {
         finish: generation.finish().filter(|_| !stopped),
+        is_interrupted,
         prompt_tokens: generation.prompt_tokens(),
         reused_tokens: generation.reused_tokens(),
         tokens,
@@ -99,6 +107,7 @@ impl Answer {
     /// Everything, in a line.
     pub(super) fn to_json(&self) -> String {
         let finish = match self.finish {
+            None if self.is_interrupted => "interrupted",
             None => "stop_text",
             Some(Finish::StopToken(_)) => "stop_token",
             Some(Finish::MaxTokens) => "max_tokens",

@@ -3,6 +3,7 @@
 mod answer;
 mod chat;
 mod error;
+mod lines;
 mod options;
 mod texts;
 
@@ -20,11 +21,13 @@ use serde_json::Value;
 use super::backend_arguments::BackendArguments;
 use super::numerics_argument::NumericsArgument;
 use crate::console::{Console, Failure, printable};
+use crate::interrupt::Interrupt;
 
 use answer::{Answer, Writer};
-use error::RunError;
+pub(super) use error::RunError;
 use options::SamplingArguments;
-use texts::{Prompt, Texts, Turns};
+use texts::Prompt;
+pub(super) use texts::{Texts, Turns};
 
 /// Arguments of `anec run`.
 #[derive(Debug, Args)]
@@ -39,7 +42,8 @@ Examples:
   echo \"Hello\" | anec run out --chat --json
 
 The text goes to stdout, everything else to stderr. The same seed gives the same text.
-In a chat, /reset forgets the conversation and /exit ends it."
+In a chat, Ctrl-C stops the answer, /help shows what else can be typed, and the oldest turns are forgotten where the
+context is full."
 )]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct Arguments {
@@ -136,6 +140,8 @@ struct Run<'a> {
     tokenizer: TextTokenizer,
     json: bool,
     console: Console,
+    /// Stops an answer, where there is a person to stop it.
+    interrupt: Option<Interrupt>,
 }
 
 /// Generates text.
@@ -226,7 +232,14 @@ fn open<'a>(
         tokenizer,
         json: arguments.json,
         console,
+        interrupt: None,
     })
+}
+
+/// Tokens that an answer should have room for: as many as are asked for, and a quarter of the context at most.
+fn room(context_length: usize, max_tokens: Option<usize>) -> usize {
+    let quarter = (context_length / 4).max(1);
+    max_tokens.map_or(quarter, |most| most.clamp(1, quarter))
 }
 
 impl Run<'_> {
@@ -249,6 +262,9 @@ impl Run<'_> {
             let context_length = self.generator.session().capabilities().context_length;
             self.console
                 .status(&format!("note: the answer ends because the context of {context_length} tokens is full"));
+        }
+        if answer.is_interrupted {
+            self.console.status("note: the answer was stopped");
         }
         self.console.status(&answer.speed());
         Ok(answer)

@@ -9,14 +9,23 @@ use anec_mil::ops::split::Split;
 use anec_mil::{Value, Var};
 use half::f16;
 
+use super::attention_columns::ColumnInputs;
 use super::kv_cache::{Cached, KvCache};
 use super::mask::Masks;
 use super::rotary::Rotations;
 use crate::graph::{Graph, GraphError, int};
 use crate::model::decoder_plan::{LayerKind, WeightPath};
 
-/// What all layers of one function share.
-pub(crate) struct AttentionInputs {
+/// What all layers of one function share, for one of the forms of attention.
+pub(crate) enum AttentionInputs {
+    /// Queries on rows.
+    Rows(RowInputs),
+    /// Queries on columns.
+    Columns(ColumnInputs),
+}
+
+/// What all layers share where queries are rows.
+pub(crate) struct RowInputs {
     /// Masks by kind.
     pub(crate) masks: Masks,
     /// Rotations of this call's positions.
@@ -27,8 +36,15 @@ pub(crate) struct AttentionInputs {
 
 impl Graph<'_> {
     /// # Shapes
-    /// `x: [1, hidden_size, 1, tokens]`, and so is the result.
+    /// `x: [1, hidden_size, ..]` as the form of attention has it, and so is the result.
     pub(crate) fn attention(&mut self, layer: usize, x: &Var, inputs: &AttentionInputs) -> Result<Var, GraphError> {
+        match inputs {
+            AttentionInputs::Rows(inputs) => self.attention_by_rows(layer, x, inputs),
+            AttentionInputs::Columns(inputs) => self.attention_by_columns(layer, x, inputs),
+        }
+    }
+
+    fn attention_by_rows(&mut self, layer: usize, x: &Var, inputs: &RowInputs) -> Result<Var, GraphError> {
         let plan = self.plan();
         let prefix = format!("layers_{layer}_attention");
         let (heads, kv_heads) = (plan.num_attention_heads as u64, plan.num_key_value_heads as u64);
@@ -82,7 +98,7 @@ impl Graph<'_> {
         query: &Var,
         cached: &Cached,
         layer: usize,
-        inputs: &AttentionInputs,
+        inputs: &RowInputs,
     ) -> Result<Var, GraphError> {
         let plan = self.plan();
         let rows = int(plan.group() as u64 * self.tokens);

@@ -4,14 +4,16 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use anec_mil::compiled::COMPILED_EXTENSION;
+use anec_mil::package::PACKAGE_EXTENSION;
 use anec_schemas::contract::monolithic::{self, MODEL};
 use anec_schemas::contract::stateful::{self, CHUNK, EMBEDDINGS, LM_HEAD, names};
-use anec_schemas::contract::{Role, host_cache};
+use anec_schemas::contract::{Role, coreml_llm_cli, host_cache};
 use anec_schemas::meta::{META_JSON, META_VERSION, META_YAML};
 use anec_schemas::{LutBits, MetaYaml, ModelInfo, Parameters, RecommendedSampling};
 use fs_err as fs;
 
-use super::{SideFile, SideFileError};
+use super::{SideFile, SideFileError, anemll};
 use crate::graph::layers::mask;
 use crate::model::decoder_plan::AttentionKind;
 use crate::options::{Functions, KvWrite};
@@ -21,6 +23,13 @@ use crate::weights::storage::Storage;
 
 /// The name of a model whose directory has none.
 const UNNAMED: &str = "model";
+
+/// Both files for clients of anec's own names, which open the compiled form where there is one.
+pub(super) fn own(plan: &ConversionPlan, checkpoint: &Path) -> Result<Vec<SideFile>, SideFileError> {
+    let compiled = plan.options.emit.has(COMPILED_EXTENSION);
+    let extension = if compiled { COMPILED_EXTENSION } else { PACKAGE_EXTENSION };
+    side_files(plan, checkpoint, anemll::prefix(&plan.decoder.model_type), extension)
+}
 
 /// Both files; `prefix` is what names of models start with, `extension` that of the form that they name.
 pub(super) fn side_files(
@@ -74,7 +83,7 @@ fn parameters(plan: &ConversionPlan, checkpoint: &Path, prefix: &str, extension:
     let is_stateful = plan.contract.name == stateful::CONTRACT.name;
     let is_monolithic = plan.contract.name == monolithic::CONTRACT.name;
     // Clients that keep the cache need its sizes, and what masks they must make.
-    let keeps_cache = plan.contract.name == host_cache::CONTRACT.name;
+    let keeps_cache = [host_cache::CONTRACT.name, coreml_llm_cli::CONTRACT.name].contains(&plan.contract.name);
     let decoder = &plan.decoder;
     let sized = |size: usize| keeps_cache.then_some(size as u64);
     let listed = |sizes: Vec<u64>| if keeps_cache { sizes } else { Vec::new() };
@@ -88,6 +97,7 @@ fn parameters(plan: &ConversionPlan, checkpoint: &Path, prefix: &str, extension:
     Parameters {
         context_length: u64::from(options.context_length),
         batch_size: u64::from(options.batch_size),
+        max_positions: plan.max_positions().filter(|_| keeps_cache),
         lut_bits: is_monolithic.then_some(ffn_bits),
         lut_per_channel: ffn_per_channel.filter(|_| is_monolithic),
         lut_embeddings: bits(&options.storage.embeddings),
@@ -165,6 +175,9 @@ fn recommended_sampling(checkpoint: &Path) -> Option<RecommendedSampling> {
 fn functions(plan: &ConversionPlan) -> String {
     if plan.contract.name == host_cache::CONTRACT.name {
         return host_cache::FUNCTIONS.map(|(_, name)| name).join(",");
+    }
+    if plan.contract.name == coreml_llm_cli::CONTRACT.name {
+        return coreml_llm_cli::names::MAIN.to_owned();
     }
     plan.options.functions.to_string()
 }

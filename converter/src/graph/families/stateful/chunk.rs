@@ -18,7 +18,7 @@ use anec_schemas::contract::stateful::names;
 
 use crate::graph::families::conformity::Inputs;
 use crate::graph::layers::LayerPart;
-use crate::graph::layers::attention::AttentionInputs;
+use crate::graph::layers::attention::{AttentionInputs, RowInputs};
 use crate::graph::layers::kv_cache::state_cache;
 use crate::graph::{Graph, GraphError, ModelSettings, int};
 use crate::model::decoder_plan::WeightPath;
@@ -57,11 +57,11 @@ pub(in crate::graph::families) fn attention_inputs(
 ) -> Result<AttentionInputs, GraphError> {
     let positions = graph.gather_positions(inputs.get(names::POSITION_IDS))?;
     let kinds = graph.plan().layers.get(layers.clone()).expect("pieces have layers of the plan");
-    Ok(AttentionInputs {
+    Ok(AttentionInputs::Rows(RowInputs {
         masks: graph.masks(kinds, inputs.get(names::CAUSAL_MASK), &positions)?,
         rotations: graph.rotations(kinds, &positions)?,
         cache: state_cache(graph, inputs.get(names::KV_CACHE), inputs.get(names::CURRENT_POS))?,
-    })
+    }))
 }
 
 impl Graph<'_> {
