@@ -7,27 +7,7 @@ use fs_err as fs;
 use serde_json::Value;
 
 use crate::error::Hint;
-use crate::source::checkpoint::{CONFIG_FILE, Checkpoint, CheckpointError};
-
-/// Files of a checkpoint that clients of the result read.
-const COPIED: [&str; 11] = [
-    "added_tokens.json",
-    "chat_template.jinja",
-    "config.json",
-    "generation_config.json",
-    "merges.txt",
-    "preprocessor_config.json",
-    "special_tokens_map.json",
-    "tokenizer.json",
-    "tokenizer.model",
-    "tokenizer_config.json",
-    "vocab.json",
-];
-
-/// Whether a file of a checkpoint is one that is copied.
-pub(crate) fn is_companion(name: &str) -> bool {
-    COPIED.contains(&name)
-}
+use crate::source::checkpoint::{COMPANIONS, CONFIG_FILE, Checkpoint, CheckpointError};
 
 /// The largest companion file that is copied; real tokenizers stay under 40 MB.
 const MAX_COMPANION_BYTES: u64 = 512 << 20;
@@ -74,7 +54,7 @@ impl Hint for CompanionError {
 /// A chat template in a file of its own is also put into `tokenizer_config.json`, where ANEMLL's clients look for it.
 pub(crate) fn copy(checkpoint: &Checkpoint, output: &Path) -> Result<Vec<&'static str>, CompanionError> {
     let mut copied = Vec::new();
-    for name in COPIED {
+    for name in COMPANIONS {
         let Some(source) = checkpoint.companion(name)? else { continue };
         // What config.json says of a quantization does not hold for the result.
         if name == CONFIG_FILE && !checkpoint.is_plain() {

@@ -266,13 +266,13 @@ impl Hint for CheckpointError {
                 "put the files themselves into the directory; links are followed only from a Hugging Face cache snapshot to \
                  its blobs"
             }
+            Self::Dtype { found, .. } if gguf::has_type(found) => {
+                "anec reads F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1 and Q2_K to Q6_K; take a GGUF of one of these types"
+            }
             Self::Dtype { found, .. }
                 if found.starts_with("F8") || found.starts_with('I') || found.starts_with('U') =>
             {
                 "quantized weights cannot be converted; use the unquantized original of this model"
-            }
-            Self::Dtype { found, .. } if gguf::has_type(found) => {
-                "anec reads F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1 and Q2_K to Q6_K; take a GGUF of one of these types"
             }
             Self::Dtype { .. } => "save the model as bfloat16, float16 or float32",
             Self::Index { .. } => "the download is incomplete or mixes two models; download it again",

@@ -44,6 +44,21 @@ pub(super) use self::shard::{Entry, Shard};
 
 pub(crate) const CONFIG_FILE: &str = "config.json";
 
+/// Files of a checkpoint that clients of the result read.
+pub(crate) const COMPANIONS: [&str; 11] = [
+    "added_tokens.json",
+    "chat_template.jinja",
+    "config.json",
+    "generation_config.json",
+    "merges.txt",
+    "preprocessor_config.json",
+    "special_tokens_map.json",
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "vocab.json",
+];
+
 /// An opened checkpoint.
 ///
 /// # Example

@@ -314,11 +314,8 @@ fn a_config_that_is_no_object_is_refused() {
 fn a_quantized_checkpoint_is_named_before_its_weights_are_read() {
     let directory = directory();
     touch(directory.path(), SINGLE_FILE);
-    write_config(
-        directory.path(),
-        r#"{"model_type": "llama", "quantization_config": {"quant_method": "gptq", "bits": 4}}"#,
-    );
+    write_config(directory.path(), r#"{"model_type": "llama", "quantization_config": {"quant_method": "aqlm"}}"#);
     assert!(matches!(error(&directory), CheckpointError::Config(ConfigError::Quantized { .. })));
-    let expected = "Cannot convert a quantized checkpoint: config.json has `quantization_config` of method `gptq`";
+    let expected = "Cannot convert a quantized checkpoint: config.json has `quantization_config` of method `aqlm`";
     assert_eq!(message(&directory), expected);
 }

@@ -267,7 +267,7 @@ fn lying_lengths_neither_panic_nor_allocate() {
     let whole = model("llama").list("tokenizer.ggml.tokens", 8, &[string("a"), string("b")]).bytes();
     // Every eight bytes of the header become the largest number, and every byte another one.
     let end = whole.len() - 17 * 1024;
-    for at in 4..end.min(2500) {
+    for at in (4..end.min(2500)).step_by(3) {
         for value in [[0xff; 8], [0; 8], [0xff, 0xff, 0xff, 0x7f, 0, 0, 0, 0]] {
             let mut bytes = whole.clone();
             bytes[at..at + 8].copy_from_slice(&value);

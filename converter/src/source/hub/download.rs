@@ -12,7 +12,6 @@ use super::api::{Api, FileInfo};
 use super::cache::ModelFolder;
 use super::error::HubError;
 use super::name::ModelName;
-use crate::output::checksums::hex;
 
 /// Bytes that are read at a time.
 const PIECE: usize = 1 << 18;
@@ -134,7 +133,7 @@ fn check(url: &str, info: &FileInfo, partial: &Path) -> Result<(), HubError> {
         }
         digest.update(piece.get(..read).unwrap_or_default());
     }
-    let found = hex(digest.finalize());
+    let found = base16ct::lower::encode_string(&digest.finalize());
     if found == info.etag {
         return Ok(());
     }

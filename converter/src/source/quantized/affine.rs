@@ -133,23 +133,23 @@ impl Affine {
                 let bytes = parts.get(part).copied().unwrap_or_default();
                 let group = |column: usize| {
                     let found = kind.get(bytes, column).unwrap_or(f32::NAN);
-                    #[expect(
-                        clippy::cast_possible_truncation,
-                        clippy::cast_sign_loss,
-                        clippy::cast_precision_loss,
-                        reason = "compared with the number of groups first"
-                    )]
-                    if found >= 0.0 && found < self.group_count as f32 {
-                        Ok(found as usize)
-                    } else {
-                        let expected = format!("a group below {} for column {column}", self.group_count);
-                        Err(DecodeError { expected, found: found.to_string() })
-                    }
+                    index(found, self.group_count).ok_or_else(|| DecodeError {
+                        expected: format!("a group below {} for column {column}", self.group_count),
+                        found: found.to_string(),
+                    })
                 };
                 (0..self.columns).map(group).collect()
             }
         }
     }
+}
+
+/// A whole number below a count.
+pub(super) fn index(number: f32, count: usize) -> Option<usize> {
+    #[expect(clippy::cast_precision_loss, reason = "counts of groups and columns are below 2^24")]
+    let is_index = number >= 0.0 && number < count as f32;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "compared before")]
+    is_index.then_some(number as usize)
 }
 
 impl Grid {

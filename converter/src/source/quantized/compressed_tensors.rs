@@ -6,7 +6,7 @@
 
 use serde_json::Value;
 
-use super::affine::{Affine, Codes, Grid, Groups, Zero};
+use super::affine::{Affine, Codes, Grid, Groups, Zero, index};
 use super::fp8::{block, scaled_numbers};
 use super::numbers::{FLOATS, Kind};
 use super::parts::{Parts, Stored};
@@ -107,15 +107,13 @@ impl Compressed {
         // The shape before packing, which rounds up to whole words.
         let shape = parts.optional(&format!("{module}.weight_shape"))?;
         let shape = shape.and_then(|shape| parts.numbers(&shape, 2));
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            clippy::cast_precision_loss,
-            reason = "compared with a size first"
-        )]
-        let listed = |columns: &f32| (*columns >= 1.0 && *columns <= whole as f32).then_some(*columns as usize);
+        let listed = |columns: &f32| index(*columns, whole + 1);
         let columns = shape.as_deref().and_then(|shape| shape.get(1)).map_or(Some(whole), listed).unwrap_or(0);
-        if columns.div_ceil(per_word) != words || scale_rows != rows || !columns.is_multiple_of(group_count) {
+        if columns == 0
+            || columns.div_ceil(per_word) != words
+            || scale_rows != rows
+            || !columns.is_multiple_of(group_count)
+        {
             let expected = format!("{rows} rows, and groups that divide {columns} columns");
             return Err(scales.wrong(&expected, &format!("the shape {:?}", scales.shape)));
         }

@@ -76,7 +76,7 @@ pub(super) fn scaled_numbers(weight: Stored, scales: Stored, block: [usize; 2]) 
     // Rows that share a scale, groups of columns, and the columns of a group.
     let (shared, group_count, width) = if count == 1 {
         (rows, 1, columns)
-    } else if count == rows {
+    } else if shape == [rows] || shape == [rows, 1] {
         (1, 1, columns)
     } else if shape == blocks {
         (block[0], blocks[1], block[1])
