@@ -45,7 +45,15 @@ pub(super) use self::shard::{Entry, Shard};
 pub(crate) const CONFIG_FILE: &str = "config.json";
 
 /// Files of a checkpoint that clients of the result read.
-pub(crate) const COMPANIONS: [&str; 11] = [
+pub(crate) const COMPANIONS: [&str; 19] = [
+    "LICENCE",
+    "LICENSE",
+    "LICENSE.md",
+    "LICENSE.txt",
+    "NOTICE",
+    "NOTICE.md",
+    "NOTICE.txt",
+    "USE_POLICY.md",
     "added_tokens.json",
     "chat_template.jinja",
     "config.json",
@@ -58,6 +66,15 @@ pub(crate) const COMPANIONS: [&str; 11] = [
     "tokenizer_config.json",
     "vocab.json",
 ];
+
+/// Directory of the chat templates that stand beside the default one, such as `tool_use.jinja`.
+pub(crate) const ADDITIONAL_TEMPLATES: &str = "additional_chat_templates";
+
+/// Whether a file of a checkpoint is a chat template beside the default one.
+pub(crate) fn is_additional_template(name: &str) -> bool {
+    let file = name.strip_prefix(ADDITIONAL_TEMPLATES).and_then(|rest| rest.strip_prefix('/'));
+    file.is_some_and(|file| file.ends_with(".jinja") && !file.contains('/'))
+}
 
 /// An opened checkpoint.
 ///
