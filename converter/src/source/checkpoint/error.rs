@@ -146,6 +146,14 @@ pub enum CheckpointError {
         /// The path.
         path: PathBuf,
     },
+    /// Another kind of file.
+    #[error("Cannot read `{path}`: expected a safetensors file, found {found}")]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        found: &'static str,
+    },
     /// A header that lies or is no header.
     #[error("Cannot read `{path}`: invalid safetensors header")]
     Header {
@@ -259,9 +267,14 @@ impl Hint for CheckpointError {
             }
             Self::MissingWeights { .. } => "download the *.safetensors files of the model too",
             Self::Length { expected, found, .. } if found < expected => "the file is incomplete; download it again",
-            Self::Header { .. } | Self::Length { .. } => {
-                "the file is damaged, or is a Git LFS pointer; download it again"
-            }
+            Self::Foreign { found, .. } => match *found {
+                "a Git LFS pointer" => "run `git lfs pull` in the clone, or download the file itself",
+                "a zip archive" => {
+                    "weights that PyTorch saved are pickled; save the model with `safe_serialization=True`"
+                }
+                _ => "give the file the extension .gguf, and its path to anec",
+            },
+            Self::Header { .. } | Self::Length { .. } => "the file is damaged; download it again",
             Self::Outside { .. } => {
                 "put the files themselves into the directory; links are followed only from a Hugging Face cache snapshot to \
                  its blobs"

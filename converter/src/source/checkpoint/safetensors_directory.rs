@@ -47,6 +47,7 @@ impl Source for SafetensorsDirectory {
         } else {
             return Err(directory.missing_weights());
         };
+        let (stored, prefix) = without_prefix(stored);
         let tensors = match &scheme {
             Some(scheme) => quantized::tensors(scheme.as_ref(), stored, &shards)?,
             None => {
@@ -54,7 +55,10 @@ impl Source for SafetensorsDirectory {
                 stored.into_iter().map(plain).collect()
             }
         };
-        let notes = Notes { found: scheme.map(|scheme| scheme.found()), ..Notes::default() };
+        let prefix = prefix.map(|prefix| format!("tensors whose names all begin with `{prefix}`, which is left out"));
+        let found: Vec<String> = scheme.map(|scheme| scheme.found()).into_iter().chain(prefix).collect();
+        let found = (!found.is_empty()).then(|| found.join("; "));
+        let notes = Notes { found, ..Notes::default() };
         let (path, companions) = (path.to_owned(), Companions::Beside(directory));
         Ok(Checkpoint { path, config, shards, tensors, companions, notes })
     }
@@ -76,6 +80,22 @@ impl Source for SafetensorsDirectory {
         config::check_kind(&config)?;
         Ok(config)
     }
+}
+
+/// What training tools put before the names of all tensors: torch.compile, data parallelism, multimodal models, PEFT.
+const PREFIXES: [&str; 4] = ["_orig_mod.", "module.", "language_model.", "base_model.model."];
+
+/// Leaves out what all names begin with, if it is of a training tool, and says what that was.
+fn without_prefix(mut stored: StoredTensors) -> (StoredTensors, Option<String>) {
+    let mut left_out = String::new();
+    while let Some(prefix) =
+        PREFIXES.iter().find(|prefix| !stored.is_empty() && stored.keys().all(|name| name.starts_with(**prefix)))
+    {
+        left_out.push_str(prefix);
+        let shorter = |(name, tensor): (String, _)| (name.strip_prefix(prefix).unwrap_or(&name).to_owned(), tensor);
+        stored = stored.into_iter().map(shorter).collect();
+    }
+    (stored, (!left_out.is_empty()).then_some(left_out))
 }
 
 /// Opens the files of an index and compares their tensors with it, both ways.

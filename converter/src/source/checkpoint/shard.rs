@@ -101,9 +101,22 @@ impl Shard {
     /// Maps a file and reads its header.
     pub(super) fn open(path: &Path) -> Result<(Self, BTreeMap<String, Entry>), CheckpointError> {
         let shard = Self::map(path)?;
+        if let Some(found) = foreign(shard.bytes()) {
+            return Err(CheckpointError::Foreign { path: path.to_owned(), found });
+        }
         let entries = read_header(path, shard.bytes())?;
         Ok((shard, entries))
     }
+}
+
+/// What a file is that is no safetensors file, by its first bytes. These are also lengths of headers, beyond all reason.
+fn foreign(bytes: &[u8]) -> Option<&'static str> {
+    let kinds: [(&[u8], &str); 3] = [
+        (b"version https://git-lfs", "a Git LFS pointer"),
+        (b"PK\x03\x04", "a zip archive"),
+        (b"GGUF", "a GGUF model"),
+    ];
+    kinds.into_iter().find(|(start, _)| bytes.starts_with(start)).map(|(_, kind)| kind)
 }
 
 fn read_header(path: &Path, bytes: &[u8]) -> Result<BTreeMap<String, Entry>, CheckpointError> {
