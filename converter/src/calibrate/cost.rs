@@ -117,9 +117,9 @@ impl CalibrationCost {
                         palettes.get(&TensorRows::of(&rows)).map(|shape| (*outputs, *shape))
                     })
                     .collect();
-                sizes.stage(inputs, !stored.is_empty(), &mut work);
+                sizes.stage(inputs, modules.len() == 1, !stored.is_empty(), &mut work);
                 for (outputs, shape) in stored {
-                    stored_bits += sizes.weight(outputs, inputs, shape, strength, sizes.leans, &mut work);
+                    stored_bits += Sizes::weight(outputs, inputs, shape, strength, sizes.leans, &mut work);
                 }
             }
         }
@@ -128,7 +128,7 @@ impl CalibrationCost {
             let hidden = float(plan.hidden_size);
             work.gram += hidden * hidden * float(tokens);
             work.factors += hidden.powi(3) / 3.0;
-            stored_bits += sizes.weight(plan.vocab_size, plan.hidden_size, *shape, strength, false, &mut work);
+            stored_bits += Sizes::weight(plan.vocab_size, plan.hidden_size, *shape, strength, false, &mut work);
         }
         let residual = float(sizes.streams() * tokens * plan.hidden_size) * F32;
         Self {
@@ -194,8 +194,8 @@ impl Sizes<'_> {
         work.forward += streams * n * 2.0 * (self.layer_weights() + attention);
     }
 
-    /// What is known of an input.
-    fn stage(&self, inputs: usize, is_quantized: bool, work: &mut Work) {
+    /// What is known of an input; `writes` says whether its projection writes to the residual stream.
+    fn stage(&self, inputs: usize, writes: bool, is_quantized: bool, work: &mut Work) {
         let (channels, n) = (float(inputs), float(self.tokens));
         if !is_quantized {
             return;
@@ -205,12 +205,14 @@ impl Sizes<'_> {
         if self.leans {
             work.gram += 2.0 * channels * channels * n;
             work.factors += channels.powi(3) / 3.0;
+            if writes {
+                work.gram += 2.0 * channels * float(self.plan.hidden_size) * n;
+            }
         }
     }
 
     /// One weight; the bits that are stored of it.
     fn weight(
-        &self,
         outputs: usize,
         inputs: usize,
         shape: PaletteShape,
@@ -237,8 +239,9 @@ impl Sizes<'_> {
         let all = float(parameters(self.plan)) * F32;
         let answering = if answers && all <= float(KEPT_BYTES) { all } else { 0.0 };
         let widest = float(intermediate_size.max(hidden_size).max(self.plan.q_size()));
-        // A Gram matrix, the factor, the feedback; where targets lean, another factor and the difference.
-        let square = widest * widest * if self.leans { 3.0 * F32 + 2.0 * F64 } else { 2.0 * F32 + F64 };
+        // A Gram matrix and its factor; beside them, where targets lean on the checkpoint, the difference that they make up
+        // for. The feedback takes the Gram matrix's place.
+        let square = widest * widest * if self.leans { 2.0 * F32 + F64 } else { F32 + F64 };
         let streams = float(self.streams());
         let activations = n * F32 * streams * (hidden + 1.5 * float(intermediate_size));
         let weights = (self.layer_weights() + 3.0 * widest * hidden) * F32;

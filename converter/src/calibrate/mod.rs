@@ -6,6 +6,7 @@
 //!
 //! The mathematics of one weight is `anec_quantize::compensate`.
 
+pub mod allocate;
 mod cost;
 mod engine;
 mod error;
@@ -16,6 +17,7 @@ mod palettes;
 mod product;
 mod result;
 mod run;
+pub mod sensitivity;
 mod settings;
 mod shape;
 mod store;
@@ -31,4 +33,4 @@ pub use result::CalibratedTensor;
 pub use run::Calibration;
 pub use settings::{PaletteShape, Palettes, Strength, TensorRows};
 pub use store::CalibrationStore;
-pub use tokens::{CalibrationSource, CalibrationTokens, calibration_tokens, check_source};
+pub use tokens::{CalibrationSource, CalibrationTokens, calibration_tokens, check_source, sample_tokens};

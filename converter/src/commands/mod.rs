@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+mod allocation;
 pub mod backend_arguments;
 pub mod bench;
 mod calibration;

@@ -88,9 +88,14 @@ pub fn summary(plan: &ConversionPlan) -> String {
         ByteSize(cost.memory.state),
         ByteSize(cost.memory.loaded)
     );
+    let whole = if cost.memory.state == cost.memory.whole_state {
+        String::new()
+    } else {
+        format!(", {} with the whole context of every layer", ByteSize(cost.memory.whole_state))
+    };
     let _ = writeln!(
         text,
-        "{:<10} {} of weights and {} of KV cache",
+        "{:<10} {} of weights and {} of KV cache{whole}",
         "per token",
         ByteSize(cost.weight_bytes_per_token),
         ByteSize(cost.cache_bytes_per_token)

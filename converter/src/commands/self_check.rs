@@ -18,6 +18,7 @@ use crate::model::decoder_plan::DecoderPlan;
 use crate::source;
 use crate::source::checkpoint::Checkpoint;
 use crate::weights::recipe::{Recipe, WeightKind};
+use crate::weights::storage::Storage;
 
 /// Tokens that are compared, each a step of decoding.
 const TOKENS: usize = 192;
@@ -47,10 +48,8 @@ pub(super) fn run(arguments: &Arguments, prepared: &Prepared, console: Console) 
         console.status("not checked against the checkpoint, which is large: `anec verify` does it");
         return None;
     }
-    let output = match plans.others.is_empty() {
-        true => arguments.output.clone(),
-        false => arguments.output.join(plan.directory_name()),
-    };
+    let output =
+        if plans.others.is_empty() { arguments.output.clone() } else { arguments.output.join(plan.directory_name()) };
     match compare(&output, &prepared.checkpoint, console) {
         Ok(found) => {
             console.status(&found.text());
@@ -151,13 +150,14 @@ impl CheckReport {
 /// The options that bring a result nearer.
 fn mend(recipe: &Recipe, is_uniform: bool) -> String {
     let kinds = [WeightKind::Layer, WeightKind::LmHead];
-    let fewest =
-        kinds.into_iter().flat_map(|kind| recipe.all_of(kind)).filter_map(|storage| storage.quantized_bits()).min();
+    let fewest = kinds.into_iter().flat_map(|kind| recipe.all_of(kind)).filter_map(Storage::quantized_bits).min();
     match fewest {
         Some(bits) if bits < 4 => "`--lut 4` brings it nearer, `--lut 6` much nearer".to_owned(),
         Some(bits) if bits < 6 => {
             let mixed = if is_uniform { "leave out `--uniform`, or use " } else { "use " };
-            format!("{mixed}`--lut 6`, or `--ffn int8 --lm-head int8`, which loses next to nothing")
+            format!(
+                "{mixed}more bits: `--bits 5`, `--lut 6`, or `--ffn int8 --lm-head int8`, which loses next to nothing"
+            )
         }
         Some(_) => "`--ffn int8 --lm-head int8` loses next to nothing".to_owned(),
         None => "`anec verify` finds out where".to_owned(),
@@ -191,7 +191,7 @@ mod tests {
         };
         assert!(mend(&recipe("3"), false).contains("`--lut 4`"));
         assert!(mend(&recipe("4"), true).starts_with("leave out `--uniform`"));
-        assert!(mend(&recipe("4"), false).starts_with("use `--lut 6`"));
+        assert!(mend(&recipe("4"), false).starts_with("use more bits: `--bits 5`, `--lut 6`"));
         assert!(mend(&recipe("6"), false).starts_with("`--ffn int8"));
     }
 

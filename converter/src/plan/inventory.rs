@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use crate::graph::conv_split::ConvSplitter;
 use crate::graph::families::stateful::Stateful;
 use crate::graph::families::{Family, Piece};
+use crate::graph::layers::kv_cache::CacheStates;
 use crate::graph::{ModelSettings, Tables};
 use crate::model::arch;
 use crate::model::decoder_plan::{DecoderPlan, TensorSpec};
@@ -23,6 +24,7 @@ pub fn tensors(decoder: &DecoderPlan) -> Result<Vec<TensorSpec>, PlanError> {
     let tables = Tables::new(decoder, POSITIONS);
     let (recipe, options) = (Recipe::default(), Options::default());
     let whole_head = 0..decoder.vocab_size as u64;
+    let caches = CacheStates::whole(decoder, u64::from(POSITIONS));
     let settings = ModelSettings {
         plan: decoder,
         opset: options.target.opset(),
@@ -30,6 +32,7 @@ pub fn tensors(decoder: &DecoderPlan) -> Result<Vec<TensorSpec>, PlanError> {
         batch_size: u64::from(POSITIONS),
         functions: Functions::InferPrefill,
         kv_write: KvWrite::Slice,
+        caches: &caches,
         splitter: ConvSplitter::new(&options),
         recipe: &recipe,
         head_parts: std::slice::from_ref(&whole_head),

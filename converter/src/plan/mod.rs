@@ -19,6 +19,7 @@ pub use self::error::PlanError;
 pub use self::file::FilePlan;
 pub use crate::graph::families::Label;
 
+use crate::graph::layers::kv_cache::CacheStates;
 use crate::model::decoder_plan::DecoderPlan;
 use crate::options::Options;
 use crate::plan::head_split::HeadSplit;
@@ -37,6 +38,8 @@ pub struct ConversionPlan {
     pub decisions: Vec<Decision>,
     /// What the user should know before shipping the result.
     pub warnings: Vec<String>,
+    /// Where keys and values are kept.
+    pub(crate) caches: CacheStates,
     /// Positions that tables have.
     pub(crate) positions: u64,
     /// What the programs take and give.
@@ -73,8 +76,16 @@ impl ConversionPlan {
         states.collect::<BTreeMap<_, _>>().into_values().sum()
     }
 
-    /// Bytes of the KV cache, in a state or in the client's memory.
+    /// Bytes of the KV cache, in states or in the client's memory.
     pub fn cache_bytes(&self) -> u64 {
+        match self.state_bytes() {
+            0 => self.whole_cache_bytes(),
+            bytes => bytes,
+        }
+    }
+
+    /// Bytes of a KV cache that keeps the whole context of every layer.
+    pub fn whole_cache_bytes(&self) -> u64 {
         estimate::cache_bytes(&self.decoder, u64::from(self.options.context_length))
     }
 

@@ -14,11 +14,18 @@ pub(super) fn options(layout: &dyn Layout, decoder: &DecoderPlan, options: &Opti
     if options.batch_size > options.context_length {
         return Err(PlanError::Option {
             option: match options.functions {
-                Functions::InferPrefill => "--batch-size",
+                Functions::InferPrefill | Functions::InferPrefillVerify(_) => "--batch-size",
                 Functions::Single => "--query-length",
             },
             value: options.batch_size.to_string(),
             expected: format!("it must not exceed the context length of {}", options.context_length),
+        });
+    }
+    if let Some(rows) = options.functions.verify_rows().filter(|rows| *rows > options.context_length) {
+        return Err(PlanError::Option {
+            option: "--functions",
+            value: options.functions.to_string(),
+            expected: format!("{rows} rows must not exceed the context length of {}", options.context_length),
         });
     }
     for storage in options.storage.all_of(WeightKind::Embeddings) {

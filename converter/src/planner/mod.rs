@@ -11,9 +11,11 @@ mod warnings;
 
 use crate::graph::conv_split::ConvSplitter;
 use crate::graph::families::{Family, Label, Oversize, Piece};
+use crate::graph::layers::kv_cache::CacheStates;
 use crate::graph::{ModelSettings, Tables};
 use crate::model::arch;
 use crate::model::decoder_plan::DecoderPlan;
+use crate::model::rope::{RopePlan, RopeScaling};
 use crate::options::{ByteSize, Options};
 use crate::output::layouts::{self, Layout};
 use crate::plan::{ConversionPlan, FilePlan, PlanError, chunks, decision, head_split};
@@ -81,7 +83,8 @@ pub(crate) fn plan(
 ) -> Result<ConversionPlan, PlanError> {
     checks::options(layout, &decoder, &options)?;
     let family = layout.family();
-    let tables = Tables::new(&decoder, family.positions(&decoder, longest));
+    let caches = CacheStates::new(&decoder, &options, layout.window_form());
+    let tables = Tables::new(&decoder, family.positions(&decoder, positions(&decoder, &caches, longest)));
     checks::shared_tables(&decoder, &options, &tables, longest)?;
     let head = head_split::split(&decoder, &options, layout.head_parts(&decoder, &options))?;
     let settings = ModelSettings {
@@ -91,6 +94,7 @@ pub(crate) fn plan(
         batch_size: u64::from(options.batch_size),
         functions: options.functions,
         kv_write: options.kv_write,
+        caches: &caches,
         splitter: ConvSplitter::new(&options),
         recipe: &options.storage,
         head_parts: &head.parts(),
@@ -114,7 +118,18 @@ pub(crate) fn plan(
         let stem = layout.stem(&decoder, &options, &label, index);
         files.push(file(family, &settings, &options, label, stem, weights)?);
     }
-    let warnings = warnings::warnings(family, &decoder, &options, &files, &head);
+    if let Some(shared) = shared
+        && files.iter().zip(&shared.files).any(|(file, longest)| file.weight_bytes != longest.weight_bytes)
+    {
+        return Err(PlanError::Option {
+            option: "--context-length",
+            value: format!("{},{longest}", options.context_length),
+            expected:
+                "the windows of this model ask for other tables at this length, so convert for one length at a time"
+                    .to_owned(),
+        });
+    }
+    let warnings = warnings::warnings(family, &decoder, &options, &files, &head, &caches);
     layout.check(&files)?;
     let contract = family.contract();
     let mut plan = ConversionPlan {
@@ -124,11 +139,26 @@ pub(crate) fn plan(
         head,
         decisions: Vec::new(),
         warnings,
+        caches,
         positions: tables.positions,
         contract,
     };
     plan.decisions = decision::decisions(&plan, longest);
     Ok(plan)
+}
+
+/// Positions of a rotary table that 16 bits tell apart; a ring's own table is longer by what one call asks about.
+const LONGEST_ROTARY_TABLE: u32 = 1 << 15;
+
+/// Positions of the rotary tables: those of the longest context, or where no layer keeps a whole context, all that the model
+/// was trained for and 16 bits tell apart.
+fn positions(decoder: &DecoderPlan, caches: &CacheStates, longest: u32) -> u32 {
+    let depends_on_length = |rope: &&RopePlan| matches!(rope.scaling, RopeScaling::Dynamic { .. });
+    if !caches.is_endless() || decoder.ropes().iter().any(depends_on_length) {
+        return longest;
+    }
+    let trained = u32::try_from(decoder.max_position_embeddings).unwrap_or(u32::MAX);
+    longest.max(trained.min(LONGEST_ROTARY_TABLE))
 }
 
 /// Builds one file and checks its size.

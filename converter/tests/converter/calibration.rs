@@ -182,7 +182,7 @@ fn four_bits_are_calibrated_and_checked_unless_told_otherwise() {
     ] {
         assert!(said.contains(words), "expected `{words}` in:\n{said}");
     }
-    assert!(!said.contains("warning"), "{said}");
+    assert!(!said.contains("far from the checkpoint"), "{said}");
     let report: serde_json::Value = serde_json::from_str(&json).unwrap();
     let check = |name: &str| report["check"][name].as_f64().unwrap_or_else(|| panic!("{name} in {}", report["check"]));
     assert!(check("kl_mean") < 0.05 && check("top1") > 0.8, "{}", report["check"]);
@@ -191,38 +191,6 @@ fn four_bits_are_calibrated_and_checked_unless_told_otherwise() {
     let (output, said, _) = run("plain", &["--calibration", "none"]);
     assert!(!said.contains("alibrat"), "{said}");
     assert!(output.join("lm_head_lut4.mlpackage").is_dir() && !output.join("recipe.json").exists());
-}
-
-/// A copy of the checkpoint whose tensor is changed from its first byte on.
-fn damaged(tensor: &str, bytes: &[u8]) -> tempfile::TempDir {
-    let directory = tempfile::tempdir().unwrap();
-    for name in ["config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"] {
-        fs::copy(checkpoint_directory().join(name), directory.path().join(name)).unwrap();
-    }
-    let path = directory.path().join("model.safetensors");
-    let mut file = fs::read(&path).unwrap();
-    let header_end = 8 + usize::try_from(u64::from_le_bytes(file[..8].try_into().unwrap())).unwrap();
-    let header: serde_json::Value = serde_json::from_slice(&file[8..header_end]).unwrap();
-    let start = header_end + usize::try_from(header[tensor]["data_offsets"][0].as_u64().unwrap()).unwrap();
-    file[start..start + bytes.len()].copy_from_slice(bytes);
-    fs::write(path, file).unwrap();
-    directory
-}
-
-#[test]
-fn activations_that_are_no_numbers_are_named_by_layer_and_token() {
-    // The largest factor that fp16 holds, on many channels, over and over: more than f32 holds.
-    let infinite = [0x80, 0x7f].repeat(4);
-    let checkpoint = damaged("model.layers.2.input_layernorm.weight", &infinite);
-    let parent = tempfile::tempdir().unwrap();
-    let text = text();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_anec"));
-    command.arg("convert").arg(checkpoint.path()).arg("-o").arg(parent.path().join("out"));
-    let result = command.args(["--lut", "4", "--calibration"]).arg(text).output().unwrap();
-    let stderr = String::from_utf8_lossy(&result.stderr);
-    assert!(!result.status.success(), "{stderr}");
-    assert!(stderr.contains("layer 2") && stderr.contains("token 0 of window 0 is not finite"), "{stderr}");
-    assert!(fs::read_dir(parent.path()).unwrap().next().is_none(), "left behind");
 }
 
 #[test]

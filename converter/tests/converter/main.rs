@@ -1,5 +1,6 @@
 //! The command and its plans: one binary, a module for each matter.
 
+mod allocation;
 mod calibration;
 mod chat;
 mod cli;

@@ -4,6 +4,7 @@ use super::*;
 fn small() -> Instance {
     Instance::default()
         .with_size(Size::CONTEXT_LENGTH, 256)
+        .with_size(Size::CACHE_LENGTH, 256)
         .with_size(Size::BATCH_SIZE, 64)
         .with_size(Size::HIDDEN_SIZE, 32)
         .with_size(Size::NUM_HIDDEN_LAYERS, 4)

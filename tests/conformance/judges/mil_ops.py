@@ -157,6 +157,7 @@ MOVES = frozenset(
 OPS = {
     "add": lambda x, y: x + y,
     "cast": cast,
+    "clip": lambda x, alpha, beta: x.clamp(float(alpha), float(beta)),
     "concat": lambda values, axis, interleave=False: torch.cat(values, int(axis)),
     "conv": conv,
     "einsum": lambda values, equation: torch.einsum(str(equation), *values),

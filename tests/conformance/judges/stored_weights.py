@@ -1,7 +1,7 @@
 """The projections and the head of a converted directory, as they are stored: read by provenance, expanded with NumPy.
 
-Nothing of Core ML's programs is looked at, so a whole model is expanded in seconds. What a program makes of its weights is
-judged elsewhere.
+Nothing of Core ML's programs is looked at, so a whole model is expanded in seconds. What a program makes of its weights
+is judged elsewhere.
 """
 
 from __future__ import annotations

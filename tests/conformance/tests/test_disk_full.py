@@ -1,4 +1,4 @@
-"""A disk that fills up while palettes are calibrated: what is finished is kept, and a resumed conversion ends as another."""
+"""A disk that fills up while palettes are calibrated: what is finished is kept, and a resumed conversion ends well."""
 
 import shutil
 import subprocess

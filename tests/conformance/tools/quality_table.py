@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """What ways to store a model cost, on real text: divergence, perplexity and answers, as a table.
 
-    quality_table.py CHECKPOINT... --text FILE [--anec BINARY] [--windows N] [--only NAME]... [--write MARKDOWN] [--json FILE]
+    quality_table.py CHECKPOINT... --text FILE [--anec BINARY] [--windows N] [--only NAME]... [--write FILE]
 
 Every way is converted by anec; the weights are read back from the packages and put into transformers' model of the
-checkpoint, which runs over all windows of 512 tokens of the text, and over chats that the checkpoint itself gives to prompts
-which are not those that anec calibrates with. Figures are means over positions. Of one window, what `anec verify` says
-with the packages themselves, and what the evaluator of coremltools' programs (`judge.py`) says, stands beside it.
+checkpoint, which runs over all windows of 512 tokens of the text, and over chats that the checkpoint itself gives to
+prompts which are not those that anec calibrates with. Figures are means over positions. Of one window, what
+`anec verify` says with the packages themselves, and what the evaluator of coremltools' programs (`judge.py`) says,
+stand beside it.
 
 coremltools palettizes the same weights, each part of the head as a weight of its own, through its public API.
 """
@@ -68,6 +69,8 @@ WAYS: dict[str, tuple[str, ...]] = {
 }
 #: Whose answers are shown.
 SHOWN = ("4 bits, plain", "`--lut 4`", "`--lut 6`")
+#: Whose packages are run op by op, which is slow.
+RUN = ("`--lut 4`",)
 
 
 @dataclass
@@ -166,7 +169,9 @@ class Judge:
         logits = hidden @ head.T
         return logits if not cap else cap * torch.tanh(logits / cap)
 
-    def compared(self, windows: torch.Tensor, expected: torch.Tensor, found: torch.Tensor) -> tuple[float, float, float]:
+    def compared(
+        self, windows: torch.Tensor, expected: torch.Tensor, found: torch.Tensor
+    ) -> tuple[float, float, float]:
         """Mean divergence, perplexity and share of equal best tokens; `expected` and `found` are what the heads get."""
         kl = nll = top1 = 0.0
         for tokens, reference, model in zip(windows, expected, found, strict=True):
@@ -276,7 +281,7 @@ def rows(arguments: argparse.Namespace, checkpoint: Path, scratch: Path) -> list
         row.sampled_kl["weights"] = Agreement.of(reference, q).mean_kl
         if output is not None:
             row.sampled_kl["anec verify"] = converter.verified(output, sampled.tolist())
-            if way in SHOWN:
+            if way in RUN:
                 client = ClientModel(output)
                 logits = torch.stack([client.logits(token, at) for at, token in enumerate(sampled.tolist())])
                 row.sampled_kl["packages"] = Agreement.of(reference, logits).mean_kl

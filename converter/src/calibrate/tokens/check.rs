@@ -70,7 +70,6 @@ fn check_known(tokens: &[u32], unknown: Option<u32>) -> Result<(), CalibrateErro
 
 /// Says where a text falls into far more tokens than the text that ships does, as languages do that the vocabulary was not
 /// made for. Files of chats are not judged: their bytes are not all text.
-#[expect(clippy::cast_precision_loss, reason = "a ratio")]
 fn fragmented(path: &Path, tokenizer: &TextTokenizer) -> Result<Option<String>, CalibrateError> {
     if super::is_chat(path) {
         return Ok(None);

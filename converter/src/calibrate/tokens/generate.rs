@@ -5,10 +5,9 @@
 
 use std::borrow::Cow;
 
+use anec_quantize::product::{Accum, MatMut, MatRef, matmul};
 use anec_runtime::sampling::{Sampler, SamplingOptions};
 use anec_runtime::session::Output;
-use faer::linalg::matmul::matmul;
-use faer::{Accum, MatMut, MatRef, Par};
 use rayon::prelude::*;
 use rten_simd::SimdOp as _;
 use rten_vecmath::Softmax;
@@ -197,13 +196,13 @@ fn attend(q: &[f32], keys: &[f32], values: &[f32], shape: &LayerShape, out: &mut
         let q = MatRef::from_row_major_slice(q, group, head_dim);
         let keys = keys.subcols(head * head_dim, head_dim);
         let products = MatMut::from_row_major_slice_mut(&mut scores, group, seen);
-        matmul(products, Accum::Replace, q, keys.transpose(), shape.query_scale, Par::Seq);
+        matmul(products, Accum::Replace, q, keys.transpose(), shape.query_scale);
         soften(&mut scores, shape.softcap);
         for row in scores.chunks_exact_mut(seen) {
             Softmax::new_mut(row).dispatch();
         }
         let out = MatMut::from_row_major_slice_mut(out, group, head_dim);
         let scores = MatRef::from_row_major_slice(&scores, group, seen);
-        matmul(out, Accum::Replace, scores, values.subcols(head * head_dim, head_dim), 1.0, Par::Seq);
+        matmul(out, Accum::Replace, scores, values.subcols(head * head_dim, head_dim), 1.0);
     }
 }

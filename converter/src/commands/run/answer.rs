@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anec_runtime::generate::{Finish, StopTexts};
+use anec_runtime::generate::{Calls, Finish, StopTexts};
 use anec_runtime::tokenizer::Detokenizer;
 use serde_json::json;
 
@@ -31,6 +31,7 @@ pub(super) struct Answer {
     tokens: Vec<u32>,
     /// Tokens that were fed after the prompt.
     steps: usize,
+    calls: Calls,
     prefill: Duration,
     decode: Duration,
 }
@@ -75,6 +76,7 @@ pub(super) fn generate(run: &mut Run<'_>, prompt: &Prompt, writer: Writer) -> Re
     let tokens = generation.tokens().to_vec();
     let chosen = tokens.len() + usize::from(matches!(generation.finish(), Some(Finish::StopToken(_))));
     Ok(Answer {
+        calls: generation.calls(),
         finish: generation.finish().filter(|_| !stopped),
         is_interrupted,
         prompt_tokens: generation.prompt_tokens(),
@@ -96,12 +98,22 @@ impl Answer {
             reused => format!(" ({reused} kept from before)"),
         };
         format!(
-            "prompt: {}{reused}{}; answer: {}{}",
+            "prompt: {}{reused}{}; answer: {}{}{}",
             counted(self.prompt_tokens, "token"),
             speed(self.prefill_rate()),
             counted(self.tokens.len(), "token"),
-            speed(self.decode_rate())
+            speed(self.decode_rate()),
+            self.saved()
         )
+    }
+
+    /// What drafts saved; nothing where there were none.
+    fn saved(&self) -> String {
+        let Calls { made, tokens, drafted, kept } = self.calls;
+        if drafted == 0 {
+            return String::new();
+        }
+        format!("; {} of {tokens} saved, {kept} of {drafted} drafted tokens kept", counted(tokens - made, "call"))
     }
 
     /// Everything, in a line.
@@ -120,6 +132,9 @@ impl Answer {
             "reused_tokens": self.reused_tokens,
             "tokens": self.tokens.len(),
             "token_ids": self.tokens,
+            "calls": self.calls.made,
+            "drafted_tokens": self.calls.drafted,
+            "kept_draft_tokens": self.calls.kept,
             "prefill_tokens_per_second": self.prefill_rate(),
             "decode_tokens_per_second": self.decode_rate(),
         })

@@ -36,6 +36,8 @@ pub(in crate::commands) enum RunError {
     BestOnly { option: &'static str },
     #[error("`{option}` cannot be used: the model has no chat template")]
     NoTemplate { option: &'static str },
+    #[error("`--draft` cannot be used: {} has no function that checks several tokens", path.display())]
+    NoVerify { path: PathBuf },
     #[error("Cannot read {}", path.display())]
     Read {
         path: PathBuf,

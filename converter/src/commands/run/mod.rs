@@ -98,6 +98,15 @@ pub struct Arguments {
     #[arg(long)]
     ignore_eos: bool,
 
+    /// A converted directory of a small model with the same tokens: it drafts, and the model checks several tokens in one
+    /// call. The answer is as without. Convert the model with `--functions infer,prefill,verify:K` or `single`.
+    #[arg(long, value_name = "DIR")]
+    draft: Option<PathBuf>,
+
+    /// Most tokens of a draft [default: what one call of the model checks].
+    #[arg(long, value_name = "N", requires = "draft")]
+    draft_tokens: Option<usize>,
+
     #[command(flatten)]
     backend: BackendArguments,
 
@@ -222,7 +231,15 @@ fn open<'a>(
     // Special tokens have no text that could be found.
     let special = arguments.stops.iter().filter(|stop| tokenizer.is_special(stop));
     stop_tokens.extend(special.filter_map(|stop| tokenizer.token(stop)));
-    let generator = Generator::new(directory.session(engine)?);
+    let mut generator = Generator::new(directory.session(engine)?);
+    if let Some(path) = &arguments.draft {
+        let checked = generator.session().capabilities().verify_size.saturating_sub(1);
+        if checked == 0 {
+            return Err(RunError::NoVerify { path: arguments.path.clone() });
+        }
+        let draft = ModelDirectory::open(path)?.session(engine)?;
+        generator = generator.with_draft(draft, arguments.draft_tokens.unwrap_or(checked))?;
+    }
     Ok(Run {
         generator,
         sampler,

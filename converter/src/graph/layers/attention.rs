@@ -10,7 +10,7 @@ use anec_mil::{Value, Var};
 use half::f16;
 
 use super::attention_columns::ColumnInputs;
-use super::kv_cache::{Cached, KvCache};
+use super::kv_cache::{Cached, KvCache, PastLayout};
 use super::mask::Masks;
 use super::rotary::Rotations;
 use crate::graph::{Graph, GraphError, int};
@@ -74,9 +74,9 @@ impl Graph<'_> {
             ),
             None => (query, key),
         };
-        let cached = inputs.cache.update(self, layer, &prefix, &key, &value)?;
-
-        let mixed = self.attend(&prefix, &query, &cached, layer, inputs)?;
+        let mixed = inputs.cache.attend(self, layer, &prefix, &key, &value, &mut |graph, cached| {
+            graph.attend(&prefix, &query, cached, layer, inputs)
+        })?;
         let merged = self.merge_heads(&prefix, &mixed)?;
         self.projection(layer, "self_attn.o_proj", [hidden, q_size], plan.o_bias, &merged)
     }
@@ -124,7 +124,8 @@ impl Graph<'_> {
         let Some(past) = &cached.past else {
             return Ok(self.ops.matmul(name, query, &cached.keys, false, true)?);
         };
-        let before = self.ops.matmul(&format!("{name}_past"), query, &past.keys, false, false)?;
+        let turned = past.layout == PastLayout::ByPosition;
+        let before = self.ops.matmul(&format!("{name}_past"), query, &past.keys, false, turned)?;
         let own = self.ops.matmul(&format!("{name}_own"), query, &cached.keys, false, true)?;
         Ok(self.ops.concat(name, &[&before, &own], -1)?)
     }
@@ -134,10 +135,11 @@ impl Graph<'_> {
         let Some(past) = &cached.past else {
             return Ok(self.ops.matmul(name, weights, &cached.values, false, false)?);
         };
-        let sizes = [int(self.settings.context_length), int(self.tokens)];
+        let sizes = [int(past.positions), int(self.tokens)];
         let cut = self.ops.split(&format!("{name}_weights"), weights, Split::Sizes(&sizes), -1)?;
         let [before, own] = &cut[..] else { unreachable!("a split has as many results as sizes") };
-        let before = self.ops.matmul(&format!("{name}_past"), before, &past.values, false, true)?;
+        let turned = past.layout == PastLayout::ByChannel;
+        let before = self.ops.matmul(&format!("{name}_past"), before, &past.values, false, turned)?;
         let own = self.ops.matmul(&format!("{name}_own"), own, &cached.values, false, false)?;
         Ok(self.ops.add(name, &before, &own)?)
     }

@@ -9,7 +9,7 @@ use anec_schemas::contract::stateful::CHUNK;
 use super::{Layout, Refusal, SideFile, SideFileError, anemll, meta_files, metadata};
 use crate::graph::families::{Family, Label, stateful};
 use crate::model::decoder_plan::DecoderPlan;
-use crate::options::Options;
+use crate::options::{Options, WindowForm};
 use crate::plan::{ConversionPlan, FilePlan, head_split};
 
 /// The layout.
@@ -30,6 +30,10 @@ impl Layout for Anec {
 
     fn forms(&self) -> &'static [&'static str] {
         &[PACKAGE_EXTENSION, COMPILED_EXTENSION]
+    }
+
+    fn window_form(&self) -> WindowForm {
+        WindowForm::Ring
     }
 
     fn refusal(&self, _options: &Options) -> Option<Refusal> {

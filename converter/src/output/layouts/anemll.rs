@@ -9,7 +9,7 @@ use anec_schemas::contract::stateful::{CHUNK, EMBEDDINGS};
 use super::{Layout, Refusal, SideFile, SideFileError, meta_files, metadata};
 use crate::graph::families::{Family, Label, stateful};
 use crate::model::decoder_plan::DecoderPlan;
-use crate::options::{Functions, Options};
+use crate::options::{Functions, Options, WindowForm};
 use crate::plan::{ConversionPlan, FilePlan};
 
 /// The layout.
@@ -30,6 +30,10 @@ impl Layout for Anemll {
 
     fn forms(&self) -> &'static [&'static str] {
         &[PACKAGE_EXTENSION, COMPILED_EXTENSION]
+    }
+
+    fn window_form(&self) -> WindowForm {
+        WindowForm::Rotate
     }
 
     fn refusal(&self, options: &Options) -> Option<Refusal> {
@@ -66,7 +70,7 @@ impl Layout for Anemll {
 
 /// What ANEMLL's clients cannot be given.
 pub(super) fn refusal(options: &Options) -> Option<Refusal> {
-    (options.functions == Functions::Single).then(|| Refusal {
+    (options.functions != Functions::InferPrefill).then(|| Refusal {
         option: "--functions",
         value: options.functions.to_string(),
         expected: "ANEMLL's clients call `infer` and `prefill`".to_owned(),

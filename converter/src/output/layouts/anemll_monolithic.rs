@@ -8,7 +8,7 @@ use anec_mil::package::{Metadata, PACKAGE_EXTENSION};
 use super::{Layout, Refusal, SideFile, SideFileError, anemll, meta_files, metadata};
 use crate::graph::families::{Family, Label, monolithic};
 use crate::model::decoder_plan::DecoderPlan;
-use crate::options::Options;
+use crate::options::{Options, WindowForm};
 use crate::plan::{ConversionPlan, FilePlan};
 
 /// The layout.
@@ -29,6 +29,10 @@ impl Layout for AnemllMonolithic {
 
     fn forms(&self) -> &'static [&'static str] {
         &[PACKAGE_EXTENSION, COMPILED_EXTENSION]
+    }
+
+    fn window_form(&self) -> WindowForm {
+        WindowForm::Rotate
     }
 
     fn refusal(&self, options: &Options) -> Option<Refusal> {

@@ -67,7 +67,7 @@ impl Layout for CoremlLlmCli {
             Some(Refusal { option, value, expected: format!("coreml-llm-cli {expected}") })
         };
         let context = u64::from(options.context_length);
-        if options.functions == Functions::Single {
+        if options.functions != Functions::InferPrefill {
             return refusal("--functions", options.functions.to_string(), "calls one function of 64 tokens as it is");
         }
         if options.argmax {

@@ -35,7 +35,7 @@ impl Layout for HostCache {
     fn refusal(&self, options: &Options) -> Option<Refusal> {
         let lengths = FUNCTIONS.map(|(tokens, _)| tokens.to_string()).join(", ");
         let longest = FUNCTIONS.iter().map(|(tokens, _)| *tokens).max();
-        if options.functions == Functions::Single {
+        if options.functions != Functions::InferPrefill {
             let expected = format!("the layout `host-cache` has functions of {lengths} tokens");
             return Some(Refusal { option: "--functions", value: options.functions.to_string(), expected });
         }

@@ -16,7 +16,7 @@ use fs_err as fs;
 use super::{SideFile, SideFileError, anemll};
 use crate::graph::layers::mask;
 use crate::model::decoder_plan::AttentionKind;
-use crate::options::{Functions, KvWrite};
+use crate::options::{Functions, KvWrite, WindowForm};
 use crate::plan::ConversionPlan;
 use crate::source::hub;
 use crate::weights::storage::Storage;
@@ -85,6 +85,8 @@ fn parameters(plan: &ConversionPlan, checkpoint: &Path, prefix: &str, extension:
     // Clients that keep the cache need its sizes, and what masks they must make.
     let keeps_cache = [host_cache::CONTRACT.name, coreml_llm_cli::CONTRACT.name].contains(&plan.contract.name);
     let decoder = &plan.decoder;
+    let window = plan.caches.window.as_ref();
+    let ring = window.filter(|window| window.form == WindowForm::Ring);
     let sized = |size: usize| keeps_cache.then_some(size as u64);
     let listed = |sizes: Vec<u64>| if keeps_cache { sizes } else { Vec::new() };
     let (ffn_bits, ffn_per_channel) = (bits(&options.storage.ffn), per_channel(&options.storage.ffn));
@@ -97,7 +99,7 @@ fn parameters(plan: &ConversionPlan, checkpoint: &Path, prefix: &str, extension:
     Parameters {
         context_length: u64::from(options.context_length),
         batch_size: u64::from(options.batch_size),
-        max_positions: plan.max_positions().filter(|_| keeps_cache),
+        max_positions: plan.max_positions().filter(|_| keeps_cache || plan.caches.is_endless()),
         lut_bits: is_monolithic.then_some(ffn_bits),
         lut_per_channel: ffn_per_channel.filter(|_| is_monolithic),
         lut_embeddings: bits(&options.storage.embeddings),
@@ -116,12 +118,16 @@ fn parameters(plan: &ConversionPlan, checkpoint: &Path, prefix: &str, extension:
         argmax_in_model: options.argmax,
         vocab_size: Some(plan.decoder.vocab_size as u64),
         lm_head_chunk_sizes: plan.head.sizes.clone(),
-        // A window changes the graphs, not what a client feeds; clients that see the key would rotate the cache.
-        sliding_window: None,
+        // Clients that see the key call functions that shift; a ring changes the graphs, not what a client feeds.
+        sliding_window: window.filter(|window| window.form == WindowForm::Rotate).map(|window| window.shape.positions),
+        single_cache: plan.caches.kept_whole.is_some(),
+        verify_length: options.functions.verify_rows().map(u64::from),
+        ring_length: ring.map(|ring| ring.shape.positions),
+        ring_window: ring.map(|ring| ring.window),
         prefill_dynamic_slice: !keeps_cache,
-        functions: if is_monolithic { vec![names::INFER.to_owned(), names::PREFILL.to_owned()] } else { Vec::new() },
+        functions: if is_monolithic { monolithic_functions(plan) } else { Vec::new() },
         query_length: match options.functions {
-            Functions::InferPrefill => None,
+            Functions::InferPrefill | Functions::InferPrefillVerify(_) => None,
             Functions::Single => Some(u64::from(options.batch_size)),
         },
         hidden_size: sized(decoder.hidden_size),
@@ -134,6 +140,13 @@ fn parameters(plan: &ConversionPlan, checkpoint: &Path, prefix: &str, extension:
         files,
         recommended_sampling: recommended_sampling(checkpoint),
     }
+}
+
+/// The functions of a model in one file, in the order in which ANEMLL lists them.
+fn monolithic_functions(plan: &ConversionPlan) -> Vec<String> {
+    let order = [names::INFER, names::INFER_ROTATE, names::PREFILL, names::PREFILL_ROTATE];
+    let has = |name: &&str| plan.caches.rotates() || [names::INFER, names::PREFILL].contains(name);
+    order.into_iter().filter(has).map(str::to_owned).collect()
 }
 
 fn bits(storage: &Storage) -> LutBits {

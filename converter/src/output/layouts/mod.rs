@@ -22,7 +22,7 @@ use anec_schemas::MetaError;
 
 use crate::graph::families::{Family, Label};
 use crate::model::decoder_plan::DecoderPlan;
-use crate::options::Options;
+use crate::options::{Options, WindowForm};
 use crate::plan::{ConversionPlan, FilePlan, PlanError};
 
 /// All layouts; the first is the default.
@@ -47,6 +47,11 @@ pub(crate) trait Layout: Sync {
 
     /// Names of the forms that it takes.
     fn forms(&self) -> &'static [&'static str];
+
+    /// What its clients can drive where layers look back over a window.
+    fn window_form(&self) -> WindowForm {
+        WindowForm::Whole
+    }
 
     /// The first option that it cannot honour.
     fn refusal(&self, options: &Options) -> Option<Refusal>;

@@ -17,7 +17,7 @@ use anec_schemas::{MetaYaml, Parameters};
 use self::store::Store;
 use super::driver::listed;
 use super::head::Head;
-use super::{Capabilities, Driver, Gives, Observer, Output, Session, SessionError, conformity, inputs, lacks};
+use super::{Capabilities, Driver, Gives, Observer, Output, Rewinds, Session, SessionError, conformity, inputs, lacks};
 use crate::backend::{Engine, LoadedFunction, LoadedState, Tensors};
 use crate::part::{ModelPart, PartError, PartLabel};
 
@@ -150,8 +150,9 @@ impl Pipeline {
             vocab_size: parameters.vocab_size.and_then(|size| usize::try_from(size).ok()),
             batch_size: Some(TOKENS),
             step_size: TOKENS,
+            verify_size: 1,
             gives: Gives::Logits,
-            rewinds: false,
+            rewinds: Rewinds::Never,
         };
         let mut pipeline = Self {
             embeddings: only(EMBEDDINGS)?,
