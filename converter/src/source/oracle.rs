@@ -15,7 +15,7 @@ use crate::error::Hint;
 
 /// A checkpoint that the oracle cannot take.
 #[derive(Debug, thiserror::Error)]
-pub enum OracleSourceError {
+pub(crate) enum OracleSourceError {
     /// Its files.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),

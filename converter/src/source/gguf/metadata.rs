@@ -29,7 +29,6 @@ pub(super) struct Array {
 
 /// Numbers of types of array elements.
 const F32: u32 = 6;
-const BOOL: u32 = 7;
 const STRING: u32 = 8;
 
 /// The keys of a file. Readers take `bytes`, the file.
@@ -125,18 +124,6 @@ impl Metadata {
                 Ok(Some(words.iter().map(|word| read(*word)).collect()))
             }
             Some(other) => Err(wrong(key, expected, other)),
-        }
-    }
-
-    /// The elements of an array of booleans that are set; none where the key is not there.
-    pub(super) fn bools(&self, bytes: &[u8], key: &str) -> Result<Option<Vec<bool>>, GgufError> {
-        match self.0.get(key) {
-            None => Ok(None),
-            Some(Value::Array(array)) if array.element == BOOL => {
-                let flags = bytes.get(array.bytes.clone()).unwrap_or_default();
-                Ok(Some(flags.iter().map(|flag| *flag != 0).collect()))
-            }
-            Some(other) => Err(wrong(key, "an array of booleans", other)),
         }
     }
 }

@@ -43,8 +43,6 @@ pub(super) struct Grid {
 pub(super) enum Zero {
     /// The same everywhere.
     Constant(f32),
-    /// Numbers.
-    Grid(Grid),
     /// Codes of successive outputs in words. What is stored is `add` less, and counted from `from`.
     Words {
         part: Index,
@@ -113,7 +111,6 @@ impl Affine {
     fn zero(&self, parts: &[&[u8]], row: usize, group: usize) -> Option<f32> {
         match self.zero {
             Zero::Constant(zero) => Some(zero),
-            Zero::Grid(grid) => grid.get(parts, row, group),
             Zero::Words { part, width, row_step, group_step, order, add, from } => {
                 let (count, mask) = (WORD / width, (1_u32 << width) - 1);
                 let word = word(parts.get(part)?, row / count * row_step + group * group_step);
