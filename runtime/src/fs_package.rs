@@ -85,12 +85,49 @@ pub fn open_model(path: &Path) -> Result<StoredModel<FsPackage>, OpenError> {
     }
 }
 
-/// The real path of a file below `root`, which is real itself.
+/// The store that the files of a snapshot in a Hugging Face cache are links into, where a real path is one or below one.
+///
+/// # Source
+/// huggingface_hub's cache: `models--<owner>--<name>/snapshots/<commit>/<file>` links to a file in `../../blobs`.
+fn cache_blobs(root: &Path) -> Option<PathBuf> {
+    let is_called = |path: &Path, start: &str| {
+        path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(start))
+    };
+    let snapshots = root.ancestors().find(|path| is_called(path, "snapshots"))?;
+    let repository = snapshots.parent().filter(|path| is_called(path, "models--"))?;
+    fs::canonicalize(repository.join("blobs")).ok().filter(|blobs| blobs.starts_with(repository))
+}
+
+/// The real path of a file below `root`, which is real itself, or in the blobs of the Hugging Face cache that it is in.
 pub(crate) fn within(root: &Path, relative: &str) -> io::Result<PathBuf> {
     let path = fs::canonicalize(root.join(relative))?;
-    if path.starts_with(root) {
+    if path.starts_with(root) || cache_blobs(root).is_some_and(|blobs| path.starts_with(blobs)) {
         return Ok(path);
     }
     let message = format!("{relative} leads out of {}", root.display());
     Err(io::Error::new(io::ErrorKind::PermissionDenied, message))
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use fs_err::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn files_of_a_snapshot_may_be_links_to_the_blobs_of_its_cache_and_to_nothing_else() {
+        let cache = tempfile::tempdir().expect("a temporary directory");
+        let repository = cache.path().join("models--owner--name");
+        let (blobs, package) = (repository.join("blobs"), repository.join("snapshots/0123/a.mlpackage/Data"));
+        fs::create_dir_all(&blobs).expect("a directory");
+        fs::create_dir_all(&package).expect("a directory");
+        fs::write(blobs.join("aa"), "content").expect("a file");
+        fs::write(cache.path().join("secret"), "content").expect("a file");
+        symlink(blobs.join("aa"), package.join("weights")).expect("a link");
+        symlink(cache.path().join("secret"), package.join("elsewhere")).expect("a link");
+        let root = fs::canonicalize(package.parent().expect("a parent")).expect("a path");
+        assert!(within(&root, "Data/weights").is_ok());
+        let error = within(&root, "Data/elsewhere").expect_err("a link out");
+        assert!(error.to_string().contains("Data/elsewhere leads out of"), "{error}");
+    }
 }

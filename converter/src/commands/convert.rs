@@ -146,7 +146,7 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<ExitCode, Failure>
             staging.publish()?;
             report(arguments, &prepared, &written, started, console);
             let is_checked = calibrated.is_some() && !arguments.no_check && !arguments.quiet;
-            let check = if is_checked { self_check::run(arguments, &prepared.plans, console) } else { None };
+            let check = if is_checked { self_check::run(arguments, &prepared, console) } else { None };
             if arguments.json {
                 print_json(arguments, &prepared, &written, started, check, console)?;
             }

@@ -14,6 +14,7 @@ pub mod eval;
 pub mod inspect;
 pub mod layouts;
 pub mod lint;
+mod locate;
 pub mod man;
 pub mod model_arguments;
 mod model_files;

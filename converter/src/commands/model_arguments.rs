@@ -10,6 +10,7 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use serde_json::{Map, Value};
 
 use crate::commands::allocation::AllocationArguments;
+use crate::commands::locate::locate;
 use crate::commands::storage_arguments::{StorageArguments, StorageOptionsError};
 use crate::console::{Console, Failure};
 use crate::model::arch::{self, ArchChoice};
@@ -20,13 +21,15 @@ use crate::output::layouts;
 use crate::plan::{ConversionPlan, inventory};
 use crate::source::checkpoint::{Checkpoint, CheckpointError};
 use crate::source::config::UnknownKeys;
+use crate::source::hub::Wanted;
 use crate::weights::recipe::Recipe;
 use crate::weights::recipe_file;
 
 /// Which model, and how to convert it.
 #[derive(Debug, Args)]
 pub struct ModelArguments {
-    /// Checkpoint directory: config.json, *.safetensors, tokenizer files.
+    /// Checkpoint: a directory with config.json, *.safetensors and tokenizer files; a GGUF file; or a model of the
+    /// Hugging Face hub as OWNER/MODEL or OWNER/MODEL@REVISION.
     #[arg(default_value = ".")]
     pub model_dir: PathBuf,
 
@@ -178,10 +181,17 @@ impl Plans {
 impl ModelArguments {
     /// Opens the checkpoint, checks every tensor against the config, and plans the conversion.
     pub(crate) fn prepare(&self, console: Console) -> Result<Prepared, Failure> {
-        self.prepare_from(Checkpoint::open(&self.model_dir)?, console)
+        self.prepare_from(Checkpoint::open(&locate(&self.model_dir, Wanted::Checkpoint, console)?)?, console)
     }
 
     fn prepare_from(&self, checkpoint: Checkpoint, console: Console) -> Result<Prepared, Failure> {
+        let notes = checkpoint.notes();
+        if let Some(found) = &notes.found {
+            console.status(&format!("Reading {found}"));
+        }
+        for warning in &notes.warnings {
+            console.warning(warning);
+        }
         let decoder = self.decoder(checkpoint.config_json(), console)?;
         let weights = WeightMap::new(&checkpoint, &decoder, inventory::tensors(&decoder)?)?;
         let embeddings = self.storage.recipe()?.embeddings;
@@ -203,13 +213,14 @@ impl ModelArguments {
     /// Plans the conversion from the config where there are no weights, and as [`Self::prepare`] does where there are; with
     /// the checkpoint, where there is one.
     pub(crate) fn prepare_plans(&self, console: Console) -> Result<(Plans, Option<Checkpoint>), Failure> {
-        let config = match Checkpoint::open(&self.model_dir) {
+        let model_dir = locate(&self.model_dir, Wanted::Config, console)?;
+        let config = match Checkpoint::open(&model_dir) {
             Ok(checkpoint) => {
                 let Prepared { checkpoint, plans, .. } = self.prepare_from(checkpoint, console)?;
                 return Ok((plans, Some(checkpoint)));
             }
             Err(CheckpointError::MissingWeights { found, .. }) if found.is_empty() => {
-                Checkpoint::read_config(&self.model_dir)?
+                Checkpoint::read_config(&model_dir)?
             }
             Err(CheckpointError::NotADirectory { path }) if path.extension().is_some_and(|kind| kind == "json") => {
                 Checkpoint::read_config(&path)?

@@ -4,17 +4,19 @@ use std::path::Path;
 
 use anec_mil::evaluate::{Accumulator, Numerics};
 use anec_runtime::ModelDirectory;
-use anec_runtime::oracle::{Checkpoint, Implementation, Oracle, OracleConfig};
+use anec_runtime::oracle::{Implementation, Oracle};
 use anec_runtime::tokenizer::{SpecialTokens, TextTokenizer, TokenizerConfig};
 use anec_runtime::verify::{TEXT, TEXT_NAME, Thresholds, TokenWindows, Verification, VerifyOptions};
 use anec_schemas::report::Agreement;
 use serde::Serialize;
 
 use super::convert::Arguments;
-use super::model_arguments::Plans;
+use super::model_arguments::Prepared;
 use crate::console::Console;
 use crate::error::render;
 use crate::model::decoder_plan::DecoderPlan;
+use crate::source;
+use crate::source::checkpoint::Checkpoint;
 use crate::weights::recipe::{Recipe, WeightKind};
 use crate::weights::storage::Storage;
 
@@ -39,7 +41,8 @@ pub(super) struct CheckReport {
 }
 
 /// Says in one line how far an output is from its checkpoint, and warns where it should not be shipped.
-pub(super) fn run(arguments: &Arguments, plans: &Plans, console: Console) -> Option<CheckReport> {
+pub(super) fn run(arguments: &Arguments, prepared: &Prepared, console: Console) -> Option<CheckReport> {
+    let plans = &prepared.plans;
     let plan = &plans.longest;
     if parameters(&plan.decoder) > MOST_PARAMETERS {
         console.status("not checked against the checkpoint, which is large: `anec verify` does it");
@@ -47,7 +50,7 @@ pub(super) fn run(arguments: &Arguments, plans: &Plans, console: Console) -> Opt
     }
     let output =
         if plans.others.is_empty() { arguments.output.clone() } else { arguments.output.join(plan.directory_name()) };
-    match compare(&output, &arguments.model.model_dir, console) {
+    match compare(&output, &prepared.checkpoint, console) {
         Ok(found) => {
             console.status(&found.text());
             if found.is_far() {
@@ -68,19 +71,19 @@ fn parameters(plan: &DecoderPlan) -> usize {
     plan.num_hidden_layers * layer + plan.vocab_size * plan.hidden_size
 }
 
-fn compare(output: &Path, checkpoint: &Path, console: Console) -> Result<CheckReport, String> {
+fn compare(output: &Path, checkpoint: &Checkpoint, console: Console) -> Result<CheckReport, String> {
     fn message(error: impl std::error::Error) -> String {
         render(&error)
     }
     let directory = ModelDirectory::open(output).map_err(message)?;
-    let tokenizer = TextTokenizer::open(checkpoint).map_err(message)?;
-    let config = TokenizerConfig::open(checkpoint).map_err(message)?;
+    let companions = checkpoint.companions().map_err(message)?;
+    let tokenizer = TextTokenizer::open(companions).map_err(message)?;
+    let config = TokenizerConfig::open(companions).map_err(message)?;
     let start = config.special_token("bos_token").and_then(|spelling| tokenizer.token(spelling));
     let text = tokenizer.encode(TEXT, SpecialTokens::Present).map_err(message)?;
     let context = usize::try_from(directory.meta().model_info.parameters.context_length).unwrap_or(usize::MAX);
     let tokens = TokenWindows { source: TEXT_NAME.to_owned(), windows: windows(&text, start, context) };
-    let config = OracleConfig::read(&checkpoint.join("config.json")).map_err(message)?;
-    let checkpoint = Checkpoint::open(checkpoint).map_err(message)?;
+    let (config, checkpoint) = source::open_for_oracle(checkpoint).map_err(message)?;
     let numerics = Numerics::Fp16(Accumulator::F32);
     let thresholds = Thresholds::for_model(16, config.num_hidden_layers, numerics);
     let mut oracle = Oracle::new(config, &checkpoint, Implementation::Automatic).map_err(message)?;

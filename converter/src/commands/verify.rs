@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use anec_runtime::ModelDirectory;
-use anec_runtime::oracle::{Checkpoint, Implementation, Oracle, OracleConfig, OracleError};
+use anec_runtime::oracle::{Implementation, Oracle, OracleError};
 use anec_runtime::verify::{
     DeviceOptions, Progress, Thresholds, Verification, VerifyError, VerifyOptions, report_page, stored_bits,
 };
@@ -19,11 +19,15 @@ use fs_err as fs;
 use indicatif::ProgressBar;
 
 use super::backend_arguments::BackendArguments;
+use super::locate::locate;
 use super::numerics_argument::NumericsArgument;
 use super::token_arguments::TokenArguments;
 use crate::console::{Console, Failure, counted};
 use crate::error::Hint;
 use crate::output::checksums::{self, CHECKSUMS};
+use crate::source;
+use crate::source::checkpoint::Checkpoint;
+use crate::source::hub::Wanted;
 
 /// Arguments of `anec verify`.
 #[derive(Debug, Args)]
@@ -40,7 +44,7 @@ pub struct Arguments {
     /// A converted directory.
     path: PathBuf,
 
-    /// The checkpoint directory that it was converted from.
+    /// The checkpoint that it was converted from: a directory, a GGUF file, or a model of the hub as OWNER/MODEL.
     #[arg(long, value_name = "CHECKPOINT")]
     against: PathBuf,
 
@@ -164,7 +168,7 @@ impl Hint for OracleError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Io { .. } | Self::Json { .. } => {
-                Some("--against takes the checkpoint directory, with config.json and *.safetensors".to_owned())
+                Some("--against takes what `anec convert` takes: a directory with config.json and *.safetensors, or a GGUF file".to_owned())
             }
             _ => None,
         }
@@ -194,9 +198,9 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
     can_write(&arguments.report)?;
     let parameters = &directory.meta().model_info.parameters;
     let tokens = arguments.tokens.windows(&arguments.path, parameters.context_length)?;
-    console.status(&format!("Reading {}", arguments.against.display()));
-    let config = OracleConfig::read(&arguments.against.join("config.json"))?;
-    let checkpoint = Checkpoint::open(&arguments.against)?;
+    let against = locate(&arguments.against, Wanted::Checkpoint, console)?;
+    console.status(&format!("Reading {}", against.display()));
+    let (config, checkpoint) = source::open_for_oracle(&Checkpoint::open(&against)?)?;
     let implementation = if arguments.plain_reference { Implementation::Plain } else { Implementation::Automatic };
     let num_hidden_layers = config.num_hidden_layers;
     let mut oracle = Oracle::new(config, &checkpoint, implementation)?;

@@ -4,27 +4,18 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
+use serde_json::Value;
 
 use crate::error::Hint;
-use crate::source::checkpoint::{Checkpoint, CheckpointError};
-
-/// Files of a checkpoint that clients of the result read.
-const COPIED: [&str; 11] = [
-    "added_tokens.json",
-    "chat_template.jinja",
-    "config.json",
-    "generation_config.json",
-    "merges.txt",
-    "preprocessor_config.json",
-    "special_tokens_map.json",
-    "tokenizer.json",
-    "tokenizer.model",
-    "tokenizer_config.json",
-    "vocab.json",
-];
+use crate::source::checkpoint::{
+    ADDITIONAL_TEMPLATES, COMPANIONS, CONFIG_FILE, Checkpoint, CheckpointError, is_additional_template,
+};
 
 /// The largest companion file that is copied; real tokenizers stay under 40 MB.
 const MAX_COMPANION_BYTES: u64 = 512 << 20;
+
+/// Most templates beside the default one.
+const MAX_TEMPLATES: usize = 64;
 
 /// Companions that cannot be copied.
 #[derive(Debug, thiserror::Error)]
@@ -68,8 +59,15 @@ impl Hint for CompanionError {
 /// A chat template in a file of its own is also put into `tokenizer_config.json`, where ANEMLL's clients look for it.
 pub(crate) fn copy(checkpoint: &Checkpoint, output: &Path) -> Result<Vec<&'static str>, CompanionError> {
     let mut copied = Vec::new();
-    for name in COPIED {
+    for name in COMPANIONS {
         let Some(source) = checkpoint.companion(name)? else { continue };
+        // What config.json says of a quantization does not hold for the result.
+        if name == CONFIG_FILE && !checkpoint.is_plain() {
+            let config = Value::Object(checkpoint.config_json().clone());
+            fs::write(output.join(name), format!("{config:#}\n"))?;
+            copied.push(name);
+            continue;
+        }
         let found = fs::metadata(&source)?.len();
         if found > MAX_COMPANION_BYTES {
             return Err(CompanionError::TooLarge { path: source, found });
@@ -78,8 +76,29 @@ pub(crate) fn copy(checkpoint: &Checkpoint, output: &Path) -> Result<Vec<&'stati
         fs::write(output.join(name), fs::read(&source)?)?;
         copied.push(name);
     }
+    copy_templates(checkpoint, output)?;
     inline_chat_template(output)?;
     Ok(copied)
+}
+
+/// Copies the chat templates that have files of their own, beside the default one.
+fn copy_templates(checkpoint: &Checkpoint, output: &Path) -> Result<(), CompanionError> {
+    let Ok(entries) = fs::read_dir(checkpoint.companions()?.join(ADDITIONAL_TEMPLATES)) else { return Ok(()) };
+    for entry in entries.take(MAX_TEMPLATES) {
+        let Ok(name) = entry?.file_name().into_string() else { continue };
+        let name = format!("{ADDITIONAL_TEMPLATES}/{name}");
+        if !is_additional_template(&name) {
+            continue;
+        }
+        let Some(source) = checkpoint.companion(&name)? else { continue };
+        let found = fs::metadata(&source)?.len();
+        if found > MAX_COMPANION_BYTES {
+            return Err(CompanionError::TooLarge { path: source, found });
+        }
+        fs::create_dir_all(output.join(ADDITIONAL_TEMPLATES))?;
+        fs::write(output.join(name), fs::read(&source)?)?;
+    }
+    Ok(())
 }
 
 fn inline_chat_template(output: &Path) -> Result<(), CompanionError> {
@@ -134,5 +153,21 @@ mod tests {
         assert_eq!(copied, ["chat_template.jinja", "config.json", "tokenizer_config.json"]);
         let text = fs::read_to_string(output.path().join("tokenizer_config.json")).expect("written");
         assert_eq!(text, "{\n  \"b\": 1,\n  \"a\": 2,\n  \"chat_template\": \"{{ x }}\"\n}\n");
+    }
+
+    #[test]
+    fn licences_and_additional_templates_are_copied() {
+        let (source, output) = (checkpoint_directory(), tempfile::tempdir().expect("temporary"));
+        fs::create_dir(source.path().join(ADDITIONAL_TEMPLATES)).expect("writable");
+        for name in ["LICENSE", "additional_chat_templates/tool_use.jinja", "additional_chat_templates/notes.txt"] {
+            fs::write(source.path().join(name), name).expect("writable");
+        }
+        let checkpoint = Checkpoint::open(source.path()).expect("a checkpoint");
+        copy(&checkpoint, output.path()).expect("copied");
+        assert!(output.path().join("LICENSE").is_file());
+        let templates = output.path().join(ADDITIONAL_TEMPLATES);
+        assert!(templates.join("tool_use.jinja").is_file() && !templates.join("notes.txt").exists());
+        let config = anec_runtime::tokenizer::TokenizerConfig::open(output.path()).expect("a config");
+        assert!(config.chat_templates.contains_key("tool_use"));
     }
 }

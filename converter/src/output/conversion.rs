@@ -135,7 +135,7 @@ impl<'a> StagedPlan<'a> {
     /// Writes what stands beside the models.
     fn write_beside(&self, checkpoint: &Checkpoint, known: &BTreeMap<PathBuf, String>) -> Result<(), ConversionError> {
         companions::copy(checkpoint, &self.directory)?;
-        for side_file in self.layout.side_files(self.plan, checkpoint.directory())? {
+        for side_file in self.layout.side_files(self.plan, checkpoint.companions().map_err(CompanionError::from)?)? {
             fs::write(self.directory.join(side_file.name), side_file.text)?;
         }
         let files = self.plan.files.iter().map(|file| (file.stem.as_str(), &file.program, &file.weights));

@@ -1,4 +1,39 @@
-//! What a conversion starts from: a checkpoint's tensors and its config.json.
+//! What a conversion starts from: tensors and a config, whatever files they come in.
+//!
+//! A kind of checkpoint is a [`Source`] and a row of [`SOURCES`]. All of them open as a
+//! [`Checkpoint`](checkpoint::Checkpoint), so nothing outside of this module knows which it is.
 
 pub mod checkpoint;
 pub mod config;
+mod generated;
+pub mod gguf;
+pub mod hub;
+mod oracle;
+mod quantized;
+
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use self::checkpoint::{Checkpoint, CheckpointError, SafetensorsDirectory};
+pub(crate) use self::oracle::open_for_oracle;
+
+/// A kind of checkpoint.
+trait Source: Sync {
+    /// Whether a path is of this kind, or looks as if it were meant to be.
+    fn recognizes(&self, path: &Path) -> bool;
+
+    /// Opens it.
+    fn open(&self, path: &Path) -> Result<Checkpoint, CheckpointError>;
+
+    /// Its config alone; weights need not be there.
+    fn config(&self, path: &Path) -> Result<Map<String, Value>, CheckpointError>;
+}
+
+/// All kinds. The last recognizes every path, and says what is wrong with one that is none.
+static SOURCES: &[&dyn Source] = &[&gguf::Gguf, &SafetensorsDirectory];
+
+/// The kind of a path.
+fn of(path: &Path) -> &'static dyn Source {
+    SOURCES.iter().copied().find(|source| source.recognizes(path)).unwrap_or(&SafetensorsDirectory)
+}

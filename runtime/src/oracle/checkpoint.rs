@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Component, Path};
 
 use candle_core::{DType, Tensor};
 use candle_nn::VarBuilder;
@@ -38,10 +38,10 @@ impl Checkpoint {
         };
         let mut tensors = HashMap::new();
         for name in files {
-            if Path::new(&name).file_name().and_then(|name| name.to_str()) != Some(&name) {
+            if !Path::new(&name).components().all(|part| matches!(part, Component::Normal(_))) {
                 return Err(OracleError::Config {
                     key: INDEX.to_owned(),
-                    expected: "names of files beside it".to_owned(),
+                    expected: "names of files beside it or below".to_owned(),
                     found: name,
                 });
             }

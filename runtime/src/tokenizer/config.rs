@@ -12,6 +12,15 @@ const TOKENIZER_CONFIG_JSON: &str = "tokenizer_config.json";
 const SPECIAL_TOKENS_MAP_JSON: &str = "special_tokens_map.json";
 const CHAT_TEMPLATE_JINJA: &str = "chat_template.jinja";
 
+/// Directory of templates by name, such as `tool_use.jinja`, beside the default one.
+///
+/// # Source
+/// `CHAT_TEMPLATE_DIR` of transformers 4.57.
+const ADDITIONAL_TEMPLATES: &str = "additional_chat_templates";
+
+/// Most templates beside the default one.
+const MAX_TEMPLATES: usize = 64;
+
 /// Largest file that is read, in bytes; real ones stay under a few MB.
 const MAX_CONFIG_BYTES: u64 = 64 << 20;
 
@@ -84,6 +93,12 @@ impl TokenizerConfig {
         if let Some(template) = companion::read(directory, CHAT_TEMPLATE_JINJA, MAX_CONFIG_BYTES)? {
             chat_templates.insert(DEFAULT_TEMPLATE.to_owned(), template);
         }
+        for name in additional_templates(directory) {
+            let file = format!("{ADDITIONAL_TEMPLATES}/{name}.jinja");
+            if let Some(template) = companion::read(directory, &file, MAX_CONFIG_BYTES)? {
+                chat_templates.insert(name, template);
+            }
+        }
         Ok(Self { special_tokens, chat_templates })
     }
 
@@ -91,6 +106,15 @@ impl TokenizerConfig {
     pub fn special_token(&self, name: &str) -> Option<&str> {
         self.special_tokens.get(name)?.as_str()
     }
+}
+
+/// Names of the templates in files of their own, sorted.
+fn additional_templates(directory: &Path) -> Vec<String> {
+    let Ok(entries) = fs_err::read_dir(directory.join(ADDITIONAL_TEMPLATES)) else { return Vec::new() };
+    let name = |entry: fs_err::DirEntry| Some(entry.file_name().to_str()?.strip_suffix(".jinja")?.to_owned());
+    let mut names: Vec<String> = entries.filter_map(Result::ok).filter_map(name).take(MAX_TEMPLATES).collect();
+    names.sort();
+    names
 }
 
 fn special_tokens(config: &Map<String, Value>) -> BTreeMap<String, Value> {

@@ -36,15 +36,15 @@ pub fn check_source(
     match source {
         CalibrationSource::None => Ok(Vec::new()),
         CalibrationSource::Builtin => {
-            let shipped = TextTokenizer::open(checkpoint.directory())?.encode(TEXT, SpecialTokens::Present)?;
+            let shipped = TextTokenizer::open(checkpoint.companions()?)?.encode(TEXT, SpecialTokens::Present)?;
             check_length(shipped.len(), window(plan))?;
             check_vocabulary(&shipped, plan.vocab_size)?;
             Ok(Vec::new())
         }
         CalibrationSource::File(path) => {
             let tokens = calibration_tokens(source, checkpoint, plan, &|| Ok(()))?.tokens.tokens;
-            let tokenizer = TextTokenizer::open(checkpoint.directory())?;
-            let config = TokenizerConfig::open(checkpoint.directory()).map_err(TokenizerError::from)?;
+            let tokenizer = TextTokenizer::open(checkpoint.companions()?)?;
+            let config = TokenizerConfig::open(checkpoint.companions()?).map_err(TokenizerError::from)?;
             let unknown = config.special_token("unk_token").and_then(|spelling| tokenizer.token(spelling));
             check_known(&tokens, unknown)?;
             let mut doubts = Vec::new();

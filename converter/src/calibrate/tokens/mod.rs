@@ -163,7 +163,7 @@ struct Maker<'a> {
 
 impl<'a> Maker<'a> {
     fn open(checkpoint: &Checkpoint, plan: &'a DecoderPlan) -> Result<Self, CalibrateError> {
-        let directory = checkpoint.directory();
+        let directory = checkpoint.companions()?;
         let tokenizer = TextTokenizer::open(directory)?;
         let config = TokenizerConfig::open(directory).map_err(anec_runtime::tokenizer::TokenizerError::from)?;
         let bos = config.special_token("bos_token").and_then(|spelling| tokenizer.token(spelling));
@@ -254,7 +254,7 @@ fn answers(
     for prompt in &prompts {
         check_vocabulary(prompt, plan.vocab_size)?;
     }
-    let stop = GenerationConfig::open(checkpoint.directory())
+    let stop = GenerationConfig::open(checkpoint.companions()?)
         .map_err(anec_runtime::tokenizer::TokenizerError::from)?
         .stop_tokens(config, tokenizer);
     let longest = LONGEST_ANSWER.min(plan.max_position_embeddings);

@@ -19,6 +19,7 @@ use crate::graph::layers::mask;
 use crate::model::decoder_plan::AttentionKind;
 use crate::options::{Functions, KvWrite, WindowForm};
 use crate::plan::ConversionPlan;
+use crate::source::hub;
 use crate::weights::storage::Storage;
 
 /// The name of a model whose directory has none.
@@ -162,6 +163,10 @@ fn per_channel(storage: &Storage) -> Option<u64> {
 /// The checkpoint directory's name.
 fn model_name(checkpoint: &Path) -> String {
     let path = fs::canonicalize(checkpoint).unwrap_or_else(|_| checkpoint.to_owned());
+    // A snapshot in a cache of the hub is called by its commit.
+    if let Some(name) = hub::cached_name(&path) {
+        return name;
+    }
     path.file_name().map_or_else(|| UNNAMED.to_owned(), |name| name.to_string_lossy().into_owned())
 }
 

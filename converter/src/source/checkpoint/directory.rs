@@ -15,7 +15,7 @@ const ADAPTER_FILES: [&str; 3] = ["adapter_config.json", "adapter_model.bin", "a
 
 /// A directory, with the places that its files may be in.
 #[derive(Debug)]
-pub(super) struct Directory {
+pub(in crate::source) struct Directory {
     path: PathBuf,
     /// Canonical.
     roots: Vec<PathBuf>,
@@ -24,12 +24,10 @@ pub(super) struct Directory {
 }
 
 impl Directory {
-    pub(super) fn open(path: &Path) -> Result<Self, CheckpointError> {
+    pub(in crate::source) fn open(path: &Path) -> Result<Self, CheckpointError> {
         let failed = |source| CheckpointError::Io { path: path.to_owned(), source };
         if !fs_err::metadata(path).map_err(failed)?.is_dir() {
-            let gguf = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"));
-            let path = path.to_owned();
-            return Err(if gguf { CheckpointError::Gguf { path } } else { CheckpointError::NotADirectory { path } });
+            return Err(CheckpointError::NotADirectory { path: path.to_owned() });
         }
         let mut names = Vec::new();
         for entry in fs_err::read_dir(path).map_err(failed)? {
@@ -42,16 +40,21 @@ impl Directory {
         Ok(Self { path: path.to_owned(), roots, names })
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(in crate::source) fn path(&self) -> &Path {
         &self.path
     }
 
-    pub(super) fn has(&self, name: &str) -> bool {
+    pub(in crate::source) fn has(&self, name: &str) -> bool {
         self.names.iter().any(|other| other == name)
     }
 
+    /// Names of the files with one of these extensions.
+    pub(in crate::source) fn with_extension(&self, extensions: &[&str]) -> impl Iterator<Item = &str> {
+        self.names.iter().map(String::as_str).filter(move |name| has_extension(name, extensions))
+    }
+
     /// Refuses adapters and, where there is no config.json, says what the directory is instead.
-    pub(super) fn check_kind(&self) -> Result<(), CheckpointError> {
+    pub(in crate::source) fn check_kind(&self) -> Result<(), CheckpointError> {
         if let Some(file) = ADAPTER_FILES.iter().find(|file| self.has(file)) {
             return Err(CheckpointError::Adapter { directory: self.path.clone(), file: (*file).to_owned() });
         }
@@ -62,7 +65,7 @@ impl Directory {
     }
 
     /// Why there are neither model.safetensors nor an index.
-    pub(super) fn missing_weights(&self) -> CheckpointError {
+    pub(in crate::source) fn missing_weights(&self) -> CheckpointError {
         let found: Vec<String> =
             self.names.iter().filter(|name| has_extension(name, &["safetensors"])).cloned().collect();
         let foreign = if found.is_empty() { self.foreign_weights() } else { None };
@@ -70,9 +73,6 @@ impl Directory {
     }
 
     fn foreign_weights(&self) -> Option<CheckpointError> {
-        if self.names.iter().any(|name| has_extension(name, &["gguf"])) {
-            return Some(CheckpointError::Gguf { path: self.path.clone() });
-        }
         let pickled = self.names.iter().find(|name| {
             has_extension(name, &["pth", "pt", "ckpt"])
                 || (has_extension(name, &["bin"]) && name.starts_with("pytorch_model"))
@@ -81,7 +81,7 @@ impl Directory {
     }
 
     /// The regular file `name`, or an error if it is none, missing, or outside.
-    pub(super) fn file(&self, name: &str) -> Result<PathBuf, CheckpointError> {
+    pub(in crate::source) fn file(&self, name: &str) -> Result<PathBuf, CheckpointError> {
         let outside = || CheckpointError::Outside { directory: self.path.clone(), name: name.to_owned() };
         let relative = Path::new(name);
         let plain = |component| matches!(component, Component::Normal(_));
@@ -102,7 +102,7 @@ impl Directory {
     }
 
     /// Reads a JSON file, and gives its path for messages.
-    pub(super) fn json(&self, name: &str) -> Result<(PathBuf, Value), CheckpointError> {
+    pub(in crate::source) fn json(&self, name: &str) -> Result<(PathBuf, Value), CheckpointError> {
         let path = self.file(name)?;
         let failed = |source| CheckpointError::Io { path: path.clone(), source };
         let file = fs_err::File::open(&path).map_err(failed)?;
@@ -119,7 +119,7 @@ impl Directory {
     }
 
     /// Reads a JSON file that must hold an object.
-    pub(super) fn json_object(&self, name: &str) -> Result<Map<String, Value>, CheckpointError> {
+    pub(in crate::source) fn json_object(&self, name: &str) -> Result<Map<String, Value>, CheckpointError> {
         let (path, value) = self.json(name)?;
         let found = match value {
             Value::Object(map) => return Ok(map),
@@ -144,7 +144,7 @@ fn cache_blobs(directory: &Path) -> Option<PathBuf> {
     (of_cache && snapshots.file_name()? == "snapshots").then(|| repository.join("blobs"))
 }
 
-fn has_extension(name: &str, extensions: &[&str]) -> bool {
+pub(in crate::source) fn has_extension(name: &str, extensions: &[&str]) -> bool {
     let extension = Path::new(name).extension().and_then(|extension| extension.to_str());
     extension.is_some_and(|found| extensions.iter().any(|extension| found.eq_ignore_ascii_case(extension)))
 }

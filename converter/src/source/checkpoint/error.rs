@@ -4,8 +4,10 @@ use std::fmt::Write as _;
 use std::io;
 use std::path::PathBuf;
 
+use super::DecodeError;
 use crate::error::Hint;
 use crate::source::config::ConfigError;
+use crate::source::gguf::{self, GgufError};
 
 /// A checkpoint that cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -16,11 +18,50 @@ pub enum CheckpointError {
         /// The path.
         path: PathBuf,
     },
-    /// A llama.cpp model.
-    #[error("Cannot open checkpoint `{path}`: it holds a GGUF model, expected config.json and *.safetensors")]
+    /// A GGUF file, or a directory of such, that cannot be used.
+    #[error("Cannot open GGUF model `{path}`")]
     Gguf {
         /// The directory or file.
         path: PathBuf,
+        /// Why.
+        #[source]
+        source: Box<GgufError>,
+    },
+    /// A tensor that is packed or scaled in a way that makes no sense.
+    #[error("Cannot decode `{tensor}` in `{path}`")]
+    Undecodable {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// What is wrong.
+        #[source]
+        source: DecodeError,
+    },
+    /// A part of a quantized weight that does not fit the others.
+    #[error("Cannot decode the quantized weight of `{tensor}`: expected {expected}, found {found}")]
+    Packed {
+        /// The tensor.
+        tensor: String,
+        /// What it should be.
+        expected: String,
+        /// What it is.
+        found: String,
+    },
+    /// A config that speaks of quantization, and no tensor that is quantized.
+    #[error("Cannot find what config.json says, {expected}: no tensor is called *{}", .markers.join(" or *"))]
+    NotQuantized {
+        /// What it says.
+        expected: String,
+        /// Ends of the names that there should be.
+        markers: &'static [&'static str],
+    },
+    /// Files that are made of what a weight file says cannot be kept while they are needed.
+    #[error("Cannot write the tokenizer's files to a temporary directory")]
+    Temporary {
+        /// Why.
+        #[source]
+        source: io::Error,
     },
     /// Weights that only Python's pickle reads.
     #[error("Cannot open checkpoint `{directory}`: the weights in `{file}` are pickled, expected *.safetensors")]
@@ -104,6 +145,14 @@ pub enum CheckpointError {
     NotAFile {
         /// The path.
         path: PathBuf,
+    },
+    /// Another kind of file.
+    #[error("Cannot read `{path}`: expected a safetensors file, found {found}")]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        found: &'static str,
     },
     /// A header that lies or is no header.
     #[error("Cannot read `{path}`: invalid safetensors header")]
@@ -192,10 +241,16 @@ pub enum CheckpointError {
 impl Hint for CheckpointError {
     fn hint(&self) -> Option<String> {
         let hint = match self {
-            Self::NotADirectory { .. } => "give the directory that holds config.json and the *.safetensors files",
-            Self::Gguf { .. } => {
-                "anec reads Hugging Face checkpoints; download the original model that the GGUF was made from"
+            Self::NotADirectory { .. } => {
+                "give the directory that holds config.json and the *.safetensors files, or a .gguf file"
             }
+            Self::Gguf { source, .. } => return source.hint(),
+            Self::Undecodable { .. } => "the file is damaged; download it again",
+            Self::Packed { .. } => "the file is damaged, or quantized in a form that anec does not know",
+            Self::NotQuantized { .. } => {
+                "if the weights are not quantized, remove the key from config.json; else download the files of one model"
+            }
+            Self::Temporary { .. } => "free some room, or name another directory in TMPDIR",
             Self::Pickled { .. } => {
                 "load the model in Python and save it with `save_pretrained(directory, safe_serialization=True)`"
             }
@@ -212,12 +267,20 @@ impl Hint for CheckpointError {
             }
             Self::MissingWeights { .. } => "download the *.safetensors files of the model too",
             Self::Length { expected, found, .. } if found < expected => "the file is incomplete; download it again",
-            Self::Header { .. } | Self::Length { .. } => {
-                "the file is damaged, or is a Git LFS pointer; download it again"
-            }
+            Self::Foreign { found, .. } => match *found {
+                "a Git LFS pointer" => "run `git lfs pull` in the clone, or download the file itself",
+                "a zip archive" => {
+                    "weights that PyTorch saved are pickled; save the model with `safe_serialization=True`"
+                }
+                _ => "give the file the extension .gguf, and its path to anec",
+            },
+            Self::Header { .. } | Self::Length { .. } => "the file is damaged; download it again",
             Self::Outside { .. } => {
                 "put the files themselves into the directory; links are followed only from a Hugging Face cache snapshot to \
                  its blobs"
+            }
+            Self::Dtype { found, .. } if gguf::has_type(found) => {
+                "anec reads F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1 and Q2_K to Q6_K; take a GGUF of one of these types"
             }
             Self::Dtype { found, .. }
                 if found.starts_with("F8") || found.starts_with('I') || found.starts_with('U') =>

@@ -1,40 +1,80 @@
-//! A Hugging Face checkpoint directory: its config and its tensors, mapped and read block by block.
+//! A checkpoint: its config and its tensors, mapped and read block by block.
 //!
 //! Owns the way to the files and their safety: nothing outside the directory is opened, every header is checked before
 //! its numbers are used, and only the blocks that are asked for are copied. Never knows what a tensor is for; that is the
 //! [weight map](crate::model::decoder_plan::WeightMap)'s.
 //!
-//! As transformers does, `model.safetensors` is taken before an index where a directory has both.
+//! Everything that a conversion may start from is a row of [`SOURCES`](crate::source::SOURCES), and a [`Checkpoint`] once
+//! it is open: tensors with the names and shapes of transformers, whatever its files call and store.
 
+mod content;
+mod decode;
 mod directory;
 mod error;
 mod file_map;
 mod rows;
+mod safetensors_directory;
 mod shard;
 #[cfg(test)]
 pub(crate) mod testing;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use half::f16;
-use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use self::directory::Directory;
+use self::content::{Content, StoredRows};
 use self::rows::BadElement;
-use self::shard::{Entry, Shard};
-use crate::source::config;
+use crate::source;
+use crate::source::generated::GeneratedFiles;
 
+pub(super) use self::content::{Part, Tensor};
+pub(super) use self::decode::Decode;
+pub use self::decode::DecodeError;
+pub(super) use self::directory::{Directory, has_extension};
 pub use self::error::CheckpointError;
 pub(crate) use self::error::listed;
+pub(super) use self::safetensors_directory::SafetensorsDirectory;
 pub use self::shard::SourceDtype;
+pub(super) use self::shard::{Entry, Shard};
 
-const CONFIG_FILE: &str = "config.json";
-const SINGLE_FILE: &str = "model.safetensors";
-const INDEX_FILE: &str = "model.safetensors.index.json";
+pub(crate) const CONFIG_FILE: &str = "config.json";
+
+/// Files of a checkpoint that clients of the result read.
+pub(crate) const COMPANIONS: [&str; 19] = [
+    "LICENCE",
+    "LICENSE",
+    "LICENSE.md",
+    "LICENSE.txt",
+    "NOTICE",
+    "NOTICE.md",
+    "NOTICE.txt",
+    "USE_POLICY.md",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "config.json",
+    "generation_config.json",
+    "merges.txt",
+    "preprocessor_config.json",
+    "special_tokens_map.json",
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "vocab.json",
+];
+
+/// Directory of the chat templates that stand beside the default one, such as `tool_use.jinja`.
+pub(crate) const ADDITIONAL_TEMPLATES: &str = "additional_chat_templates";
+
+/// Whether a file of a checkpoint is a chat template beside the default one.
+pub(crate) fn is_additional_template(name: &str) -> bool {
+    let file = name.strip_prefix(ADDITIONAL_TEMPLATES).and_then(|rest| rest.strip_prefix('/'));
+    file.is_some_and(|file| file.ends_with(".jinja") && !file.contains('/'))
+}
 
 /// An opened checkpoint.
 ///
@@ -50,17 +90,30 @@ const INDEX_FILE: &str = "model.safetensors.index.json";
 /// ```
 #[derive(Debug)]
 pub struct Checkpoint {
-    directory: Directory,
-    config: Map<String, Value>,
-    shards: Vec<Shard>,
-    tensors: BTreeMap<String, Tensor>,
+    pub(super) path: PathBuf,
+    pub(super) config: Map<String, Value>,
+    pub(super) shards: Vec<Shard>,
+    pub(super) tensors: BTreeMap<String, Tensor>,
+    pub(super) companions: Companions,
+    pub(super) notes: Notes,
 }
 
+/// Where the files are that stand beside the weights.
 #[derive(Debug)]
-struct Tensor {
-    /// Index in `shards`.
-    shard: usize,
-    entry: Entry,
+pub(super) enum Companions {
+    /// In the directory of the weights.
+    Beside(Directory),
+    /// Nowhere: they are made of what the weight file says, when they are first asked for.
+    Generated { make: GeneratedFiles, made: OnceLock<source::generated::Made> },
+}
+
+/// What the user should hear of a checkpoint that was opened.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Notes {
+    /// What was found, in one line, where it is no plain checkpoint.
+    pub found: Option<String>,
+    /// What is not as it should be.
+    pub warnings: Vec<String>,
 }
 
 /// What is known of a tensor without reading it.
@@ -68,66 +121,26 @@ struct Tensor {
 pub struct TensorInfo<'a> {
     /// Its shape.
     pub shape: &'a [usize],
-    /// The file that it is in.
+    /// The file that it is in, or the first of its parts.
     pub file: &'a Path,
 }
 
-/// Rows of a tensor as they are in the file.
-struct Elements<'a> {
-    entry: &'a Entry,
-    dtype: SourceDtype,
-    bytes: &'a [u8],
-}
-
-/// `model.safetensors.index.json`, as far as it matters.
-#[derive(Deserialize)]
-struct Index {
-    /// Tensor names to file names.
-    weight_map: BTreeMap<String, String>,
-}
-
 impl Checkpoint {
-    /// Opens a directory, reads its config, and checks the headers of all its weight files.
+    /// Opens what is at a path, reads its config, and checks the headers of all its weight files.
     ///
     /// # Errors
-    /// The directory is no checkpoint, or one of a kind that cannot be converted: pickled, GGUF, an adapter, quantized, a
-    /// mixture of experts, multimodal. Or a file is missing, damaged, or outside the directory.
+    /// There is no checkpoint, or one of a kind that cannot be converted: pickled, an adapter, quantized in a way that is not
+    /// known, a mixture of experts, multimodal. Or a file is missing, damaged, or outside the directory.
     pub fn open(path: &Path) -> Result<Self, CheckpointError> {
-        let directory = Directory::open(path)?;
-        directory.check_kind()?;
-        let config = directory.json_object(CONFIG_FILE)?;
-        config::check_kind(&config)?;
-        let (shards, tensors) = if directory.has(SINGLE_FILE) {
-            let (shard, entries) = Shard::open(&directory.file(SINGLE_FILE)?)?;
-            let tensors = entries.into_iter().map(|(name, entry)| (name, Tensor { shard: 0, entry })).collect();
-            (vec![shard], tensors)
-        } else if directory.has(INDEX_FILE) {
-            open_shards(&directory)?
-        } else {
-            return Err(directory.missing_weights());
-        };
-        Ok(Self { directory, config, shards, tensors })
+        source::of(path).open(path)
     }
 
-    /// Reads only the config of a directory, or the config file that `path` is itself. No weights are needed.
+    /// Reads only the config of a checkpoint, or the config file that `path` is itself. No weights are needed.
     ///
     /// # Errors
     /// There is no config, it is not a JSON object, or it is of a kind that cannot be converted.
     pub fn read_config(path: &Path) -> Result<Map<String, Value>, CheckpointError> {
-        let is_json = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
-        let config = match (path.parent(), path.file_name().and_then(|name| name.to_str())) {
-            (Some(parent), Some(name)) if is_json && !path.is_dir() => {
-                let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
-                Directory::open(parent)?.json_object(name)?
-            }
-            _ => {
-                let directory = Directory::open(path)?;
-                directory.check_kind()?;
-                directory.json_object(CONFIG_FILE)?
-            }
-        };
-        config::check_kind(&config)?;
-        Ok(config)
+        source::of(path).config(path)
     }
 
     /// The file `name` beside the weights, such as a tokenizer; none where it is not there. It obeys the rules of weights.
@@ -135,18 +148,52 @@ impl Checkpoint {
     /// # Errors
     /// It is no regular file, or a link that leads out of the directory and its Hugging Face blobs.
     pub fn companion(&self, name: &str) -> Result<Option<PathBuf>, CheckpointError> {
-        match self.directory.file(name) {
-            Err(CheckpointError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(None),
-            path => path.map(Some),
+        match &self.companions {
+            Companions::Beside(directory) => match directory.file(name) {
+                Err(CheckpointError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(None),
+                path => path.map(Some),
+            },
+            Companions::Generated { .. } => {
+                let path = self.companions()?.join(name);
+                Ok(path.is_file().then_some(path))
+            }
         }
     }
 
-    /// The directory as it was given.
-    pub fn directory(&self) -> &Path {
-        self.directory.path()
+    /// The directory of the files beside the weights. It is named after the model.
+    ///
+    /// # Errors
+    /// The files have to be made of what the weight file says, and the disk does not take them.
+    pub fn companions(&self) -> Result<&Path, CheckpointError> {
+        match &self.companions {
+            Companions::Beside(directory) => Ok(directory.path()),
+            Companions::Generated { make, made } => {
+                if let Some(made) = made.get() {
+                    return Ok(made.path());
+                }
+                let new = make.write(&self.config, &self.shards)?;
+                Ok(made.get_or_init(|| new).path())
+            }
+        }
     }
 
-    /// The content of config.json.
+    /// The path as it was given.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What the user should hear of it.
+    pub fn notes(&self) -> &Notes {
+        &self.notes
+    }
+
+    /// Whether every tensor is stored as it is and under its own name, in a directory of safetensors files.
+    pub fn is_plain(&self) -> bool {
+        let is_plain = |tensor: &Tensor| matches!(tensor.content, Content::Plain(_));
+        self.notes.found.is_none() && self.tensors.values().all(is_plain)
+    }
+
+    /// The content of config.json, or what a weight file says in its place.
     pub fn config_json(&self) -> &Map<String, Value> {
         &self.config
     }
@@ -158,9 +205,8 @@ impl Checkpoint {
 
     /// What is known of a tensor.
     pub fn tensor(&self, name: &str) -> Option<TensorInfo<'_>> {
-        let Tensor { shard, entry } = self.tensors.get(name)?;
-        let shard = self.shards.get(*shard)?;
-        Some(TensorInfo { shape: &entry.shape, file: &shard.path })
+        let tensor = self.tensors.get(name)?;
+        Some(TensorInfo { shape: tensor.shape(), file: &self.shards.get(tensor.shard)?.path })
     }
 
     /// Whether a tensor can be converted; only those that are used have to be.
@@ -170,9 +216,9 @@ impl Checkpoint {
     /// caller.
     pub fn check_usable(&self, name: &str) -> Result<(), CheckpointError> {
         let unknown = || CheckpointError::Rows { tensor: name.to_owned(), start: 0, end: 0, found: 0 };
-        let Tensor { shard, entry } = self.tensors.get(name).ok_or_else(unknown)?;
-        let shard = self.shards.get(*shard).ok_or_else(unknown)?;
-        entry.usable(&shard.path, name).map(drop)
+        let tensor = self.tensors.get(name).ok_or_else(unknown)?;
+        let shard = self.shards.get(tensor.shard).ok_or_else(unknown)?;
+        tensor.check_usable(&shard.path, name)
     }
 
     /// Replaces the content of `out` by rows of a tensor, rounded to fp16.
@@ -184,38 +230,68 @@ impl Checkpoint {
     /// # Errors
     /// A value that is not finite or does not fit fp16. Rows that the tensor does not have are a bug of the caller.
     pub fn rows_f16(&self, name: &str, rows: Range<usize>, out: &mut Vec<f16>) -> Result<(), CheckpointError> {
-        let Elements { entry, dtype, bytes } = self.source_rows(name, &rows)?;
-        rows::to_f16(dtype, bytes, out).map_err(|bad| bad_element(name, entry, rows.start, &bad))
+        let (tensor, stored) = self.stored_rows(name, &rows)?;
+        let narrowed = match stored {
+            StoredRows::Plain { dtype, bytes } => rows::to_f16(dtype, bytes, out),
+            StoredRows::Decoded { parts, decoder } => {
+                let mut wide = Vec::new();
+                decoder.rows(&parts, &rows, &mut wide).map_err(|source| self.undecodable(name, tensor, source))?;
+                rows::narrow(&wide, out)
+            }
+        };
+        narrowed.map_err(|bad| bad_element(name, tensor, rows.start, &bad))
     }
 
     /// As [`rows_f16`](Self::rows_f16), in full precision.
     ///
     /// # Errors
     /// A value that is not finite. Rows that the tensor does not have are a bug of the caller.
-    pub(crate) fn rows_f32(&self, name: &str, rows: Range<usize>, out: &mut Vec<f32>) -> Result<(), CheckpointError> {
-        let Elements { entry, dtype, bytes } = self.source_rows(name, &rows)?;
-        rows::to_f32(dtype, bytes, out).map_err(|bad| bad_element(name, entry, rows.start, &bad))
+    pub fn rows_f32(&self, name: &str, rows: Range<usize>, out: &mut Vec<f32>) -> Result<(), CheckpointError> {
+        let (tensor, stored) = self.stored_rows(name, &rows)?;
+        let widened = match stored {
+            StoredRows::Plain { dtype, bytes } => rows::to_f32(dtype, bytes, out),
+            StoredRows::Decoded { parts, decoder } => {
+                decoder.rows(&parts, &rows, out).map_err(|source| self.undecodable(name, tensor, source))?;
+                rows::check_finite(out)
+            }
+        };
+        widened.map_err(|bad| bad_element(name, tensor, rows.start, &bad))
     }
 
     /// Elements of a row of a tensor; 0 of one that is not there.
     pub(crate) fn row_elements(&self, name: &str) -> usize {
-        self.tensors.get(name).map_or(0, |tensor| tensor.entry.row_elements())
+        self.tensors.get(name).map_or(0, Tensor::row_elements)
     }
 
-    /// The bytes of rows of a tensor.
-    fn source_rows(&self, name: &str, rows: &Range<usize>) -> Result<Elements<'_>, CheckpointError> {
+    /// What rows of a tensor are read from.
+    fn stored_rows(&self, name: &str, rows: &Range<usize>) -> Result<(&Tensor, StoredRows<'_>), CheckpointError> {
         let unknown =
             |found| CheckpointError::Rows { tensor: name.to_owned(), start: rows.start, end: rows.end, found };
-        let Tensor { shard, entry } = self.tensors.get(name).ok_or_else(|| unknown(0))?;
-        if rows.start > rows.end || rows.end > entry.row_count() {
-            return Err(unknown(entry.row_count()));
+        let tensor = self.tensors.get(name).ok_or_else(|| unknown(0))?;
+        if rows.start > rows.end || rows.end > tensor.row_count() {
+            return Err(unknown(tensor.row_count()));
         }
-        let bytes =
-            entry.bytes.start + rows.start * entry.row_bytes()..entry.bytes.start + rows.end * entry.row_bytes();
-        let shard = self.shards.get(*shard).ok_or_else(|| unknown(0))?;
-        let dtype = entry.usable(&shard.path, name)?;
-        let bytes = shard.map.bytes().get(bytes).ok_or_else(|| unknown(0))?;
-        Ok(Elements { entry, dtype, bytes })
+        let shard = self.shards.get(tensor.shard).ok_or_else(|| unknown(0))?;
+        tensor.check_usable(&shard.path, name)?;
+        let stored = match &tensor.content {
+            Content::Plain(entry) => {
+                let start = entry.bytes.start;
+                let bytes = start + rows.start * entry.row_bytes()..start + rows.end * entry.row_bytes();
+                let bytes = shard.map.bytes().get(bytes).ok_or_else(|| unknown(0))?;
+                StoredRows::Plain { dtype: entry.usable(&shard.path, name)?, bytes }
+            }
+            Content::Decoded { parts, decoder, .. } => {
+                let bytes = |part: &Part| self.shards.get(part.shard)?.map.bytes().get(part.bytes.clone());
+                let parts = parts.iter().map(bytes).collect::<Option<_>>().ok_or_else(|| unknown(0))?;
+                StoredRows::Decoded { parts, decoder: decoder.as_ref() }
+            }
+        };
+        Ok((tensor, stored))
+    }
+
+    fn undecodable(&self, name: &str, tensor: &Tensor, source: DecodeError) -> CheckpointError {
+        let path = self.shards.get(tensor.shard).map_or_else(PathBuf::new, |shard| shard.path.clone());
+        CheckpointError::Undecodable { path, tensor: name.to_owned(), source }
     }
 
     /// Gives the memory of a tensor back to the system; reading it again loads it from disk again.
@@ -225,74 +301,33 @@ impl Checkpoint {
 
     /// As [`release`](Self::release), for the rows that the tensor has of those given.
     pub fn release_rows(&self, name: &str, rows: Range<usize>) {
-        if let Some((shard, bytes)) = self.bytes(name, rows) {
-            shard.map.release(bytes);
+        for Part { shard, bytes } in self.spans(name, &rows) {
+            if let Some(shard) = self.shards.get(shard) {
+                shard.map.release(bytes);
+            }
         }
     }
 
     /// Asks the system to load rows, those that the tensor has, before they are read; does not wait for it.
     pub fn prefetch_rows(&self, name: &str, rows: Range<usize>) {
-        if let Some((shard, bytes)) = self.bytes(name, rows) {
-            shard.map.prefetch(bytes);
+        for Part { shard, bytes } in self.spans(name, &rows) {
+            if let Some(shard) = self.shards.get(shard) {
+                shard.map.prefetch(bytes);
+            }
         }
     }
 
     /// Where the rows are that a tensor has of those given.
-    fn bytes(&self, name: &str, rows: Range<usize>) -> Option<(&Shard, Range<usize>)> {
-        let Tensor { shard, entry } = self.tensors.get(name)?;
-        let bytes_before = |row: usize| entry.bytes.start + row.min(entry.row_count()) * entry.row_bytes();
-        Some((self.shards.get(*shard)?, bytes_before(rows.start)..bytes_before(rows.end)))
+    fn spans(&self, name: &str, rows: &Range<usize>) -> Vec<Part> {
+        self.tensors.get(name).map_or_else(Vec::new, |tensor| tensor.spans(rows))
     }
-}
-
-/// Opens the files of an index and compares their tensors with it, both ways.
-fn open_shards(directory: &Directory) -> Result<(Vec<Shard>, BTreeMap<String, Tensor>), CheckpointError> {
-    let (path, value) = directory.json(INDEX_FILE)?;
-    let Index { weight_map } =
-        Index::deserialize(value).map_err(|source| CheckpointError::Json { path: path.clone(), source })?;
-    let files: BTreeSet<&str> = weight_map.values().map(String::as_str).collect();
-    let mut shards = Vec::new();
-    let mut tensors: BTreeMap<String, Tensor> = BTreeMap::new();
-    let mut problems = Vec::new();
-    let mut missing = BTreeSet::new();
-    for file in files {
-        let path = match directory.file(file) {
-            Err(CheckpointError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
-                problems.push(format!("`{file}` is missing"));
-                missing.insert(file);
-                continue;
-            }
-            path => path?,
-        };
-        let (shard, entries) = Shard::open(&path)?;
-        for (name, entry) in entries {
-            match weight_map.get(&name) {
-                Some(listed) if listed == file => {
-                    tensors.insert(name, Tensor { shard: shards.len(), entry });
-                }
-                Some(listed) => problems.push(format!("`{name}` is in `{file}`, the index has it in `{listed}`")),
-                None => problems.push(format!("`{name}` is in `{file}`, the index does not have it")),
-            }
-        }
-        shards.push(shard);
-    }
-    for (name, file) in &weight_map {
-        if !tensors.contains_key(name) && !missing.contains(file.as_str()) {
-            problems.push(format!("`{name}` is not in `{file}`"));
-        }
-    }
-    if problems.is_empty() {
-        return Ok((shards, tensors));
-    }
-    problems.sort();
-    Err(CheckpointError::Index { path, problems })
 }
 
 /// An element of the rows from `first_row` on that cannot be used.
-fn bad_element(name: &str, entry: &Entry, first_row: usize, bad: &BadElement) -> CheckpointError {
+fn bad_element(name: &str, tensor: &Tensor, first_row: usize, bad: &BadElement) -> CheckpointError {
     let BadElement { index, value } = *bad;
+    let position = position(tensor.shape(), first_row * tensor.row_elements() + index);
     let tensor = name.to_owned();
-    let position = position(&entry.shape, first_row * entry.row_elements() + index);
     if value.is_finite() {
         CheckpointError::Overflow { tensor, position, value }
     } else {

@@ -60,17 +60,25 @@ pub(super) fn to_f32(dtype: SourceDtype, bytes: &[u8], out: &mut Vec<f32>) -> Re
             out.extend(bytes.as_chunks().0.iter().map(|bytes| f16::from_le_bytes(*bytes).to_f32()));
         }
     }
-    match out.iter().enumerate().find(|(_, value)| !value.is_finite()) {
+    check_finite(out)
+}
+
+/// Refuses values that are not finite.
+pub(super) fn check_finite(values: &[f32]) -> Result<(), BadElement> {
+    match values.iter().enumerate().find(|(_, value)| !value.is_finite()) {
         Some((index, value)) => Err(BadElement { index, value: *value }),
         None => Ok(()),
     }
 }
 
-fn blocks<const SIZE: usize>(
-    elements: &[[u8; SIZE]],
-    out: &mut Vec<f16>,
-    read: impl Fn([u8; SIZE]) -> f32,
-) -> Result<(), BadElement> {
+/// Replaces the content of `out` by values, rounded.
+pub(super) fn narrow(values: &[f32], out: &mut Vec<f16>) -> Result<(), BadElement> {
+    out.clear();
+    out.reserve_exact(values.len());
+    blocks(values, out, |value| value)
+}
+
+fn blocks<T: Copy>(elements: &[T], out: &mut Vec<f16>, read: impl Fn(T) -> f32) -> Result<(), BadElement> {
     let mut wide = [0.0; BLOCK];
     let mut narrow = [f16::ZERO; BLOCK];
     for block in elements.chunks(BLOCK) {

@@ -50,12 +50,12 @@ impl SourceDtype {
 
 /// Where a tensor is in its file.
 #[derive(Debug)]
-pub(super) struct Entry {
-    pub(super) shape: Vec<usize>,
+pub(in crate::source) struct Entry {
+    pub(in crate::source) shape: Vec<usize>,
     /// Its dtype, or as safetensors spells it where it cannot be converted.
-    pub(super) dtype: Result<SourceDtype, String>,
+    pub(in crate::source) dtype: Result<SourceDtype, String>,
     /// Bytes of the file.
-    pub(super) bytes: Range<usize>,
+    pub(in crate::source) bytes: Range<usize>,
 }
 
 impl Entry {
@@ -64,14 +64,8 @@ impl Entry {
         self.shape.first().copied().unwrap_or(1)
     }
 
-    /// Elements under one index of the first axis. No overflow: the header check has bounded the product of the whole
-    /// shape where no axis is 0, and saturating it changes nothing where one is.
-    pub(super) fn row_elements(&self) -> usize {
-        self.shape.iter().skip(1).fold(1, |product: usize, size| product.saturating_mul(*size))
-    }
-
     /// Bytes under one index of the first axis: the file's share of each.
-    pub(super) fn row_bytes(&self) -> usize {
+    pub(in crate::source) fn row_bytes(&self) -> usize {
         self.bytes.len() / self.row_count().max(1)
     }
 
@@ -87,18 +81,42 @@ impl Entry {
 
 /// A mapped file with its checked header.
 #[derive(Debug)]
-pub(super) struct Shard {
-    pub(super) path: PathBuf,
+pub(in crate::source) struct Shard {
+    pub(in crate::source) path: PathBuf,
     pub(super) map: FileMap,
 }
 
 impl Shard {
+    /// Maps a file of another kind.
+    pub(in crate::source) fn map(path: &Path) -> Result<Self, CheckpointError> {
+        let map = FileMap::open(path).map_err(|source| CheckpointError::Io { path: path.to_owned(), source })?;
+        Ok(Self { path: path.to_owned(), map })
+    }
+
+    /// The bytes of the file.
+    pub(in crate::source) fn bytes(&self) -> &[u8] {
+        self.map.bytes()
+    }
+
     /// Maps a file and reads its header.
     pub(super) fn open(path: &Path) -> Result<(Self, BTreeMap<String, Entry>), CheckpointError> {
-        let map = FileMap::open(path).map_err(|source| CheckpointError::Io { path: path.to_owned(), source })?;
-        let entries = read_header(path, map.bytes())?;
-        Ok((Self { path: path.to_owned(), map }, entries))
+        let shard = Self::map(path)?;
+        if let Some(found) = foreign(shard.bytes()) {
+            return Err(CheckpointError::Foreign { path: path.to_owned(), found });
+        }
+        let entries = read_header(path, shard.bytes())?;
+        Ok((shard, entries))
     }
+}
+
+/// What a file is that is no safetensors file, by its first bytes. These are also lengths of headers, beyond all reason.
+fn foreign(bytes: &[u8]) -> Option<&'static str> {
+    let kinds: [(&[u8], &str); 3] = [
+        (b"version https://git-lfs", "a Git LFS pointer"),
+        (b"PK\x03\x04", "a zip archive"),
+        (b"GGUF", "a GGUF model"),
+    ];
+    kinds.into_iter().find(|(start, _)| bytes.starts_with(start)).map(|(_, kind)| kind)
 }
 
 fn read_header(path: &Path, bytes: &[u8]) -> Result<BTreeMap<String, Entry>, CheckpointError> {

@@ -3,6 +3,7 @@ use std::path::Path;
 use fs_err as fs;
 use tempfile::TempDir;
 
+use super::safetensors_directory::{INDEX_FILE, SINGLE_FILE};
 use super::testing::{Source, write_config, write_raw, write_tensors};
 use super::*;
 use crate::error::{Hint as _, render};
@@ -313,11 +314,38 @@ fn a_config_that_is_no_object_is_refused() {
 fn a_quantized_checkpoint_is_named_before_its_weights_are_read() {
     let directory = directory();
     touch(directory.path(), SINGLE_FILE);
-    write_config(
-        directory.path(),
-        r#"{"model_type": "llama", "quantization_config": {"quant_method": "gptq", "bits": 4}}"#,
-    );
+    write_config(directory.path(), r#"{"model_type": "llama", "quantization_config": {"quant_method": "aqlm"}}"#);
     assert!(matches!(error(&directory), CheckpointError::Config(ConfigError::Quantized { .. })));
-    let expected = "Cannot convert a quantized checkpoint: config.json has `quantization_config` of method `gptq`";
+    let expected = "Cannot convert a quantized checkpoint: config.json has `quantization_config` of method `aqlm`";
     assert_eq!(message(&directory), expected);
+}
+
+#[test]
+fn a_prefix_of_all_names_is_left_out_and_told() {
+    let names = ["module._orig_mod.model.norm.weight", "module._orig_mod.lm_head.weight"];
+    let directory = single(&names.map(|name| Source::zeros(name, &[2])));
+    let checkpoint = Checkpoint::open(directory.path()).expect("a checkpoint");
+    assert_eq!(checkpoint.tensor_names().collect::<Vec<_>>(), ["lm_head.weight", "model.norm.weight"]);
+    assert!(checkpoint.notes().found.as_ref().is_some_and(|found| found.contains("`module._orig_mod.`")));
+    assert!(!checkpoint.is_plain());
+    // Not all of them: this is a part of a larger model.
+    let directory = single(&[Source::zeros("language_model.a", &[2]), Source::zeros("vision_tower.b", &[2])]);
+    let checkpoint = Checkpoint::open(directory.path()).expect("a checkpoint");
+    assert_eq!(checkpoint.tensor_names().next(), Some("language_model.a"));
+    assert!(checkpoint.is_plain());
+}
+
+#[test]
+fn other_files_in_place_of_weights_are_named() {
+    for (content, expected) in [
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n", "a Git LFS pointer"),
+        ("PK\u{3}\u{4}something", "a zip archive"),
+        ("GGUF\u{3}\0\0\0something", "a GGUF model"),
+    ] {
+        let directory = directory();
+        fs::write(directory.path().join(SINGLE_FILE), content).expect("a file");
+        let error = error(&directory);
+        assert!(error.to_string().ends_with(expected), "{error}");
+        assert!(error.hint().is_some());
+    }
 }

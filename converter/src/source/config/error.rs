@@ -39,6 +39,16 @@ pub enum ConfigError {
         /// Those that can be converted.
         expected: &'static [&'static str],
     },
+    /// A way of quantizing that is known in other forms.
+    #[error("Cannot convert a quantized checkpoint: config.json has `{key}`: expected {expected}, found {found}")]
+    Quantization {
+        /// The key.
+        key: String,
+        /// What is known.
+        expected: &'static str,
+        /// What is there.
+        found: String,
+    },
     /// Weights that are quantized already.
     #[error("Cannot convert a quantized checkpoint: config.json has `{key}`{}", method_text(.method.as_ref()))]
     Quantized {
@@ -125,6 +135,7 @@ impl Hint for ConfigError {
             }
             Self::Flag { fitting, .. } => format!("use `--arch {fitting}` or `--arch auto`"),
             Self::ModelClass { .. } => "only models that predict the next token can be converted".to_owned(),
+            Self::Quantization { .. } => "use the unquantized original of this model".to_owned(),
             Self::Quantized { .. } => "use the unquantized original of this model; anec quantizes by itself (`--lut`)".to_owned(),
             Self::MixtureOfExperts { .. } => "only dense models can be converted".to_owned(),
             Self::Multimodal { .. } => {
