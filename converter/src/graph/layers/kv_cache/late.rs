@@ -4,7 +4,7 @@
 use anec_mil::Var;
 
 use super::state::{State, Write};
-use super::{Attend, Cached, KvCache, Past, PastLayout};
+use super::{Attend, CacheOrder, Cached, KvCache, Past};
 use crate::graph::{Graph, GraphError};
 
 /// Attends, then writes.
@@ -30,7 +30,7 @@ impl<W: Write> KvCache for Late<W> {
         let past = Past {
             keys: self.state.row(graph, &format!("{prefix}_past_keys"), &content, key_row)?,
             values: self.state.row(graph, &format!("{prefix}_past_values"), &content, value_row)?,
-            layout: PastLayout::ByPosition,
+            order: CacheOrder::Rows,
             positions: self.state.shape.positions,
         };
         let result = attend(graph, &Cached { keys: key.clone(), values: value.clone(), past: Some(past) })?;
