@@ -245,7 +245,6 @@ impl Hint for CheckpointError {
                 "give the directory that holds config.json and the *.safetensors files, or a .gguf file"
             }
             Self::Gguf { source, .. } => return source.hint(),
-            Self::Undecodable { .. } => "the file is damaged; download it again",
             Self::Packed { .. } => "the file is damaged, or quantized in a form that anec does not know",
             Self::NotQuantized { .. } => {
                 "if the weights are not quantized, remove the key from config.json; else download the files of one model"
@@ -274,7 +273,9 @@ impl Hint for CheckpointError {
                 }
                 _ => "give the file the extension .gguf, and its path to anec",
             },
-            Self::Header { .. } | Self::Length { .. } => "the file is damaged; download it again",
+            Self::Undecodable { .. } | Self::Header { .. } | Self::Length { .. } => {
+                "the file is damaged; download it again"
+            }
             Self::Outside { .. } => {
                 "put the files themselves into the directory; links are followed only from a Hugging Face cache snapshot to \
                  its blobs"

@@ -73,7 +73,8 @@ pub(crate) const ADDITIONAL_TEMPLATES: &str = "additional_chat_templates";
 /// Whether a file of a checkpoint is a chat template beside the default one.
 pub(crate) fn is_additional_template(name: &str) -> bool {
     let file = name.strip_prefix(ADDITIONAL_TEMPLATES).and_then(|rest| rest.strip_prefix('/'));
-    file.is_some_and(|file| file.ends_with(".jinja") && !file.contains('/'))
+    let stem = file.and_then(|file| file.strip_suffix(".jinja"));
+    stem.is_some_and(|stem| !stem.contains('/'))
 }
 
 /// An opened checkpoint.

@@ -48,12 +48,10 @@ impl Source for SafetensorsDirectory {
             return Err(directory.missing_weights());
         };
         let (stored, prefix) = without_prefix(stored);
-        let tensors = match &scheme {
-            Some(scheme) => quantized::tensors(scheme.as_ref(), stored, &shards)?,
-            None => {
-                let plain = |(name, (shard, entry))| (name, Tensor::plain(shard, entry));
-                stored.into_iter().map(plain).collect()
-            }
+        let tensors = if let Some(scheme) = &scheme {
+            quantized::tensors(scheme.as_ref(), stored, &shards)?
+        } else {
+            stored.into_iter().map(|(name, (shard, entry))| (name, Tensor::plain(shard, entry))).collect()
         };
         let prefix = prefix.map(|prefix| format!("tensors whose names all begin with `{prefix}`, which is left out"));
         let found: Vec<String> = scheme.map(|scheme| scheme.found()).into_iter().chain(prefix).collect();

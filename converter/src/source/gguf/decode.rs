@@ -85,7 +85,9 @@ impl Decode for Rows {
             Storage::Unread => return Err(wrong("a type that is decoded".to_owned(), "another".to_owned())),
         }
         if self.change.added != 0.0 {
-            out.iter_mut().for_each(|element| *element -= self.change.added);
+            for element in out.iter_mut() {
+                *element -= self.change.added;
+            }
         }
         Ok(())
     }

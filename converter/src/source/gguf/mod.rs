@@ -139,13 +139,11 @@ fn first_file(path: &Path) -> Result<PathBuf, CheckpointError> {
     // Projectors of vision towers stand beside the models that they are for.
     let models = directory.with_extension(&[EXTENSION]).filter(|name| !name.starts_with("mmproj"));
     let models: Vec<&str> = models.filter(|name| split::number(name).is_none_or(|number| number == 1)).collect();
-    match models.as_slice() {
-        [only] => directory.file(only),
-        _ => {
-            let found = models.into_iter().map(str::to_owned).collect();
-            Err(CheckpointError::Gguf { path: path.to_owned(), source: Box::new(GgufError::Several { found }) })
-        }
+    if let [only] = models.as_slice() {
+        return directory.file(only);
     }
+    let found = models.into_iter().map(str::to_owned).collect();
+    Err(CheckpointError::Gguf { path: path.to_owned(), source: Box::new(GgufError::Several { found }) })
 }
 
 /// The models among the files of a repository: one each, and of one in several files the first.

@@ -308,7 +308,7 @@ fn a_byte_level_tokenizer_is_rebuilt_with_its_special_tokens() {
         .text("tokenizer.chat_template", "{{ messages }}")
         .write();
     let checkpoint = Checkpoint::open(&path).expect("a model");
-    assert_eq!(checkpoint.notes().warnings, [String::new(); 0]);
+    assert!(checkpoint.notes().warnings.is_empty(), "{:?}", checkpoint.notes().warnings);
     let companions = checkpoint.companions().expect("made");
     let tokenizer = anec_runtime::tokenizer::TextTokenizer::open(companions).expect("a tokenizer");
     let ids = tokenizer.encode("abb<|im_end|>", anec_runtime::tokenizer::SpecialTokens::Add).expect("encoded");

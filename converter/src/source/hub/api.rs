@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::env;
+use std::fmt::Write as _;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -85,8 +86,8 @@ impl Api {
             .max_redirects(0)
             .max_redirects_will_error(false)
             .timeout_connect(Some(Duration::from_secs(20)))
-            .timeout_recv_response(Some(Duration::from_secs(60)))
-            .timeout_per_read(Some(Duration::from_secs(60)))
+            .timeout_recv_response(Some(Duration::from_mins(1)))
+            .timeout_per_read(Some(Duration::from_mins(1)))
             .user_agent(concat!("anec/", env!("CARGO_PKG_VERSION")))
             .accept_encoding("identity")
             .build()
@@ -153,16 +154,17 @@ impl Api {
 
     /// The content of a file from a byte on.
     pub(super) fn content(&self, name: &ModelName, url: &str, from: u64) -> Result<Response<Body>, HubError> {
-        let response = self.follow(url, Method::Get, (from > 0).then(|| format!("bytes={from}-")))?;
+        let range = (from > 0).then(|| format!("bytes={from}-"));
+        let response = self.follow(url, Method::Get, range.as_deref())?;
         self.check(name, url, &response)?;
         Ok(response)
     }
 
     /// Asks, and follows answers that point elsewhere; only the hub itself sees the token.
-    fn follow(&self, url: &str, method: Method, range: Option<String>) -> Result<Response<Body>, HubError> {
+    fn follow(&self, url: &str, method: Method, range: Option<&str>) -> Result<Response<Body>, HubError> {
         let mut at = url.to_owned();
         for _ in 0..MAX_REDIRECTS {
-            let response = self.ask(&at, method, range.as_deref())?;
+            let response = self.ask(&at, method, range)?;
             match target(&response, &at) {
                 Some(next) => at = next,
                 None => return Ok(response),
@@ -267,7 +269,10 @@ fn encoded(path: &str, with_slashes: bool) -> String {
             b'/' if !with_slashes => text.push('/'),
             b'-' | b'_' | b'.' | b'~' => text.push(char::from(byte)),
             byte if byte.is_ascii_alphanumeric() => text.push(char::from(byte)),
-            byte => text.push_str(&format!("%{byte:02X}")),
+            byte => {
+                // Writing to a string cannot fail.
+                let _ = write!(text, "%{byte:02X}");
+            }
         }
     }
     text

@@ -136,20 +136,17 @@ impl Scheme for FourBits {
         values.require_kind(&[Kind::F32], "fp32")?;
         let blocks = elements.div_ceil(blocksize);
         scales.require_count(blocks)?;
-        let nested = match (&nested_scales, &nested_values) {
-            (Some(nested_scales), Some(nested_values)) => {
-                let blocksize = nested_blocksize.filter(|size| *size > 0).unwrap_or(NESTED_VALUES);
-                nested_scales.require_kind(&[Kind::F32], "fp32")?;
-                nested_scales.require_count(blocks.div_ceil(blocksize))?;
-                nested_values.require_kind(&[Kind::F32], "fp32")?;
-                nested_values.require_count(NESTED_VALUES)?;
-                scales.require_kind(&[Kind::U8], "bytes")?;
-                Some(Nested { blocksize, offset: nested_offset.unwrap_or(0.0) })
-            }
-            _ => {
-                scales.require_kind(&FLOATS, "floats")?;
-                None
-            }
+        let nested = if let Some((nested_scales, nested_values)) = nested_scales.as_ref().zip(nested_values.as_ref()) {
+            let blocksize = nested_blocksize.filter(|size| *size > 0).unwrap_or(NESTED_VALUES);
+            nested_scales.require_kind(&[Kind::F32], "fp32")?;
+            nested_scales.require_count(blocks.div_ceil(blocksize))?;
+            nested_values.require_kind(&[Kind::F32], "fp32")?;
+            nested_values.require_count(NESTED_VALUES)?;
+            scales.require_kind(&[Kind::U8], "bytes")?;
+            Some(Nested { blocksize, offset: nested_offset.unwrap_or(0.0) })
+        } else {
+            scales.require_kind(&FLOATS, "floats")?;
+            None
         };
         let runs = Runs { columns, blocksize, scale: scales.kind, nested };
         let parts = [codes, scales, values].into_iter().chain(nested_scales).chain(nested_values);

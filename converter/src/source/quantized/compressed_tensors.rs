@@ -63,17 +63,15 @@ impl Scheme for Compressed {
     fn weight(&self, module: &str, parts: &mut Parts<'_>) -> Result<Tensor, CheckpointError> {
         let scales = parts.required(&format!("{module}.weight_scale"))?;
         let zeros = parts.optional(&format!("{module}.weight_zero_point"))?;
-        match parts.optional(&format!("{module}.weight_packed"))? {
-            Some(codes) => self.packed(module, codes, scales, zeros, parts),
-            None => {
-                let weight = parts.required(&format!("{module}.weight"))?;
-                weight.require_kind(&[Kind::I8, Kind::Fp8], "8-bit integers or FP8")?;
-                if let Some(zeros) = zeros {
-                    return Err(zeros.wrong("no zeros of whole numbers", "some"));
-                }
-                scaled_numbers(weight, scales, self.block)
-            }
+        if let Some(codes) = parts.optional(&format!("{module}.weight_packed"))? {
+            return self.packed(module, codes, scales, zeros, parts);
         }
+        let weight = parts.required(&format!("{module}.weight"))?;
+        weight.require_kind(&[Kind::I8, Kind::Fp8], "8-bit integers or FP8")?;
+        if let Some(zeros) = zeros {
+            return Err(zeros.wrong("no zeros of whole numbers", "some"));
+        }
+        scaled_numbers(weight, scales, self.block)
     }
 
     fn ignored(&self) -> &'static [&'static str] {

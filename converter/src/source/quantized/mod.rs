@@ -116,9 +116,9 @@ pub(super) fn take(config: &mut Map<String, Value>) -> Result<Option<Box<dyn Sch
         }
     }
     if found.is_some() {
-        KEYS.iter().for_each(|key| {
-            config.remove(*key);
-        });
+        for key in KEYS {
+            config.remove(key);
+        }
     }
     Ok(found)
 }

@@ -8,6 +8,7 @@ use crate::source::gguf::error::GgufError;
 use crate::source::gguf::metadata::Metadata;
 
 /// A way to split a text into words.
+#[expect(clippy::struct_excessive_bools, reason = "what tokenizers do or do not")]
 pub(super) struct Splitter {
     /// What `tokenizer.ggml.pre` calls it.
     names: &'static [&'static str],
