@@ -4,9 +4,11 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use anec_mil::compiled::{COMPILED_EXTENSION, DATA_PATH};
-use anec_mil::package::{MANIFEST_PATH, PACKAGE_EXTENSION};
+use anec_mil::package::{MANIFEST_PATH, PACKAGE_EXTENSION, PROGRAM_KIND};
 use anec_mil::text::{self, TextVersion};
-use anec_runtime::{DirectoryError, ModelDirectory, OpenError, PackageReport, PartError};
+use anec_runtime::{
+    DirectoryError, MemberPath, ModelDirectory, OpenError, PackageReport, PartError, files_root, pipeline_members,
+};
 use anec_schemas::meta::META_YAML;
 use clap::Args;
 use fs_err as fs;
@@ -21,9 +23,10 @@ use crate::options::ByteSize;
 Examples:
   anec inspect out                                # every package of a converted directory
   anec inspect out/lm_head_lut6.mlpackage --json
-  anec inspect Model.mlpackage --mil | less       # the program as text")]
+  anec inspect Model.mlpackage --mil | less       # the program as text
+  anec inspect Pipeline.mlpackage/model0          # a member of a pipeline")]
 pub struct Arguments {
-    /// A .mlpackage, .mlmodelc or .mlmodel, or a converted directory.
+    /// A .mlpackage, .mlmodelc or .mlmodel, a member of a pipeline, or a converted directory.
     path: PathBuf,
 
     /// Print the program in Core ML's text form.
@@ -62,7 +65,11 @@ impl Hint for DirectoryError {
 
 /// Describes what is at the path.
 pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
-    let paths = models(&arguments.path)?;
+    let pipeline = members(&arguments.path)?;
+    let paths = match &pipeline {
+        Some(members) => programs(members),
+        None => models(&arguments.path)?,
+    };
     let reports: Vec<PackageReport> =
         paths.iter().map(|path| Ok(PackageReport::open(path)?)).collect::<Result<_, Failure>>()?;
     let failed = |message: String| Failure { message, hint: None };
@@ -72,7 +79,8 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
         let programs: Result<Vec<String>, _> = reports.iter().map(program_text).collect();
         programs.map_err(|error| failed(error.to_string()))?.concat()
     } else {
-        reports.iter().map(describe).collect::<Vec<_>>().join("\n")
+        let head = pipeline.map(|members| describe_pipeline(&members));
+        head.into_iter().chain(reports.iter().map(describe)).collect::<Vec<_>>().join("\n")
     };
     console.data(&output).map_err(|error| failed(error.to_string()))?;
     let problems: usize = reports.iter().map(|report| report.problems.len()).sum();
@@ -82,20 +90,43 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The members of a pipeline, where `path` is one.
+fn members(path: &Path) -> Result<Option<Vec<MemberPath>>, Failure> {
+    if is_model(path) && fs::metadata(path.join(META_YAML)).is_err() { Ok(pipeline_members(path)?) } else { Ok(None) }
+}
+
+/// The members that are ML Programs.
+pub(super) fn programs(members: &[MemberPath]) -> Vec<PathBuf> {
+    members.iter().filter(|member| member.kind == PROGRAM_KIND).map(|member| member.path.clone()).collect()
+}
+
+fn describe_pipeline(members: &[MemberPath]) -> String {
+    let mut text = format!("pipeline of {}\n", counted(members.len(), "model"));
+    for member in members {
+        let name = member.path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+        let _ = writeln!(text, "  {name}: {}", member.kind);
+    }
+    text
+}
+
 /// The model itself, or the models of a converted directory in the order of their calls.
 fn models(path: &Path) -> Result<Vec<PathBuf>, Failure> {
     let converted = fs::metadata(path.join(META_YAML)).is_ok();
-    let is_named = path
-        .extension()
-        .is_some_and(|extension| [PACKAGE_EXTENSION, COMPILED_EXTENSION].iter().any(|name| extension == *name));
-    let is_model = is_named
-        || path.is_file()
-        || [MANIFEST_PATH, DATA_PATH].iter().any(|name| fs::metadata(path.join(name)).is_ok());
-    if is_model && !converted {
+    if is_model(path) && !converted {
         return Ok(vec![path.to_owned()]);
     }
     let directory = ModelDirectory::open(path)?;
     Ok(directory.parts().iter().filter_map(|part| part.any_path().map(Path::to_owned)).collect())
+}
+
+fn is_model(path: &Path) -> bool {
+    let is_named = path
+        .extension()
+        .is_some_and(|extension| [PACKAGE_EXTENSION, COMPILED_EXTENSION].iter().any(|name| extension == *name));
+    is_named
+        || path.is_file()
+        || [MANIFEST_PATH, DATA_PATH].iter().any(|name| fs::metadata(path.join(name)).is_ok())
+        || files_root(path) != path
 }
 
 fn program_text(report: &PackageReport) -> Result<String, text::PrintError> {

@@ -11,10 +11,11 @@ use anec_mil::package::{Foreign, ModelDescription, PACKAGE_EXTENSION, PackageFil
 use anec_mil::rules::Constants;
 use anec_mil::text::{self, ParseError};
 use anec_mil::{Argument, Binding, BlobReference, DataType, Program, TensorType, Value};
-use anec_runtime::{FsPackage, OpenError, open_model};
+use anec_runtime::{FsPackage, OpenError, files_root, open_model, pipeline_members};
 use fs_err as fs;
 use half::f16;
 
+use crate::commands::inspect::programs;
 use crate::error::Hint;
 
 const TEXT: &str = "mil";
@@ -98,8 +99,15 @@ impl Hint for LintError {
 /// Of a model that is there as package and compiled, the package is taken: it holds the description too.
 pub(super) fn find(path: &Path) -> Result<Vec<PathBuf>, LintError> {
     let failed = |source| LintError::Io { path: path.to_owned(), source };
-    if !fs::metadata(path).map_err(failed)?.is_dir() || kind(path).is_some() || is_package(path) || is_compiled(path) {
+    if files_root(path) != path {
         return Ok(vec![path.to_owned()]);
+    }
+    if !fs::metadata(path).map_err(failed)?.is_dir() || kind(path).is_some() || is_package(path) || is_compiled(path) {
+        // Whatever else cannot be read is said where it is opened.
+        return Ok(match pipeline_members(path) {
+            Ok(Some(members)) if kind(path) != Some(TEXT) => programs(&members),
+            _ => vec![path.to_owned()],
+        });
     }
     let entries = entries(path)?;
     let mut found = models(&entries);
@@ -139,9 +147,10 @@ fn models(entries: &[PathBuf]) -> Vec<PathBuf> {
 /// Opens one program.
 pub(super) fn open(path: &Path) -> Result<Opened, LintError> {
     let failed = |source| LintError::Io { path: path.to_owned(), source };
-    let is_directory = fs::metadata(path).map_err(failed)?.is_dir();
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let files = FsPackage::new(if is_directory { path } else { parent }).map_err(failed)?;
+    let root = files_root(path);
+    let is_directory = fs::metadata(root).map_err(failed)?.is_dir() && root == path;
+    let root = if root.as_os_str().is_empty() { Path::new(".") } else { root };
+    let files = FsPackage::new(root).map_err(failed)?;
     if kind(path) == Some(TEXT) && !is_directory {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         return open_text(path, name, files);

@@ -1,0 +1,204 @@
+//! Compiled pipelines: a directory for each member, and the description of all of them at the top.
+//!
+//! | file | what it holds |
+//! | --- | --- |
+//! | `coremldata.bin` | the kind, the compilers of the members, the description as protobuf, how many members there are |
+//! | `analytics/coremldata.bin` | how many members there are, and the hash of the model message |
+//! | `modelNames/coremldata.bin` | names of the members, where the package has them |
+//! | `model0/` | a member: of an ML Program what a compiled model has but `metadata.json` |
+//! | `model1/coremldata.bin` | a member of the kind `nonMaximumSuppression`: versions, and its message as it is |
+//!
+//! # Source
+//! `yolov8n` and `yolov8m`, packages with what Apple's compiler made of them, saadiahl/cat_feeder_project@2f191917;
+//! `best.mlmodelc`, griftt/VideoAnalysisSDK@50347980. Each has an ML Program and a `nonMaximumSuppression`. Several ML
+//! Programs, with names: `tests/pipeline-fixtures`, rebeckerspecialties/mlmodelc-export@e5132362.
+
+use anec_schemas::proto::{Message as _, specification as pb};
+
+use super::analytics::member_analytics;
+use super::archive::{ArchiveReader, ArchiveWriter};
+use super::core_ml_data::{COMPILER_VARIANT, compiler_version, expect_text, read_version, write_version};
+use super::{
+    ANALYTICS_PATH, Analytics, CompileOptions, CompiledError, DATA_PATH, DataError, METADATA_PATH, PROGRAM_PATH, Unproven,
+    compile, metadata,
+};
+use crate::package::{
+    Metadata, Model, ModelDescription, ModelError, PROGRAM_KIND, PackageFiles, Pipeline, PipelineMember, decode_model,
+    member_name, other_kind, read_limited,
+};
+use crate::verify::Finding;
+
+/// Fields of `Model`, which stand for kinds.
+const PIPELINE: i32 = 202;
+const ML_PROGRAM: i32 = 502;
+const NON_MAXIMUM_SUPPRESSION: i32 = 610;
+
+/// What members other than programs have in place of a compiler's variant: their message is kept as it is.
+const SPECIFICATION_VARIANT: &str = "spec";
+/// The version of the compiler of pipelines and of such members.
+const FIRST_COMPILER: u64 = 1;
+
+/// Path of the members' names.
+const NAMES_PATH: &str = "modelNames/coremldata.bin";
+
+/// Largest `coremldata.bin` that is read, in bytes; it may hold the message of a member.
+const MAX_DATA_BYTES: u64 = 1 << 26;
+
+/// Most members of a compiled pipeline that are looked for.
+const MAX_MEMBERS: u64 = 1000;
+
+/// The files of a compiled pipeline, but for weights.
+#[derive(Clone, Debug)]
+pub struct CompiledPipeline {
+    /// Path within the compiled model and bytes of every file.
+    pub files: Vec<(String, Vec<u8>)>,
+    /// The ML Programs, each with the directory that it is in.
+    pub programs: Vec<(String, Model)>,
+    /// What Core ML may not like.
+    pub warnings: Vec<Finding>,
+    /// What is written as all else is, which no one has shown for it.
+    pub unproven: Vec<String>,
+}
+
+/// Compiles a pipeline, member by member. Weight files are the package's own.
+///
+/// # Errors
+/// A member is of a kind whose compiled form is not known, or a program cannot be compiled.
+pub fn compile_pipeline(pipeline: &Pipeline, options: &CompileOptions<'_>) -> Result<CompiledPipeline, CompiledError> {
+    let mut compiled =
+        CompiledPipeline { files: Vec::new(), programs: Vec::new(), warnings: Vec::new(), unproven: Vec::new() };
+    let mut compilers = COMPILER_VARIANT.to_owned();
+    for (index, member) in pipeline.members.iter().enumerate() {
+        let name = member_name(index);
+        let (version, variant) = compiled.add(&name, member, options)?;
+        compilers = format!("{compilers}.{name}v{version}.0.0{variant}");
+    }
+    if options.unproven == Unproven::Refused && !compiled.unproven.is_empty() {
+        return Err(CompiledError::Unproven { forms: compiled.unproven });
+    }
+    let analytics = Analytics::of(options.message, options.message_name);
+    let top = [
+        (DATA_PATH, data(pipeline, &compilers)?),
+        (ANALYTICS_PATH, analytics.to_bytes_of_pipeline(pipeline.members.len())),
+        (METADATA_PATH, metadata::of_pipeline(pipeline, &compiled.programs, options.name).into_bytes()),
+    ];
+    compiled.files.extend(top.map(|(path, bytes)| (path.to_owned(), bytes)));
+    if !pipeline.names.is_empty() {
+        compiled.files.push((NAMES_PATH.to_owned(), names(&pipeline.names)));
+    }
+    Ok(compiled)
+}
+
+impl CompiledPipeline {
+    /// Adds a member in the directory `name`; gives the version and the variant of its compiler.
+    fn add(
+        &mut self,
+        name: &str,
+        member: &PipelineMember,
+        options: &CompileOptions<'_>,
+    ) -> Result<(u64, &'static str), CompiledError> {
+        if !member.is_program() {
+            self.files.push((format!("{name}/{DATA_PATH}"), kept(member)?));
+            return Ok((FIRST_COMPILER, SPECIFICATION_VARIANT));
+        }
+        let model = decode_model(&member.message)?;
+        // Whether unproven forms are refused is decided over all members.
+        let files = compile(&model, &CompileOptions { unproven: Unproven::Allowed, ..options.clone() })?;
+        let parts = [
+            (PROGRAM_PATH, files.program.into_bytes()),
+            (DATA_PATH, files.data),
+            (ANALYTICS_PATH, member_analytics()),
+        ];
+        self.files.extend(parts.map(|(path, bytes)| (format!("{name}/{path}"), bytes)));
+        self.warnings.extend(files.warnings);
+        self.unproven.extend(files.unproven);
+        let version = compiler_version(model.specification_version)?;
+        self.programs.push((name.to_owned(), model));
+        Ok((version, COMPILER_VARIANT))
+    }
+}
+
+/// `coremldata.bin` of a member that is no program.
+fn kept(member: &PipelineMember) -> Result<Vec<u8>, CompiledError> {
+    let version = member.specification_version()?;
+    if other_kind(NON_MAXIMUM_SUPPRESSION.unsigned_abs()) != Some(member.kind) {
+        return Err(CompiledError::Member { kind: member.kind });
+    }
+    let mut archive = ArchiveWriter::default();
+    archive.int32(NON_MAXIMUM_SUPPRESSION);
+    write_version(&mut archive, FIRST_COMPILER);
+    archive.text(SPECIFICATION_VARIANT);
+    write_version(&mut archive, u64::try_from(version).unwrap_or(0));
+    archive.text("");
+    archive.bytes.extend(&member.message);
+    Ok(archive.bytes)
+}
+
+/// `coremldata.bin` of a pipeline.
+fn data(pipeline: &Pipeline, compilers: &str) -> Result<Vec<u8>, CompiledError> {
+    let mut archive = ArchiveWriter::default();
+    archive.int32(PIPELINE);
+    write_version(&mut archive, FIRST_COMPILER);
+    archive.text(compilers);
+    write_version(&mut archive, u64::try_from(pipeline.specification_version).unwrap_or(0));
+    archive.text("");
+    let mut description = pipeline.description.clone();
+    description.metadata.get_or_insert_with(Metadata::default);
+    archive.data(&description.to_proto()?.encode_to_vec());
+    archive.uint64(pipeline.members.len() as u64);
+    archive.uint64(u64::from(PIPELINE.unsigned_abs()));
+    Ok(archive.bytes)
+}
+
+fn names(names: &[String]) -> Vec<u8> {
+    let mut archive = ArchiveWriter::default();
+    archive.uint64(names.len() as u64);
+    for name in names {
+        archive.text(name);
+    }
+    archive.bytes
+}
+
+/// The kinds of the members of a compiled pipeline, in order; `None` if the files hold another model.
+///
+/// # Errors
+/// A `coremldata.bin` is missing or malformed.
+pub fn compiled_members<F: PackageFiles>(files: &F) -> Result<Option<Vec<&'static str>>, CompiledError> {
+    let bytes = read_limited(files, DATA_PATH, MAX_DATA_BYTES)?;
+    let mut archive = ArchiveReader::new(&bytes);
+    if archive.int32("the kind of the model")? != PIPELINE {
+        return Ok(None);
+    }
+    let (_, count) = read(archive)?;
+    (0..count).map(|index| member_kind(files, index)).collect::<Result<_, _>>().map(Some)
+}
+
+/// What follows the kind of a pipeline: its description, and how many members it has.
+fn read(mut archive: ArchiveReader<'_>) -> Result<(ModelDescription, usize), DataError> {
+    read_version(&mut archive, "the compiler version")?;
+    archive.text("the compilers of the members")?;
+    read_version(&mut archive, "the specification version")?;
+    expect_text(&mut archive, "the model variant", "")?;
+    let message = pb::ModelDescription::decode(archive.bytes("the description")?).map_err(ModelError::Malformed)?;
+    let description = ModelDescription::from_proto(message)?;
+    let position = archive.position();
+    let count = archive.uint64("the number of members")?;
+    let field = |found: String, expected| DataError::Field { what: "a pipeline", position, expected, found };
+    if count > MAX_MEMBERS {
+        return Err(field(format!("{count} members"), "1000 members or fewer"));
+    }
+    match archive.uint64("the kind of the members")? {
+        kind if kind == u64::from(PIPELINE.unsigned_abs()) => archive.finish()?,
+        other => return Err(field(format!("kind {other}"), "kind 202")),
+    }
+    Ok((description, usize::try_from(count).unwrap_or(usize::MAX)))
+}
+
+fn member_kind<F: PackageFiles>(files: &F, index: usize) -> Result<&'static str, CompiledError> {
+    let path = format!("{}/{DATA_PATH}", member_name(index));
+    let bytes = read_limited(files, &path, MAX_DATA_BYTES)?;
+    Ok(match ArchiveReader::new(&bytes).int32("the kind of the model")? {
+        ML_PROGRAM => PROGRAM_KIND,
+        other => u32::try_from(other).ok().and_then(other_kind).unwrap_or("model of a kind that is not known"),
+    })
+}
