@@ -9,7 +9,8 @@ use fs_err::{self as fs, File};
 
 use crate::pipeline::{member_of, open_member};
 
-/// The directory of a package or a compiled model. Symbolic links are followed within it only.
+/// The directory of a package or a compiled model. Symbolic links are followed within it only, and from a snapshot in a
+/// hub's cache to that cache's blobs.
 #[derive(Clone, Debug)]
 pub struct FsPackage {
     root: PathBuf,
@@ -98,9 +99,15 @@ pub(crate) fn open_stored(path: &Path) -> Result<StoredModel<FsPackage>, OpenErr
 /// The real path of a file below `root`, which is real itself.
 pub(crate) fn within(root: &Path, relative: &str) -> io::Result<PathBuf> {
     let path = fs::canonicalize(root.join(relative))?;
-    if path.starts_with(root) {
+    if path.starts_with(root) || hub_blobs(root).is_some_and(|blobs| path.parent() == Some(&blobs)) {
         return Ok(path);
     }
     let message = format!("{relative} leads out of {}", root.display());
     Err(io::Error::new(io::ErrorKind::PermissionDenied, message))
+}
+
+/// The directory that files of a snapshot link to, where `root` is in one: `blobs` beside `snapshots`.
+fn hub_blobs(root: &Path) -> Option<PathBuf> {
+    let snapshots = root.ancestors().find(|ancestor| ancestor.file_name().is_some_and(|name| name == "snapshots"))?;
+    fs::canonicalize(snapshots.parent()?.join("blobs")).ok()
 }

@@ -13,6 +13,7 @@ pub mod layouts;
 pub mod lint;
 pub mod model_arguments;
 pub mod numerics_argument;
+pub mod ops;
 pub mod package;
 pub mod plan;
 mod plan_report;
@@ -65,6 +66,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Eval(arguments) => eval::run(&arguments, console).map(done),
         Command::Layouts(arguments) => layouts::run(&arguments, console).map(done),
         Command::Lint(arguments) => lint::run(&arguments, console).map(done),
+        Command::Ops(arguments) => ops::run(&arguments, console).map(done),
         Command::Rules(arguments) => rules::run(&arguments, console).map(done),
         Command::Run(arguments) => run::run(&arguments, console).map(done),
         Command::Bench(arguments) => bench::run(&arguments, console).map(done),

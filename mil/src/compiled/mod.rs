@@ -34,7 +34,7 @@ mod writer;
 pub use analytics::Analytics;
 pub use core_ml_data::{CoreMlData, PROVEN_SPECIFICATION_VERSION};
 pub use flexible::has_known_form;
-pub use pipeline::{CompiledPipeline, compile_pipeline, compiled_members};
+pub use pipeline::{CompiledPipeline, compile_pipeline, compiled_members, decompile_pipeline};
 pub use reader::{CompiledModel, normalized};
 pub use unproven::Unproven;
 pub use writer::{COMPILER_KEYS, CompileOptions, CompiledFiles, compile};

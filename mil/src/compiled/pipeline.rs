@@ -13,18 +13,20 @@
 //! `best.mlmodelc`, griftt/VideoAnalysisSDK@50347980. Each has an ML Program and a `nonMaximumSuppression`. Several ML
 //! Programs, with names: `tests/pipeline-fixtures`, rebeckerspecialties/mlmodelc-export@e5132362.
 
+use std::io;
+
 use anec_schemas::proto::{Message as _, specification as pb};
 
 use super::analytics::member_analytics;
 use super::archive::{ArchiveReader, ArchiveWriter};
 use super::core_ml_data::{COMPILER_VARIANT, compiler_version, expect_text, read_version, write_version};
 use super::{
-    ANALYTICS_PATH, Analytics, CompileOptions, CompiledError, DATA_PATH, DataError, METADATA_PATH, PROGRAM_PATH, Unproven,
-    compile, metadata,
+    ANALYTICS_PATH, Analytics, CompileOptions, CompiledError, CompiledModel, DATA_PATH, DataError, METADATA_PATH,
+    PROGRAM_PATH, Unproven, compile, metadata,
 };
 use crate::package::{
-    Metadata, Model, ModelDescription, ModelError, PROGRAM_KIND, PackageFiles, Pipeline, PipelineMember, decode_model,
-    member_name, other_kind, read_limited,
+    Metadata, Model, ModelDescription, ModelError, PROGRAM_KIND, PackageError, PackageFiles, Pipeline, PipelineMember,
+    UNKNOWN_KIND, decode_model, encode_model, member_name, other_kind, read_limited,
 };
 use crate::verify::Finding;
 
@@ -35,8 +37,10 @@ const NON_MAXIMUM_SUPPRESSION: i32 = 610;
 
 /// What members other than programs have in place of a compiler's variant: their message is kept as it is.
 const SPECIFICATION_VARIANT: &str = "spec";
-/// The version of the compiler of pipelines and of such members.
+/// The version of their compiler.
 const FIRST_COMPILER: u64 = 1;
+/// The version of the compiler of pipelines.
+const PIPELINE_COMPILER: [u64; 3] = [1, 0, 1];
 
 /// Path of the members' names.
 const NAMES_PATH: &str = "modelNames/coremldata.bin";
@@ -45,7 +49,7 @@ const NAMES_PATH: &str = "modelNames/coremldata.bin";
 const MAX_DATA_BYTES: u64 = 1 << 26;
 
 /// Most members of a compiled pipeline that are looked for.
-const MAX_MEMBERS: u64 = 1000;
+const MAX_MEMBERS: usize = 1000;
 
 /// The files of a compiled pipeline, but for weights.
 #[derive(Clone, Debug)]
@@ -138,7 +142,7 @@ fn kept(member: &PipelineMember) -> Result<Vec<u8>, CompiledError> {
 fn data(pipeline: &Pipeline, compilers: &str) -> Result<Vec<u8>, CompiledError> {
     let mut archive = ArchiveWriter::default();
     archive.int32(PIPELINE);
-    write_version(&mut archive, FIRST_COMPILER);
+    PIPELINE_COMPILER.into_iter().for_each(|part| archive.uint64(part));
     archive.text(compilers);
     write_version(&mut archive, u64::try_from(pipeline.specification_version).unwrap_or(0));
     archive.text("");
@@ -164,41 +168,113 @@ fn names(names: &[String]) -> Vec<u8> {
 /// # Errors
 /// A `coremldata.bin` is missing or malformed.
 pub fn compiled_members<F: PackageFiles>(files: &F) -> Result<Option<Vec<&'static str>>, CompiledError> {
+    let Some(top) = read_top(files)? else { return Ok(None) };
+    (0..top.members).map(|index| Ok(member_kind(&member_data(files, index)?)?)).collect::<Result<_, _>>().map(Some)
+}
+
+/// The pipeline that a compiled one was made of.
+///
+/// # Errors
+/// The files hold another model, or a file is missing or malformed.
+pub fn decompile_pipeline<F: PackageFiles>(files: &F) -> Result<Pipeline, CompiledError> {
+    let kind = || DataError::Kind { found: "no pipeline".to_owned(), hint: None };
+    let top = read_top(files)?.ok_or_else(kind)?;
+    let mut members = Vec::new();
+    for index in 0..top.members {
+        let data = member_data(files, index)?;
+        let kind = member_kind(&data)?;
+        let message = if kind == PROGRAM_KIND {
+            let directory = Subdirectory { files, name: member_name(index) };
+            encode_model(&CompiledModel::open(directory)?.model()?)?
+        } else {
+            kept_message(&data)?.to_vec()
+        };
+        members.push(PipelineMember { kind, message });
+    }
+    let names = match read_limited(files, NAMES_PATH, MAX_DATA_BYTES) {
+        Ok(bytes) => read_names(&bytes)?,
+        Err(PackageError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(error.into()),
+    };
+    let Top { specification_version, description, .. } = top;
+    Ok(Pipeline { specification_version, description, members, names })
+}
+
+/// The files of a member.
+struct Subdirectory<'a, F> {
+    files: &'a F,
+    name: String,
+}
+
+impl<F: PackageFiles> PackageFiles for Subdirectory<'_, F> {
+    type File = F::File;
+
+    fn open(&self, path: &str) -> io::Result<F::File> {
+        self.files.open(&format!("{}/{path}", self.name))
+    }
+}
+
+/// What `coremldata.bin` of a pipeline says.
+struct Top {
+    specification_version: i32,
+    description: ModelDescription,
+    members: usize,
+}
+
+/// Reads `coremldata.bin`; `None` if it is that of another kind of model.
+fn read_top<F: PackageFiles>(files: &F) -> Result<Option<Top>, CompiledError> {
     let bytes = read_limited(files, DATA_PATH, MAX_DATA_BYTES)?;
     let mut archive = ArchiveReader::new(&bytes);
     if archive.int32("the kind of the model")? != PIPELINE {
         return Ok(None);
     }
-    let (_, count) = read(archive)?;
-    (0..count).map(|index| member_kind(files, index)).collect::<Result<_, _>>().map(Some)
-}
-
-/// What follows the kind of a pipeline: its description, and how many members it has.
-fn read(mut archive: ArchiveReader<'_>) -> Result<(ModelDescription, usize), DataError> {
     read_version(&mut archive, "the compiler version")?;
     archive.text("the compilers of the members")?;
-    read_version(&mut archive, "the specification version")?;
+    let position = archive.position();
+    let field = |position, found: String, expected| DataError::Field { what: "a pipeline", position, expected, found };
+    let version = read_version(&mut archive, "the specification version")?;
+    let version = i32::try_from(version).map_err(|_| field(position, version.to_string(), "a specification version"))?;
     expect_text(&mut archive, "the model variant", "")?;
     let message = pb::ModelDescription::decode(archive.bytes("the description")?).map_err(ModelError::Malformed)?;
     let description = ModelDescription::from_proto(message)?;
     let position = archive.position();
     let count = archive.uint64("the number of members")?;
-    let field = |found: String, expected| DataError::Field { what: "a pipeline", position, expected, found };
-    if count > MAX_MEMBERS {
-        return Err(field(format!("{count} members"), "1000 members or fewer"));
-    }
+    let members = usize::try_from(count).ok().filter(|count| *count <= MAX_MEMBERS);
+    let members = members.ok_or_else(|| field(position, format!("{count} members"), "1000 members or fewer"))?;
     match archive.uint64("the kind of the members")? {
         kind if kind == u64::from(PIPELINE.unsigned_abs()) => archive.finish()?,
-        other => return Err(field(format!("kind {other}"), "kind 202")),
+        other => return Err(field(position, format!("kind {other}"), "kind 202").into()),
     }
-    Ok((description, usize::try_from(count).unwrap_or(usize::MAX)))
+    Ok(Some(Top { specification_version: version, description, members }))
 }
 
-fn member_kind<F: PackageFiles>(files: &F, index: usize) -> Result<&'static str, CompiledError> {
-    let path = format!("{}/{DATA_PATH}", member_name(index));
-    let bytes = read_limited(files, &path, MAX_DATA_BYTES)?;
-    Ok(match ArchiveReader::new(&bytes).int32("the kind of the model")? {
+fn member_data<F: PackageFiles>(files: &F, index: usize) -> Result<Vec<u8>, CompiledError> {
+    Ok(read_limited(files, &format!("{}/{DATA_PATH}", member_name(index)), MAX_DATA_BYTES)?)
+}
+
+fn member_kind(data: &[u8]) -> Result<&'static str, DataError> {
+    Ok(match ArchiveReader::new(data).int32("the kind of the model")? {
         ML_PROGRAM => PROGRAM_KIND,
-        other => u32::try_from(other).ok().and_then(other_kind).unwrap_or("model of a kind that is not known"),
+        other => u32::try_from(other).ok().and_then(other_kind).unwrap_or(UNKNOWN_KIND),
     })
+}
+
+/// The message of a member that is no program.
+fn kept_message(data: &[u8]) -> Result<&[u8], DataError> {
+    let mut archive = ArchiveReader::new(data);
+    archive.int32("the kind of the model")?;
+    read_version(&mut archive, "the compiler version")?;
+    expect_text(&mut archive, "the compiler variant", SPECIFICATION_VARIANT)?;
+    read_version(&mut archive, "the specification version")?;
+    expect_text(&mut archive, "the model variant", "")?;
+    Ok(archive.rest())
+}
+
+fn read_names(bytes: &[u8]) -> Result<Vec<String>, DataError> {
+    let mut archive = ArchiveReader::new(bytes);
+    let count = archive.uint64("the number of names")?;
+    // Each takes bytes of the file, so that no count is trusted.
+    let names = (0..count).map(|_| archive.text("a name").map(str::to_owned)).collect::<Result<_, _>>()?;
+    archive.finish()?;
+    Ok(names)
 }

@@ -1,6 +1,7 @@
 //! `dequantize`: 8-bit integers as numbers.
 
-use super::decl::{Effect, Evidence, FLOATS, INT32, InferError, OpContext, OpDecl, Parameter, RENEWED, Results};
+use super::decl::{Effect, FLOATS, INT32, InferError, OpContext, OpDecl, Parameter, RENEWED, Results};
+use super::evidence::MADERIX;
 use super::quantization::{BYTES, per_index, scale_of, vector_along};
 use crate::evaluate::{Call, Dequantized, Evaluate, EvaluateError, Expand, Tensor};
 use crate::opset::Opset;
@@ -21,7 +22,7 @@ pub static DECL: OpDecl = OpDecl {
     effect: Effect::Pure,
     infer,
     evaluate: Evaluate::Computes(evaluate),
-    evidence: Evidence::None,
+    evidence: MADERIX,
     renewed: RENEWED,
 };
 

@@ -1,8 +1,9 @@
 //! `gather_along_axis`: elements picked along an axis.
 
 use super::decl::{
-    BOOL, Change, Effect, Evidence, INT32, InferError, NUMBERS, OpContext, OpDecl, Parameter, RENEWED, Results,
+    BOOL, Change, Effect, INT32, InferError, NUMBERS, OpContext, OpDecl, Parameter, RENEWED, Results,
 };
+use super::evidence::PARAKEET;
 use super::gather::{TABLE, places, places_operand};
 use super::shape::{axis_or, compatible};
 use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor, along_axis};
@@ -24,7 +25,7 @@ pub static DECL: OpDecl = OpDecl {
     effect: Effect::Pure,
     infer,
     evaluate: Evaluate::Moves(evaluate),
-    evidence: Evidence::None,
+    evidence: PARAKEET,
     renewed: RENEWED,
 };
 

@@ -2,7 +2,8 @@
 
 use std::f32::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 
-use super::decl::{Effect, Evidence, FLOATS, InferError, OpContext, OpDecl, Parameter, RENEWED, Results, STRING};
+use super::decl::{Effect, FLOATS, InferError, OpContext, OpDecl, Parameter, RENEWED, Results, STRING};
+use super::evidence::WATCH;
 use super::elementwise::map_floats;
 use super::shape::known_string_or;
 use crate::builder::{BuildError, FunctionBuilder, Var};
@@ -21,7 +22,7 @@ pub static DECL: OpDecl = OpDecl {
     effect: Effect::Pure,
     infer,
     evaluate: Evaluate::Computes(evaluate),
-    evidence: Evidence::None,
+    evidence: WATCH,
     renewed: RENEWED,
 };
 

@@ -1,8 +1,9 @@
 //! `quantize`: rounding to 8-bit integers.
 
 use super::decl::{
-    Effect, Evidence, FLOATS, INT32, InferError, OpContext, OpDecl, Parameter, RENEWED, Results, STRING,
+    Effect, FLOATS, INT32, InferError, OpContext, OpDecl, Parameter, RENEWED, Results, STRING,
 };
+use super::evidence::MADERIX;
 use super::quantization::{BYTES, per_index, scale_of, vector_along};
 use super::shape::known_string_or;
 use crate::dtype::DataType;
@@ -26,7 +27,7 @@ pub static DECL: OpDecl = OpDecl {
     effect: Effect::Pure,
     infer,
     evaluate: Evaluate::Moves(evaluate),
-    evidence: Evidence::None,
+    evidence: MADERIX,
     renewed: RENEWED,
 };
 

@@ -1,6 +1,7 @@
 //! Ops that put the elements of one tensor elsewhere, or tell of its shape.
 
 use super::decl::{Domain, INT32, InferError, NUMBERS, OpContext, OpDecl, Parameter, normalize_axis};
+use super::evidence::PARAKEET;
 use super::elementwise::like_x;
 use super::shape::{
     CLASSIC, ELEMENTS, MOVED_X, SMALL_TOO, axis_or, compatible, distinct_axes, known, known_int_or, known_ints,
@@ -81,7 +82,8 @@ pub static SHAPE: OpDecl =
         let rank = ctx.tensor("x")?.rank() as u64;
         Ok(vec![TensorType::fixed(DataType::Int32, &[rank]).into()])
     })
-    .moves(shape);
+    .moves(shape)
+    .seen(PARAKEET);
 /// Windows as an axis of their own.
 pub static SLIDING_WINDOWS: OpDecl = OpDecl::new(
     "sliding_windows",

@@ -1,6 +1,7 @@
 //! `slice_by_size`: a part of a tensor by its sizes.
 
-use super::decl::{Effect, Evidence, InferError, OpContext, OpDecl, RENEWED, Results};
+use super::decl::{Effect, InferError, OpContext, OpDecl, RENEWED, Results};
+use super::evidence::WATCH;
 use super::shape::{MOVED_X, known, one_per_axis, positions};
 use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor, row_major};
 use crate::opset::Opset;
@@ -16,7 +17,7 @@ pub static DECL: OpDecl = OpDecl {
     effect: Effect::Pure,
     infer,
     evaluate: Evaluate::Moves(evaluate),
-    evidence: Evidence::None,
+    evidence: WATCH,
     renewed: RENEWED,
 };
 

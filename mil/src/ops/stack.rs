@@ -1,6 +1,7 @@
 //! `stack`: tensors along a new axis.
 
-use super::decl::{Domain, Effect, Evidence, INT32, InferError, OpContext, OpDecl, Parameter, Results, normalize_axis};
+use super::decl::{Domain, Effect, INT32, InferError, OpContext, OpDecl, Parameter, Results, normalize_axis};
+use super::evidence::PARAKEET;
 use super::shape::known_int_or;
 use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor, along_axis};
 use crate::opset::Opset;
@@ -16,7 +17,7 @@ pub static DECL: OpDecl = OpDecl {
     effect: Effect::Pure,
     infer,
     evaluate: Evaluate::Moves(evaluate),
-    evidence: Evidence::None,
+    evidence: PARAKEET,
     renewed: &[],
 };
 

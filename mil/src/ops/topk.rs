@@ -3,8 +3,9 @@
 use std::cmp::Ordering;
 
 use super::decl::{
-    BOOL, Change, Effect, Evidence, INT32, InferError, NUMBERS, OpContext, OpDecl, Parameter, RENEWED, Results, STRING,
+    BOOL, Change, Effect, INT32, InferError, NUMBERS, OpContext, OpDecl, Parameter, RENEWED, Results, STRING,
 };
+use super::evidence::PARAKEET;
 use super::reduce::{index_elements, is_nan};
 use super::shape::{SMALL_TOO, axis_or, known_bool_or, known_int_or, known_string_or, positions};
 use crate::dtype::DataType;
@@ -30,7 +31,7 @@ pub static DECL: OpDecl = OpDecl {
     effect: Effect::Pure,
     infer,
     evaluate: Evaluate::Moves(evaluate),
-    evidence: Evidence::None,
+    evidence: PARAKEET,
     renewed: RENEWED,
 };
 

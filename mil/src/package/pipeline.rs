@@ -17,6 +17,9 @@ const NAMES: u32 = 2;
 /// What an ML Program is called among the kinds of models.
 pub const PROGRAM_KIND: &str = "mlProgram";
 
+/// What a model is called whose kind came later.
+pub(crate) const UNKNOWN_KIND: &str = "model of a kind that is not known";
+
 /// A pipeline.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pipeline {
@@ -81,13 +84,51 @@ pub fn decode_pipeline(bytes: &[u8]) -> Result<Option<Pipeline>, ModelError> {
     }))
 }
 
+/// The message of a pipeline.
+///
+/// # Errors
+/// The description has no protobuf form.
+pub fn encode_pipeline(pipeline: &Pipeline) -> Result<Vec<u8>, ModelError> {
+    let head = pb::Model {
+        specification_version: pipeline.specification_version,
+        description: Some(pipeline.description.to_proto()?),
+        ..pb::Model::default()
+    };
+    let mut content = Vec::new();
+    for member in &pipeline.members {
+        push_field(&mut content, MODELS, &member.message);
+    }
+    for name in &pipeline.names {
+        push_field(&mut content, NAMES, name.as_bytes());
+    }
+    let mut message = head.encode_to_vec();
+    push_field(&mut message, PIPELINE, &content);
+    Ok(message)
+}
+
+/// Adds a field that holds bytes.
+fn push_field(message: &mut Vec<u8>, number: u32, content: &[u8]) {
+    const LENGTH_DELIMITED: u64 = 2;
+    push_varint(message, u64::from(number) << 3 | LENGTH_DELIMITED);
+    push_varint(message, content.len() as u64);
+    message.extend(content);
+}
+
+fn push_varint(message: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        message.push((value & 0x7f) as u8 | 0x80);
+        value >>= 7;
+    }
+    message.push(value as u8);
+}
+
 fn member(message: &[u8]) -> Result<PipelineMember, ModelError> {
     let mut kind = None;
     for field in top_level(message) {
         let (number, _) = field?;
         kind = kind.or(if number == ML_PROGRAM { Some(PROGRAM_KIND) } else { other_kind(number) });
     }
-    Ok(PipelineMember { kind: kind.unwrap_or("model of a kind that is not known"), message: message.to_vec() })
+    Ok(PipelineMember { kind: kind.unwrap_or(UNKNOWN_KIND), message: message.to_vec() })
 }
 
 /// What stands in every field of this number, at the top of a message.
