@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    bench, compile, completions, convert, diff, eval, inspect, layouts, lint, ops, package, plan, predict, rules,
-    run, verify,
+    bench, compile, completions, convert, diff, eval, inspect, layouts, lint, ops, package, plan, predict, rules, run,
+    verify,
 };
 
 /// Converts Llama, Qwen and Mistral checkpoints into Core ML packages for Apple's Neural Engine. Needs no Mac.

@@ -104,10 +104,11 @@ pub fn compiled_model(data: &[u8]) {
     const PROGRAM: &[u8] = b"program(";
     let split = data.windows(PROGRAM.len()).position(|window| window == PROGRAM).unwrap_or(data.len());
     let (description, program) = data.split_at(split);
-    let files: FilesInMemory = [(DATA_PATH, description), (PROGRAM_PATH, program), ("model0/coremldata.bin", description)]
-        .into_iter()
-        .map(|(path, bytes)| (path.to_owned(), bytes.to_vec()))
-        .collect();
+    let files: FilesInMemory =
+        [(DATA_PATH, description), (PROGRAM_PATH, program), ("model0/coremldata.bin", description)]
+            .into_iter()
+            .map(|(path, bytes)| (path.to_owned(), bytes.to_vec()))
+            .collect();
     let _ = compiled_members(&files);
     let _ = decompile_pipeline(&files);
     let Ok(compiled) = CompiledModel::open(files) else { return };
@@ -146,11 +147,18 @@ const MOST_ELEMENTS: u64 = 1 << 12;
 fn is_small(block: &Block) -> bool {
     let of = |value: &NamedValueType| {
         let tensor = value.ty.as_tensor();
-        tensor.is_none_or(|ty| ty.shape.iter().try_fold(1_u64, |all, axis| all.checked_mul(axis.fixed().unwrap_or(2)))
-            .is_some_and(|count| count <= MOST_ELEMENTS))
+        tensor.is_none_or(|ty| {
+            ty.shape
+                .iter()
+                .try_fold(1_u64, |all, axis| all.checked_mul(axis.fixed().unwrap_or(2)))
+                .is_some_and(|count| count <= MOST_ELEMENTS)
+        })
     };
     block.inputs.iter().all(of)
-        && block.operations.iter().all(|operation| operation.outputs.iter().all(of) && operation.blocks.iter().all(is_small))
+        && block
+            .operations
+            .iter()
+            .all(|operation| operation.outputs.iter().all(of) && operation.blocks.iter().all(is_small))
 }
 
 struct NoWeights;

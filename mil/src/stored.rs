@@ -5,8 +5,9 @@ use std::fmt;
 use crate::blob::BlobFile;
 use crate::compiled::{CompiledError, CompiledModel, DATA_PATH};
 use crate::package::{
-    MANIFEST_PATH, MAX_MODEL_BYTES, Model, ModelError, Package, PackageError, PackageFiles, PathError,
-    Pipeline, checked_relative_path, decode_model, decode_model_with_notes, decode_pipeline, open_weights, read_limited, weight_path,
+    MANIFEST_PATH, MAX_MODEL_BYTES, Model, ModelError, Package, PackageError, PackageFiles, PathError, Pipeline,
+    checked_relative_path, decode_model, decode_model_with_notes, decode_pipeline, open_weights, read_limited,
+    weight_path,
 };
 
 /// The form of a stored model.

@@ -94,7 +94,9 @@ fn whole_pipeline(
     }
     publish(arguments, output, console, |staged| {
         package::write_message(staged, &message, &weights.keys().cloned().collect())?;
-        weights.iter().try_for_each(|(name, (program, _))| copy_weights(program, &BTreeSet::from([name.clone()]), staged))
+        weights
+            .iter()
+            .try_for_each(|(name, (program, _))| copy_weights(program, &BTreeSet::from([name.clone()]), staged))
     })
 }
 

@@ -457,7 +457,8 @@ fn a_pipeline_is_compiled_member_by_member_and_each_member_is_a_model() {
     fs::create_dir(room.path("again")).unwrap();
     fs::rename(room.path("again.mlpackage"), room.path("again/p.mlpackage")).unwrap();
     room.succeeds(&["compile", "@again/p.mlpackage", "-o", "@again.mlmodelc"]);
-    for path in ["coremldata.bin", "metadata.json", "model0/model.mil", "model0/weights/weight.bin", "model1/coremldata.bin"]
+    for path in
+        ["coremldata.bin", "metadata.json", "model0/model.mil", "model0/weights/weight.bin", "model1/coremldata.bin"]
     {
         let read = |model: &str| fs::read(room.path(model).join(path)).unwrap();
         assert_eq!(read("again.mlmodelc"), read("p.mlmodelc"), "{path}");

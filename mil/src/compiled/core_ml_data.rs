@@ -132,7 +132,11 @@ pub(super) fn read_version(archive: &mut ArchiveReader<'_>, what: &'static str) 
     Ok(major)
 }
 
-pub(super) fn expect_text(archive: &mut ArchiveReader<'_>, what: &'static str, expected: &'static str) -> Result<(), DataError> {
+pub(super) fn expect_text(
+    archive: &mut ArchiveReader<'_>,
+    what: &'static str,
+    expected: &'static str,
+) -> Result<(), DataError> {
     let position = archive.position();
     let found = archive.text(what)?;
     if found == expected {

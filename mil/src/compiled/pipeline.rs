@@ -108,11 +108,8 @@ impl CompiledPipeline {
         let model = decode_model(&member.message)?;
         // Whether unproven forms are refused is decided over all members.
         let files = compile(&model, &CompileOptions { unproven: Unproven::Allowed, ..options.clone() })?;
-        let parts = [
-            (PROGRAM_PATH, files.program.into_bytes()),
-            (DATA_PATH, files.data),
-            (ANALYTICS_PATH, member_analytics()),
-        ];
+        let parts =
+            [(PROGRAM_PATH, files.program.into_bytes()), (DATA_PATH, files.data), (ANALYTICS_PATH, member_analytics())];
         self.files.extend(parts.map(|(path, bytes)| (format!("{name}/{path}"), bytes)));
         self.warnings.extend(files.warnings);
         self.unproven.extend(files.unproven);
@@ -233,7 +230,8 @@ fn read_top<F: PackageFiles>(files: &F) -> Result<Option<Top>, CompiledError> {
     let position = archive.position();
     let field = |position, found: String, expected| DataError::Field { what: "a pipeline", position, expected, found };
     let version = read_version(&mut archive, "the specification version")?;
-    let version = i32::try_from(version).map_err(|_| field(position, version.to_string(), "a specification version"))?;
+    let version =
+        i32::try_from(version).map_err(|_| field(position, version.to_string(), "a specification version"))?;
     expect_text(&mut archive, "the model variant", "")?;
     let message = pb::ModelDescription::decode(archive.bytes("the description")?).map_err(ModelError::Malformed)?;
     let description = ModelDescription::from_proto(message)?;

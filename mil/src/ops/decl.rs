@@ -97,6 +97,20 @@ impl OpDecl {
         self
     }
 
+    /// Runs nested blocks in this way.
+    #[must_use]
+    pub const fn evaluated(mut self, evaluate: Evaluate) -> Self {
+        self.evaluate = evaluate;
+        self
+    }
+
+    /// Does this besides computing its results.
+    #[must_use]
+    pub const fn effect(mut self, effect: Effect) -> Self {
+        self.effect = effect;
+        self
+    }
+
     /// Is counted anew in these operation sets.
     #[must_use]
     pub const fn renewed(mut self, sets: &'static [Opset]) -> Self {

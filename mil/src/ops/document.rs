@@ -34,8 +34,19 @@ Operation set `ios26`, specification version 10: no compiled model was seen, so 
 
 /// Ops that no vector can show.
 const PROGRAMS: [&str; 13] = [
-    "classify", "cond", "const", "list_gather", "list_length", "list_read", "list_scatter", "list_write", "make_list",
-    "non_zero", "read_state", "while_loop", "write_state",
+    "classify",
+    "cond",
+    "const",
+    "list_gather",
+    "list_length",
+    "list_read",
+    "list_scatter",
+    "list_write",
+    "make_list",
+    "non_zero",
+    "read_state",
+    "while_loop",
+    "write_state",
 ];
 
 /// The page, in Markdown.

@@ -54,7 +54,7 @@ pub static REDUCE_L2_NORM: OpDecl =
             |lane| Some(truncated(lane.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt())),
         )
     })
-.seen(WATCH);
+    .seen(WATCH);
 /// Logarithms of sums of exponentials.
 pub static REDUCE_LOG_SUM_EXP: OpDecl =
     over("reduce_log_sum_exp", "Computes `log(sum(exp(x)))` over `axes`.", |call| {
@@ -64,7 +64,7 @@ pub static REDUCE_LOG_SUM_EXP: OpDecl =
             |lane| (!lane.is_empty()).then(|| truncated(log_sum_exp(lane.iter().map(|x| f64::from(*x))))),
         )
     })
-.seen(WATCH);
+    .seen(WATCH);
 /// Largest elements.
 pub static REDUCE_MAX: OpDecl = over("reduce_max", "Finds the largest element of `x` over `axes`.", |call| {
     over_axes(call, |lane| lane.iter().copied().reduce(larger), |lane| lane.iter().copied().max())
@@ -98,7 +98,7 @@ pub static REDUCE_SUM_SQUARE: OpDecl =
             |lane| Some(lane.iter().fold(0, |sum, x| sum.wrapping_add(x.wrapping_mul(*x)))),
         )
     })
-.seen(WATCH);
+    .seen(WATCH);
 /// Places of largest elements.
 pub static REDUCE_ARGMAX: OpDecl = OpDecl::new(
     "reduce_argmax",

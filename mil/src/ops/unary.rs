@@ -42,7 +42,8 @@ pub static COSH: OpDecl = of_floats("cosh", "The hyperbolic cosine of `x`.", |ca
 /// Error function.
 pub static ERF: OpDecl = of_floats("erf", "The error function of `x`.", |call| map_floats(call, libm::erff));
 /// Exponential.
-pub static EXP: OpDecl = of_floats("exp", "Raises e to the power of `x`.", |call| map_floats(call, f32::exp)).seen(WATCH);
+pub static EXP: OpDecl =
+    of_floats("exp", "Raises e to the power of `x`.", |call| map_floats(call, f32::exp)).seen(WATCH);
 /// Powers of two.
 pub static EXP2: OpDecl =
     of_numbers("exp2", "Two to the power of `x`.", |call| map_x(call, f32::exp2, two_to_the_power));

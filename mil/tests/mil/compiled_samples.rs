@@ -31,7 +31,9 @@ fn compiled_models_of_others_are_made_again() {
 
 #[test]
 fn compiled_pipelines_of_others_are_made_again() {
-    for path in samples_if_any(|path| compiled_members(&Directory(path.to_owned())).is_ok_and(|members| members.is_some())) {
+    for path in
+        samples_if_any(|path| compiled_members(&Directory(path.to_owned())).is_ok_and(|members| members.is_some()))
+    {
         check_pipeline(&path);
     }
 }

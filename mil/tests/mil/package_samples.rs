@@ -30,7 +30,9 @@ fn models_of_others_survive_decoding_and_encoding() {
 
 /// Whether a package is a pipeline, which survives too.
 fn is_pipeline(path: &Path) -> bool {
-    let Ok(bytes) = Package::open(Directory(path.to_owned())).and_then(|package| package.model_bytes()) else { return false };
+    let Ok(bytes) = Package::open(Directory(path.to_owned())).and_then(|package| package.model_bytes()) else {
+        return false;
+    };
     let Some(pipeline) = decode_pipeline(&bytes).expect("valid") else { return false };
     let again = decode_pipeline(&encode_pipeline(&pipeline).expect("was read")).expect("was written");
     assert_eq!(again.as_ref(), Some(&pipeline), "{}", path.display());

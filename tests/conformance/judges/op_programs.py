@@ -28,6 +28,12 @@ OLD_TYPES = (*IO_TYPES, "bool")
 NOT_BUILT = {
     "non_zero": "the length of the result is not known; flow_programs.py has it",
 }
+#: Cases to whose results coremltools gives a type that they do not have, with the reason. No program may be built of them.
+TYPED_OTHERWISE = {
+    ("select", "all stretch"): "the shape of the condition is left out",
+    ("select", "the condition is larger"): "the shape of the condition is left out",
+    ("slice_by_size", "from the end"): "a size of -1 is counted from a negative beginning",
+}
 #: Cases of each op that are made for older operation sets, too.
 IN_OLDER_SETS = 2
 
@@ -43,6 +49,11 @@ class OpProgram:
     @property
     def name(self) -> str:
         return f"{self.op}: {self.case.name}, {self.opset}"
+
+    @property
+    def typed_otherwise(self) -> bool:
+        """Whether coremltools gives the result a type that it does not have."""
+        return (self.op, self.case.name) in TYPED_OTHERWISE
 
 
 def op_programs() -> Iterator[OpProgram]:

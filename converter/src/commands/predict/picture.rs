@@ -275,7 +275,9 @@ mod tests {
         for bytes in [&b""[..], b"\x89PNG\r\n", b"\xff\xd8\xff", b"text"] {
             assert!(Picture::decode(bytes, &image).is_err(), "{bytes:?}");
         }
-        let good = Picture { width: 2, height: 1, channels: 3, bytes: vec![10, 20, 30, 40, 50, 60] }.to_png().expect("encoded");
+        let good = Picture { width: 2, height: 1, channels: 3, bytes: vec![10, 20, 30, 40, 50, 60] }
+            .to_png()
+            .expect("encoded");
         for position in 0..good.len() {
             // A byte cut off or changed is an error or another image.
             let _ = Picture::decode(&good[..position], &image);

@@ -61,7 +61,11 @@ pub(crate) fn write(directory: &Path, model: &Model, weight_files: &BTreeSet<Str
 ///
 /// # Errors
 /// The disk is full.
-pub(crate) fn write_message(directory: &Path, message: &[u8], weight_files: &BTreeSet<String>) -> Result<(), FormError> {
+pub(crate) fn write_message(
+    directory: &Path,
+    message: &[u8],
+    weight_files: &BTreeSet<String>,
+) -> Result<(), FormError> {
     let path = directory.join(MODEL_PATH);
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent)?;
