@@ -15,7 +15,7 @@ use anec_mil::compiled::{
     ANALYTICS_PATH, Analytics, COMPILER_KEYS, CompileOptions, CompiledModel, CoreMlData, DATA_PATH, METADATA_PATH,
     PROGRAM_PATH, Unproven, compile, compile_pipeline, compiled_members, decompile_pipeline, normalized,
 };
-use anec_mil::package::{Model, Package, decode_model, decode_pipeline, encode_pipeline};
+use anec_mil::package::{Model, Package, decode_model, decode_pipeline, encode_model, encode_pipeline};
 use anec_mil::{ValueData, text};
 use serde_json::Value as Json;
 
@@ -123,6 +123,8 @@ fn check(path: &Path) -> bool {
         None => (&read, &[][..], "model", stem(path)),
     };
     assert_eq!(normalized(model.clone()), read, "{place}: the model is read back as it was");
+    let package = encode_model(&read).expect("was read");
+    assert_eq!(decode_model(&package).expect("was written"), read, "{place}: a package made of it is the same model");
 
     let expected_text = compiled.program_text().expect("readable");
     let compiler = compiler(&expected_text);
