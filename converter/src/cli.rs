@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    bench, compile, completions, convert, diff, eval, inspect, layouts, lint, ops, package, plan, predict, rules, run,
-    verify,
+    bench, card, check, compile, completions, convert, diff, eval, inspect, layouts, lint, man, ops, package, plan,
+    predict, rules, run, verify,
 };
 
 /// Converts Llama, Qwen and Mistral checkpoints into Core ML packages for Apple's Neural Engine. Needs no Mac.
@@ -31,6 +31,10 @@ pub enum Command {
     Predict(predict::Arguments),
     /// Show what a model or a converted directory holds.
     Inspect(inspect::Arguments),
+    /// Check a converted directory before it is shipped: files, contract, forms, rules.
+    Check(check::Arguments),
+    /// Print a model card of a converted directory.
+    Card(card::Arguments),
     /// Compare two models by meaning; exit code 1 if they differ.
     Diff(diff::Arguments),
     /// Compare a converted directory with its checkpoint, and write a report.
@@ -49,6 +53,8 @@ pub enum Command {
     Run(run::Arguments),
     /// Measure loading, prefill and decoding of a converted directory.
     Bench(bench::Arguments),
+    /// Write manual pages, one a command.
+    Man(man::Arguments),
     /// Print a completion script for a shell.
     Completions(completions::Arguments),
 }

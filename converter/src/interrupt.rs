@@ -26,6 +26,11 @@ impl Interrupt {
         Ok(interrupt)
     }
 
+    /// Whether to stop; the wish is granted, and a later signal is a new one.
+    pub(crate) fn take(&self) -> bool {
+        self.0.swap(false, Ordering::Relaxed)
+    }
+
     /// Whether to stop.
     pub(crate) fn is_set(&self) -> bool {
         self.0.load(Ordering::Relaxed)

@@ -11,7 +11,7 @@ use anec_mil::rules::Chip;
 
 pub use self::byte_size::ByteSize;
 pub use self::count::Count;
-pub use self::graph::{ConvSplits, Functions, KvWrite};
+pub use self::graph::{ConvSplits, Functions, KvWrite, WindowForm};
 pub use self::target::Target;
 use crate::weights::recipe::Recipe;
 
@@ -44,6 +44,8 @@ pub struct Options {
     pub functions: Functions,
     /// How the cache is written.
     pub kv_write: KvWrite,
+    /// Whether one state keeps the whole context of all layers, those with windows included.
+    pub single_cache: bool,
     /// Whether convolutions are split.
     pub conv_splits: ConvSplits,
     /// The chip that the packages are for.
@@ -72,6 +74,7 @@ impl Default for Options {
             batch_size: 64,
             functions: Functions::InferPrefill,
             kv_write: KvWrite::Slice,
+            single_cache: false,
             conv_splits: ConvSplits::Auto,
             chip: Chip::Generic,
             argmax: false,
@@ -87,7 +90,7 @@ impl Options {
     /// Tokens that a call takes of which each is a step of decoding.
     pub fn decode_tokens(&self) -> u32 {
         match self.functions {
-            Functions::InferPrefill => 1,
+            Functions::InferPrefill | Functions::InferPrefillVerify(_) => 1,
             Functions::Single => self.batch_size,
         }
     }

@@ -102,6 +102,11 @@ impl FunctionBuilder {
         Self { opset, inputs: Vec::new(), operations: Vec::new(), definitions: BTreeMap::new() }
     }
 
+    /// The operation set of the function.
+    pub fn opset(&self) -> Opset {
+        self.opset
+    }
+
     /// Adds a parameter; states must come after tensors. The name is taken as it is.
     pub fn input(&mut self, name: &str, ty: impl Into<ValueType>) -> Var {
         let ty = ty.into();
@@ -127,7 +132,7 @@ impl FunctionBuilder {
     /// Starts an operation; the methods of the op files finish it.
     pub fn call<'b>(&'b mut self, decl: &'static OpDecl, name: &str) -> Call<'b> {
         let name = self.unique_name(name);
-        Call { builder: self, decl, name, inputs: BTreeMap::new() }
+        Call { builder: self, decl, name, inputs: BTreeMap::new(), attributes: BTreeMap::new() }
     }
 
     /// Finishes the function, returning `outputs` in this order.
@@ -176,6 +181,7 @@ pub struct Call<'b> {
     decl: &'static OpDecl,
     name: String,
     inputs: BTreeMap<String, Argument>,
+    attributes: BTreeMap<String, Value>,
 }
 
 impl Call<'_> {
@@ -208,6 +214,13 @@ impl Call<'_> {
         self
     }
 
+    /// Gives a parameter a constant as an attribute, as the `constexpr_*` ops before ios18 take theirs.
+    #[must_use]
+    pub fn attribute(mut self, parameter: &str, value: Value) -> Self {
+        self.attributes.insert(parameter.to_owned(), value);
+        self
+    }
+
     /// Adds the operation, which must have one result.
     pub fn single(self) -> Result<Var, BuildError> {
         let op = self.decl.name;
@@ -220,8 +233,8 @@ impl Call<'_> {
 
     /// Adds the operation and gives its results. One result takes the name of the call; several get `_0`, `_1`, … after it.
     pub fn finish(self) -> Result<Vec<Var>, BuildError> {
-        let Self { builder, decl, name, inputs } = self;
-        let attributes = BTreeMap::from([("name".to_owned(), Value::string(&name))]);
+        let Self { builder, decl, name, inputs, mut attributes } = self;
+        attributes.insert("name".to_owned(), Value::string(&name));
         let mut operation =
             Operation { op: decl.name.to_owned(), inputs, outputs: Vec::new(), attributes, blocks: Vec::new() };
         let ctx = OpContext::new(&operation, builder.opset, builder)

@@ -6,16 +6,19 @@
 use std::collections::BTreeMap;
 
 use crate::ops::decl::OpDecl;
-use crate::ops::{conv, linear, matmul, scaled_dot_product_attention};
+use crate::ops::special;
+use crate::ops::{conv, einsum, linear, matmul, scaled_dot_product_attention};
 use crate::program::{Binding, Function, Operation};
 use crate::types::{TensorType, ValueType};
+use crate::value::Value;
 
 /// Counts the multiplications of one call of an op; none where a shape is not fixed.
 type Count = fn(&CallTypes<'_>) -> Option<u64>;
 
 /// The ops whose work is products.
-static PRODUCTS: [(&OpDecl, Count); 4] = [
+static PRODUCTS: [(&OpDecl, Count); 5] = [
     (&conv::DECL, conv::multiplications),
+    (&einsum::DECL, einsum::multiplications),
     (&linear::DECL, linear::multiplications),
     (&matmul::DECL, matmul::multiplications),
     (&scaled_dot_product_attention::DECL, scaled_dot_product_attention::multiplications),
@@ -25,12 +28,30 @@ static PRODUCTS: [(&OpDecl, Count); 4] = [
 pub(crate) struct CallTypes<'a> {
     operation: &'a Operation,
     known: &'a BTreeMap<&'a str, &'a ValueType>,
+    constants: &'a BTreeMap<&'a str, &'a Value>,
 }
 
 impl CallTypes<'_> {
     /// The shape of an operand, if it is a tensor of fixed shape.
     pub(crate) fn shape(&self, parameter: &str) -> Option<Vec<u64>> {
+        self.shape_of(self.operation.inputs.get(parameter)?.single()?)
+    }
+
+    /// The shapes of the operands of a variadic parameter, if all are tensors of fixed shape.
+    pub(crate) fn shapes(&self, parameter: &str) -> Option<Vec<Vec<u64>>> {
+        self.operation.inputs.get(parameter)?.0.iter().map(|binding| self.shape_of(binding)).collect()
+    }
+
+    /// A constant operand.
+    pub(crate) fn string(&self, parameter: &str) -> Option<&str> {
         match self.operation.inputs.get(parameter)?.single()? {
+            Binding::Name(name) => self.constants.get(name.as_str())?.as_str(),
+            Binding::Value(value) => value.as_str(),
+        }
+    }
+
+    fn shape_of(&self, binding: &Binding) -> Option<Vec<u64>> {
+        match binding {
             Binding::Name(name) => self.known.get(name.as_str())?.as_tensor()?.fixed_shape(),
             Binding::Value(value) => value.ty.as_tensor()?.fixed_shape(),
         }
@@ -65,9 +86,12 @@ pub fn multiplications(function: &Function) -> Option<u64> {
     let operations = &function.block.operations;
     let values = function.inputs.iter().chain(operations.iter().flat_map(|operation| &operation.outputs));
     let known = values.map(|value| (value.name.as_str(), &value.ty)).collect();
+    let constants = operations.iter().filter(|operation| operation.op == special::CONST);
+    let constants =
+        constants.filter_map(|op| Some((op.outputs.first()?.name.as_str(), op.attributes.get("val")?))).collect();
     operations.iter().try_fold(0_u64, |sum, operation| {
         let Some((_, count)) = PRODUCTS.iter().find(|(decl, _)| decl.name == operation.op) else { return Some(sum) };
-        sum.checked_add(count(&CallTypes { operation, known: &known })?)
+        sum.checked_add(count(&CallTypes { operation, known: &known, constants: &constants })?)
     })
 }
 

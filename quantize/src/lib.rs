@@ -68,6 +68,7 @@ mod lloyd;
 mod pack;
 mod palette;
 mod paths;
+pub mod product;
 mod rows;
 mod start;
 mod stats;

@@ -8,6 +8,7 @@ use anec_mil::compiled::COMPILED_EXTENSION;
 use anec_mil::package::{PACKAGE_EXTENSION, PathError, checked_relative_path};
 use anec_mil::stored::{Form, StoredModel};
 use anec_schemas::contract::Role;
+use anec_schemas::contract::coreml_llm_cli::discovery::DiscoveryError;
 use anec_schemas::meta::META_YAML;
 
 use crate::fs_package::{FsPackage, OpenError, open_model, within};
@@ -99,6 +100,17 @@ pub enum PartError {
         name: String,
         /// How many there are.
         count: u64,
+    },
+    /// The client would not load the directory.
+    #[error(transparent)]
+    Discovery(#[from] DiscoveryError),
+    /// The client would call the models in another order.
+    #[error("coreml-llm-cli calls {found}, `files` of `{META_YAML}` lists {listed}")]
+    Order {
+        /// What it finds, in its order.
+        found: String,
+        /// What is listed.
+        listed: String,
     },
     /// A model is there in neither form.
     #[error("The {label} `{stem}` is there neither as .{PACKAGE_EXTENSION} nor as .{COMPILED_EXTENSION}")]

@@ -134,11 +134,38 @@ impl Sampler {
         self.draw(&weights).ok_or(SamplingError::NoToken)
     }
 
-    /// A token with a probability proportional to its weight.
-    fn draw(&mut self, weights: &[Candidate]) -> Option<u32> {
+    /// What [`Self::choose`] chooses from: one token where the best is taken.
+    ///
+    /// # Errors
+    /// As [`Self::choose`].
+    pub fn distribution(&mut self, output: &Output, seen: &[u32]) -> Result<Distribution, SamplingError> {
+        if self.options.is_greedy() {
+            return self.choose(output, seen).map(Distribution::certain);
+        }
+        let Output::Logits(logits) = output else { return self.choose(output, seen).map(Distribution::certain) };
+        let weights = weights(candidates(logits, seen, self.options.repetition_penalty)?, &self.options);
+        Distribution::of_weights(weights).ok_or(SamplingError::NoToken)
+    }
+
+    /// A token of a distribution.
+    pub fn draw_from(&mut self, distribution: &Distribution) -> u32 {
+        match distribution.0[..] {
+            [(token, _)] => token,
+            _ => self.draw(&distribution.0).expect("a distribution has a token"),
+        }
+    }
+
+    /// A random number from 0 to before 1.
+    pub fn uniform(&mut self) -> f64 {
         // 53 bits are what f64 has for the numbers from 0 up to 1 at one distance.
         #[expect(clippy::cast_precision_loss, reason = "53 bits are exact")]
         let random = (self.random.next_u64() >> 11) as f64 * (f64::EPSILON / 2.0);
+        random
+    }
+
+    /// A token with a probability proportional to its weight.
+    fn draw(&mut self, weights: &[Candidate]) -> Option<u32> {
+        let random = self.uniform();
         let total: f64 = weights.iter().map(|(_, weight)| weight).sum();
         let mut rest = random * total;
         for (token, weight) in weights {
@@ -149,6 +176,41 @@ impl Sampler {
         }
         // Rounding left a rest: the last token is where it belongs.
         weights.last().map(|(token, _)| *token)
+    }
+}
+
+/// Tokens with their probabilities, at least one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Distribution(Vec<Candidate>);
+
+impl Distribution {
+    /// One token.
+    fn certain(token: u32) -> Self {
+        Self(vec![(token, 1.0)])
+    }
+
+    /// Probabilities that are proportional to weights; `None` where there is no weight.
+    fn of_weights(mut weights: Vec<Candidate>) -> Option<Self> {
+        let total: f64 = weights.iter().map(|(_, weight)| weight).sum();
+        if !(total > 0.0 && total.is_finite()) {
+            return None;
+        }
+        for (_, weight) in &mut weights {
+            *weight /= total;
+        }
+        Some(Self(weights))
+    }
+
+    /// The probability of a token.
+    pub fn of(&self, token: u32) -> f64 {
+        self.0.iter().find(|(other, _)| *other == token).map_or(0.0, |(_, probability)| *probability)
+    }
+
+    /// Where this one gives tokens more than the other: `max(p - q, 0)`, normalized. Where rounding leaves nothing, this one.
+    #[must_use]
+    pub fn beyond(&self, other: &Self) -> Self {
+        let rest = |(token, p): &Candidate| Some((*token, p - other.of(*token))).filter(|(_, rest)| *rest > 0.0);
+        Self::of_weights(self.0.iter().filter_map(rest).collect()).unwrap_or_else(|| self.clone())
     }
 }
 
@@ -308,6 +370,28 @@ mod tests {
             let allowed = 5.0 * (expected * (1.0 - expected) / f64::from(DRAWS)).sqrt();
             assert!((f64::from(*count) / f64::from(DRAWS) - expected).abs() <= allowed, "{counts:?}");
         }
+    }
+
+    #[test]
+    fn a_draft_of_another_distribution_leaves_the_distribution_of_the_model() {
+        const DRAWS: u32 = 40_000;
+        let options = options(1.0, 0, 1.0, 1.0);
+        let mut sampler = Sampler::new(options).expect("valid");
+        let p = sampler.distribution(&Output::Logits(LOGITS.to_vec()), &[]).expect("finite");
+        let q = sampler.distribution(&Output::Logits(vec![2.0, 1.0, -1.0, 0.0, 1.0, 0.5]), &[]).expect("finite");
+        let mut counts = [0_u32; LOGITS.len()];
+        for _ in 0..DRAWS {
+            let drafted = sampler.draw_from(&q);
+            let kept = sampler.uniform() * q.of(drafted) < p.of(drafted);
+            let token = if kept { drafted } else { sampler.draw_from(&p.beyond(&q)) };
+            counts[token as usize] += 1;
+        }
+        for (count, expected) in counts.iter().zip(probabilities(&LOGITS, &[], &options)) {
+            // Five standard deviations.
+            let allowed = 5.0 * (expected * (1.0 - expected) / f64::from(DRAWS)).sqrt();
+            assert!((f64::from(*count) / f64::from(DRAWS) - expected).abs() <= allowed, "{counts:?}");
+        }
+        assert_eq!(p.beyond(&p), p, "nothing is left, and nothing is divided by");
     }
 
     #[test]

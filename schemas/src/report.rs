@@ -20,6 +20,9 @@ pub struct Report {
     pub generator: String,
     /// What was verified.
     pub model: ReportedModel,
+    /// When and how it was verified; absent in reports of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made: Option<Made>,
     /// What it was compared with.
     pub reference: ReportedReference,
     /// The tokens that both computed.
@@ -29,6 +32,9 @@ pub struct Report {
     /// Prompts in batches, as a client prefills; absent where the model has no prefill.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prefill: Option<PrefillAgreement>,
+    /// What both go on with after the same prompts, each taking its most likely token.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub samples: Vec<Sample>,
     /// What fp16 made of the activations.
     pub activations: Activations,
     /// Stored weights against those of the checkpoint, in program order.
@@ -66,6 +72,31 @@ pub struct ReportedModel {
     pub lut_lmhead: u32,
     /// The engine and its numerics, such as `reference f32`.
     pub backend: String,
+}
+
+/// When and how a model was verified.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Made {
+    /// The day, such as `2026-02-28`.
+    pub date: String,
+    /// The command line.
+    pub command: String,
+    /// The checkpoint, as it was named there.
+    pub checkpoint: String,
+    /// SHA-256 of the checksum file of the directory, which tells the conversion; absent where there is no such file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checksums_sha256: Option<String>,
+}
+
+/// What model and checkpoint go on with after a prompt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sample {
+    /// The prompt, without the chat template around it.
+    pub prompt: String,
+    /// What the model says.
+    pub model: String,
+    /// What the checkpoint says.
+    pub reference: String,
 }
 
 /// What a model was compared with.

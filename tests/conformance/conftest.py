@@ -51,7 +51,9 @@ class Anec:
         return Outcome(result.returncode, result.stdout, result.stderr)
 
     def convert(self, checkpoint: Path, *options: object) -> Path:
-        """The converted directory; the same request is converted once."""
+        """The converted directory, once for each request. Without calibration, unless an option says so."""
+        if "--calibration" not in options:
+            options = ("--calibration", "none", *options)
         key = (str(checkpoint), *map(str, options))
         if key not in self._converted:
             output = self._directory / str(len(self._converted))

@@ -69,7 +69,18 @@ fn compiled_models_and_packages_compute_the_same_bits() {
             let output = parent.path().join("out");
             let text = |path: &Path| path.to_str().expect("UTF-8").to_owned();
             let (model, out) = (text(&checkpoint), text(&output));
-            let options = ["--lut", lut, "--context-length", "256", "--batch-size", "64", "--chunks", "2"];
+            let options = [
+                "--lut",
+                lut,
+                "--context-length",
+                "256",
+                "--batch-size",
+                "64",
+                "--chunks",
+                "2",
+                "--calibration",
+                "none",
+            ];
             let arguments = ["anec", "convert", "--quiet", &model, "-o", &out].into_iter().chain(options);
             assert_eq!(commands::run(Cli::parse_from(arguments)), ExitCode::SUCCESS, "{model}");
             let directory = ModelDirectory::open(&output).expect("converted");

@@ -1,7 +1,10 @@
 //! Tests that cross crates: one binary, a module for each matter.
 
 mod backends;
+mod checkpoint;
+mod drafts;
 mod forms;
 mod packages;
 mod plan_decisions;
 mod provenance;
+mod windows;

@@ -23,7 +23,8 @@ fn convert(options: &[&str]) -> Converted {
     let parent = tempfile::tempdir().expect("a temporary directory");
     let output = parent.path().join("out");
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/tiny-qwen3");
-    let mut arguments = vec!["anec", "convert", "--quiet", "-o", output.to_str().expect("UTF-8")];
+    let mut arguments =
+        vec!["anec", "convert", "--quiet", "--calibration", "none", "-o", output.to_str().expect("UTF-8")];
     arguments.push(model.to_str().expect("UTF-8"));
     arguments.extend(options);
     let code = commands::run(Cli::parse_from(arguments));

@@ -1,8 +1,7 @@
 //! What a plan decides does not change what a model computes: converted directories are run by the reference engine.
 #![expect(clippy::print_stdout, reason = "figures for those who run it with --nocapture")]
 
-use std::fs::{self, File};
-use std::io::{BufWriter, Write as _};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -15,46 +14,49 @@ use anec_runtime::session::{Output, Session};
 use clap::Parser as _;
 use tempfile::TempDir;
 
+use crate::checkpoint;
+
 /// The shipped checkpoint.
-fn shipped() -> PathBuf {
+pub(crate) fn shipped() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("data/tiny-qwen3")
 }
 
 fn convert(checkpoint: &Path, output: &Path, options: &[&str]) {
-    let mut arguments = vec!["anec", "convert", "--quiet", "-o", output.to_str().expect("UTF-8")];
+    let mut arguments =
+        vec!["anec", "convert", "--quiet", "--calibration", "none", "-o", output.to_str().expect("UTF-8")];
     arguments.push(checkpoint.to_str().expect("UTF-8"));
     arguments.extend(options);
     assert_eq!(commands::run(Cli::parse_from(&arguments)), ExitCode::SUCCESS, "{arguments:?}");
 }
 
-fn converted(checkpoint: &Path, options: &[&str]) -> TempDir {
+pub(crate) fn converted(checkpoint: &Path, options: &[&str]) -> TempDir {
     let parent = tempfile::tempdir().expect("a temporary directory");
     convert(checkpoint, &parent.path().join("out"), options);
     parent
 }
 
-fn session(directory: &Path, numerics: Numerics) -> Box<dyn Session> {
+pub(crate) fn session(directory: &Path, numerics: Numerics) -> Box<dyn Session> {
     let directory = ModelDirectory::open(directory).expect("converted");
     let backend = ReferenceBackend::new(ReferenceOptions { numerics, ..ReferenceOptions::default() });
     directory.session(&backend).expect("usable")
 }
 
 /// The logits after every token, fed one by one.
-fn logits(directory: &Path, tokens: &[u32], numerics: Numerics) -> Vec<Vec<f32>> {
+pub(crate) fn logits(directory: &Path, tokens: &[u32], numerics: Numerics) -> Vec<Vec<f32>> {
     let mut session = session(directory, numerics);
     let step = |(position, token): (usize, &u32)| session.infer(*token, position).and_then(Output::into_logits);
     tokens.iter().enumerate().map(step).collect::<Result<_, _>>().expect("inside of the context")
 }
 
 /// The largest difference of two logits, and the largest logit.
-fn difference(left: &[Vec<f32>], right: &[Vec<f32>]) -> (f32, f32) {
+pub(crate) fn difference(left: &[Vec<f32>], right: &[Vec<f32>]) -> (f32, f32) {
     assert_eq!(left.iter().map(Vec::len).collect::<Vec<_>>(), right.iter().map(Vec::len).collect::<Vec<_>>());
     let pairs = || left.iter().flatten().zip(right.iter().flatten());
     let largest = pairs().map(|(left, _)| left.abs()).fold(0.0, f32::max);
     (pairs().map(|(left, right)| (left - right).abs()).fold(0.0, f32::max), largest)
 }
 
-fn tokens(count: u32, vocab_size: u32) -> Vec<u32> {
+pub(crate) fn tokens(count: u32, vocab_size: u32) -> Vec<u32> {
     (0..count).map(|index| (index * 7919 + 5) % vocab_size).collect()
 }
 
@@ -88,33 +90,7 @@ fn write_checkpoint(directory: &Path) {
         (layer("mlp.up_proj"), vec![8192, 1024]),
         (layer("mlp.down_proj"), vec![1024, 8192]),
     ];
-    let mut end = 0;
-    let entries: Vec<String> = tensors
-        .iter()
-        .map(|(name, shape)| {
-            let start = end;
-            end += 2 * shape.iter().product::<usize>();
-            format!(r#""{name}":{{"dtype":"BF16","shape":{shape:?},"data_offsets":[{start},{end}]}}"#)
-        })
-        .collect();
-    let header = format!("{{{}}}", entries.join(","));
-    let mut file = BufWriter::new(File::create(directory.join("model.safetensors")).expect("writable"));
-    let mut write = |bytes: &[u8]| file.write_all(bytes).expect("writable");
-    write(&(header.len() as u64).to_le_bytes());
-    write(header.as_bytes());
-    let mut state = 1_u32;
-    for (_, shape) in &tensors {
-        let scale =
-            if shape.len() == 1 { 1.0 } else { 2.0 / f32::from(u16::try_from(shape[1]).expect("small")).sqrt() };
-        for _ in 0..shape.iter().product() {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            let uniform = f32::from((state >> 16) as u16) / 32_768.0 - 1.0;
-            // The upper half of an f32 is a bf16.
-            write(&((scale * uniform).to_bits() >> 16).to_le_bytes()[..2]);
-        }
-    }
-    file.flush().expect("writable");
-    fs::write(directory.join("config.json"), ON_THE_NOTCH).expect("writable");
+    checkpoint::write(directory, ON_THE_NOTCH, &tensors);
 }
 
 #[test]

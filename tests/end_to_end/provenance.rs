@@ -24,7 +24,8 @@ fn convert(options: &[&str]) -> (TempDir, PathBuf) {
     let parent = tempfile::tempdir().expect("a temporary directory");
     let output = parent.path().join("out");
     let model = shipped();
-    let mut arguments = vec!["anec", "convert", "--quiet", "-o", output.to_str().expect("UTF-8")];
+    let mut arguments =
+        vec!["anec", "convert", "--quiet", "--calibration", "none", "-o", output.to_str().expect("UTF-8")];
     arguments.push(model.to_str().expect("UTF-8"));
     arguments.extend(["--context-length", "64", "--batch-size", "8"]);
     arguments.extend(options);

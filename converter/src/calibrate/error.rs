@@ -93,6 +93,12 @@ pub enum CalibrateError {
         /// Tokens needed.
         least: usize,
     },
+    /// Most of a text is unknown to the vocabulary.
+    #[error("Cannot calibrate: {percent:.0} % of the tokens stand for what the vocabulary does not have")]
+    Unknown {
+        /// Share of the tokens for unknown words, in percent.
+        percent: f64,
+    },
     /// The checkpoint cannot answer prompts.
     #[error("Cannot let the checkpoint answer prompts: token {position}")]
     Generate {
@@ -154,9 +160,16 @@ impl Hint for CalibrateError {
             Self::Generate { .. } | Self::NoTemplate | Self::Template(_) => {
                 Some("calibrate with a text: `--calibration FILE.txt`".to_owned())
             }
-            Self::Tokenizer(_) => Some("put the model's tokenizer.json into the checkpoint".to_owned()),
-            Self::Token { .. } => Some("tokenizer and checkpoint are not of the same model".to_owned()),
+            Self::Tokenizer(_) => Some(
+                "put the model's tokenizer.json into the checkpoint, or use `--calibration none`, which loses several times \
+                 more"
+                    .to_owned(),
+            ),
+            Self::Token { .. } => Some(
+                "tokenizer and checkpoint are not of the same model; `--calibration none` needs no tokenizer".to_owned(),
+            ),
             Self::TooShort { .. } => Some("use a longer text, or `--calibration builtin`".to_owned()),
+            Self::Unknown { .. } => Some("use a text in a language of the model, or `--calibration builtin`".to_owned()),
             Self::Store { source } if source.kind() == std::io::ErrorKind::StorageFull => {
                 Some("make room, then `--resume` goes on after the last finished layer".to_owned())
             }

@@ -128,18 +128,24 @@ pub fn divergence(
 fn compare(a: &[f32], b: &[f32], next: Option<usize>) -> [f64; 4] {
     let (a_norm, a_best) = log_sum(a);
     let (b_norm, b_best) = log_sum(b);
-    let kl: f64 = a
-        .iter()
-        .zip(b)
-        .map(|(a, b)| {
-            let (log_a, log_b) = (f64::from(*a) - a_norm, f64::from(*b) - b_norm);
-            log_a.exp() * (log_a - log_b)
-        })
-        .sum();
+    let kl = kullback_leibler(a, a_norm, b, b_norm);
     let loss = |logits: &[f32], norm: f64| {
         next.and_then(|next| logits.get(next)).map_or(0.0, |logit| norm - f64::from(*logit))
     };
     [kl, loss(a, a_norm), loss(b, b_norm), f64::from(u8::from(a_best == b_best))]
+}
+
+/// The Kullback-Leibler divergence of one token's logits `b` from `a`, in nats.
+pub(super) fn divergence_of(a: &[f32], b: &[f32]) -> f64 {
+    kullback_leibler(a, log_sum(a).0, b, log_sum(b).0)
+}
+
+fn kullback_leibler(a: &[f32], a_norm: f64, b: &[f32], b_norm: f64) -> f64 {
+    let terms = a.iter().zip(b).map(|(a, b)| {
+        let (log_a, log_b) = (f64::from(*a) - a_norm, f64::from(*b) - b_norm);
+        log_a.exp() * (log_a - log_b)
+    });
+    terms.sum()
 }
 
 fn log_sum(logits: &[f32]) -> (f64, usize) {

@@ -1,7 +1,6 @@
 //! The parts of a decoder layer, in f32 over all calibration tokens at once.
 
-use faer::linalg::matmul::matmul;
-use faer::{Accum, MatMut, MatRef, Par};
+use anec_quantize::product::{Accum, MatMut, MatRef, matmul};
 use rayon::prelude::*;
 use rten_simd::{SimdOp as _, SimdUnaryOp as _};
 use rten_vecmath::{ApproxGelu, Silu, Softmax, Tanh};
@@ -10,7 +9,7 @@ use super::shape::{LayerShape, Rotation};
 use crate::model::decoder_plan::Activation;
 
 /// Elements that one thread takes at a time.
-const PIECE: usize = 1 << 16;
+pub(super) const PIECE: usize = 1 << 16;
 
 /// RMSNorm of each row.
 ///
@@ -82,19 +81,24 @@ pub(super) fn attention(q: &[f32], k: &[f32], v: &[f32], length: usize, shape: &
             let kv = head / (shape.heads / shape.kv_heads) * head_dim;
             let (q, k, v) = (q.subcols(head * head_dim, head_dim), k.subcols(kv, head_dim), v.subcols(kv, head_dim));
             let products = MatMut::from_row_major_slice_mut(scores, length, length);
-            matmul(products, Accum::Replace, q, k.transpose(), shape.query_scale, Par::Seq);
+            matmul(products, Accum::Replace, q, k.transpose(), shape.query_scale);
             soften(scores, shape.softcap);
-            for (at, row) in scores.chunks_exact_mut(length).enumerate() {
-                let first = shape.window.map_or(0, |window| (at + 1).saturating_sub(window));
-                row[..first].fill(0.0);
-                row[at + 1..].fill(0.0);
-                Softmax::new_mut(&mut row[first..=at]).dispatch();
-            }
+            weigh(scores, length, shape.window);
             let out = result.as_mut().subcols_mut(head * head_dim, head_dim);
-            matmul(out, Accum::Replace, MatRef::from_row_major_slice(scores, length, length), v, 1.0, Par::Seq);
+            matmul(out, Accum::Replace, MatRef::from_row_major_slice(scores, length, length), v, 1.0);
         }
     });
     result
+}
+
+/// The weights of attention from scores, `[length, length]`, in their place: positions that a query does not see get none.
+pub(super) fn weigh(scores: &mut [f32], length: usize, window: Option<usize>) {
+    for (at, row) in scores.chunks_exact_mut(length).enumerate() {
+        let first = window.map_or(0, |window| (at + 1).saturating_sub(window));
+        row[..first].fill(0.0);
+        row[at + 1..].fill(0.0);
+        Softmax::new_mut(&mut row[first..=at]).dispatch();
+    }
 }
 
 /// `activation(gate) * up`, in place of the gate.

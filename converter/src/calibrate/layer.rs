@@ -1,6 +1,8 @@
 //! One decoder layer: from weights and the tokens that reach it to palettes and the tokens that leave it.
 
-use anec_quantize::compensate::{CompensateError, Factor, GroupPalettes, compensate, palettize_groups, refit};
+use anec_quantize::compensate::{
+    CompensateError, Compensated, Factor, GroupPalettes, compensate, palettize_groups, refit,
+};
 
 use super::error::CalibrateError;
 use super::forward::add_scaled;
@@ -31,20 +33,21 @@ pub(super) struct Context<'a> {
     pub(super) proceed: &'a (dyn Fn() -> Result<(), CalibrateError> + Sync),
 }
 
-/// Inputs of a stage, of the quantized stream and of the checkpoint's.
-struct Inputs<'a> {
-    quantized: &'a [f32],
+/// Projections that share an input are quantized together: what is known of the input is large.
+#[derive(Clone, Copy)]
+struct Stage<'a> {
+    layer: usize,
+    what: &'static str,
+    /// The inputs as the quantized layers give them: `[tokens, channels]`.
+    inputs: &'a [f32],
+    /// The inputs as the checkpoint has them, where targets lean on it.
     reference: Option<&'a [f32]>,
     channels: usize,
-}
-
-/// What is known of a stage's inputs, to quantize its weights by.
-struct Stage {
-    factor: Factor,
-    /// Where targets lean on the checkpoint: the factor that they are solved with, and `C - H`.
-    lean: Option<(Factor, Vec<f32>)>,
-    /// `(r_fp - r_q)ᵀ x_q / tokens`, for weights that write to the residual stream: `[hidden, channels]`.
-    residual: Option<Vec<f32>>,
+    /// The residual stream, whose error projections that write to it make up for.
+    residual: Option<&'a Residual>,
+    /// How much each token counts, where that differs.
+    scales: Option<&'a [f32]>,
+    context: &'a Context<'a>,
 }
 
 /// Quantizes a layer, in place, and takes the residual through it.
@@ -64,40 +67,70 @@ pub(super) fn calibrate_layer(
 
     let (x, x_ref) = both(residual, Branch::Attention, weights);
     let attended_ref = x_ref.as_deref().map(|x| weights.attend(x, shape, context.rotations, length));
-    let inputs = Inputs { quantized: &x, reference: x_ref.as_deref(), channels: shape.hidden };
-    let stage = Stage::new(layer, "queries, keys and values", &inputs, None, context)?;
-    for weight in [&mut weights.q, &mut weights.k, &mut weights.v] {
-        results.extend(stage.quantize(weight, context)?);
-    }
+    let stage = Stage {
+        layer,
+        what: "queries, keys and values",
+        inputs: &x,
+        reference: x_ref.as_deref(),
+        channels: shape.hidden,
+        residual: None,
+        scales: None,
+        context,
+    };
+    results.extend(stage.quantize(&mut [&mut weights.q, &mut weights.k, &mut weights.v])?);
     let attended = weights.attend(&x, shape, context.rotations, length);
-    drop((x, x_ref, stage));
+    drop((x, x_ref));
 
     let out_ref = attended_ref.as_deref().map(|x| weights.o.apply(x));
-    let inputs = Inputs { quantized: &attended, reference: attended_ref.as_deref(), channels: shape.q_size() };
     let lagging = writes_plainly(weights, Branch::Attention, shape).then_some(&*residual);
-    let stage = Stage::new(layer, "output of attention", &inputs, lagging, context)?;
-    results.extend(stage.quantize(&mut weights.o, context)?);
+    let scales = token_scales(&residual.quantized, shape.hidden, context.strength.balance);
+    let stage = Stage {
+        layer,
+        what: "output of attention",
+        inputs: &attended,
+        reference: attended_ref.as_deref(),
+        channels: shape.q_size(),
+        residual: lagging,
+        scales: scales.as_deref(),
+        context,
+    };
+    results.extend(stage.quantize(&mut [&mut weights.o])?);
     weights.leave(Branch::Attention, weights.o.apply(&attended), &mut residual.quantized, shape);
     if let (Some(residual), Some(out)) = (&mut residual.reference, out_ref) {
         weights.leave(Branch::Attention, out, residual, shape);
     }
-    drop((attended, attended_ref, stage));
+    drop((attended, attended_ref));
 
     let (x, x_ref) = both(residual, Branch::Mlp, weights);
     let inner_ref = x_ref.as_deref().map(|x| weights.expand(x, shape));
-    let inputs = Inputs { quantized: &x, reference: x_ref.as_deref(), channels: shape.hidden };
-    let stage = Stage::new(layer, "gate and up", &inputs, None, context)?;
-    for weight in [&mut weights.gate, &mut weights.up] {
-        results.extend(stage.quantize(weight, context)?);
-    }
+    let stage = Stage {
+        layer,
+        what: "gate and up",
+        inputs: &x,
+        reference: x_ref.as_deref(),
+        channels: shape.hidden,
+        residual: None,
+        scales: None,
+        context,
+    };
+    results.extend(stage.quantize(&mut [&mut weights.gate, &mut weights.up])?);
     let inner = weights.expand(&x, shape);
-    drop((x, x_ref, stage));
+    drop((x, x_ref));
 
     let out_ref = inner_ref.as_deref().map(|x| weights.down.apply(x));
-    let inputs = Inputs { quantized: &inner, reference: inner_ref.as_deref(), channels: shape.intermediate };
     let lagging = writes_plainly(weights, Branch::Mlp, shape).then_some(&*residual);
-    let stage = Stage::new(layer, "down", &inputs, lagging, context)?;
-    results.extend(stage.quantize(&mut weights.down, context)?);
+    let scales = token_scales(&residual.quantized, shape.hidden, context.strength.balance);
+    let stage = Stage {
+        layer,
+        what: "down",
+        inputs: &inner,
+        reference: inner_ref.as_deref(),
+        channels: shape.intermediate,
+        residual: lagging,
+        scales: scales.as_deref(),
+        context,
+    };
+    results.extend(stage.quantize(&mut [&mut weights.down])?);
     weights.leave(Branch::Mlp, weights.down.apply(&inner), &mut residual.quantized, shape);
     if let (Some(residual), Some(out)) = (&mut residual.reference, out_ref) {
         weights.leave(Branch::Mlp, out, residual, shape);
@@ -110,68 +143,127 @@ fn writes_plainly(weights: &LayerWeights, branch: Branch, shape: &LayerShape) ->
     weights.norm_after(branch).is_none() && shape.residual_multiplier.total_cmp(&1.0).is_eq()
 }
 
-impl Stage {
-    fn new(
-        layer: usize,
-        what: &'static str,
-        inputs: &Inputs<'_>,
-        residual: Option<&Residual>,
-        context: &Context<'_>,
-    ) -> Result<Self, CalibrateError> {
-        (context.proceed)()?;
-        check_finite(inputs.quantized, inputs.channels, context.length, layer, what)?;
-        let Strength { inputs: alpha, residual: rho, damping, target_damping, .. } = context.strength;
-        let channels = inputs.channels;
-        let h = gram(inputs.quantized, channels);
-        let failed = |source| CalibrateError::Gram { layer, what, source };
-        let factor = Factor::new(&h, channels, damping).map_err(failed)?;
-        (context.proceed)()?;
-        let mut lean = None;
-        let mut lagging = None;
-        if let Some(reference) = inputs.reference {
-            let is_same = reference == inputs.quantized;
-            if alpha > 0.0 && !is_same {
-                let mut c = cross(reference, inputs.quantized, [channels, channels]);
-                c.iter_mut().zip(&h).for_each(|(c, h)| *c = narrow(alpha) * (*c - h));
-                lean = Some((Factor::new(&h, channels, target_damping).map_err(failed)?, c));
-            }
-            if let Some(Residual { quantized, reference: Some(reference) }) = residual.filter(|_| rho > 0.0 && !is_same)
-            {
-                let difference: Vec<f32> =
-                    reference.iter().zip(quantized).map(|(a, b)| narrow(rho) * (a - b)).collect();
-                let hidden = quantized.len() / (inputs.quantized.len() / channels);
-                lagging = Some(cross(&difference, inputs.quantized, [hidden, channels]));
-            }
+/// What each token's inputs are multiplied with, so that it counts by the size of the residual stream that it has; none where
+/// all count alike.
+///
+/// # Shapes
+/// `residual: [tokens, hidden]`; `[tokens]`, of mean square 1.
+#[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "f32 is what is computed in")]
+fn token_scales(residual: &[f32], hidden: usize, balance: f64) -> Option<Vec<f32>> {
+    if balance <= 0.0 {
+        return None;
+    }
+    let weights: Vec<f64> = residual
+        .chunks_exact(hidden)
+        .map(|row| {
+            let square: f64 = row.iter().map(|value| f64::from(*value) * f64::from(*value)).sum();
+            (square / hidden as f64).max(f64::MIN_POSITIVE).powf(-balance)
+        })
+        .collect();
+    let mean = weights.iter().sum::<f64>() / weights.len().max(1) as f64;
+    Some(weights.iter().map(|weight| (weight / mean).sqrt() as f32).collect())
+}
+
+/// Rows, each multiplied with its factor.
+fn scaled(rows: &[f32], columns: usize, factors: &[f32]) -> Vec<f32> {
+    let rows = rows.chunks_exact(columns).zip(factors);
+    rows.flat_map(|(row, factor)| row.iter().map(move |value| value * factor)).collect()
+}
+
+impl Stage<'_> {
+    /// Replaces weights by what their palettes make of them.
+    fn quantize(&self, projections: &mut [&mut Projection]) -> Result<Vec<CalibratedTensor>, CalibrateError> {
+        let Context { palettes, strength, length, proceed, .. } = *self.context;
+        proceed()?;
+        check_finite(self.inputs, self.channels, length, self.layer, self.what)?;
+        let shape_of = |projection: &Projection| palettes.get(&TensorRows::of(&projection.rows)).copied();
+        if !projections.iter().any(|projection| shape_of(projection).is_some()) {
+            return Ok(Vec::new());
         }
-        Ok(Self { factor, lean, residual: lagging })
+        if let Some(scales) = self.scales {
+            return self.scaled(scales, projections);
+        }
+        let h = gram(self.inputs, self.channels);
+        // Targets first: what they are solved with is as large as what weights are quantized by.
+        let targets = self.targets(&h, projections)?;
+        proceed()?;
+        let factor = self.factor(&h, strength.damping)?;
+        drop(h);
+        let mut results = Vec::new();
+        for (projection, target) in projections.iter_mut().zip(targets) {
+            proceed()?;
+            let Some(shape) = shape_of(projection) else { continue };
+            let failed = |source| CalibrateError::Weight { tensor: projection.rows.tensor.clone(), source };
+            let target = target.as_ref().unwrap_or(&projection.weight);
+            let result = calibrated(&projection.rows, target, shape, &factor, strength).map_err(failed)?;
+            projection.weight = result.weights();
+            results.push(result);
+        }
+        Ok(results)
     }
 
-    /// Replaces a weight by what its palettes make of it.
-    fn quantize(
+    /// The same of inputs whose tokens count as `scales` say.
+    fn scaled(
         &self,
-        projection: &mut Projection,
-        context: &Context<'_>,
-    ) -> Result<Option<CalibratedTensor>, CalibrateError> {
-        (context.proceed)()?;
-        let Some(shape) = context.palettes.get(&TensorRows::of(&projection.rows)) else { return Ok(None) };
-        let failed = |source| CalibrateError::Weight { tensor: projection.rows.tensor.clone(), source };
-        let target = self.target(&projection.weight).map_err(failed)?;
-        let target = target.as_ref().unwrap_or(&projection.weight);
-        let result = calibrated(&projection.rows, target, *shape, &self.factor, context.strength).map_err(failed)?;
-        projection.weight = result.weights();
-        Ok(Some(result))
+        scales: &[f32],
+        projections: &mut [&mut Projection],
+    ) -> Result<Vec<CalibratedTensor>, CalibrateError> {
+        let inputs = scaled(self.inputs, self.channels, scales);
+        let reference = self.reference.map(|reference| scaled(reference, self.channels, scales));
+        let residual = self.residual.map(|Residual { quantized, reference }| {
+            let hidden = quantized.len() / scales.len().max(1);
+            let reference = reference.as_deref().map(|values| scaled(values, hidden, scales));
+            Residual { quantized: scaled(quantized, hidden, scales), reference }
+        });
+        let (reference, residual) = (reference.as_deref(), residual.as_ref());
+        Stage { inputs: &inputs, reference, residual, scales: None, ..*self }.quantize(projections)
     }
 
-    /// The weight, moved to where the checkpoint's inputs would have led; none where it stays.
-    fn target(&self, weight: &[f32]) -> Result<Option<Vec<f32>>, CompensateError> {
-        let Some((factor, difference)) = &self.lean else { return Ok(None) };
-        let mut moved = multiply(weight, difference, factor.channels());
-        if let Some(residual) = &self.residual {
-            add_scaled(&mut moved, residual, 1.0);
+    /// The weights, moved to where the checkpoint's inputs would have led; none for those that stay.
+    fn targets(&self, h: &[f32], projections: &[&mut Projection]) -> Result<Vec<Option<Vec<f32>>>, CalibrateError> {
+        let Strength { inputs: alpha, residual: rho, target_damping, .. } = self.context.strength;
+        let none = || projections.iter().map(|_| None).collect();
+        let Some(reference) = self.reference.filter(|reference| alpha > 0.0 && *reference != self.inputs) else {
+            return Ok(none());
+        };
+        let channels = self.channels;
+        let mut difference = cross(reference, self.inputs, [channels, channels]);
+        difference.iter_mut().zip(h).for_each(|(c, h)| *c = narrow(alpha) * (*c - h));
+        let lagging = self.residual.filter(|_| rho > 0.0).and_then(|residual| self.lagging(residual, rho));
+        let moved = |projection: &&mut Projection| {
+            let mut moved = multiply(&projection.weight, &difference, channels);
+            if let Some(lagging) = &lagging {
+                add_scaled(&mut moved, lagging, 1.0);
+            }
+            moved
+        };
+        let is_quantized =
+            |projection: &&mut Projection| self.context.palettes.contains_key(&TensorRows::of(&projection.rows));
+        let mut targets: Vec<Option<Vec<f32>>> =
+            projections.iter().map(|projection| is_quantized(projection).then(|| moved(projection))).collect();
+        drop((difference, lagging));
+        let factor = self.factor(h, target_damping)?;
+        for (target, projection) in targets.iter_mut().zip(projections) {
+            if let Some(target) = target {
+                let failed = |source| CalibrateError::Weight { tensor: projection.rows.tensor.clone(), source };
+                factor.solve_rows(target).map_err(failed)?;
+                add_scaled(target, &projection.weight, 1.0);
+            }
         }
-        factor.solve_rows(&mut moved)?;
-        add_scaled(&mut moved, weight, 1.0);
-        Ok(Some(moved))
+        Ok(targets)
+    }
+
+    /// `(r_fp - r_q)ᵀ x_q / tokens`, times a strength: `[hidden, channels]`.
+    fn lagging(&self, residual: &Residual, rho: f64) -> Option<Vec<f32>> {
+        let Residual { quantized, reference: Some(reference) } = residual else { return None };
+        let difference: Vec<f32> = reference.iter().zip(quantized).map(|(a, b)| narrow(rho) * (a - b)).collect();
+        let hidden = quantized.len() / (self.inputs.len() / self.channels);
+        Some(cross(&difference, self.inputs, [hidden, self.channels]))
+    }
+
+    fn factor(&self, h: &[f32], damping: f64) -> Result<Factor, CalibrateError> {
+        let failed = |source| CalibrateError::Gram { layer: self.layer, what: self.what, source };
+        Factor::new(h, self.channels, damping).map_err(failed)
     }
 }
 
@@ -183,6 +275,17 @@ pub(super) fn calibrated(
     factor: &Factor,
     strength: Strength,
 ) -> Result<CalibratedTensor, CompensateError> {
+    let (palettes, found) = assigned(target, shape, factor, strength)?;
+    Ok(CalibratedTensor { rows: TensorRows::of(rows), columns: factor.channels(), palettes, indices: found.indices })
+}
+
+/// Palettes for a weight, and what became of its elements.
+pub(super) fn assigned(
+    target: &[f32],
+    shape: PaletteShape,
+    factor: &Factor,
+    strength: Strength,
+) -> Result<(GroupPalettes, Compensated), CompensateError> {
     let PaletteShape { bits, group_rows } = shape;
     let mut palettes: GroupPalettes = palettize_groups(target, factor.importance(), bits, group_rows)?;
     let mut found = compensate(target, &palettes, factor)?;
@@ -190,7 +293,7 @@ pub(super) fn calibrated(
         palettes = refit(&palettes, &found.targets, &found.indices, &factor.remaining_importance())?;
         found = compensate(target, &palettes, factor)?;
     }
-    Ok(CalibratedTensor { rows: TensorRows::of(rows), columns: factor.channels(), palettes, indices: found.indices })
+    Ok((palettes, found))
 }
 
 /// Requires that all inputs are numbers.
@@ -213,4 +316,20 @@ pub(super) fn check_finite(
 #[expect(clippy::cast_possible_truncation, reason = "a strength")]
 fn narrow(value: f64) -> f32 {
     value as f32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn activations_that_are_no_numbers_are_named_by_layer_input_window_and_token() {
+        // Two windows of three tokens, of two channels.
+        let mut x = [0.0; 12];
+        assert!(check_finite(&x, 2, 3, 7, "down_proj").is_ok());
+        x[9] = f32::INFINITY;
+        let error = check_finite(&x, 2, 3, 7, "down_proj").expect_err("infinite");
+        let expected = "Cannot calibrate layer 7: the input `down_proj` of token 1 of window 1 is not finite";
+        assert_eq!(error.to_string(), expected);
+    }
 }

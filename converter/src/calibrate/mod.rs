@@ -6,6 +6,8 @@
 //!
 //! The mathematics of one weight is `anec_quantize::compensate`.
 
+pub mod allocate;
+mod cost;
 mod engine;
 mod error;
 pub mod evaluate;
@@ -15,17 +17,20 @@ mod palettes;
 mod product;
 mod result;
 mod run;
+pub mod sensitivity;
 mod settings;
 mod shape;
 mod store;
 mod tokens;
 mod weights;
 
+pub use crate::weights::CalibratedRows;
+pub use cost::{CalibrationCost, Machine, Work};
 pub use engine::{Calibrator, Progress, Tokens};
 pub use error::CalibrateError;
 pub use palettes::palettes;
 pub use result::CalibratedTensor;
 pub use run::Calibration;
 pub use settings::{PaletteShape, Palettes, Strength, TensorRows};
-pub use store::{CalibratedRows, CalibrationStore};
-pub use tokens::{CalibrationSource, CalibrationTokens, calibration_tokens};
+pub use store::CalibrationStore;
+pub use tokens::{CalibrationSource, CalibrationTokens, calibration_tokens, check_source, sample_tokens};

@@ -2,8 +2,7 @@
 //!
 //! Work is cut into pieces of fixed size; each is one product on one thread. All matrices are row-major.
 
-use faer::linalg::matmul::matmul;
-use faer::{Accum, MatMut, MatRef, Par};
+use anec_quantize::product::{Accum, MatMut, MatRef, matmul};
 use rayon::prelude::*;
 
 /// Rows of a product that one thread makes at a time.
@@ -30,7 +29,7 @@ pub(super) fn project(x: &[f32], w: &[f32], bias: Option<&[f32]>, inputs: usize)
         }
         let x = MatRef::from_row_major_slice(x, rows, inputs);
         let result = MatMut::from_row_major_slice_mut(result, rows, outputs);
-        matmul(result, Accum::Add, x, w.transpose(), 1.0, Par::Seq);
+        matmul(result, Accum::Add, x, w.transpose(), 1.0);
     });
     result
 }
@@ -43,7 +42,7 @@ pub(super) fn project_few(x: &[f32], w: &[f32], bias: Option<&[f32]>, inputs: us
     turned.par_chunks_mut(FEW_OUTPUTS * tokens).zip(w.par_chunks(FEW_OUTPUTS * inputs)).for_each(|(turned, w)| {
         let rows = w.len() / inputs;
         let turned = MatMut::from_row_major_slice_mut(turned, rows, tokens);
-        matmul(turned, Accum::Replace, MatRef::from_row_major_slice(w, rows, inputs), x.transpose(), 1.0, Par::Seq);
+        matmul(turned, Accum::Replace, MatRef::from_row_major_slice(w, rows, inputs), x.transpose(), 1.0);
     });
     let mut result = vec![0.0; outputs * tokens];
     for (token, row) in result.chunks_exact_mut(outputs).enumerate() {
@@ -66,7 +65,7 @@ pub(super) fn multiply(a: &[f32], b: &[f32], inner: usize) -> Vec<f32> {
         let rows = a.len() / inner;
         let a = MatRef::from_row_major_slice(a, rows, inner);
         let result = MatMut::from_row_major_slice_mut(result, rows, columns);
-        matmul(result, Accum::Replace, a, b, 1.0, Par::Seq);
+        matmul(result, Accum::Replace, a, b, 1.0);
     });
     result
 }
@@ -84,7 +83,7 @@ pub(super) fn cross(a: &[f32], b: &[f32], [a_channels, b_channels]: [usize; 2]) 
         let rows = result.len() / b_channels;
         let a = a.subcols(tile * TILE, rows);
         let result = MatMut::from_row_major_slice_mut(result, rows, b_channels);
-        matmul(result, Accum::Replace, a.transpose(), b, reciprocal(tokens), Par::Seq);
+        matmul(result, Accum::Replace, a.transpose(), b, reciprocal(tokens));
     });
     result
 }
@@ -103,7 +102,7 @@ pub(super) fn gram(x: &[f32], channels: usize) -> Vec<f32> {
         let result = MatMut::from_row_major_slice_mut(result, rows, channels).subcols_mut(0, columns);
         let x = x.subcols(0, columns);
         let own = x.subcols(tile * TILE, rows);
-        matmul(result, Accum::Replace, own.transpose(), x, reciprocal(tokens), Par::Seq);
+        matmul(result, Accum::Replace, own.transpose(), x, reciprocal(tokens));
     });
     for row in 0..channels {
         for column in row + 1..channels {

@@ -19,6 +19,7 @@ use super::layer::Residual;
 use super::result::CalibratedTensor;
 use super::settings::TensorRows;
 use super::tokens::CalibrationTokens;
+use crate::weights::CalibratedRows;
 
 /// The first bytes of every file.
 const MAGIC: &[u8; 8] = b"ANECCAL1";
@@ -44,19 +45,6 @@ struct Stored {
     palettes: GroupPalettes,
     /// Offset of the packed indices.
     indices_at: u64,
-}
-
-/// Rows that were calibrated.
-#[derive(Clone, Debug, PartialEq)]
-pub struct CalibratedRows<'a> {
-    /// Bits of an index.
-    pub bits: u8,
-    /// Elements of a row.
-    pub columns: usize,
-    /// `[groups, 2^bits]`.
-    pub palettes: &'a [f16],
-    /// `[rows, columns]`.
-    pub indices: Vec<u8>,
 }
 
 impl Stored {

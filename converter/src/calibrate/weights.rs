@@ -102,13 +102,17 @@ impl LayerWeights {
 
     /// What a branch makes of the residual first.
     pub(super) fn enter<'a>(&self, branch: Branch, residual: &'a [f32], shape: &LayerShape) -> Cow<'a, [f32]> {
-        let norm = match branch {
-            Branch::Attention => &self.before_attention,
-            Branch::Mlp => &self.before_mlp,
-        };
-        match norm {
+        match self.norm_before(branch) {
             Some(norm) => Cow::Owned(rms_norm(residual, norm, shape.eps)),
             None => Cow::Borrowed(residual),
+        }
+    }
+
+    /// The norm between the residual and what a branch makes of it.
+    pub(super) fn norm_before(&self, branch: Branch) -> Option<&[f32]> {
+        match branch {
+            Branch::Attention => self.before_attention.as_deref(),
+            Branch::Mlp => self.before_mlp.as_deref(),
         }
     }
 

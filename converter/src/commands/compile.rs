@@ -1,19 +1,19 @@
 //! `anec compile`.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anec_mil::compiled::{self, COMPILED_EXTENSION, CompileOptions, CompiledError, Unproven, compile_pipeline};
-use anec_mil::package::{Model, Pipeline};
+use anec_mil::package::Pipeline;
+use anec_mil::stored::StoredModel;
 use anec_mil::verify::Finding;
-use anec_runtime::{OpenError, PackageReport, open_model};
+use anec_runtime::{FsPackage, open_model};
 use clap::Args;
 
-use crate::console::{Console, Failure, counted};
-use crate::interrupt::{self, Interrupt};
+use super::rewrite::{self, Rewrite};
+use crate::console::{Console, Failure};
 use crate::output::forms::{self, FormError, model_directory};
-use crate::output::staging::{Identity, Kind, Staging, Unfinished};
+use crate::output::staging::Kind;
 
 /// Arguments of `anec compile`.
 #[derive(Debug, Args)]
@@ -47,114 +47,64 @@ pub struct Arguments {
 /// Compiles a model.
 pub fn run(arguments: &Arguments, console: Console) -> Result<ExitCode, Failure> {
     let path = &arguments.model;
-    let output = arguments.output.clone().unwrap_or_else(|| path.with_extension(COMPILED_EXTENSION));
-    let refused = |message: &str, hint: &str| Failure {
-        message: format!("Cannot compile `{}`: {message}", path.display()),
-        hint: Some(hint.to_owned()),
+    let output = rewrite::output(arguments.output.as_ref(), path, COMPILED_EXTENSION);
+    let rewrite = Rewrite { action: "compile", path, output: &output, kind: Kind::Compiled, force: arguments.force };
+    let refused = || rewrite.refused("it is compiled already", "give the .mlpackage that it was made from");
+    let message = |stored: &StoredModel<FsPackage>| -> Result<Vec<u8>, Failure> {
+        stored.message_bytes().map_err(|error| rewrite.failed(error))?.ok_or_else(refused)
     };
-    let stored = open_model(path)?;
-    let failed = |source| OpenError::model(path, source);
-    let Some(message) = stored.message_bytes().map_err(failed)? else {
-        return Err(refused("it is compiled already", "give the .mlpackage that it was made from"));
-    };
-    Staging::check(Kind::Compiled, &output, arguments.force)?;
-    let name = stem(path);
+    let name = path.file_stem().map_or_else(|| "model".to_owned(), |stem| stem.to_string_lossy().into_owned());
     let message_name = if path.is_file() { name.clone() } else { "model".to_owned() };
     let unproven = if arguments.unproven { Unproven::Allowed } else { Unproven::Refused };
-    let options = CompileOptions { message_name: &message_name, unproven, ..CompileOptions::package(&name, &message) };
-    let compiled = match stored.pipeline().map_err(failed)? {
-        Some(pipeline) => whole_pipeline(path, &pipeline, &options)?,
-        None => single(path, &stored.model().map_err(failed)?, &options)?,
-    };
-    for warning in &compiled.warnings {
-        console.warning(&warning.to_string());
+    let options =
+        |message| CompileOptions { message_name: &message_name, unproven, ..CompileOptions::package(&name, message) };
+    let stored = open_model(path)?;
+    if let Some(pipeline) = stored.pipeline().map_err(|error| rewrite.failed(error))? {
+        return whole_pipeline(&rewrite, &pipeline, &options(&message(&stored)?), console);
     }
-    for form in &compiled.unproven {
-        console.warning(&format!("no compiled model was seen with {form}; it is written as all else is"));
-    }
-    let identity = Identity::once();
-    let staging = Staging::open(Kind::Compiled, &output, arguments.force, Unfinished::Discard, &identity)?;
-    let interrupt = Interrupt::on_signal().unwrap_or_else(|error| {
-        console.warning(&format!("an interrupt will leave `{}` behind: {error}", staging.path().display()));
-        Interrupt::default()
-    });
-    forms::compiled::write_files(&staging.path(), &compiled.files)?;
-    for program in &compiled.programs {
-        let directory = staging.path().join(&program.directory);
-        forms::compiled::check(&directory, &program.model)?;
-        let stored = open_model(&program.source)?;
-        model_directory::copy_weights(&stored, &program.source, &program.weight_files, &directory)?;
-    }
-    if interrupt.is_set() {
-        return Ok(ExitCode::from(interrupt::EXIT_CODE));
-    }
-    staging.publish()?;
-    console.status(&format!("Wrote `{}`", output.display()));
-    Ok(ExitCode::SUCCESS)
-}
-
-/// What a compiled model holds, but for its weights.
-struct Compiled {
-    files: Vec<(String, Vec<u8>)>,
-    programs: Vec<CompiledProgram>,
-    warnings: Vec<Finding>,
-    unproven: Vec<String>,
-}
-
-/// A program of a compiled model.
-struct CompiledProgram {
-    /// Where it is within the compiled model.
-    directory: String,
-    model: Model,
-    /// What it was compiled from.
-    source: PathBuf,
-    weight_files: BTreeSet<String>,
-}
-
-fn single(path: &Path, model: &Model, options: &CompileOptions<'_>) -> Result<Compiled, Failure> {
-    let weight_files = weight_files(path)?;
-    let files = compiled::compile(model, options).map_err(|source| compile_error(path, source))?;
-    let program =
-        CompiledProgram { directory: String::new(), model: model.clone(), source: path.to_owned(), weight_files };
-    Ok(Compiled {
-        files: files.files().map(|(path, bytes)| (path.to_owned(), bytes.to_vec())).into(),
-        programs: vec![program],
-        warnings: files.warnings,
-        unproven: files.unproven,
+    let accept = |stored: &StoredModel<FsPackage>| message(stored).map(|_| ());
+    rewrite.run(console, accept, |source, directory| {
+        let files = compiled::compile(source.model, &options(&message(source.stored)?));
+        let files = files.map_err(|error| compile_error(path, error))?;
+        warn(&files.warnings, &files.unproven, console);
+        Ok(forms::compiled::write(directory, &files, source.model)?)
     })
 }
 
-fn whole_pipeline(path: &Path, pipeline: &Pipeline, options: &CompileOptions<'_>) -> Result<Compiled, Failure> {
-    let files = compile_pipeline(pipeline, options).map_err(|source| compile_error(path, source))?;
-    let mut programs = Vec::new();
-    for (directory, model) in files.programs {
-        let source = path.join(&directory);
-        let weight_files = weight_files(&source)?;
-        programs.push(CompiledProgram { directory, model, source, weight_files });
+/// Compiles every member of a pipeline.
+fn whole_pipeline(
+    rewrite: &Rewrite<'_>,
+    pipeline: &Pipeline,
+    options: &CompileOptions<'_>,
+    console: Console,
+) -> Result<ExitCode, Failure> {
+    rewrite.check()?;
+    let compiled = compile_pipeline(pipeline, options).map_err(|error| compile_error(rewrite.path, error))?;
+    let mut weights = Vec::new();
+    for (directory, _) in &compiled.programs {
+        weights.push(rewrite.weight_files(&rewrite.path.join(directory))?);
     }
-    Ok(Compiled { files: files.files, programs, warnings: files.warnings, unproven: files.unproven })
+    warn(&compiled.warnings, &compiled.unproven, console);
+    rewrite.publish(console, |staged| {
+        forms::compiled::write_files(staged, &compiled.files)?;
+        for ((directory, model), names) in compiled.programs.iter().zip(&weights) {
+            let (source, member) = (rewrite.path.join(directory), staged.join(directory));
+            forms::compiled::check(&member, model)?;
+            model_directory::copy_weights(&open_model(&source)?, &source, names, &member)?;
+        }
+        Ok(())
+    })
 }
 
 fn compile_error(path: &Path, source: CompiledError) -> FormError {
     FormError::Compile { name: path.display().to_string(), source: Box::new(source) }
 }
 
-/// Names of the weight files of a program that has no problem.
-fn weight_files(path: &Path) -> Result<BTreeSet<String>, Failure> {
-    let report = PackageReport::open(path)?;
-    match report.problems.as_slice() {
-        [] => Ok(report.weight_files),
-        [problem, ..] => Err(Failure {
-            message: format!(
-                "Cannot compile `{}`: {}, the first: {problem}",
-                path.display(),
-                counted(report.problems.len(), "problem")
-            ),
-            hint: Some("`anec inspect` lists all of them".to_owned()),
-        }),
+fn warn(warnings: &[Finding], unproven: &[String], console: Console) {
+    for warning in warnings {
+        console.warning(&warning.to_string());
     }
-}
-
-fn stem(path: &Path) -> String {
-    path.file_stem().map_or_else(|| "model".to_owned(), |stem| stem.to_string_lossy().into_owned())
+    for form in unproven {
+        console.warning(&format!("no compiled model was seen with {form}; it is written as all else is"));
+    }
 }

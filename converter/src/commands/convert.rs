@@ -12,7 +12,7 @@ use super::calibration;
 use super::model_arguments::{ModelArguments, Prepared};
 use super::plan;
 use super::plan_report::PlanReport;
-use super::self_check;
+use super::self_check::{self, CheckReport};
 use crate::calibrate::CalibrateError;
 use crate::console::{Console, Failure};
 use crate::error::render;
@@ -36,11 +36,11 @@ Examples:
   anec convert ./Mistral-7B -o out --lut 4 --layout anemll --target macos15")]
 pub struct Arguments {
     #[command(flatten)]
-    model: ModelArguments,
+    pub(super) model: ModelArguments,
 
     /// Directory to write.
     #[arg(short, long, value_name = "DIR", default_value = DEFAULT_OUTPUT)]
-    output: PathBuf,
+    pub(super) output: PathBuf,
 
     /// Replace an output that exists.
     #[arg(long)]
@@ -50,7 +50,7 @@ pub struct Arguments {
     #[arg(long)]
     resume: bool,
 
-    /// Do not compare a calibrated result with the checkpoint.
+    /// Do not compare the result with the checkpoint, which follows a calibration.
     #[arg(long)]
     no_check: bool,
 
@@ -75,6 +75,9 @@ struct Report<'a> {
     source_bytes: u64,
     seconds: f64,
     quantized: Vec<QuantizedReport<'a>>,
+    /// How far the result is from the checkpoint, where that was measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    check: Option<CheckReport>,
 }
 
 #[derive(Serialize)]
@@ -112,8 +115,8 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<ExitCode, Failure>
         plans.iter().map(|plan| plan.files.len()).sum::<usize>(),
         ByteSize(prepared.plans.longest.total_bytes())
     ));
-    let calibration = calibration::Calibrating::new(&arguments.model.storage, &prepared)?;
-    let identity = Identity::new(&prepared.checkpoint, &plans, &calibration.identity()).map_err(StagingError::from)?;
+    let calibration = calibration::Calibrating::new(&arguments.model.storage, &prepared, console)?;
+    let identity = Identity::new(&prepared.checkpoint, &plans, &calibration.identity()?).map_err(StagingError::from)?;
     let unfinished = if arguments.resume { Unfinished::Resume } else { Unfinished::Discard };
     let staging = Staging::open(Kind::Converted, &arguments.output, arguments.force, unfinished, &identity)?;
     let interrupt = Interrupt::on_signal().unwrap_or_else(|error| {
@@ -141,10 +144,11 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<ExitCode, Failure>
     match result {
         Ok(written) => {
             staging.publish()?;
-            report(arguments, &prepared, &written, started, console)?;
-            if calibrated.is_some() && !arguments.no_check && !arguments.quiet && prepared.plans.others.is_empty() {
-                let decoder = &prepared.plans.longest.decoder;
-                self_check::run(&arguments.output, &arguments.model.model_dir, decoder, console);
+            report(arguments, &prepared, &written, started, console);
+            let is_checked = calibrated.is_some() && !arguments.no_check && !arguments.quiet;
+            let check = if is_checked { self_check::run(arguments, &prepared.plans, console) } else { None };
+            if arguments.json {
+                print_json(arguments, &prepared, &written, started, check, console)?;
             }
             Ok(ExitCode::SUCCESS)
         }
@@ -164,13 +168,8 @@ fn stopped(staging: Staging, error: &dyn std::error::Error, is_interrupt: bool, 
     if is_interrupt { ExitCode::from(interrupt::EXIT_CODE) } else { ExitCode::FAILURE }
 }
 
-fn report(
-    arguments: &Arguments,
-    prepared: &Prepared,
-    written: &Written,
-    started: Instant,
-    console: Console,
-) -> Result<(), Failure> {
+/// Says what was written.
+fn report(arguments: &Arguments, prepared: &Prepared, written: &Written, started: Instant, console: Console) {
     let seconds = started.elapsed().as_secs_f64();
     let source = conversion::source_bytes(&prepared.plans.longest);
     #[expect(clippy::cast_precision_loss, reason = "for people")]
@@ -193,9 +192,16 @@ fn report(
     }
     console
         .status(&format!("Wrote `{}` in {seconds:.1} s ({rate:.0} MB/s of weights read)", arguments.output.display()));
-    if !arguments.json {
-        return Ok(());
-    }
+}
+
+fn print_json(
+    arguments: &Arguments,
+    prepared: &Prepared,
+    written: &Written,
+    started: Instant,
+    check: Option<CheckReport>,
+    console: Console,
+) -> Result<(), Failure> {
     let quantized = written.quantized.iter().map(|weight| QuantizedReport {
         tensor: &weight.tensor,
         rows: [weight.rows.start, weight.rows.end],
@@ -205,9 +211,10 @@ fn report(
     let report = Report {
         output: &arguments.output,
         plan: PlanReport::new(&prepared.plans.longest, &prepared.plans.others),
-        source_bytes: source,
-        seconds,
+        source_bytes: conversion::source_bytes(&prepared.plans.longest),
+        seconds: started.elapsed().as_secs_f64(),
         quantized: quantized.collect(),
+        check,
     };
     let failed = |message: String| Failure { message, hint: None };
     let json = serde_json::to_string_pretty(&report).map_err(|error| failed(error.to_string()))?;

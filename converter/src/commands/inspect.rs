@@ -3,16 +3,13 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use anec_mil::compiled::{COMPILED_EXTENSION, DATA_PATH};
-use anec_mil::package::{MANIFEST_PATH, PACKAGE_EXTENSION, PROGRAM_KIND};
 use anec_mil::text::{self, TextVersion};
-use anec_runtime::{
-    DirectoryError, MemberPath, ModelDirectory, OpenError, PackageReport, PartError, files_root, pipeline_members,
-};
+use anec_runtime::{DirectoryError, MemberPath, ModelDirectory, OpenError, PackageReport, PartError, pipeline_members};
 use anec_schemas::meta::META_YAML;
 use clap::Args;
 use fs_err as fs;
 
+use super::model_files;
 use crate::console::{Console, Failure, counted};
 use crate::error::Hint;
 use crate::options::ByteSize;
@@ -65,11 +62,7 @@ impl Hint for DirectoryError {
 
 /// Describes what is at the path.
 pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
-    let pipeline = members(&arguments.path)?;
-    let paths = match &pipeline {
-        Some(members) => programs(members),
-        None => models(&arguments.path)?,
-    };
+    let paths = models(&arguments.path)?;
     let reports: Vec<PackageReport> =
         paths.iter().map(|path| Ok(PackageReport::open(path)?)).collect::<Result<_, Failure>>()?;
     let failed = |message: String| Failure { message, hint: None };
@@ -79,7 +72,7 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
         let programs: Result<Vec<String>, _> = reports.iter().map(program_text).collect();
         programs.map_err(|error| failed(error.to_string()))?.concat()
     } else {
-        let head = pipeline.map(|members| describe_pipeline(&members));
+        let head = members(&arguments.path)?.map(|members| describe_pipeline(&members));
         head.into_iter().chain(reports.iter().map(describe)).collect::<Vec<_>>().join("\n")
     };
     console.data(&output).map_err(|error| failed(error.to_string()))?;
@@ -90,14 +83,21 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The members of a pipeline, where `path` is one.
-fn members(path: &Path) -> Result<Option<Vec<MemberPath>>, Failure> {
-    if is_model(path) && fs::metadata(path.join(META_YAML)).is_err() { Ok(pipeline_members(path)?) } else { Ok(None) }
+/// The models of a converted directory in the order of their calls, or what else there is.
+fn models(path: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let is_converted = fs::metadata(path.join(META_YAML)).is_ok();
+    let found = if is_converted { Vec::new() } else { model_files::find(path).unwrap_or_default() };
+    if !found.is_empty() {
+        return Ok(found);
+    }
+    let directory = ModelDirectory::open(path)?;
+    Ok(directory.parts().iter().filter_map(|part| part.any_path().map(Path::to_owned)).collect())
 }
 
-/// The members that are ML Programs.
-pub(super) fn programs(members: &[MemberPath]) -> Vec<PathBuf> {
-    members.iter().filter(|member| member.kind == PROGRAM_KIND).map(|member| member.path.clone()).collect()
+/// The members of a pipeline, where `path` is one.
+fn members(path: &Path) -> Result<Option<Vec<MemberPath>>, Failure> {
+    let is_model = model_files::is_model(path).unwrap_or(false) && fs::metadata(path.join(META_YAML)).is_err();
+    if is_model { Ok(pipeline_members(path)?) } else { Ok(None) }
 }
 
 fn describe_pipeline(members: &[MemberPath]) -> String {
@@ -107,26 +107,6 @@ fn describe_pipeline(members: &[MemberPath]) -> String {
         let _ = writeln!(text, "  {name}: {}", member.kind);
     }
     text
-}
-
-/// The model itself, or the models of a converted directory in the order of their calls.
-fn models(path: &Path) -> Result<Vec<PathBuf>, Failure> {
-    let converted = fs::metadata(path.join(META_YAML)).is_ok();
-    if is_model(path) && !converted {
-        return Ok(vec![path.to_owned()]);
-    }
-    let directory = ModelDirectory::open(path)?;
-    Ok(directory.parts().iter().filter_map(|part| part.any_path().map(Path::to_owned)).collect())
-}
-
-fn is_model(path: &Path) -> bool {
-    let is_named = path
-        .extension()
-        .is_some_and(|extension| [PACKAGE_EXTENSION, COMPILED_EXTENSION].iter().any(|name| extension == *name));
-    is_named
-        || path.is_file()
-        || [MANIFEST_PATH, DATA_PATH].iter().any(|name| fs::metadata(path.join(name)).is_ok())
-        || files_root(path) != path
 }
 
 fn program_text(report: &PackageReport) -> Result<String, text::PrintError> {

@@ -12,7 +12,8 @@ use anec_mil::rules::{self, Chip, Conditions, OsVersion, Rule, Subject, System};
 use clap::{Args, ValueEnum};
 
 pub use self::open::LintError;
-use self::report::{LintReport, ProgramReport};
+pub(super) use self::report::LintReport;
+use self::report::ProgramReport;
 use crate::console::{Console, Failure, counted};
 
 /// Arguments of `anec lint`.
@@ -82,14 +83,7 @@ pub enum Deny {
 
 /// Lints what is at the paths.
 pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
-    let conditions = conditions(arguments)?;
-    let mut programs = Vec::new();
-    for path in &arguments.paths {
-        for path in open::find(path)? {
-            programs.push(lint(&path, &conditions, &arguments.allow, console)?);
-        }
-    }
-    let report = LintReport::new(&conditions, programs);
+    let report = report(&arguments.paths, &conditions(arguments)?, &arguments.allow, console)?;
     let failed = |message: String| Failure { message, hint: None };
     let json = |value: Result<String, serde_json::Error>| match value {
         Ok(text) => Ok(text + "\n"),
@@ -114,6 +108,25 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
     Ok(())
 }
 
+/// What is found in all programs at the paths.
+///
+/// # Errors
+/// A path holds no program, or one that cannot be read.
+pub(super) fn report(
+    paths: &[PathBuf],
+    conditions: &Conditions,
+    allowed: &[&'static Rule],
+    console: Console,
+) -> Result<LintReport, LintError> {
+    let mut programs = Vec::new();
+    for path in paths {
+        for path in open::find(path)? {
+            programs.push(lint(&path, conditions, allowed, console)?);
+        }
+    }
+    Ok(LintReport::new(conditions, programs))
+}
+
 fn conditions(arguments: &Arguments) -> Result<Conditions, Failure> {
     let (target, os) = (arguments.target, arguments.os);
     if let (Some(target), Some(os)) = (target, os)
@@ -130,7 +143,7 @@ fn lint(
     conditions: &Conditions,
     allowed: &[&'static Rule],
     console: Console,
-) -> Result<ProgramReport, Failure> {
+) -> Result<ProgramReport, LintError> {
     let opened = open::open(path)?;
     for note in &opened.notes {
         console.status(&format!("note: {}: {note}", path.display()));

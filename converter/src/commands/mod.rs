@@ -1,8 +1,11 @@
 //! The commands, one file each.
 
+mod allocation;
 pub mod backend_arguments;
 pub mod bench;
 mod calibration;
+pub mod card;
+pub mod check;
 pub mod compile;
 pub mod completions;
 pub mod convert;
@@ -11,13 +14,16 @@ pub mod eval;
 pub mod inspect;
 pub mod layouts;
 pub mod lint;
+pub mod man;
 pub mod model_arguments;
+mod model_files;
 pub mod numerics_argument;
 pub mod ops;
 pub mod package;
 pub mod plan;
 mod plan_report;
 pub mod predict;
+mod rewrite;
 pub mod rules;
 pub mod run;
 pub mod self_check;
@@ -60,6 +66,8 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Compile(arguments) => compile::run(&arguments, console),
         Command::Package(arguments) => package::run(&arguments, console),
         Command::Predict(arguments) => predict::run(&arguments, console),
+        Command::Card(arguments) => card::run(&arguments, console).map(done),
+        Command::Check(arguments) => check::run(&arguments, console).map(done),
         Command::Diff(arguments) => diff::run(&arguments, console).map(done),
         Command::Inspect(arguments) => inspect::run(&arguments, console).map(done),
         Command::Verify(arguments) => verify::run(&arguments, console).map(done),
@@ -70,6 +78,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Rules(arguments) => rules::run(&arguments, console).map(done),
         Command::Run(arguments) => run::run(&arguments, console).map(done),
         Command::Bench(arguments) => bench::run(&arguments, console).map(done),
+        Command::Man(arguments) => man::run(&arguments, console).map(done),
         Command::Completions(arguments) => completions::run(&arguments, console).map(done),
     };
     match result {

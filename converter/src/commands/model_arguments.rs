@@ -9,7 +9,8 @@ use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use serde_json::{Map, Value};
 
-use crate::commands::storage_arguments::{ContradictionError, StorageArguments};
+use crate::commands::allocation::AllocationArguments;
+use crate::commands::storage_arguments::{StorageArguments, StorageOptionsError};
 use crate::console::{Console, Failure};
 use crate::model::arch::{self, ArchChoice};
 use crate::model::decoder_plan::{DecoderPlan, WeightMap};
@@ -19,6 +20,7 @@ use crate::output::layouts;
 use crate::plan::{ConversionPlan, inventory};
 use crate::source::checkpoint::{Checkpoint, CheckpointError};
 use crate::source::config::UnknownKeys;
+use crate::weights::recipe::Recipe;
 use crate::weights::recipe_file;
 
 /// Which model, and how to convert it.
@@ -35,6 +37,10 @@ pub struct ModelArguments {
     /// How weights are stored.
     #[command(flatten)]
     pub storage: StorageArguments,
+
+    /// How many bits all of them take.
+    #[command(flatten)]
+    pub allocation: AllocationArguments,
 
     /// Packages that the decoder layers are split into; `auto` takes the fewest that fit.
     #[arg(long, value_name = "N|auto", default_value = "auto")]
@@ -59,9 +65,9 @@ pub struct ModelArguments {
     #[arg(long, value_name = "TOKENS")]
     pub batch_size: Option<NonZeroU32>,
 
-    /// Functions of the chunks: `infer,prefill`, or `single` for one of --query-length rows that takes half the memory
+    /// Functions of the chunks: `infer,prefill`; these and `verify:K`, which checks K-1 tokens of a draft in one call; or `single` for one of --query-length rows that takes half the memory
     /// on the device.
-    #[arg(long, value_name = "infer,prefill|single", default_value = "infer,prefill")]
+    #[arg(long, value_name = "infer,prefill[,verify:K]|single", default_value = "infer,prefill")]
     pub functions: Functions,
 
     /// Rows of a single function [default: 16].
@@ -71,6 +77,11 @@ pub struct ModelArguments {
     /// How the KV cache is written: `slice` moves only what is new, `mask` does without slices at a position.
     #[arg(long, value_enum, default_value_t)]
     pub kv: KvWrite,
+
+    /// Keep the whole context of every layer in one state, also of layers that look back over a window. A14 and M1 refuse
+    /// states of two shapes: `--chip` of these does the same where only some layers have a window.
+    #[arg(long)]
+    pub single_cache: bool,
 
     /// Chip that the packages are for, such as m4-pro; `generic` is safe on all.
     #[arg(long, value_name = "CHIP", default_value = "generic")]
@@ -173,7 +184,9 @@ impl ModelArguments {
     fn prepare_from(&self, checkpoint: Checkpoint, console: Console) -> Result<Prepared, Failure> {
         let decoder = self.decoder(checkpoint.config_json(), console)?;
         let weights = WeightMap::new(&checkpoint, &decoder, inventory::tensors(&decoder)?)?;
-        let plans = self.plans(&decoder, console)?;
+        let embeddings = self.storage.recipe()?.embeddings;
+        let allocated = self.allocation.recipe(&checkpoint, &decoder, &self.storage, embeddings, console)?;
+        let plans = self.plans(&decoder, allocated, console)?;
         Ok(Prepared { checkpoint, weights, plans })
     }
 
@@ -187,10 +200,14 @@ impl ModelArguments {
         Ok(decoder)
     }
 
-    /// Plans the conversion from the config where there are no weights, and as [`Self::prepare`] does where there are.
-    pub(crate) fn prepare_plans(&self, console: Console) -> Result<Plans, Failure> {
+    /// Plans the conversion from the config where there are no weights, and as [`Self::prepare`] does where there are; with
+    /// the checkpoint, where there is one.
+    pub(crate) fn prepare_plans(&self, console: Console) -> Result<(Plans, Option<Checkpoint>), Failure> {
         let config = match Checkpoint::open(&self.model_dir) {
-            Ok(checkpoint) => return Ok(self.prepare_from(checkpoint, console)?.plans),
+            Ok(checkpoint) => {
+                let Prepared { checkpoint, plans, .. } = self.prepare_from(checkpoint, console)?;
+                return Ok((plans, Some(checkpoint)));
+            }
             Err(CheckpointError::MissingWeights { found, .. }) if found.is_empty() => {
                 Checkpoint::read_config(&self.model_dir)?
             }
@@ -200,8 +217,14 @@ impl ModelArguments {
             Err(error) => return Err(error.into()),
         };
         let decoder = self.decoder(&config, console)?;
+        if self.allocation.is_given() {
+            return Err(Failure {
+                message: "Cannot share bits out between weights that are not there".to_owned(),
+                hint: Some("give a checkpoint with weights, or `--lut`".to_owned()),
+            });
+        }
         console.status("planned from the config alone: names and shapes of the weights are not checked");
-        self.plans(&decoder, console)
+        Ok((self.plans(&decoder, None, console)?, None))
     }
 
     /// Options that were given and do nothing, and why.
@@ -216,8 +239,11 @@ impl ModelArguments {
         self.storage.without_effect(&options.storage).into_iter().chain(functions).collect()
     }
 
-    fn plans(&self, decoder: &DecoderPlan, console: Console) -> Result<Plans, Failure> {
+    fn plans(&self, decoder: &DecoderPlan, allocated: Option<Recipe>, console: Console) -> Result<Plans, Failure> {
         let mut options = self.options()?;
+        if let Some(recipe) = allocated {
+            options.storage = recipe;
+        }
         if let Some(path) = &self.storage.recipe {
             options.storage = recipe_file::read(path)?;
             let tensors = inventory::tensors(decoder)?;
@@ -240,14 +266,14 @@ impl ModelArguments {
         Ok(plans)
     }
 
-    fn options(&self) -> Result<Options, ContradictionError> {
+    fn options(&self) -> Result<Options, StorageOptionsError> {
         Ok(Options {
             storage: self.storage.recipe()?,
             chunks: self.chunks,
             lm_head_splits: self.lm_head_splits,
             context_length: self.context_length.iter().copied().max().unwrap_or(0),
             batch_size: match self.functions {
-                Functions::InferPrefill => self.batch_size.map_or_else(
+                Functions::InferPrefill | Functions::InferPrefillVerify(_) => self.batch_size.map_or_else(
                     || self.context_length.iter().copied().min().unwrap_or(BATCH_SIZE).min(BATCH_SIZE),
                     NonZeroU32::get,
                 ),
@@ -255,6 +281,7 @@ impl ModelArguments {
             },
             functions: self.functions,
             kv_write: self.kv,
+            single_cache: self.single_cache,
             conv_splits: self.conv_splits,
             chip: self.chip,
             argmax: self.argmax,

@@ -3,10 +3,13 @@
 use std::fmt::Write as _;
 
 use clap::Args;
+use serde::Serialize;
 
+use super::calibration::{CalibrationReport, PlannedCalibration};
 use super::model_arguments::ModelArguments;
 use super::plan_report::PlanReport;
 use crate::console::{Console, Failure};
+use crate::error::render;
 use crate::options::ByteSize;
 use crate::plan::ConversionPlan;
 use crate::plan::estimate::{self, Bounds, Cost};
@@ -29,14 +32,32 @@ pub struct Arguments {
     json: bool,
 }
 
+#[derive(Serialize)]
+struct Report<'a> {
+    #[serde(flatten)]
+    plan: PlanReport<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    calibration: Option<CalibrationReport>,
+}
+
 /// Prints the plan.
 pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
-    let plans = arguments.model.prepare_plans(console)?;
+    let (plans, checkpoint) = arguments.model.prepare_plans(console)?;
+    let planned = PlannedCalibration::new(&arguments.model.storage, &plans.longest)?;
+    if let Some((planned, checkpoint)) = planned.as_ref().zip(checkpoint.as_ref())
+        && let Err(error) = planned.check(checkpoint, &plans.longest, console)
+    {
+        console.warning(&format!("`anec convert` will refuse this: {}", render(&error)));
+    }
+    let calibration = planned.map(|planned| planned.report(&plans.longest));
     let text = if arguments.json {
-        let json = serde_json::to_string_pretty(&PlanReport::new(&plans.longest, &plans.others));
+        let report = Report { plan: PlanReport::new(&plans.longest, &plans.others), calibration };
+        let json = serde_json::to_string_pretty(&report);
         json.map_err(|error| Failure { message: error.to_string(), hint: None })? + "\n"
     } else {
-        plans.iter().map(explained).collect::<Vec<_>>().join("\n")
+        let plans = plans.iter().map(explained).collect::<Vec<_>>().join("\n");
+        let calibration = calibration.map(|report| format!("\n{:<10} {}\n", "calibrate", report.text()));
+        plans + &calibration.unwrap_or_default()
     };
     console.data(&text).map_err(|error| Failure { message: error.to_string(), hint: None })
 }
@@ -67,9 +88,14 @@ pub fn summary(plan: &ConversionPlan) -> String {
         ByteSize(cost.memory.state),
         ByteSize(cost.memory.loaded)
     );
+    let whole = if cost.memory.state == cost.memory.whole_state {
+        String::new()
+    } else {
+        format!(", {} with the whole context of every layer", ByteSize(cost.memory.whole_state))
+    };
     let _ = writeln!(
         text,
-        "{:<10} {} of weights and {} of KV cache",
+        "{:<10} {} of weights and {} of KV cache{whole}",
         "per token",
         ByteSize(cost.weight_bytes_per_token),
         ByteSize(cost.cache_bytes_per_token)

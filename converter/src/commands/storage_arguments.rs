@@ -18,6 +18,9 @@ use crate::weights::storage::{Defaults, GroupSize, Lut, PaletteMethod, Storage, 
 const MIXED_BITS: u8 = 4;
 const MORE_BITS: u8 = 6;
 
+/// Palettes of so many bits lose next to nothing without calibration.
+const UNCALIBRATED_BITS: u8 = 8;
+
 /// What older command lines say for an LM head that is stored as the palette options say.
 const LM_HEAD_AS_LUT: &str = "lut";
 
@@ -54,8 +57,7 @@ pub struct StorageArguments {
     #[arg(long, value_name = "BITS")]
     pub lut_embeddings: Option<LutBits>,
 
-    /// Output channels that share a palette: a number that divides them, or `tensor`
-    /// [default: 8; tensor at 8 bits].
+    /// Output channels that share a palette: a number that divides them, or `tensor` [default: 8].
     #[arg(long, value_name = "N|tensor")]
     pub group_size: Option<GroupSize>,
 
@@ -68,10 +70,10 @@ pub struct StorageArguments {
     pub channel_scale: bool,
 
     /// What palettes are calibrated with: `builtin` (text that ships, and answers of the checkpoint to prompts that ship), a
-    /// text FILE, chats in a FILE.jsonl, or `none` for palettes that know only the weights. Calibration takes minutes and
-    /// loses a fraction of the quality.
-    #[arg(long, value_name = "builtin|FILE|none", default_value_t = CalibrationSource::None)]
-    pub calibration: CalibrationSource,
+    /// text FILE, chats in a FILE.jsonl, or `none` for palettes that know only the weights. Calibration takes minutes, and
+    /// palettes of 4 bits without it lose several times more [default: builtin below 8 bits].
+    #[arg(long, value_name = "builtin|FILE|none")]
+    pub calibration: Option<CalibrationSource>,
 
     /// Store all layers and the head with the bits that --lut says. Else calibrated palettes of 4 bits give the keys, the
     /// values and the head 6 bits: 4.1 bits a weight in the layers, and a quarter less lost.
@@ -134,17 +136,33 @@ impl fmt::Display for LutBits {
 
 /// Options that cannot all hold.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{first}` and `{second}` contradict each other")]
-pub(super) struct ContradictionError {
-    /// An option with its value.
-    pub first: String,
-    /// Another.
-    pub second: String,
+pub(super) enum StorageOptionsError {
+    /// Two say different things.
+    #[error("`{first}` and `{second}` contradict each other")]
+    Contradiction {
+        /// An option with its value.
+        first: String,
+        /// Another.
+        second: String,
+    },
+    /// Palettes of a kind that calibration does not make.
+    #[error("Cannot calibrate palettes `{storage}`, expected groups of output channels and no scale")]
+    NotCalibrated {
+        /// The palettes.
+        storage: Storage,
+    },
 }
 
-impl Hint for ContradictionError {
+impl Hint for StorageOptionsError {
     fn hint(&self) -> Option<String> {
-        Some("give one of them".to_owned())
+        let hint = match self {
+            Self::Contradiction { .. } => "give one of them",
+            Self::NotCalibrated { .. } => {
+                "leave out `--group-size tensor` and `--channel-scale`, or use `--calibration none`, which loses several \
+                 times more"
+            }
+        };
+        Some(hint.to_owned())
     }
 }
 
@@ -174,7 +192,7 @@ impl StorageArguments {
     ///
     /// # Errors
     /// Options that contradict each other.
-    pub(super) fn recipe(&self) -> Result<Recipe, ContradictionError> {
+    pub(super) fn recipe(&self) -> Result<Recipe, StorageOptionsError> {
         let projections =
             Defaults { group_size: self.group_size, method: self.palette, channel_scale: self.channel_scale };
         // A table of tokens is gathered from: it has no channels to scale.
@@ -195,11 +213,8 @@ impl StorageArguments {
 
     /// Gives what suffers most from few bits more of them: keys, values and the head under `--lut 4` with calibration.
     pub(super) fn refine(&self, recipe: Recipe, plan: &DecoderPlan) -> Recipe {
-        let four = recipe.ffn.lut().filter(|lut| lut.bits == MIXED_BITS && recipe.ffn.is_calibrated());
-        let Some(Lut { channels: Some(channels), .. }) = four.filter(|_| !self.uniform && self.recipe.is_none()) else {
-            return recipe;
-        };
-        if self.lut != Some(LutBits(Some(MIXED_BITS))) || self.ffn.is_some() || self.lut_ffn.is_some() {
+        let Some(Lut { channels: Some(channels), .. }) = recipe.ffn.lut() else { return recipe };
+        if self.uniform || !self.mixes(&recipe) {
             return recipe;
         }
         let text = format!("lut{MORE_BITS}:{channels}{}", calibrated::SUFFIX);
@@ -221,26 +236,45 @@ impl StorageArguments {
         recipe
     }
 
-    /// Palettes with calibration, where it is asked for; all else as it is.
-    fn calibrated(&self, storage: Storage) -> Result<Storage, ContradictionError> {
-        if self.calibration == CalibrationSource::None || storage.is_calibrated() || storage.lut().is_none() {
+    /// Whether some tensors get more bits than `--lut` says, where nobody minds.
+    fn mixes(&self, recipe: &Recipe) -> bool {
+        let is_four = recipe.ffn.is_calibrated() && recipe.ffn.quantized_bits() == Some(MIXED_BITS);
+        let says_so = self.lut == Some(LutBits(Some(MIXED_BITS))) && self.ffn.is_none() && self.lut_ffn.is_none();
+        is_four && says_so && self.recipe.is_none()
+    }
+
+    /// Palettes with calibration, unless they have so many bits that it hardly matters, or it is not wanted; all else as it
+    /// is.
+    fn calibrated(&self, storage: Storage) -> Result<Storage, StorageOptionsError> {
+        let Some(Lut { bits, .. }) = storage.lut().filter(|_| !storage.is_calibrated()) else { return Ok(storage) };
+        let is_wanted = self.calibration.as_ref().map_or(bits < UNCALIBRATED_BITS, calibrates);
+        if !is_wanted {
             return Ok(storage);
         }
         let text = format!("{storage}{}", calibrated::SUFFIX);
-        text.parse().map_err(|_| ContradictionError {
-            first: format!("--calibration {}", self.calibration),
-            second: storage.to_string(),
-        })
+        text.parse().map_err(|_| StorageOptionsError::NotCalibrated { storage })
     }
 
     /// What calibrated weights are calibrated with; none where no weight is.
-    pub(super) fn calibration(&self, recipe: &Recipe) -> Option<CalibrationSource> {
-        let kinds = [WeightKind::Layer, WeightKind::LmHead];
-        let is_calibrated = kinds.iter().any(|kind| recipe.all_of(*kind).any(Storage::is_calibrated));
-        is_calibrated.then(|| match &self.calibration {
-            CalibrationSource::None => CalibrationSource::Builtin,
-            source => source.clone(),
-        })
+    ///
+    /// # Errors
+    /// Weights are to be calibrated, and nothing is.
+    pub(super) fn calibration(&self, recipe: &Recipe) -> Result<Option<CalibrationSource>, StorageOptionsError> {
+        let Some(storage) = calibrated_storages(recipe).next() else { return Ok(None) };
+        match &self.calibration {
+            Some(CalibrationSource::None) => Err(StorageOptionsError::Contradiction {
+                first: "--calibration none".to_owned(),
+                second: storage.to_string(),
+            }),
+            source => Ok(Some(source.clone().unwrap_or(CalibrationSource::Builtin))),
+        }
+    }
+
+    /// Whether the best palettes of the weights alone are asked for.
+    fn is_exact(&self) -> bool {
+        let texts = [&self.ffn, &self.lm_head, &self.embeddings];
+        let says_so = |StorageText(text): &StorageText| text.contains("+exact");
+        self.palette == PaletteMethod::Exact || texts.into_iter().flatten().any(says_so)
     }
 
     /// Options that were given and do nothing, and why.
@@ -250,6 +284,10 @@ impl StorageArguments {
         let no_palettes = "nothing is palettized without `--lut`";
         let has_own = |text: Option<&StorageText>, bits: Option<LutBits>| text.is_some() || bits.is_some();
         let all_have_own = has_own(self.ffn.as_ref(), self.lut_ffn) && has_own(self.own_lm_head(), self.lut_lm_head);
+        let palettes = [&recipe.ffn, &recipe.lm_head, &recipe.embeddings].map(|storage| (storage.lut(), storage));
+        let all_are_calibrated =
+            any_has && palettes.iter().all(|(lut, storage)| lut.is_none() || storage.is_calibrated());
+        let asks = self.calibration.as_ref().is_some_and(calibrates);
         [
             (
                 "--lut",
@@ -258,7 +296,18 @@ impl StorageArguments {
             ),
             ("--group-size", self.group_size.is_some() && !any_has, no_palettes),
             ("--palette", self.palette != PaletteMethod::Fast && !any_has, no_palettes),
+            (
+                "--palette",
+                self.is_exact() && all_are_calibrated,
+                "calibrated palettes are not the best of the weights alone",
+            ),
             ("--channel-scale", self.channel_scale && !projections_have, no_palettes),
+            ("--calibration", asks && calibrated_storages(recipe).next().is_none(), "no layer or head is palettized"),
+            (
+                "--uniform",
+                self.uniform && !self.mixes(recipe),
+                "only calibrated palettes of `--lut 4` are mixed with more bits",
+            ),
         ]
         .into_iter()
         .filter_map(|(option, has_none, reason)| has_none.then_some((option, reason)))
@@ -270,19 +319,31 @@ impl StorageArguments {
     }
 }
 
+fn calibrates(source: &CalibrationSource) -> bool {
+    *source != CalibrationSource::None
+}
+
+/// Every storage of layers and head that is calibrated.
+fn calibrated_storages(recipe: &Recipe) -> impl Iterator<Item = &Storage> {
+    let kinds = [WeightKind::Layer, WeightKind::LmHead];
+    kinds.into_iter().flat_map(|kind| recipe.all_of(kind)).filter(|storage| storage.is_calibrated())
+}
+
 /// The storage that all claims agree on, or the `general` one where there are none, or fp16.
 fn agreed(
     claims: impl IntoIterator<Item = Option<Claim>>,
     general: Option<Claim>,
     defaults: &Defaults,
-) -> Result<Storage, ContradictionError> {
+) -> Result<Storage, StorageOptionsError> {
     let mut agreed: Option<(String, Storage)> = None;
     for Claim { option, text } in claims.into_iter().flatten() {
         let storage = storage(&option, &text, defaults)?;
         match &agreed {
             None => agreed = Some((option, storage)),
             Some((_, known)) if *known == storage => {}
-            Some((first, _)) => return Err(ContradictionError { first: first.clone(), second: option }),
+            Some((first, _)) => {
+                return Err(StorageOptionsError::Contradiction { first: first.clone(), second: option });
+            }
         }
     }
     match (agreed, general) {
@@ -292,9 +353,11 @@ fn agreed(
     }
 }
 
-fn storage(option: &str, text: &str, defaults: &Defaults) -> Result<Storage, ContradictionError> {
+fn storage(option: &str, text: &str, defaults: &Defaults) -> Result<Storage, StorageOptionsError> {
     Storage::parse(text, defaults).map_err(|error| match error {
-        StorageError::Contradiction { option: second } => ContradictionError { first: option.to_owned(), second },
+        StorageError::Contradiction { option: second } => {
+            StorageOptionsError::Contradiction { first: option.to_owned(), second }
+        }
         StorageError::Unknown | StorageError::Parameter { .. } => {
             unreachable!("the text of an option was read when the command line was")
         }
@@ -313,7 +376,12 @@ mod tests {
         storage: StorageArguments,
     }
 
+    /// Palettes that know only the weights.
     fn recipe(line: &str) -> Result<[String; 3], String> {
+        recipe_as_given(&format!("--calibration none {line}"))
+    }
+
+    fn recipe_as_given(line: &str) -> Result<[String; 3], String> {
         let line = Line::try_parse_from(std::iter::once("anec").chain(line.split_whitespace()));
         let recipe = line.map_err(|error| error.to_string())?.storage.recipe().map_err(|error| error.to_string())?;
         Ok([recipe.ffn, recipe.lm_head, recipe.embeddings].map(|storage| storage.to_string()))
@@ -324,7 +392,7 @@ mod tests {
         for (short, long) in [
             ("", "--ffn fp16 --lm-head fp16 --embeddings fp16"),
             ("--lut 4", "--ffn lut4:8 --lm-head lut4:8"),
-            ("--lut 8", "--ffn lut8:tensor --lm-head lut8:tensor"),
+            ("--lut 8", "--ffn lut8:8 --lm-head lut8:8"),
             ("--lut 4 --lut-lm-head 6", "--ffn lut4 --lm-head lut6"),
             ("--lut 4 --lut-ffn none", "--lm-head lut4"),
             ("--lut 6 --lm-head int8 --int8-embeddings", "--ffn lut6 --lm-head int8 --embeddings int8"),
@@ -336,6 +404,29 @@ mod tests {
         ] {
             assert_eq!(recipe(short), recipe(long), "{short}");
             assert!(recipe(short).is_ok(), "{short}");
+        }
+    }
+
+    #[test]
+    fn palettes_below_eight_bits_are_calibrated_unless_told_otherwise() {
+        for (line, expected) in [
+            ("--lut 4", ["lut4:8+calibrated", "lut4:8+calibrated", "fp16"]),
+            ("--lut 6 --group-size 16", ["lut6:16+calibrated", "lut6:16+calibrated", "fp16"]),
+            ("--lut 3 --lut-embeddings 4", ["lut3:8+calibrated", "lut3:8+calibrated", "lut4:8"]),
+            ("--ffn lut4 --lm-head int8", ["lut4:8+calibrated", "int8", "fp16"]),
+            ("--lut 8 --lut-ffn 4", ["lut4:8+calibrated", "lut8:8", "fp16"]),
+            ("--lut 8 --calibration builtin", ["lut8:8+calibrated", "lut8:8+calibrated", "fp16"]),
+            ("--lut 4 --calibration none", ["lut4:8", "lut4:8", "fp16"]),
+        ] {
+            assert_eq!(
+                recipe_as_given(line).as_ref().map(|found| found.each_ref().map(String::as_str)),
+                Ok(expected),
+                "{line}"
+            );
+        }
+        for line in ["--lut 4 --group-size tensor", "--lut 6 --channel-scale", "--lut-ffn 4 --ffn lut4:tensor"] {
+            let error = recipe_as_given(line).expect_err(line);
+            assert!(error.contains("Cannot calibrate") || error.contains("contradict"), "{line}: {error}");
         }
     }
 

@@ -1,5 +1,7 @@
 //! `anec verify`.
 
+mod samples;
+
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -10,7 +12,7 @@ use anec_runtime::verify::{
 };
 use anec_schemas::provenance::PROVENANCE_JSON;
 use anec_schemas::report::{
-    Bound, Check, DeviceReport, DeviceUse, MatchedBy, Origins, REPORT_HTML, REPORT_JSON, Report,
+    Bound, Check, DeviceReport, DeviceUse, Made, MatchedBy, Origins, REPORT_HTML, REPORT_JSON, Report,
 };
 use clap::Args;
 use fs_err as fs;
@@ -21,6 +23,7 @@ use super::numerics_argument::NumericsArgument;
 use super::token_arguments::TokenArguments;
 use crate::console::{Console, Failure, counted};
 use crate::error::Hint;
+use crate::output::checksums::{self, CHECKSUMS};
 
 /// Arguments of `anec verify`.
 #[derive(Debug, Args)]
@@ -50,6 +53,10 @@ pub struct Arguments {
     /// Directory for report.json and report.html; made where it is missing.
     #[arg(long, value_name = "DIR", default_value = ".")]
     report: PathBuf,
+
+    /// Prompts that model and checkpoint go on with, side by side in the report.
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(0..=8))]
+    samples: u8,
 
     /// Compute the checkpoint by the plain forward pass, also where candle-transformers implements it.
     #[arg(long)]
@@ -209,7 +216,7 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
         options: &options,
         progress: &mut show,
     };
-    let report = match core_ml {
+    let mut report = match core_ml {
         None => verification.on_reference()?,
         Some(backend) => {
             let device =
@@ -217,6 +224,8 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
             verification.on_device(&backend, device)?
         }
     };
+    report.made = Some(made(arguments));
+    report.samples = samples::of(&arguments.path, &directory, &mut oracle, arguments.samples.into(), numerics)?;
     bar.finish_and_clear();
     if arguments.json {
         let text = report.to_json().map_err(|error| failed(error.to_string()))?;
@@ -232,6 +241,26 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
     let names: Vec<&str> =
         report.checks.iter().filter(|check| !check.passed).map(|check| check.name.as_str()).collect();
     Err(failed(format!("{} of {} checks failed: {}", names.len(), report.checks.len(), names.join(", "))))
+}
+
+/// When and how.
+fn made(arguments: &Arguments) -> Made {
+    let command: Vec<String> = std::env::args().skip(1).map(|argument| quoted(&argument)).collect();
+    Made {
+        date: jiff::Zoned::now().date().to_string(),
+        command: format!("anec {}", command.join(" ")),
+        checkpoint: arguments.against.display().to_string(),
+        checksums_sha256: checksums::checksum(&arguments.path.join(CHECKSUMS)).ok(),
+    }
+}
+
+/// An argument as a shell takes it.
+fn quoted(argument: &str) -> String {
+    let plain = |character: char| character.is_alphanumeric() || "-_./=:,+@%".contains(character);
+    if !argument.is_empty() && argument.chars().all(plain) {
+        return argument.to_owned();
+    }
+    format!("'{}'", argument.replace('\'', r"'\''"))
 }
 
 fn failed(message: String) -> Failure {

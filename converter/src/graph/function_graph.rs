@@ -3,20 +3,19 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use anec_mil::{BuildError, FunctionBuilder, Opset, Var};
+use anec_mil::{BuildError, DataType, FunctionBuilder, Opset, TensorType, Var};
 use anec_schemas::contract::{ContractError, Role};
+use half::f16;
 
 use super::conv_split::ConvSplitter;
 use super::layers::LayerHook;
+use super::layers::kv_cache::CacheStates;
 use super::tables::Tables;
 use crate::model::decoder_plan::DecoderPlan;
 use crate::options::{Functions, KvWrite};
 use crate::weights::encodings::UnfitError;
 use crate::weights::recipe::Recipe;
 use crate::weights::weight_file::WeightFile;
-
-/// The operation set of every program.
-pub(crate) const OPSET: Opset = Opset::Ios18;
 
 /// A graph that cannot be built.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +64,8 @@ impl crate::error::Hint for GraphError {
 pub(crate) struct ModelSettings<'a> {
     /// The model.
     pub(crate) plan: &'a DecoderPlan,
+    /// The operation set of every program.
+    pub(crate) opset: Opset,
     /// Tokens in the KV cache.
     pub(crate) context_length: u64,
     /// Tokens of a prefill call, or of a call of the single function.
@@ -73,6 +74,8 @@ pub(crate) struct ModelSettings<'a> {
     pub(crate) functions: Functions,
     /// How the cache is written.
     pub(crate) kv_write: KvWrite,
+    /// Where keys and values are kept.
+    pub(crate) caches: &'a CacheStates,
     /// How convolutions are split.
     pub(crate) splitter: ConvSplitter,
     /// Storage of every weight.
@@ -85,6 +88,13 @@ pub(crate) struct ModelSettings<'a> {
     pub(crate) tables: &'a Tables,
     /// What builds the decoder layers, where it is not [`Graph::decoder_layer`].
     pub(crate) layer_hook: Option<LayerHook>,
+}
+
+impl ModelSettings<'_> {
+    /// Rows of the function that checks drafts; 0 where there is none.
+    pub(crate) fn verify_length(&self) -> u64 {
+        u64::from(self.functions.verify_rows().unwrap_or(0))
+    }
 }
 
 /// One function under construction with the weight file that it shares with its siblings.
@@ -103,11 +113,18 @@ pub(crate) struct Graph<'a> {
 
 impl<'a> Graph<'a> {
     pub(crate) fn new(weights: &'a mut WeightFile, settings: &'a ModelSettings<'a>, tokens: u64) -> Self {
-        Self { ops: FunctionBuilder::new(OPSET), weights, settings, tokens, channel_parts: BTreeMap::new() }
+        Self { ops: FunctionBuilder::new(settings.opset), weights, settings, tokens, channel_parts: BTreeMap::new() }
     }
 
     pub(crate) fn plan(&self) -> &'a DecoderPlan {
         self.settings.plan
+    }
+
+    /// A constant of the weight file that no checkpoint holds; equal names are equal constants.
+    pub(crate) fn table(&mut self, name: &str, shape: &[u64], elements: impl FnOnce() -> Vec<f16>) -> Var {
+        let bytes = || elements().into_iter().flat_map(f16::to_le_bytes).collect();
+        let table = self.weights.generated(name, TensorType::fixed(DataType::Float16, shape), bytes);
+        self.ops.constant(&format!("{name}_table"), table)
     }
 }
 

@@ -12,7 +12,7 @@ mod tables;
 mod weight_requests;
 
 pub(crate) use function_graph::GraphError;
-pub(crate) use function_graph::{Graph, ModelSettings, OPSET, int};
+pub(crate) use function_graph::{Graph, ModelSettings, int};
 pub(crate) use layers::LayerHook;
 pub(crate) use tables::Tables;
 pub(crate) use weight_requests::{find as weight_rows, matrix};

@@ -1,7 +1,6 @@
 //! Checksums of everything that a conversion writes.
 
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
@@ -12,6 +11,9 @@ use walkdir::WalkDir;
 
 /// Name of the checksum file.
 pub(crate) const CHECKSUMS: &str = "SHA256SUMS";
+
+/// As much of a checksum file is read; ours have a line for each of some dozens of files.
+const MAX_CHECKSUMS_BYTES: u64 = 1 << 24;
 
 /// Writes the checksums of every file below `output`, in the form that `sha256sum -c` reads. Those of `known` paths
 /// are taken as they are.
@@ -35,6 +37,47 @@ pub(crate) fn write(output: &Path, known: &BTreeMap<PathBuf, String>) -> io::Res
     let lines: Vec<String> = sums.into_iter().map(|(path, sum)| format!("{sum}  {path}\n")).collect();
     fs::write(output.join(CHECKSUMS), lines.concat())?;
     Ok(())
+}
+
+/// What of a directory is not as its checksums say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Changes {
+    /// Files that are listed.
+    pub(crate) listed: usize,
+    /// Paths that are listed and not there.
+    pub(crate) missing: Vec<String>,
+    /// Paths whose bytes are others.
+    pub(crate) changed: Vec<String>,
+    /// Paths that are there and not listed, apart from the checksum file itself.
+    pub(crate) unlisted: Vec<String>,
+}
+
+/// Compares every file below `directory` with its checksum.
+///
+/// # Errors
+/// There is no checksum file, or something cannot be read.
+pub(crate) fn changes(directory: &Path) -> io::Result<Changes> {
+    let listed = listed(directory)?;
+    let found: BTreeSet<String> = files_below(directory)?.into_iter().filter(|path| path != CHECKSUMS).collect();
+    let missing = listed.keys().filter(|path| !found.contains(*path)).cloned().collect();
+    let unlisted = found.iter().filter(|path| !listed.contains_key(*path)).cloned().collect();
+    let here: Vec<(&String, &String)> = listed.iter().filter(|(path, _)| found.contains(*path)).collect();
+    let sums: Vec<String> =
+        here.par_iter().map(|(path, _)| checksum(&directory.join(path))).collect::<io::Result<_>>()?;
+    let differ = here.iter().zip(sums).filter(|((_, listed), sum)| *listed != sum);
+    let changed = differ.map(|((path, _), _)| (*path).clone()).collect();
+    Ok(Changes { listed: listed.len(), missing, changed, unlisted })
+}
+
+/// Checksums by path, as the checksum file of a directory has them.
+///
+/// # Errors
+/// There is none, or it cannot be read.
+pub(crate) fn listed(directory: &Path) -> io::Result<BTreeMap<String, String>> {
+    let mut text = String::new();
+    fs::File::open(directory.join(CHECKSUMS))?.take(MAX_CHECKSUMS_BYTES).read_to_string(&mut text)?;
+    let lines = text.lines().filter_map(|line| line.split_once("  "));
+    Ok(lines.map(|(sum, path)| (path.to_owned(), sum.to_owned())).collect())
 }
 
 /// What tells files apart: device and number, or the path where there are none.
@@ -83,22 +126,33 @@ pub(crate) fn checksum(path: &Path) -> io::Result<String> {
         }
         hasher.update(buffer.get(..read).expect("no more is read than the buffer holds"));
     }
-    Ok(hex(hasher.finalize()))
-}
-
-/// Bytes as lower-case digits.
-pub(crate) fn hex(bytes: impl AsRef<[u8]>) -> String {
-    let mut digits = String::new();
-    for byte in bytes.as_ref() {
-        // Writing to a string cannot fail.
-        let _ = write!(digits, "{byte:02x}");
-    }
-    digits
+    Ok(base16ct::lower::encode_string(&hasher.finalize()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_edited_lost_or_added_is_named() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = |name: &str| directory.path().join(name);
+        for name in ["edited", "kept", "lost"] {
+            fs::write(path(name), name).expect("writable");
+        }
+        write(directory.path(), &BTreeMap::new()).expect("readable");
+        assert_eq!(changes(directory.path()).expect("readable"), Changes { listed: 3, ..Changes::default() });
+        fs::write(path("edited"), "other").expect("writable");
+        fs::remove_file(path("lost")).expect("writable");
+        fs::write(path("added"), "").expect("writable");
+        let expected = Changes {
+            listed: 3,
+            missing: vec!["lost".to_owned()],
+            changed: vec!["edited".to_owned()],
+            unlisted: vec!["added".to_owned()],
+        };
+        assert_eq!(changes(directory.path()).expect("readable"), expected);
+    }
 
     #[test]
     fn checksums_are_sorted_and_cover_nested_files() {

@@ -6,7 +6,6 @@ use anec_mil::package::{
 };
 use anec_schemas::contract::{ContractError, FunctionContract};
 
-use crate::graph::OPSET;
 use crate::output::layouts::{self, Layout};
 use crate::plan::{ConversionPlan, FilePlan};
 
@@ -34,7 +33,11 @@ pub(crate) fn model(layout: &dyn Layout, plan: &ConversionPlan, file: &FilePlan)
         (_, Some(first)) => ModelDescription::multiple(functions, first.name),
     };
     description.metadata = Some(layout.metadata(plan, file));
-    Ok(Model { specification_version: OPSET.specification_version(), description, program: file.program.clone() })
+    Ok(Model {
+        specification_version: plan.options.target.opset().specification_version(),
+        description,
+        program: file.program.clone(),
+    })
 }
 
 /// Inputs that take several shapes. Where it is not known how a compiled model lists them, they take those between them too.

@@ -7,7 +7,8 @@ use anec_mil::rules::notch;
 
 use super::ConversionPlan;
 use crate::graph::conv_split::{Cause, ConvSplitter};
-use crate::options::{ByteSize, ConvSplits, Count, Functions, KvWrite, Options};
+use crate::graph::layers::kv_cache::{KeptWhole, WindowState};
+use crate::options::{ByteSize, ConvSplits, Count, Functions, KvWrite, Options, WindowForm};
 use crate::plan::head_split::{self, Reason};
 use crate::weights::requests::Matrix;
 
@@ -21,6 +22,8 @@ pub enum Topic {
     Context,
     /// Functions of the chunks.
     Functions,
+    /// What layers with a window keep.
+    Windows,
     /// How the cache is written.
     KvWrite,
     /// Which layers are in which package.
@@ -40,6 +43,7 @@ impl Topic {
             Self::Target => "target",
             Self::Context => "context",
             Self::Functions => "functions",
+            Self::Windows => "windows",
             Self::KvWrite => "kv cache",
             Self::Chunks => "chunks",
             Self::LmHead => "lm head",
@@ -65,11 +69,13 @@ pub(crate) fn decisions(plan: &ConversionPlan, longest: u32) -> Vec<Decision> {
         Decision { topic: Topic::Target, text: target(options) },
         Decision { topic: Topic::Context, text: context(plan, longest) },
         Decision { topic: Topic::Functions, text: functions(plan) },
+        Decision { topic: Topic::Windows, text: windows(plan).unwrap_or_default() },
         Decision { topic: Topic::KvWrite, text: kv_write(plan) },
         Decision { topic: Topic::Chunks, text: chunks(plan) },
         Decision { topic: Topic::LmHead, text: lm_head(plan) },
         Decision { topic: Topic::Weights, text: weights(options) },
     ];
+    decisions.retain(|decision| !decision.text.is_empty());
     decisions.extend(splits(plan).into_iter().map(|text| Decision { topic: Topic::Split, text }));
     decisions
 }
@@ -92,16 +98,55 @@ fn context(plan: &ConversionPlan, longest: u32) -> String {
     let length = plan.options.context_length;
     let bytes = ByteSize(plan.cache_bytes());
     let cache = if plan.has_state() {
-        format!("a state of {bytes}")
+        format!("{} of {bytes}", if plan.caches.is_split() { "two states" } else { "a state" })
     } else {
         format!("a cache of {bytes} that the client keeps")
     };
+    let over = if plan.caches.window.is_some() { "all that it holds" } else { "all of them" };
     let mut text =
-        format!("{length} positions, {cache}; every token attends over all of them, so a shorter context is faster");
+        format!("{length} positions, {cache}; every token attends over {over}, so a shorter context is faster");
     if longest > length {
         let _ = write!(text, "; shares the weight files of context {longest}");
     }
     text
+}
+
+/// What layers with a window keep; nothing where no window is shorter than the context.
+fn windows(plan: &ConversionPlan) -> Option<String> {
+    let caches = &plan.caches;
+    match caches.kept_whole {
+        Some(KeptWhole::Asked) => return Some("kept whole in one state of the whole context, as asked for".to_owned()),
+        Some(KeptWhole::Chip) => {
+            return Some(format!(
+                "kept whole in one state of the whole context, because {} takes states of one shape only",
+                plan.options.chip
+            ));
+        }
+        None => {}
+    }
+    let window = caches.window.as_ref()?;
+    let WindowState { shape, form, window: longest } = window;
+    let kept = match form {
+        WindowForm::Rotate => "in order, which functions of their own shift",
+        WindowForm::Ring | WindowForm::Whole => "in a ring",
+    };
+    let mut text = format!(
+        "{} of {} layers keep their window of {longest} in {} positions {kept}",
+        shape.layers.len(),
+        plan.decoder.num_hidden_layers,
+        shape.positions
+    );
+    let saved = ByteSize(plan.whole_cache_bytes());
+    let _ = write!(text, ": {} instead of {saved}", ByteSize(plan.cache_bytes()));
+    if caches.is_endless() {
+        let _ = write!(text, "; positions go on up to {}", plan.positions);
+    }
+    if window.spare() == 0 {
+        text.push_str("; a conversation that has filled a window cannot go back");
+    } else {
+        let _ = write!(text, "; a conversation that has filled a window can go back by {} tokens", window.spare());
+    }
+    Some(text)
 }
 
 fn functions(plan: &ConversionPlan) -> String {
@@ -119,6 +164,12 @@ fn functions(plan: &ConversionPlan) -> String {
             "infer for 1 token and prefill for {}, with one copy of the weights on disk; the device keeps one for each \
              function that is loaded",
             options.batch_size
+        ),
+        Functions::InferPrefillVerify(rows) => format!(
+            "infer for 1 token, prefill for {}, and verify for {rows} with logits for each, which checks {} drafted tokens in one \
+             call; one copy of the weights on disk, on the device one for each function that is loaded",
+            options.batch_size,
+            rows.get() - 1
         ),
         Functions::Single => format!(
             "one of {} rows for the prompt, decoding and verification, so that the device keeps one copy of the weights",

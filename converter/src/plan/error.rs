@@ -1,6 +1,8 @@
 //! Why a conversion cannot be planned.
 
 use anec_mil::passes;
+use anec_schemas::contract::coreml_llm_cli::buffers::BufferError;
+use anec_schemas::contract::coreml_llm_cli::discovery::DiscoveryError;
 
 use crate::error::Hint;
 use crate::graph::GraphError;
@@ -33,6 +35,12 @@ pub enum PlanError {
         /// What to do.
         hint: String,
     },
+    /// Models that the layout's client would not load.
+    #[error("Cannot make models for coreml-llm-cli")]
+    Buffers(#[from] BufferError),
+    /// Names that the layout's client would not find.
+    #[error("Cannot name models for coreml-llm-cli")]
+    Discovery(#[from] DiscoveryError),
     /// An option that does not fit the model.
     #[error("Cannot use `{}`: {expected}", format!("{option} {value}").trim_end())]
     Option {
@@ -49,7 +57,7 @@ impl Hint for PlanError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Graph(error) => error.hint(),
-            Self::Pass { .. } => {
+            Self::Pass { .. } | Self::Buffers(_) | Self::Discovery(_) => {
                 Some("this is a bug in anec; please report it with the model's config.json".to_owned())
             }
             Self::TooLarge { hint, .. } => Some(hint.clone()),

@@ -10,7 +10,7 @@ use anec_mil::rules::chip::{CHIPS, Figure};
 
 use crate::graph::families::Reads;
 use crate::model::decoder_plan::DecoderPlan;
-use crate::options::{Functions, Options, Target};
+use crate::options::{Functions, Options};
 use crate::plan::{ConversionPlan, FilePlan};
 
 /// Bytes of an fp16 number.
@@ -40,6 +40,8 @@ pub struct Memory {
     pub weights: u64,
     /// The KV cache.
     pub state: u64,
+    /// The KV cache if every layer kept the whole context.
+    pub whole_state: u64,
     /// Weights and cache with all functions loaded: each counts once for each function.
     ///
     /// # Source
@@ -81,7 +83,7 @@ impl Cost {
             weight_bytes_per_prefill: layers,
             prefill_tokens: u64::from(plan.options.batch_size),
             operations_per_prompt_token: operations_per_prompt_token(plan),
-            memory: Memory { weights, state, loaded: weights + state + copies },
+            memory: Memory { weights, state, whole_state: plan.whole_cache_bytes(), loaded: weights + state + copies },
         }
     }
 
@@ -93,7 +95,7 @@ impl Cost {
             weight_bytes_per_prefill: layers,
             prefill_tokens: 1,
             operations_per_prompt_token: 0,
-            memory: Memory { weights: layers + head, state: cache, loaded: layers + head + cache },
+            memory: Memory { weights: layers + head, state: cache, whole_state: cache, loaded: layers + head + cache },
         }
     }
 
@@ -118,7 +120,7 @@ impl Cost {
 pub fn chips(options: &Options) -> Vec<&'static ChipFacts> {
     use anec_mil::rules::Chip;
     let fits = |facts: &&ChipFacts| match options.chip {
-        Chip::Generic if options.target == Target::Ios18 => facts.chip != Chip::Generic,
+        Chip::Generic if options.target.is_mobile() => facts.chip != Chip::Generic,
         Chip::Generic => facts.chip != Chip::Generic && !facts.chip.is_mobile(),
         chip => facts.chip == chip,
     };
@@ -150,7 +152,7 @@ pub fn first_load_hints(plan: &ConversionPlan) -> Vec<String> {
         "the first load compiles {functions} functions for the chip, which was reported to take from half a minute to some \
          minutes for each large one; later loads take seconds, until the system is updated"
     )];
-    if plan.options.functions == Functions::InferPrefill && plan.has_state() {
+    if plan.options.functions != Functions::Single && plan.has_state() {
         hints.push(
             "load prefill, take the prompt, unload it, then load infer: with both loaded the weights are in memory twice"
                 .to_owned(),

@@ -3,15 +3,15 @@
 use std::collections::BTreeSet;
 
 use crate::graph::conv_split::ConvSplitter;
-use crate::graph::families::Family as _;
 use crate::graph::families::stateful::Stateful;
-use crate::graph::{GraphError, ModelSettings, Tables};
+use crate::graph::families::{Family, Piece};
+use crate::graph::layers::kv_cache::CacheStates;
+use crate::graph::{ModelSettings, Tables};
 use crate::model::arch;
 use crate::model::decoder_plan::{DecoderPlan, TensorSpec};
 use crate::options::{Functions, KvWrite, Options};
 use crate::plan::PlanError;
 use crate::weights::recipe::Recipe;
-use crate::weights::weight_file::WeightFile;
 
 /// Positions of the programs that are built to be asked and thrown away.
 const POSITIONS: u32 = 1;
@@ -22,31 +22,30 @@ const POSITIONS: u32 = 1;
 /// A bug in the graphs.
 pub fn tensors(decoder: &DecoderPlan) -> Result<Vec<TensorSpec>, PlanError> {
     let tables = Tables::new(decoder, POSITIONS);
-    let recipe = Recipe::default();
+    let (recipe, options) = (Recipe::default(), Options::default());
     let whole_head = 0..decoder.vocab_size as u64;
+    let caches = CacheStates::whole(decoder, u64::from(POSITIONS));
     let settings = ModelSettings {
         plan: decoder,
+        opset: options.target.opset(),
         context_length: u64::from(POSITIONS),
         batch_size: u64::from(POSITIONS),
         functions: Functions::InferPrefill,
         kv_write: KvWrite::Slice,
-        splitter: ConvSplitter::new(&Options::default()),
+        caches: &caches,
+        splitter: ConvSplitter::new(&options),
         recipe: &recipe,
         head_parts: std::slice::from_ref(&whole_head),
         argmax: false,
         tables: &tables,
         layer_hook: arch::layer_hook(decoder),
     };
+    // Every family computes the same network; this one computes the whole of it.
+    let family: &dyn Family = &Stateful;
     // A file for each piece: a tied head is the embeddings' tensor in another shape.
     let mut files = Vec::new();
-    for label in Stateful.labels(std::slice::from_ref(&(0..decoder.num_hidden_layers))) {
-        let instance = Stateful.instance(&settings, &label);
-        let contract = Stateful.contract().file(label.role).map_err(GraphError::from)?;
-        let mut weights = WeightFile::default();
-        for function in contract.functions_in(&instance).take(1) {
-            Stateful.function(&settings, &label, function.name, &mut weights)?;
-        }
-        files.push(weights);
+    for label in family.labels(std::slice::from_ref(&(0..decoder.num_hidden_layers))) {
+        files.push(Piece::weights_of(family, &settings, &label)?);
     }
     let size = |length: &u64| usize::try_from(*length).expect("sizes of the plan are usize");
     let spec =

@@ -19,6 +19,7 @@ pub use self::error::PlanError;
 pub use self::file::FilePlan;
 pub use crate::graph::families::Label;
 
+use crate::graph::layers::kv_cache::CacheStates;
 use crate::model::decoder_plan::DecoderPlan;
 use crate::options::Options;
 use crate::plan::head_split::HeadSplit;
@@ -37,6 +38,10 @@ pub struct ConversionPlan {
     pub decisions: Vec<Decision>,
     /// What the user should know before shipping the result.
     pub warnings: Vec<String>,
+    /// Where keys and values are kept.
+    pub(crate) caches: CacheStates,
+    /// Positions that tables have.
+    pub(crate) positions: u64,
     /// What the programs take and give.
     pub(crate) contract: &'static Contract,
 }
@@ -45,6 +50,11 @@ impl ConversionPlan {
     /// The directory of its files, where other context lengths have theirs beside it.
     pub fn directory_name(&self) -> String {
         format!("context_{}", self.options.context_length)
+    }
+
+    /// Positions for which rotations are known, where they are more than the context has.
+    pub fn max_positions(&self) -> Option<u64> {
+        (self.positions > u64::from(self.options.context_length)).then_some(self.positions)
     }
 
     /// Bytes of all weight files.
@@ -66,8 +76,16 @@ impl ConversionPlan {
         states.collect::<BTreeMap<_, _>>().into_values().sum()
     }
 
-    /// Bytes of the KV cache, in a state or in the client's memory.
+    /// Bytes of the KV cache, in states or in the client's memory.
     pub fn cache_bytes(&self) -> u64 {
+        match self.state_bytes() {
+            0 => self.whole_cache_bytes(),
+            bytes => bytes,
+        }
+    }
+
+    /// Bytes of a KV cache that keeps the whole context of every layer.
+    pub fn whole_cache_bytes(&self) -> u64 {
         estimate::cache_bytes(&self.decoder, u64::from(self.options.context_length))
     }
 

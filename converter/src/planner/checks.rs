@@ -14,11 +14,18 @@ pub(super) fn options(layout: &dyn Layout, decoder: &DecoderPlan, options: &Opti
     if options.batch_size > options.context_length {
         return Err(PlanError::Option {
             option: match options.functions {
-                Functions::InferPrefill => "--batch-size",
+                Functions::InferPrefill | Functions::InferPrefillVerify(_) => "--batch-size",
                 Functions::Single => "--query-length",
             },
             value: options.batch_size.to_string(),
             expected: format!("it must not exceed the context length of {}", options.context_length),
+        });
+    }
+    if let Some(rows) = options.functions.verify_rows().filter(|rows| *rows > options.context_length) {
+        return Err(PlanError::Option {
+            option: "--functions",
+            value: options.functions.to_string(),
+            expected: format!("{rows} rows must not exceed the context length of {}", options.context_length),
         });
     }
     for storage in options.storage.all_of(WeightKind::Embeddings) {
@@ -38,6 +45,21 @@ pub(super) fn options(layout: &dyn Layout, decoder: &DecoderPlan, options: &Opti
                 length.next_multiple_of(STATE_MULTIPLE)
             ),
         });
+    }
+    if let Some(expected) = layout.misfit(decoder, options) {
+        return Err(PlanError::Option { option: "--layout", value: layout.name().to_owned(), expected });
+    }
+    let opset = options.target.opset();
+    for (option, kind) in
+        [("--ffn", WeightKind::Layer), ("--lm-head", WeightKind::LmHead), ("--embeddings", WeightKind::Embeddings)]
+    {
+        for storage in options.storage.all_of(kind) {
+            storage.encoding().check_opset(opset).map_err(|problem| PlanError::Option {
+                option,
+                value: storage.to_string(),
+                expected: problem.to_owned(),
+            })?;
+        }
     }
     if let Some(refusal) = layout.refusal(options) {
         return Err(PlanError::Option { option: refusal.option, value: refusal.value, expected: refusal.expected });

@@ -11,9 +11,11 @@ mod warnings;
 
 use crate::graph::conv_split::ConvSplitter;
 use crate::graph::families::{Family, Label, Oversize, Piece};
+use crate::graph::layers::kv_cache::CacheStates;
 use crate::graph::{ModelSettings, Tables};
 use crate::model::arch;
 use crate::model::decoder_plan::DecoderPlan;
+use crate::model::rope::{RopePlan, RopeScaling};
 use crate::options::{ByteSize, Options};
 use crate::output::layouts::{self, Layout};
 use crate::plan::{ConversionPlan, FilePlan, PlanError, chunks, decision, head_split};
@@ -80,15 +82,19 @@ pub(crate) fn plan(
     shared: Option<&ConversionPlan>,
 ) -> Result<ConversionPlan, PlanError> {
     checks::options(layout, &decoder, &options)?;
-    let tables = Tables::new(&decoder, longest);
+    let family = layout.family();
+    let caches = CacheStates::new(&decoder, &options, layout.window_form());
+    let tables = Tables::new(&decoder, family.positions(&decoder, positions(&decoder, &caches, longest)));
     checks::shared_tables(&decoder, &options, &tables, longest)?;
     let head = head_split::split(&decoder, &options, layout.head_parts(&decoder, &options))?;
     let settings = ModelSettings {
         plan: &decoder,
+        opset: options.target.opset(),
         context_length: u64::from(options.context_length),
         batch_size: u64::from(options.batch_size),
         functions: options.functions,
         kv_write: options.kv_write,
+        caches: &caches,
         splitter: ConvSplitter::new(&options),
         recipe: &options.storage,
         head_parts: &head.parts(),
@@ -96,7 +102,6 @@ pub(crate) fn plan(
         tables: &tables,
         layer_hook: arch::layer_hook(&decoder),
     };
-    let family = layout.family();
     let ranges = match shared {
         None => chunks::ranges(family, &settings, &options)?,
         Some(shared) => shared.chunks().map(|file| file.label.layers.clone()).collect(),
@@ -104,20 +109,56 @@ pub(crate) fn plan(
     let mut files = Vec::new();
     for (index, label) in family.labels(&ranges).into_iter().enumerate() {
         let weights = match shared {
-            None => WeightFile::default(),
+            None => WeightFile::of(settings.opset),
             Some(shared) => {
                 let file = shared.files.get(index).expect("the same layers make the same files");
                 file.weights.clone()
             }
         };
-        let stem = layout.stem(&decoder, &options, &label);
+        let stem = layout.stem(&decoder, &options, &label, index);
         files.push(file(family, &settings, &options, label, stem, weights)?);
     }
-    let warnings = warnings::warnings(family, &decoder, &options, &files, &head);
+    if let Some(shared) = shared
+        && files.iter().zip(&shared.files).any(|(file, longest)| file.weight_bytes != longest.weight_bytes)
+    {
+        return Err(PlanError::Option {
+            option: "--context-length",
+            value: format!("{},{longest}", options.context_length),
+            expected:
+                "the windows of this model ask for other tables at this length, so convert for one length at a time"
+                    .to_owned(),
+        });
+    }
+    let warnings = warnings::warnings(family, &decoder, &options, &files, &head, &caches);
+    layout.check(&files)?;
     let contract = family.contract();
-    let mut plan = ConversionPlan { decoder, options, files, head, decisions: Vec::new(), warnings, contract };
+    let mut plan = ConversionPlan {
+        decoder,
+        options,
+        files,
+        head,
+        decisions: Vec::new(),
+        warnings,
+        caches,
+        positions: tables.positions,
+        contract,
+    };
     plan.decisions = decision::decisions(&plan, longest);
     Ok(plan)
+}
+
+/// Positions of a rotary table that 16 bits tell apart; a ring's own table is longer by what one call asks about.
+const LONGEST_ROTARY_TABLE: u32 = 1 << 15;
+
+/// Positions of the rotary tables: those of the longest context, or where no layer keeps a whole context, all that the model
+/// was trained for and 16 bits tell apart.
+fn positions(decoder: &DecoderPlan, caches: &CacheStates, longest: u32) -> u32 {
+    let depends_on_length = |rope: &&RopePlan| matches!(rope.scaling, RopeScaling::Dynamic { .. });
+    if !caches.is_endless() || decoder.ropes().iter().any(depends_on_length) {
+        return longest;
+    }
+    let trained = u32::try_from(decoder.max_position_embeddings).unwrap_or(u32::MAX);
+    longest.max(trained.min(LONGEST_ROTARY_TABLE))
 }
 
 /// Builds one file and checks its size.

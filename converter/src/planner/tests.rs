@@ -87,7 +87,7 @@ impl Layout for Plain {
         None
     }
 
-    fn stem(&self, _decoder: &DecoderPlan, _options: &Options, label: &Label) -> String {
+    fn stem(&self, _decoder: &DecoderPlan, _options: &Options, label: &Label, _index: usize) -> String {
         label.role.to_string()
     }
 

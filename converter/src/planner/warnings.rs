@@ -1,8 +1,10 @@
 //! What the user should know before shipping the result.
 
+use anec_mil::rules::Chip;
 use anec_mil::rules::limits::STATE_MULTIPLE;
 
 use crate::graph::families::{Family, Oversize};
+use crate::graph::layers::kv_cache::CacheStates;
 use crate::model::decoder_plan::DecoderPlan;
 use crate::options::{ByteSize, Options};
 use crate::plan::FilePlan;
@@ -14,6 +16,7 @@ pub(super) fn warnings(
     options: &Options,
     files: &[FilePlan],
     head: &HeadSplit,
+    caches: &CacheStates,
 ) -> Vec<String> {
     let mut warnings = Vec::new();
     if options.target.is_neural_engine() && !(decoder.head_dim as u64).is_multiple_of(STATE_MULTIPLE) {
@@ -28,6 +31,12 @@ pub(super) fn warnings(
             "the context length of {} exceeds the {} positions that the model was trained for",
             options.context_length, decoder.max_position_embeddings
         ));
+    }
+    if caches.is_split() && options.target.is_neural_engine() && options.chip == Chip::Generic {
+        warnings.push(
+            "A14 and M1 refuse models with states of two shapes; `--single-cache`, or `--chip` of these, makes one state"
+                .to_owned(),
+        );
     }
     for file in files {
         match family.oversize(&file.label) {

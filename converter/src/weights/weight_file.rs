@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use anec_mil::blob::BlobLayout;
-use anec_mil::{BlobReference, BuildError, FunctionBuilder, TensorType, Value, WEIGHT_FILE};
+use anec_mil::{BlobReference, BuildError, DataType, FunctionBuilder, Opset, TensorType, Value, WEIGHT_FILE};
 
 use super::encodings::{Constant, UnfitError};
 use super::requests::Requests;
@@ -140,6 +140,8 @@ pub(crate) struct WeightFile {
     jobs: Vec<Job>,
     weights: BTreeMap<Key, Blobs>,
     tables: BTreeMap<String, (Value, u64)>,
+    /// Whether integers of fewer than 8 bits are bytes to the programs, which know no such integers.
+    as_bytes: bool,
     /// Bytes of weights of which calls read single rows.
     looked_up: u64,
     /// What else the graphs said of their weights.
@@ -147,6 +149,11 @@ pub(crate) struct WeightFile {
 }
 
 impl WeightFile {
+    /// An empty file for programs of an operation set.
+    pub(crate) fn of(opset: Opset) -> Self {
+        Self { as_bytes: opset < Opset::Ios18, ..Self::default() }
+    }
+
     /// Rows of the checkpoint in the given shape, whose first axis is the rows.
     ///
     /// # Errors
@@ -253,7 +260,9 @@ impl WeightFile {
 
     /// Places the next blob, and gives the offset of its record.
     fn place(&mut self, ty: &TensorType) -> u64 {
-        self.layout.push(ty.dtype, count(ty)).expect("numeric types have blobs and sizes fit 64 bits")
+        let (dtype, count) =
+            if self.as_bytes && ty.dtype.bits() < 8 { (DataType::UInt8, bytes(ty)) } else { (ty.dtype, count(ty)) };
+        self.layout.push(dtype, count).expect("numeric types have blobs and sizes fit 64 bits")
     }
 }
 

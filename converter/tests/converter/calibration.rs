@@ -127,6 +127,92 @@ fn threads_and_kills_change_no_byte() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn a_full_disk_keeps_what_is_finished() {
+    let (checkpoint, plan) = open();
+    let palettes = four_bits(&checkpoint);
+    let source = CalibrationSource::File(text());
+    let run = |directory: &Path| {
+        let calibration = Calibration {
+            checkpoint: &checkpoint,
+            plan: &plan,
+            palettes: &palettes,
+            strength: Strength::default(),
+            source: &source,
+            directory,
+            identity: "a test",
+            interrupted: &|| false,
+        };
+        calibration.run(&mut |_| {}).map(|_| ())
+    };
+    let whole = tempfile::tempdir().unwrap();
+    run(whole.path()).unwrap();
+    let expected = files(whole.path());
+    for name in ["tokens", "layer_0000", "residual", "layer_0002"] {
+        let part = tempfile::tempdir().unwrap();
+        // What is written there finds no room, whatever the disk has.
+        let full = part.path().join(format!("{name}.partial"));
+        std::os::unix::fs::symlink("/dev/full", &full).unwrap();
+        let error = run(part.path()).unwrap_err();
+        let CalibrateError::Store { source } = &error else { panic!("{name}: {error}") };
+        assert_eq!(source.kind(), std::io::ErrorKind::StorageFull, "{name}");
+        fs::remove_file(full).unwrap();
+        run(part.path()).unwrap();
+        assert!(files(part.path()) == expected, "{name}");
+    }
+}
+
+#[test]
+fn four_bits_are_calibrated_and_checked_unless_told_otherwise() {
+    let parent = tempfile::tempdir().unwrap();
+    let run = |name: &str, options: &[&str]| {
+        let output = parent.path().join(name);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_anec"));
+        command.arg("convert").arg(checkpoint_directory()).arg("-o").arg(&output).args(["--lut", "4"]).args(options);
+        let result = command.output().unwrap();
+        let stderr = String::from_utf8_lossy(&result.stderr).into_owned();
+        assert!(result.status.success(), "{stderr}");
+        (output, stderr, String::from_utf8_lossy(&result.stdout).into_owned())
+    };
+    let (output, said, json) = run("default", &["--json"]);
+    for words in [
+        "Calibrating with builtin, up to ",
+        "answers of the checkpoint to prompts that ship",
+        "tokens that it was not calibrated with: perplexity ",
+    ] {
+        assert!(said.contains(words), "expected `{words}` in:\n{said}");
+    }
+    assert!(!said.contains("far from the checkpoint"), "{said}");
+    let report: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let check = |name: &str| report["check"][name].as_f64().unwrap_or_else(|| panic!("{name} in {}", report["check"]));
+    assert!(check("kl_mean") < 0.05 && check("top1") > 0.8, "{}", report["check"]);
+    assert!(check("perplexity") < 1.05 * check("perplexity_checkpoint"), "{}", report["check"]);
+    assert!(output.join("lm_head_lut6.mlpackage").is_dir() && output.join("recipe.json").is_file());
+    let (output, said, _) = run("plain", &["--calibration", "none"]);
+    assert!(!said.contains("alibrat"), "{said}");
+    assert!(output.join("lm_head_lut4.mlpackage").is_dir() && !output.join("recipe.json").exists());
+}
+
+#[test]
+fn text_that_tells_little_is_used_with_a_warning() {
+    let parent = tempfile::tempdir().unwrap();
+    for (name, text, warning) in [
+        // Inputs of rank one or so: their Gram matrices are singular.
+        ("same.txt", "all work and no play ".repeat(1000), "different tokens"),
+        ("other.txt", "Мой дядя самых честных правил, когда не в шутку занемог. ".repeat(100), "times more tokens"),
+    ] {
+        let file = parent.path().join(name);
+        fs::write(&file, text).unwrap();
+        let output = parent.path().join("out");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_anec"));
+        command.arg("convert").arg(checkpoint_directory()).arg("-o").arg(&output).args(["--lut", "4", "--force"]);
+        let result = command.args(["--no-check", "--calibration"]).arg(file).output().unwrap();
+        let stderr = String::from_utf8_lossy(&result.stderr);
+        assert!(result.status.success() && stderr.contains(warning), "{name}: {stderr}");
+    }
+}
+
+#[test]
 fn calibrated_palettes_lose_less_than_half_of_what_plain_ones_lose_on_other_text() {
     let (checkpoint, plan) = open();
     let palettes = four_bits(&checkpoint);

@@ -8,19 +8,19 @@ use std::process::{Command, Output};
 
 use tempfile::TempDir;
 
-fn checkpoint() -> PathBuf {
+pub(crate) fn checkpoint() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/tiny-qwen3")
 }
 
-fn anec(arguments: &[&str]) -> Output {
+pub(crate) fn anec(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_anec")).args(arguments).output().unwrap()
 }
 
-fn stderr(output: &Output) -> String {
+pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-fn stdout(output: &Output) -> String {
+pub(crate) fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
@@ -91,8 +91,8 @@ fn a_conversion_writes_both_forms_metadata_tokenizer_and_checksums() {
     let parent = tempfile::tempdir().unwrap();
     let output = parent.path().join("out");
     let model = checkpoint();
-    let result =
-        anec(&["convert", model.to_str().unwrap(), "-o", output.to_str().unwrap(), "--lut", "6", "--chunks", "2"]);
+    let options = ["--lut", "6", "--chunks", "2", "--calibration", "none"];
+    let result = anec(&[&["convert", model.to_str().unwrap(), "-o", output.to_str().unwrap()], &options[..]].concat());
     assert!(result.status.success(), "{}", stderr(&result));
     assert_eq!(stdout(&result), "", "data goes to stdout, and there is none");
     let expected = [
@@ -131,7 +131,7 @@ fn the_number_of_threads_does_not_change_a_byte() {
             let output = parent.path().join(name);
             let (model, path) = (checkpoint(), output.to_str().unwrap().to_owned());
             let arguments = ["convert", model.to_str().unwrap(), "-o", &path, "--threads", threads, "--quiet"];
-            let result = anec(&[&arguments, options].concat());
+            let result = anec(&[&arguments, options, &["--calibration", "none"]].concat());
             assert!(result.status.success(), "{}", stderr(&result));
             assert_eq!(stderr(&result), "", "quiet");
             tree(&output)
@@ -161,6 +161,7 @@ fn an_existing_output_needs_force() {
     let model = checkpoint();
     let convert = |more: &[&str]| {
         let mut arguments = vec!["convert", model.to_str().unwrap(), "-o", output.to_str().unwrap(), "--quiet"];
+        arguments.extend(["--calibration", "none"]);
         arguments.extend(more);
         anec(&arguments)
     };
@@ -189,6 +190,7 @@ fn anemll_names_are_those_that_its_clients_look_for() {
         "anemll",
         "--lut",
         "4",
+        "--uniform",
         "--chunks",
         "1",
     ]);
@@ -325,7 +327,7 @@ fn plans_that_cannot_be_are_refused_with_the_option_that_is_wrong() {
 #[test]
 fn a_plan_is_printed_without_reading_or_writing_weights() {
     let model = checkpoint();
-    let result = anec(&["plan", model.to_str().unwrap(), "--lut", "4", "--chunks", "2", "--json"]);
+    let result = anec(&["plan", model.to_str().unwrap(), "--lut", "4", "--uniform", "--chunks", "2", "--json"]);
     assert!(result.status.success(), "{}", stderr(&result));
     let plan: serde_json::Value = serde_json::from_str(&stdout(&result)).unwrap();
     let files: Vec<&str> =
@@ -336,12 +338,54 @@ fn a_plan_is_printed_without_reading_or_writing_weights() {
 }
 
 #[test]
+fn a_plan_says_what_calibration_takes_also_from_the_config_alone() {
+    let planned = |arguments: &[&str]| {
+        let result = anec(&[&["plan", "--json"], arguments].concat());
+        assert!(result.status.success(), "{}", stderr(&result));
+        let plan: serde_json::Value = serde_json::from_str(&stdout(&result)).unwrap();
+        plan["calibration"].clone()
+    };
+    let config = config("llama-3.2-1b");
+    let of = |options: &[&str]| planned(&[&[config.as_str()], options].concat());
+    let four = of(&["--lut", "4"]);
+    assert_eq!(four["source"], "builtin");
+    let figure = |name: &str| four[name].as_f64().unwrap_or_else(|| panic!("{name} in {four}"));
+    assert!(figure("tokens") >= 4096.0 && figure("seconds") > 10.0 && figure("gigaflops_per_second") > 0.1, "{four}");
+    assert!((1e9..6e9).contains(&figure("memory_bytes")) && figure("disk_bytes") > 6e8, "{four}");
+    for plain in [&["--lut", "8"][..], &["--ffn", "int8"], &["--lut", "4", "--calibration", "none"], &[]] {
+        assert!(of(plain).is_null(), "{plain:?}");
+    }
+    let text = anec(&["plan", &config, "--lut", "4"]);
+    assert!(stdout(&text).contains("\ncalibrate  builtin, up to "), "{}", stdout(&text));
+    let words = "but 32 as lut6:8+calibrated; LM head calibrated 6-bit palettes";
+    assert!(stdout(&text).contains(words), "{}", stdout(&text));
+}
+
+#[test]
+fn without_a_tokenizer_palettes_are_refused_unless_they_need_none() {
+    let model = copy();
+    fs::remove_file(model.path().join("tokenizer.json")).unwrap();
+    refuses(model.path(), &["--lut", "4"], &["tokenizer.json", "hint:", "`--calibration none`"]);
+    let planned = anec(&["plan", model.path().to_str().unwrap(), "--lut", "4"]);
+    assert!(planned.status.success() && stderr(&planned).contains("will refuse"), "{}", stderr(&planned));
+    let parent = tempfile::tempdir().unwrap();
+    let output = parent.path().join("out");
+    let arguments = ["convert", model.path().to_str().unwrap(), "-o", output.to_str().unwrap(), "--quiet"];
+    for options in
+        [&["--lut", "4", "--calibration", "none"][..], &["--lut", "8", "--force"], &["--ffn", "int8", "--force"]]
+    {
+        let result = anec(&[&arguments, options].concat());
+        assert!(result.status.success(), "{options:?}: {}", stderr(&result));
+    }
+}
+
+#[test]
 fn inspect_reads_a_package_and_a_directory() {
     let parent = tempfile::tempdir().unwrap();
     let output = parent.path().join("out");
     let model = checkpoint();
-    let arguments =
-        ["convert", model.to_str().unwrap(), "-o", output.to_str().unwrap(), "--lut", "4", "--chunks", "1", "-q"];
+    let options = ["--lut", "4", "--chunks", "1", "-q", "--calibration", "none"];
+    let arguments = [&["convert", model.to_str().unwrap(), "-o", output.to_str().unwrap()], &options[..]].concat();
     assert!(anec(&arguments).status.success());
     let directory = anec(&["inspect", output.to_str().unwrap()]);
     assert!(directory.status.success(), "{}", stderr(&directory));
@@ -518,6 +562,9 @@ fn storages_that_contradict_each_other_are_refused_by_name() {
         (&["--lm-head", "int8", "--lut-lm-head", "4"], ["`--lm-head int8`", "`--lut-lm-head 4`"]),
         (&["--ffn", "lut4:8", "--group-size", "16"], ["`--ffn lut4:8`", "`--group-size 16`"]),
         (&["--embeddings", "lut4:8+scale"], ["lut4:8+scale", "gathered"]),
+        (&["--lut", "4", "--group-size", "tensor"], ["`lut4:tensor`", "`--calibration none`"]),
+        (&["--lut-ffn", "6", "--channel-scale"], ["`lut6:8+scale`", "`--calibration none`"]),
+        (&["--ffn", "lut4+calibrated", "--calibration", "none"], ["`lut4:8+calibrated`", "`--calibration none`"]),
     ] {
         let refused = anec(&[&["plan", checkpoint.to_str().unwrap()], options].concat());
         assert_eq!(refused.status.code(), Some(1), "{options:?}");
@@ -538,12 +585,19 @@ fn options_that_do_nothing_are_said_to() {
         (&["--palette", "exact"], "--palette"),
         (&["--channel-scale"], "--channel-scale"),
         (&["--lut", "4", "--ffn", "int8", "--lm-head", "int8"], "--lut"),
+        (&["--lut", "4", "--palette", "exact"], "--palette"),
+        (&["--ffn", "int8", "--calibration", "builtin"], "--calibration"),
+        (&["--lut", "6", "--uniform"], "--uniform"),
+        (&["--lut", "4", "--calibration", "none", "--uniform"], "--uniform"),
         (&["--query-length", "8"], "--query-length"),
         (&["--functions", "single", "--batch-size", "32"], "--batch-size"),
     ] {
         assert!(plan(options).contains(&format!("`{option}` has no effect")), "{options:?}");
     }
     let all = ["--lut", "4", "--group-size", "16", "--palette", "exact", "--channel-scale", "--batch-size", "32"];
-    assert!(!plan(&all).contains("no effect"));
+    assert!(!plan(&[&all[..], &["--calibration", "none"]].concat()).contains("no effect"));
+    assert!(
+        !plan(&["--lut", "4", "--group-size", "16", "--uniform", "--calibration", "builtin"]).contains("no effect")
+    );
     assert!(!plan(&["--context-length", "32"]).contains("warning"), "the batch is no larger than the context");
 }

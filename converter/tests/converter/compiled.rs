@@ -45,6 +45,7 @@ impl Converted {
         let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/tiny-qwen3");
         let output = converted.path("");
         let mut arguments = vec!["convert", utf8(&model), "-o", utf8(&output), "--lut", "4", "--chunks", "1", "-q"];
+        arguments.extend(["--calibration", "none"]);
         arguments.extend(options);
         let result = anec(&arguments);
         assert!(result.status.success(), "{}", text(&result.stderr));

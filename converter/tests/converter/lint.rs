@@ -193,7 +193,7 @@ fn what_the_converter_writes_is_safe_on_all_chips_and_both_systems() {
     ] {
         let output = parent.path().join(name);
         let path = output.to_str().unwrap();
-        let arguments = ["convert", checkpoint.to_str().unwrap(), "-o", path, "--quiet"];
+        let arguments = ["convert", checkpoint.to_str().unwrap(), "-o", path, "--quiet", "--calibration", "none"];
         let converted = anec(&[&arguments, options].concat());
         assert!(converted.status.success(), "{}", stderr(&converted));
         for target in ["ios", "macos"] {
@@ -209,7 +209,8 @@ fn both_forms_of_a_model_have_the_same_findings() {
     let checkpoint = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/tiny-qwen3");
     let output = parent.path().join("out");
     let arguments = ["convert", checkpoint.to_str().unwrap(), "-o", output.to_str().unwrap(), "--quiet"];
-    assert!(anec(&[&arguments[..], &["--lut", "4", "--chunks", "2"]].concat()).status.success());
+    let options = ["--lut", "4", "--chunks", "2", "--calibration", "none"];
+    assert!(anec(&[&arguments[..], &options].concat()).status.success());
     let findings = |path: PathBuf| {
         let report: Value = serde_json::from_slice(&lint(&path, &["--format", "json"]).stdout).unwrap();
         report["programs"][0]["findings"].clone()

@@ -9,9 +9,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anec_converter::model::arch::{self, ArchChoice};
-use anec_converter::model::decoder_plan::DecoderPlan;
+use anec_converter::model::decoder_plan::{AttentionKind, DecoderPlan};
+use anec_converter::options::{ByteSize, Options};
+use anec_converter::plan::ConversionPlan;
 use anec_converter::plan::estimate::{self, Cost};
 use anec_converter::plan::inventory;
+use anec_converter::weights::recipe::Recipe;
+use anec_converter::weights::storage::Storage;
 use anec_mil::rules::chip::CHIPS;
 use anec_mil::rules::{Chip, ChipFacts};
 
@@ -157,6 +161,46 @@ fn chip_row(facts: &ChipFacts) -> String {
     )
 }
 
+/// Models whose layers, or five of six, look back over 1024 tokens.
+const WINDOWED: [(&str, &str, &str); 3] = [
+    ("qwen3-1.7b", "every layer", "4.9 and 25.6, CoreML-LLM on a Mac that is not named: Bonsai-1.7B, int4, 2 chunks"),
+    ("gemma3-1b", "five of six layers", "–"),
+    ("mistral-7b-v0.1", "every layer", "–"),
+];
+
+/// The plan of a model at 4096 tokens, its layers with a window of 1024 or with the whole context.
+fn windowed(name: &str, single_cache: bool) -> ConversionPlan {
+    const WINDOW: AttentionKind = AttentionKind::Sliding { window: 1024 };
+    let mut decoder = decoder(name);
+    let mixed = decoder.layers.iter().any(|layer| layer.attention == AttentionKind::Full)
+        && decoder.layers.iter().any(|layer| layer.attention != AttentionKind::Full);
+    for layer in &mut decoder.layers {
+        if !mixed || layer.attention != AttentionKind::Full {
+            layer.attention = WINDOW;
+        }
+    }
+    let storage = || "lut4".parse::<Storage>().unwrap();
+    let storage = Recipe::new(storage(), storage(), Storage::default());
+    ConversionPlan::new(decoder, Options { context_length: 4096, single_cache, storage, ..Options::default() }).unwrap()
+}
+
+fn windows_table() -> String {
+    const CHIPS: [Chip; 3] = [Chip::A19Pro, Chip::M4, Chip::M4Pro];
+    let mut text = String::from(
+        "\n## Windows of 1024 tokens in a context of 4096\n\n\
+         | model, 4-bit palettes | with a window | state, whole and window | a19-pro, tokens/s | m4 | m4-pro | published |\n\
+         | --- | --- | --: | --: | --: | --: | --- |\n",
+    );
+    for (name, layers, published) in WINDOWED {
+        let costs = [true, false].map(|single_cache| Cost::of(&windowed(name, single_cache)));
+        let pair = |figure: &dyn Fn(&Cost) -> String| costs.each_ref().map(figure).join(" → ");
+        let state = pair(&|cost| ByteSize(cost.memory.state).to_string());
+        let bounds = CHIPS.map(|chip| pair(&|cost| format!("{:.1}", cost.bounds(chip.facts()).unwrap().decode)));
+        let _ = writeln!(text, "| {name} | {layers} | {state} | {} | {published} |", bounds.join(" | "));
+    }
+    text
+}
+
 #[expect(clippy::cast_precision_loss, reason = "three figures are shown")]
 fn tables() -> String {
     let mut text = String::from(
@@ -177,6 +221,7 @@ fn tables() -> String {
             published.model, published.tokens_per_second, published.who
         );
     }
+    text.push_str(&windows_table());
     text.push_str(
         "\n## Chips\n\n| chip | weights, GB/s | source | memory, GB/s | source | 10^12 op/s | source |\n\
          | --- | --: | --- | --: | --- | --: | --- |\n",
@@ -193,6 +238,13 @@ fn no_published_speed_exceeds_its_bound() {
             assert!(published.tokens_per_second <= bound, "{model}, {who}: {} > {bound}", published.tokens_per_second);
         }
     }
+}
+
+#[test]
+fn a_window_of_a_quarter_of_the_context_takes_a_quarter_of_the_state() {
+    let [whole, window] = [true, false].map(|single_cache| windowed("qwen3-1.7b", single_cache));
+    assert_eq!(whole.state_bytes(), 4 * window.state_bytes());
+    assert_eq!(whole.state_bytes(), estimate::cache_bytes(&whole.decoder, 4096));
 }
 
 #[test]

@@ -14,7 +14,7 @@ const MOMENTS: [u64; 7] = [0, 5, 15, 40, 80, 150, 300];
 fn command(output: &Path, more: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_anec"));
     command.arg("convert").arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/tiny-qwen3"));
-    command.arg("-o").arg(output).args(["--quiet", "--chunks", "2"]).args(more);
+    command.arg("-o").arg(output).args(["--quiet", "--chunks", "2", "--calibration", "none"]).args(more);
     command
 }
 

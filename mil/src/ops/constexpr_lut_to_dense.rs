@@ -15,7 +15,7 @@ use crate::dtype::DataType;
 use crate::evaluate::{Call, Elements, EvaluateError, Expand, Tensor};
 use crate::opset::Opset;
 use crate::types::{Dimension, TensorType, ValueType};
-use crate::value::Value;
+use crate::value::{TensorData, Value, ValueData};
 
 /// Types of the indices; each has as many bits as an index into the table needs.
 pub(super) const INDICES: Domain = Domain::OneOf(&[
@@ -153,17 +153,53 @@ fn evaluate(call: &mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError> {
 }
 
 impl FunctionBuilder {
-    /// Adds a weight of one `lut` entry per index, in the ios18 form: both values stand in place.
+    /// Adds a weight of one `lut` entry per index, in the form of the operation set. `indices` has the shape of the weight
+    /// and `lut` a table for each group, as since ios18; before, there is one table, and `indices` are the same bytes.
     pub fn lut_to_dense(&mut self, name: &str, indices: Value, lut: Value) -> Result<Var, BuildError> {
-        self.call(&DECL, name).inline("indices", indices).inline("lut", lut).single()
+        if self.opset() >= Opset::Ios18 {
+            return self.call(&DECL, name).inline("indices", indices).inline("lut", lut).single();
+        }
+        let call = self.call(&DECL, name);
+        let (Some(shape), Some(indices), Some(lut)) = (shape_of(&indices), packed(indices), one_table(lut)) else {
+            return call.single();
+        };
+        call.attribute("indices", indices).attribute("lut", lut).attribute("shape", shape).single()
     }
+}
+
+/// The shape of a weight as the older form has it.
+fn shape_of(indices: &Value) -> Option<Value> {
+    let lengths = indices.tensor_type()?.fixed_shape()?;
+    let words: Option<Vec<u8>> = lengths
+        .iter()
+        .map(|length| u32::try_from(*length).ok())
+        .collect::<Option<Vec<_>>>()
+        .map(|lengths| lengths.into_iter().flat_map(u32::to_le_bytes).collect());
+    let ty = TensorType::fixed(DataType::UInt32, &[lengths.len() as u64]);
+    Some(Value { ty: ty.into(), data: ValueData::Tensor(TensorData::Bytes(words?)) })
+}
+
+/// The same indices as bytes.
+fn packed(indices: Value) -> Option<Value> {
+    let ty = indices.tensor_type()?;
+    let bytes = ty.dtype.packed_bytes(ty.element_count()?)?;
+    Some(Value { ty: TensorType::fixed(DataType::UInt8, &[bytes]).into(), ..indices })
+}
+
+/// The same table without axes for groups; nothing where there are several.
+fn one_table(lut: Value) -> Option<Value> {
+    let ty = lut.tensor_type()?;
+    let (groups, [entries, vector]) = ty.fixed_shape()?.split_last_chunk::<2>().map(|(a, b)| (a.to_vec(), *b))?;
+    let is_one = vector == 1 && groups.iter().all(|group| *group == 1);
+    let ty = TensorType::fixed(ty.dtype, &[entries]);
+    is_one.then(|| Value { ty: ty.into(), ..lut })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::ops::testing::{Operands, fp16, tensor};
-    use crate::value::{BlobReference, TensorData, ValueData};
+    use crate::value::BlobReference;
 
     fn blob(dtype: DataType, shape: &[u64]) -> Value {
         let reference = BlobReference { file_name: "weights".to_owned(), offset: 64 };
@@ -230,6 +266,22 @@ mod tests {
         assert!(packed(49_535, 64, &[258, 1, 256]).is_err());
         assert!(packed(3, 8, &[8]).is_err());
         assert!(packed(1, 4, &[u32::MAX, u32::MAX, u32::MAX]).is_err());
+    }
+
+    #[test]
+    fn the_builder_writes_the_form_of_the_operation_set() {
+        let mut builder = FunctionBuilder::new(Opset::Ios16);
+        let indices = blob(DataType::UInt6, &[256, 258, 1, 1]);
+        let weight =
+            builder.lut_to_dense("weight", indices, blob(DataType::Float16, &[1, 1, 1, 1, 64, 1])).expect("one table");
+        assert_eq!(weight.ty, fp16(&[256, 258, 1, 1]));
+        let function = builder.finish(&[&weight]);
+        let operation = function.block.operations.last().expect("just added");
+        assert_eq!(operation.attributes["indices"].ty, tensor(DataType::UInt8, &[49_536]));
+        assert_eq!(operation.attributes["lut"].ty, fp16(&[64]));
+        let several = blob(DataType::Float16, &[2, 1, 16, 1]);
+        let mut builder = FunctionBuilder::new(Opset::Ios17);
+        assert!(builder.lut_to_dense("weight", blob(DataType::UInt4, &[16, 32]), several).is_err());
     }
 
     #[test]

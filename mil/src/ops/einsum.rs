@@ -1,10 +1,15 @@
 //! `einsum`: a product of two tensors, summed over the axes that the result does not have.
 
+use std::collections::BTreeMap;
+
 use super::decl::{FLOATS, InferError, OpContext, OpDecl, Parameter, STRING};
 use super::shape::known_string_or;
 use super::space::rearranged;
+use crate::builder::{BuildError, FunctionBuilder, Var};
+use crate::cost::{CallTypes, product};
 use crate::evaluate::{Call, EvaluateError, Matrix, Tensor, check_size, multiply, stretched};
 use crate::types::{Dimension, TensorType, ValueType};
+use crate::value::Value;
 
 /// The declaration.
 pub static DECL: OpDecl = OpDecl::new(
@@ -148,4 +153,24 @@ fn arranged(
         .collect();
     let shape: Vec<usize> = order.iter().filter_map(|axis| full.get(*axis).copied()).collect();
     rearranged(&Tensor::floats(tensor.dtype(), &full, values)?, &full, &order, &shape)
+}
+
+/// Multiplications of a call: one for each combination of its axes.
+pub(crate) fn multiplications(call: &CallTypes<'_>) -> Option<u64> {
+    let equation = Equation::parse(call.string("equation")?).ok()?;
+    let mut lengths = BTreeMap::new();
+    for (shape, letters) in call.shapes("values")?.iter().zip(&equation.operands) {
+        for (length, letter) in shape.iter().zip(letters) {
+            let known = lengths.entry(*letter).or_insert(*length);
+            *known = (*known).max(*length);
+        }
+    }
+    product(&lengths.into_values().collect::<Vec<_>>())
+}
+
+impl FunctionBuilder {
+    /// Multiplies `x` and `y` as `equation` says.
+    pub fn einsum(&mut self, name: &str, equation: &str, x: &Var, y: &Var) -> Result<Var, BuildError> {
+        self.call(&DECL, name).operands("values", &[x, y]).constant("equation", Value::string(equation)).single()
+    }
 }

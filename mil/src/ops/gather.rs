@@ -110,13 +110,16 @@ pub(super) fn places(call: &Call<'_>, length: usize) -> Result<Vec<usize>, Evalu
 impl FunctionBuilder {
     /// Takes the slices of `x` at `indices` along `axis`. The indices must be within `x`: they are not validated.
     pub fn gather(&mut self, name: &str, x: &Var, indices: &Var, axis: i32) -> Result<Var, BuildError> {
-        self.call(&DECL, name)
-            .operand("x", x)
-            .operand("indices", indices)
-            .constant("axis", Value::int32(axis))
-            .constant("batch_dims", Value::int32(0))
-            .constant("validate_indices", Value::bool(false))
-            .single()
+        let opset = self.opset();
+        let mut call = self.call(&DECL, name).operand("x", x).operand("indices", indices);
+        call = call.constant("axis", Value::int32(axis));
+        if opset >= Opset::Ios16 {
+            call = call.constant("batch_dims", Value::int32(0));
+        }
+        if opset >= Opset::Ios17 {
+            call = call.constant("validate_indices", Value::bool(false));
+        }
+        call.single()
     }
 }
 
@@ -162,6 +165,17 @@ mod tests {
     fn the_axis_must_be_of_x() {
         assert!(gather(&[2, 100], &[3]).constant("axis", Value::int32(2)).infer(&DECL).is_err());
         assert!(gather(&[], &[3]).infer(&DECL).is_err());
+    }
+
+    #[test]
+    fn older_programs_do_not_say_whether_indices_are_validated() {
+        let mut builder = FunctionBuilder::new(Opset::Ios16);
+        let x = builder.input("x", fp16(&[100, 64]));
+        let indices = builder.input("indices", int32(&[1, 4]));
+        let rows = builder.gather("rows", &x, &indices, 0).expect("x has axes");
+        let function = builder.finish(&[&rows]);
+        let operation = function.block.operations.last().expect("just added");
+        assert!(!operation.inputs.contains_key("validate_indices"));
     }
 
     #[test]

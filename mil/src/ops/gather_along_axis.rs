@@ -4,9 +4,11 @@ use super::decl::{BOOL, Change, INT32, InferError, NUMBERS, OpContext, OpDecl, P
 use super::evidence::PARAKEET;
 use super::gather::{TABLE, places, places_operand};
 use super::shape::{axis_or, compatible};
+use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::evaluate::{Call, EvaluateError, Tensor, along_axis};
 use crate::opset::Opset;
 use crate::types::{TensorType, ValueType};
+use crate::value::Value;
 
 /// The declaration.
 pub static DECL: OpDecl = OpDecl::new(
@@ -58,4 +60,14 @@ fn evaluate(call: &mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError> {
         (0, start..start + 1)
     });
     Ok(vec![Tensor::from_runs(std::slice::from_ref(x), indices.shape(), elements)?])
+}
+
+impl FunctionBuilder {
+    /// Picks one element of `x` along `axis` for every element of `indices`, which must be within `x`: they are not validated.
+    pub fn gather_along_axis(&mut self, name: &str, x: &Var, indices: &Var, axis: i32) -> Result<Var, BuildError> {
+        let validates = self.opset() >= Opset::Ios17;
+        let call = self.call(&DECL, name).operand("x", x).operand("indices", indices);
+        let call = call.constant("axis", Value::int32(axis));
+        if validates { call.constant("validate_indices", Value::bool(false)) } else { call }.single()
+    }
 }

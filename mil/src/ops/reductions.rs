@@ -107,7 +107,7 @@ pub static REDUCE_ARGMAX: OpDecl = OpDecl::new(
     infer_index_along_axis,
 )
 .moves(|call| index_along_axis(call, Ordering::Greater))
-.renewed(&[Opset::Ios17])
+.renewed(&[Opset::Ios16, Opset::Ios17])
 .seen(FLUID_AUDIO);
 /// Places of smallest elements.
 pub static REDUCE_ARGMIN: OpDecl = OpDecl::new(
@@ -153,12 +153,10 @@ impl FunctionBuilder {
     /// Finds the int32 index of the largest element of `x` along `axis`, which stays with length 1 where `keep_dims` is
     /// set.
     pub fn reduce_argmax(&mut self, name: &str, x: &Var, axis: i32, keep_dims: bool) -> Result<Var, BuildError> {
-        self.call(&REDUCE_ARGMAX, name)
-            .operand("x", x)
-            .constant("axis", Value::int32(axis))
-            .constant("keep_dims", Value::bool(keep_dims))
-            .constant("output_dtype", Value::string("int32"))
-            .single()
+        let names_type = self.opset() >= Opset::Ios17;
+        let call = self.call(&REDUCE_ARGMAX, name).operand("x", x).constant("axis", Value::int32(axis));
+        let call = call.constant("keep_dims", Value::bool(keep_dims));
+        if names_type { call.constant("output_dtype", Value::string("int32")) } else { call }.single()
     }
 }
 

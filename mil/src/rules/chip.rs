@@ -103,6 +103,12 @@ pub static CHIPS: &[ChipFacts] = &[
     row(Chip::M5Max, "m5-max", None, Some(mac(614.0)), None, NEW_ROWS, ReportedAbsent),
 ];
 
+/// The chips on which all states of a model must have one shape; rule `state-shapes`.
+///
+/// # Source
+/// ANEMLL 0.3.5 release notes.
+pub const STATES_OF_ONE_SHAPE: &[Chip] = &[Chip::A14, Chip::M1, Chip::M1Pro, Chip::M1Max];
+
 /// Longest axis before A16 and M4.
 ///
 /// # Source

@@ -76,8 +76,11 @@ impl fmt::Debug for Check {
 /// Chips and systems for which a rule holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Scope {
-    /// The chips; all where empty. [`Chip::Generic`] is always among them.
+    /// The chips; all where empty.
     pub chips: &'static [Chip],
+    /// Whether it holds only where one of the chips is asked for by name, and not on [`Chip::Generic`]: for what runs on all
+    /// other chips and is worth having there.
+    pub by_name: bool,
     /// The system; both where none.
     pub system: Option<System>,
     /// First generation of the system; see [`OsVersion::generation`].
@@ -88,11 +91,16 @@ pub struct Scope {
 
 impl Scope {
     /// Everywhere.
-    pub const ALL: Self = Self { chips: &[], system: None, since: None, before: None };
+    pub const ALL: Self = Self { chips: &[], by_name: false, system: None, since: None, before: None };
 
     /// On these chips.
     pub const fn chips(chips: &'static [Chip]) -> Self {
         Self { chips, ..Self::ALL }
+    }
+
+    /// On these chips, where they are asked for by name.
+    pub const fn only(chips: &'static [Chip]) -> Self {
+        Self { chips, by_name: true, ..Self::ALL }
     }
 
     /// On this system.
@@ -103,7 +111,8 @@ impl Scope {
     /// Whether the rule holds under `conditions`; what is left open there counts as all.
     pub fn covers(self, conditions: &Conditions) -> bool {
         let generation = conditions.os.map(OsVersion::generation);
-        let chip = self.chips.is_empty() || conditions.chip == Chip::Generic || self.chips.contains(&conditions.chip);
+        let generic = conditions.chip == Chip::Generic && !self.by_name;
+        let chip = self.chips.is_empty() || generic || self.chips.contains(&conditions.chip);
         let system = match (self.system, conditions.system()) {
             (Some(scope), Some(asked)) => scope == asked,
             _ => true,
@@ -118,7 +127,8 @@ impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut parts = Vec::new();
         if !self.chips.is_empty() {
-            parts.push(self.chips.iter().map(|chip| chip.name()).collect::<Vec<_>>().join(", "));
+            let names = self.chips.iter().map(|chip| chip.name()).collect::<Vec<_>>().join(", ");
+            parts.push(if self.by_name { format!("{names}, by name") } else { names });
         }
         parts.extend(self.system.map(|system| system.to_string()));
         parts.extend(self.since.map(|since| format!("since {}", generation_name(since))));
@@ -159,7 +169,8 @@ mod tests {
 
     #[test]
     fn what_is_left_open_counts_as_all() {
-        let scope = Scope { chips: &[Chip::M1], system: Some(System::Macos), since: Some(26), before: Some(27) };
+        let scope =
+            Scope { system: Some(System::Macos), since: Some(26), before: Some(27), ..Scope::chips(&[Chip::M1]) };
         assert!(scope.covers(&Conditions::GENERIC));
         assert!(scope.covers(&conditions(Chip::M1, Some("macos26"))));
         assert!(!scope.covers(&conditions(Chip::M2, None)));

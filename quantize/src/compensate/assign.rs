@@ -1,12 +1,11 @@
 //! The loop over columns: assign, note the error, let later columns make up for it.
 
-use faer::linalg::matmul::matmul;
-use faer::{Accum, MatMut, MatRef, Par};
 use pulp::Arch;
 use rayon::prelude::*;
 
 use super::palettes::GroupPalettes;
 use super::{CompensateError, Factor, expect};
+use crate::product::{Accum, MatMut, MatRef, matmul};
 
 /// Rows that one thread takes at a time, one lane each.
 const ROWS: usize = 64;
@@ -85,7 +84,7 @@ impl Rows<'_> {
                 );
                 let before = MatRef::from_row_major_slice(&errors[..start * ROWS], start, ROWS);
                 let block = MatMut::from_row_major_slice_mut(&mut block[..columns * ROWS], columns, ROWS);
-                matmul(block, Accum::Add, feedback.transpose(), before, 1.0, Par::Seq);
+                matmul(block, Accum::Add, feedback.transpose(), before, 1.0);
             }
             let after = &mut errors[start * ROWS..(start + columns) * ROWS];
             for (lane, table) in tables.iter().enumerate() {

@@ -3,10 +3,15 @@
 //! Nothing here measures time or prints; the caller pulls tokens and may stop whenever it likes.
 
 mod config;
+mod draft;
 mod stop;
 
-use crate::sampling::{Sampler, SamplingError};
-use crate::session::{Gives, Output, Session, SessionError};
+use std::collections::VecDeque;
+
+use crate::sampling::{Distribution, Sampler, SamplingError};
+use crate::session::{Capabilities, Gives, Output, Session, SessionError};
+
+use draft::{Checked, Draft};
 
 pub use config::GenerationConfig;
 pub use stop::{Passed, StopTexts};
@@ -18,6 +23,21 @@ pub struct Generator {
     fed: Vec<u32>,
     /// Whether the state is unknown, because the engine failed.
     broken: bool,
+    /// A model that drafts what this one checks.
+    draft: Option<Draft>,
+}
+
+/// How often a model was called to decode, and what became of drafts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Calls {
+    /// Calls after the prompt.
+    pub made: usize,
+    /// Tokens that were fed in them.
+    pub tokens: usize,
+    /// Tokens that were drafted.
+    pub drafted: usize,
+    /// Drafted tokens that were kept.
+    pub kept: usize,
 }
 
 /// What ends a generation.
@@ -51,6 +71,9 @@ pub struct Generation<'run> {
     reused_tokens: usize,
     /// What the model said after the last token that was fed.
     output: Output,
+    /// Tokens that are chosen and were not given yet.
+    pending: VecDeque<u32>,
+    calls: Calls,
     finish: Option<Finish>,
 }
 
@@ -69,6 +92,14 @@ pub enum GenerateError {
         #[source]
         source: SamplingError,
     },
+    /// The model that drafts has other tokens.
+    #[error("the draft has a vocabulary of {found} tokens, expected {expected}, that of the model")]
+    DraftVocabulary {
+        /// Tokens of the model.
+        expected: usize,
+        /// Tokens of the draft.
+        found: usize,
+    },
     /// There is nothing to go on from.
     #[error("the prompt has no tokens")]
     EmptyPrompt,
@@ -85,7 +116,22 @@ pub enum GenerateError {
 impl Generator {
     /// Generates with this session, which must be new or reset.
     pub fn new(session: Box<dyn Session>) -> Self {
-        Self { session, fed: Vec::new(), broken: false }
+        Self { session, fed: Vec::new(), broken: false, draft: None }
+    }
+
+    /// The same with a model that drafts up to `tokens` tokens at a time, which this model checks in one call. Its session must
+    /// be new or reset.
+    ///
+    /// # Errors
+    /// The two have vocabularies of different sizes.
+    pub fn with_draft(mut self, session: Box<dyn Session>, tokens: usize) -> Result<Self, GenerateError> {
+        let [model, draft] = [&self.session, &session].map(|session| session.capabilities());
+        if model.vocab_size != draft.vocab_size {
+            let [expected, found] = [model, draft].map(|capabilities| capabilities.vocab_size.unwrap_or(0));
+            return Err(GenerateError::DraftVocabulary { expected, found });
+        }
+        self.draft = Some(Draft::new(session, tokens));
+        Ok(self)
     }
 
     /// The session.
@@ -101,6 +147,9 @@ impl Generator {
         self.fed.clear();
         self.broken = true;
         self.session.reset()?;
+        if let Some(draft) = &mut self.draft {
+            draft.reset()?;
+        }
         self.broken = false;
         Ok(())
     }
@@ -134,7 +183,7 @@ impl Generator {
         let last = prompt.len().checked_sub(1).ok_or(GenerateError::EmptyPrompt)?;
         let same = prompt.iter().zip(&self.fed).take_while(|(a, b)| a == b).count();
         let mut reused_tokens = same.min(last);
-        if reused_tokens < self.fed.len() && !self.session.capabilities().rewinds {
+        if !self.session.capabilities().rewinds.allow(self.fed.len(), reused_tokens) {
             self.reset()?;
             reused_tokens = 0;
         }
@@ -149,6 +198,8 @@ impl Generator {
             prompt_tokens: prompt.len(),
             reused_tokens,
             output,
+            pending: VecDeque::new(),
+            calls: Calls::default(),
             finish: None,
         })
     }
@@ -160,6 +211,11 @@ impl Generator {
         self.fed.extend_from_slice(tokens);
         Ok(output)
     }
+}
+
+/// What a sampler would choose from after `text`.
+fn distribution(sampler: &mut Sampler, output: &Output, text: &[u32]) -> Result<Distribution, GenerateError> {
+    sampler.distribution(output, text).map_err(|source| GenerateError::Sampling { position: text.len(), source })
 }
 
 impl Generation<'_> {
@@ -174,12 +230,18 @@ impl Generation<'_> {
         if self.limits.max_tokens.is_some_and(|most| self.tokens().len() >= most) {
             return Ok(self.end(Finish::MaxTokens));
         }
+        if let Some(token) = self.pending.pop_front() {
+            return Ok(self.give(token));
+        }
         // A token is fed when the next one is asked for: the last one never has to be.
         if let Some(token) = self.seen.get(self.generator.fed.len()).copied() {
             if self.generator.fed.len() >= self.generator.session.capabilities().context_length {
                 return Ok(self.end(Finish::ContextFull));
             }
-            self.output = self.generator.feed(&[token])?;
+            self.check_draft(token)?;
+            if let Some(token) = self.pending.pop_front() {
+                return Ok(self.give(token));
+            }
         }
         let position = self.seen.len();
         let chosen = self.sampler.choose(&self.output, &self.seen).map_err(|source| {
@@ -187,11 +249,63 @@ impl Generation<'_> {
             self.generator.broken = true;
             GenerateError::Sampling { position, source }
         })?;
-        if self.limits.stop_tokens.contains(&chosen) {
-            return Ok(self.end(Finish::StopToken(chosen)));
+        Ok(self.give(chosen))
+    }
+
+    /// Feeds a token that was given, with what is drafted after it: drafted tokens that are kept, and one in place of the first
+    /// that is not, are pending then.
+    fn check_draft(&mut self, token: u32) -> Result<(), GenerateError> {
+        let fed = self.generator.fed.len();
+        let Capabilities { context_length, verify_size, .. } = *self.generator.session.capabilities();
+        let wanted = self.limits.max_tokens.map_or(usize::MAX, |most| most - self.tokens().len());
+        let room = context_length - fed;
+        let drafted = match &mut self.generator.draft {
+            Some(draft) if verify_size > 1 => {
+                let count = draft.most().min(verify_size - 1).min(wanted.saturating_sub(1)).min(room - 1);
+                draft.draft(&self.seen, count, self.sampler)?
+            }
+            _ => Vec::new(),
+        };
+        self.calls.made += 1;
+        self.calls.tokens += 1;
+        if drafted.is_empty() {
+            self.output = self.generator.feed(&[token])?;
+            return Ok(());
         }
-        self.seen.push(chosen);
-        Ok(Some(chosen))
+        let tokens: Vec<u32> = std::iter::once(token).chain(drafted.iter().map(|drafted| drafted.token)).collect();
+        self.generator.broken = true;
+        let mut outputs = self.generator.session.verify(&tokens, fed)?;
+        let mut text = self.seen.clone();
+        let (sampler, mut next) = (&mut *self.sampler, tokens.iter().skip(1));
+        let mut expected = Vec::new();
+        for output in outputs.iter().take(drafted.len()) {
+            expected.push(distribution(sampler, output, &text));
+            text.extend(next.next());
+        }
+        let Checked { kept, instead } = draft::check(&drafted, expected.into_iter(), sampler)?;
+        self.generator.broken = false;
+        self.generator.fed.extend(tokens.iter().take(kept + 1));
+        self.calls.tokens += kept;
+        self.calls.drafted += drafted.len();
+        self.calls.kept += kept;
+        self.pending.extend(drafted.iter().take(kept).map(|drafted| drafted.token));
+        self.pending.extend(instead);
+        self.output = outputs.swap_remove(kept);
+        Ok(())
+    }
+
+    /// Gives a token, or ends where it is one that ends.
+    fn give(&mut self, token: u32) -> Option<u32> {
+        if self.limits.stop_tokens.contains(&token) {
+            return self.end(Finish::StopToken(token));
+        }
+        self.seen.push(token);
+        Some(token)
+    }
+
+    /// How often the model was called.
+    pub fn calls(&self) -> Calls {
+        self.calls
     }
 
     /// The tokens that were given.

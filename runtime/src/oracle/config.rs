@@ -31,6 +31,14 @@ pub struct OracleConfig {
     /// Whether the layers are those of Gemma 3: norms before and after, their weights stored as one less, GELU by tanh, and
     /// embeddings times the root of `hidden_size`.
     pub gemma: bool,
+    /// Factor of the token embeddings.
+    pub embedding_scale: f64,
+    /// Factor of what attention and MLP add to the residual.
+    pub residual_multiplier: f64,
+    /// Divisor of the logits.
+    pub logits_scaling: f64,
+    /// Which layers rotate queries and keys.
+    pub rotates: Vec<bool>,
     /// Tokens that each layer sees, the current one included; `None` sees all.
     pub windows: Vec<Option<usize>>,
 }
@@ -62,6 +70,9 @@ pub enum RopeScaling {
 /// Most heads, layers, channels or tokens that any of the numbers may say.
 const LARGEST: u64 = 1 << 24;
 
+/// Values of `model_type`.
+const MODEL_TYPES: [&str; 7] = ["gemma3_text", "granite", "llama", "mistral", "qwen2", "qwen3", "smollm3"];
+
 impl OracleConfig {
     /// Reads a `config.json`.
     ///
@@ -80,10 +91,10 @@ impl OracleConfig {
     pub fn from_json(json: &Value) -> Result<Self, OracleError> {
         let keys = Keys { json };
         let model_type = keys.text("model_type")?;
-        if !["gemma3_text", "llama", "mistral", "qwen2", "qwen3"].contains(&model_type.as_str()) {
-            return Err(refused("model_type", "gemma3_text, llama, mistral, qwen2 or qwen3", model_type));
+        if !MODEL_TYPES.contains(&model_type.as_str()) {
+            return Err(refused("model_type", &MODEL_TYPES.join(", "), model_type));
         }
-        let gemma = model_type == "gemma3_text";
+        let (gemma, smollm3) = (model_type == "gemma3_text", model_type == "smollm3");
         let (key, expected) = if gemma { ("hidden_activation", "gelu_pytorch_tanh") } else { ("hidden_act", "silu") };
         if let Some(activation) = keys.get(key).filter(|activation| *activation != expected) {
             return Err(refused(key, expected, activation.to_string()));
@@ -106,7 +117,7 @@ impl OracleConfig {
             _ => hidden_size / num_attention_heads,
         };
         let head_dim = keys.optional_size("head_dim")?.unwrap_or(default_head_dim);
-        let default_key_heads = if gemma { 4 } else { num_attention_heads };
+        let default_key_heads = if gemma || smollm3 { 4 } else { num_attention_heads };
         let num_key_value_heads = keys.optional_size("num_key_value_heads")?.unwrap_or(default_key_heads);
         if !num_attention_heads.is_multiple_of(num_key_value_heads) {
             let expected = format!("a divisor of {num_attention_heads}");
@@ -117,14 +128,26 @@ impl OracleConfig {
         let rope_keys = rope.and_then(|key| json.get(key)).map(|json| Keys { json });
         let theta = match &rope_keys {
             Some(rope) if rope.json.get("rope_theta").is_some() => rope.number("rope_theta")?,
-            _ => keys.optional_number("rope_theta")?.unwrap_or(if gemma { 1e6 } else { 1e4 }),
+            _ => keys.optional_number("rope_theta")?.unwrap_or(match model_type.as_str() {
+                "gemma3_text" => 1e6,
+                "smollm3" => 2e6,
+                _ => 1e4,
+            }),
         };
         #[expect(clippy::cast_precision_loss, reason = "at most 2^24")]
-        let query_scale = if gemma {
-            keys.optional_number("query_pre_attn_scalar")?.unwrap_or(256.0).sqrt().recip()
-        } else {
-            (head_dim as f64).sqrt().recip()
+        let query_scale = match model_type.as_str() {
+            "gemma3_text" => keys.optional_number("query_pre_attn_scalar")?.unwrap_or(256.0).sqrt().recip(),
+            "granite" => keys.optional_number("attention_multiplier")?.unwrap_or(1.0),
+            _ => (head_dim as f64).sqrt().recip(),
         };
+        let granite = |key| match keys.optional_number(key) {
+            Ok(factor) if model_type == "granite" => Ok(factor.unwrap_or(1.0)),
+            Ok(_) => Ok(1.0),
+            Err(error) => Err(error),
+        };
+        let (residual_multiplier, logits_scaling) = (granite("residual_multiplier")?, granite("logits_scaling")?);
+        #[expect(clippy::cast_precision_loss, reason = "at most 2^24")]
+        let embedding_scale = if gemma { (hidden_size as f64).sqrt() } else { granite("embedding_multiplier")? };
         let max_position_embeddings = keys.size("max_position_embeddings")?;
         let rope_scaling = match rope_keys {
             Some(rope) => scaling(&rope, max_position_embeddings)?,
@@ -132,6 +155,10 @@ impl OracleConfig {
         };
         Ok(Self {
             windows: windows(&keys, &model_type, num_hidden_layers)?,
+            rotates: rotates(&keys, &model_type, num_hidden_layers)?,
+            embedding_scale,
+            residual_multiplier,
+            logits_scaling,
             model_type,
             hidden_size,
             intermediate_size: keys.size("intermediate_size")?,
@@ -142,7 +169,7 @@ impl OracleConfig {
             vocab_size: keys.size("vocab_size")?,
             max_position_embeddings,
             rms_norm_eps: keys.number("rms_norm_eps")?,
-            tie_word_embeddings: json.get("tie_word_embeddings").and_then(Value::as_bool).unwrap_or(gemma),
+            tie_word_embeddings: json.get("tie_word_embeddings").and_then(Value::as_bool).unwrap_or(gemma || smollm3),
             rope_theta: theta,
             rope_scaling,
             rope_local_base_freq: match keys.optional_number("rope_local_base_freq")? {
@@ -194,6 +221,18 @@ fn scaling(rope: &Keys<'_>, max_position_embeddings: usize) -> Result<RopeScalin
     }
 }
 
+/// Which layers rotate queries and keys.
+fn rotates(keys: &Keys<'_>, model_type: &str, layers: usize) -> Result<Vec<bool>, OracleError> {
+    if model_type != "smollm3" {
+        return Ok(vec![true; layers]);
+    }
+    if let Some(flags) = keys.get("no_rope_layers").and_then(Value::as_array) {
+        return Ok((0..layers).map(|layer| flags.get(layer).and_then(Value::as_u64) != Some(0)).collect());
+    }
+    let interval = keys.optional_size("no_rope_layer_interval")?.unwrap_or(4);
+    Ok((1..=layers).map(|number| !number.is_multiple_of(interval)).collect())
+}
+
 /// Which layers see how many tokens.
 fn windows(keys: &Keys<'_>, model_type: &str, layers: usize) -> Result<Vec<Option<usize>>, OracleError> {
     let gemma = model_type == "gemma3_text";
@@ -206,9 +245,14 @@ fn windows(keys: &Keys<'_>, model_type: &str, layers: usize) -> Result<Vec<Optio
         let pattern = keys.optional_size("sliding_window_pattern")?.unwrap_or(6);
         return Ok((1..=layers).map(|number| window.filter(|_| number % pattern != 0)).collect());
     }
+    let uses_window = keys.json.get("use_sliding_window").and_then(Value::as_bool) == Some(true);
+    if model_type == "smollm3" {
+        let rotates = rotates(keys, model_type, layers)?;
+        return Ok(rotates.into_iter().map(|rotates| window.filter(|_| uses_window && !rotates)).collect());
+    }
     let first = match model_type {
         "mistral" => 0,
-        "qwen2" | "qwen3" if keys.json.get("use_sliding_window").and_then(Value::as_bool) == Some(true) => keys
+        "qwen2" | "qwen3" if uses_window => keys
             .json
             .get("max_window_layers")
             .and_then(Value::as_u64)

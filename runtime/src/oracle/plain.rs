@@ -100,23 +100,23 @@ impl PlainModel {
     pub(super) fn logits(&self, tokens: &[u32]) -> Result<Vec<Vec<f32>>, Error> {
         let (global, local) = (self.rotation(Turn::Global, tokens.len())?, self.rotation(Turn::Local, tokens.len())?);
         let mut x = self.embeddings.index_select(&Tensor::new(tokens, &DEVICE)?, 0)?;
-        if self.config.gemma {
-            #[expect(clippy::cast_precision_loss, reason = "hidden_size is small")]
-            let scale = (self.config.hidden_size as f64).sqrt();
-            x = (x * scale)?;
-        }
-        for (layer, window) in self.layers.iter().zip(&self.config.windows) {
+        let OracleConfig { embedding_scale, residual_multiplier, logits_scaling, .. } = self.config;
+        x = (x * embedding_scale)?;
+        let kinds = self.config.windows.iter().zip(&self.config.rotates);
+        for (layer, (window, rotates)) in self.layers.iter().zip(kinds) {
             let normed = self.normed(&x, &layer.input_norm)?;
             let rotation = if window.is_some() { &local } else { &global };
+            let rotation = Some(rotation).filter(|_| *rotates);
             let attention = self.attention(layer, &normed, rotation, *window)?;
-            x = (x + self.optionally_normed(attention, layer.attention_output_norm.as_ref())?)?;
+            x = (x
+                + (self.optionally_normed(attention, layer.attention_output_norm.as_ref())? * residual_multiplier)?)?;
             let normed = self.normed(&x, &layer.mlp_norm)?;
             let gate = layer.gate.apply(&normed)?;
             let gate = if self.config.gemma { gate.gelu()? } else { silu(&gate)? };
             let mlp = layer.down.apply(&(gate * layer.up.apply(&normed)?)?)?;
-            x = (x + self.optionally_normed(mlp, layer.mlp_output_norm.as_ref())?)?;
+            x = (x + (self.optionally_normed(mlp, layer.mlp_output_norm.as_ref())? * residual_multiplier)?)?;
         }
-        self.normed(&x, &self.norm)?.matmul(&self.head.t()?)?.to_vec2()
+        (self.normed(&x, &self.norm)?.matmul(&self.head.t()?)? / logits_scaling)?.to_vec2()
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "computed in f32")]
@@ -144,7 +144,7 @@ impl PlainModel {
         &self,
         layer: &Layer,
         x: &Tensor,
-        rotation: &(Tensor, Tensor),
+        rotation: Option<&(Tensor, Tensor)>,
         window: Option<usize>,
     ) -> Result<Tensor, Error> {
         let (heads, key_heads) = (self.config.num_attention_heads, self.config.num_key_value_heads);
@@ -158,7 +158,9 @@ impl PlainModel {
             query = self.normed(&query, query_norm)?;
             key = self.normed(&key, key_norm)?;
         }
-        let (query, key) = (rotate(&query, rotation)?, rotate(&key, rotation)?);
+        if let Some(rotation) = rotation {
+            (query, key) = (rotate(&query, rotation)?, rotate(&key, rotation)?);
+        }
         let repeat = |x: &Tensor| {
             let repeated = (key_heads, heads / key_heads, tokens, width);
             x.unsqueeze(1)?.broadcast_as(repeated)?.contiguous()?.reshape((heads, tokens, width))

@@ -6,12 +6,13 @@ use std::path::Path;
 use anec_schemas::MetaYaml;
 use anec_schemas::contract::{Contract, ContractError, Count};
 
-use super::{Session, SessionError, host_cache, monolithic, stateful};
+use super::{Session, SessionError, coreml_llm_cli, host_cache, monolithic, stateful};
 use crate::backend::Engine;
 use crate::part::{ModelPart, PartError, PartLabel, stem};
 
 /// All drivers, one a contract.
-static DRIVERS: &[&dyn Driver] = &[&stateful::Stateful, &monolithic::Monolithic, &host_cache::HostCache];
+static DRIVERS: &[&dyn Driver] =
+    &[&stateful::Stateful, &monolithic::Monolithic, &host_cache::HostCache, &coreml_llm_cli::CoremlLlmCli];
 
 /// Knows what the client of a contract does.
 pub trait Driver: fmt::Debug + Sync {
@@ -35,7 +36,8 @@ pub trait Driver: fmt::Debug + Sync {
     -> Result<Box<dyn Session>, SessionError>;
 }
 
-fn listed(contract: &Contract, root: &Path, meta: &MetaYaml) -> Result<Vec<ModelPart>, PartError> {
+/// The models that `files` of the meta file lists, role by role as the contract has them.
+pub(super) fn listed(contract: &Contract, root: &Path, meta: &MetaYaml) -> Result<Vec<ModelPart>, PartError> {
     let mut parts = Vec::new();
     for file in contract.files {
         let stems = meta.model_info.parameters.files.get(file.role.0).map_or(&[][..], Vec::as_slice);

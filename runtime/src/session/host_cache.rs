@@ -12,7 +12,7 @@ use anec_schemas::contract::{Contract, Instance, Size};
 use anec_schemas::{MetaYaml, Parameters};
 
 use super::head::Head;
-use super::{Capabilities, Driver, Observer, Output, Session, SessionError, conformity, inputs, lacks};
+use super::{Capabilities, Driver, Observer, Output, Rewinds, Session, SessionError, conformity, inputs, lacks};
 use crate::backend::{Engine, LoadedFunction, LoadedModel, LoadedState, Tensors};
 use crate::part::{ModelPart, PartLabel};
 
@@ -129,8 +129,9 @@ impl HostCacheSession {
             vocab_size: parameters.vocab_size.and_then(|size| usize::try_from(size).ok()),
             batch_size: Some(batch_size),
             step_size: batch_size,
+            verify_size: 1,
             gives: joined.gives(),
-            rewinds: true,
+            rewinds: Rewinds::Anywhere,
         };
         let mut session = Self {
             embeddings: embeddings.ok_or_else(|| missing(EMBEDDINGS.0))?,

@@ -5,16 +5,20 @@
 //! [`Session`], which is all that the rest of this crate knows. A driver knows no architecture and no engine.
 
 mod conformity;
+mod coreml_llm_cli;
 mod driver;
 mod head;
 mod host_cache;
 mod inputs;
 mod monolithic;
 mod output;
+mod rewinds;
 mod stateful;
+mod windows;
 
 use anec_mil::evaluate::TensorError;
 use anec_schemas::contract::ContractError;
+use anec_schemas::contract::coreml_llm_cli::buffers::BufferError;
 
 use crate::backend::{BackendError, Tensors};
 use crate::part::PartLabel;
@@ -24,6 +28,7 @@ pub use driver::Driver;
 pub(crate) use driver::driver_of;
 pub(crate) use output::argmax;
 pub use output::{Gives, Output};
+pub use rewinds::Rewinds;
 
 /// Looks at the results of each model that a token passes, in that order, and may change them for the next model.
 pub type Observer<'a> = dyn FnMut(&PartLabel, &mut Tensors) + 'a;
@@ -39,10 +44,12 @@ pub struct Capabilities {
     pub batch_size: Option<usize>,
     /// Most tokens of a [`step`](Session::step).
     pub step_size: usize,
+    /// Most tokens of which one call says what follows each; 1 where [`verify`](Session::verify) takes them one by one.
+    pub verify_size: usize,
     /// What a step gives.
     pub gives: Gives,
-    /// Whether a token may be given at an earlier position than the last one, as long as those before it stay the same.
-    pub rewinds: bool,
+    /// How far a conversation can go back.
+    pub rewinds: Rewinds,
 }
 
 /// A model that is ready, with the KV cache of one conversation.
@@ -81,6 +88,15 @@ pub trait Session {
     /// The position is outside of the context, or the engine fails.
     fn infer(&mut self, token: u32, position: usize) -> Result<Output, SessionError> {
         self.step(&[token], position, &mut |_, _| {})
+    }
+
+    /// Takes tokens and gives what the model says after each: in one call where they are
+    /// [`verify_size`](Capabilities::verify_size) at most and there is room for it, else in a call for each.
+    ///
+    /// # Errors
+    /// As [`step`](Self::step).
+    fn verify(&mut self, tokens: &[u32], position: usize) -> Result<Vec<Output>, SessionError> {
+        (position..).zip(tokens).map(|(position, token)| self.infer(*token, position)).collect()
     }
 
     /// Feeds tokens from `position` on as a client feeds a prompt: full batches at once, the rest and always the last token
@@ -144,6 +160,14 @@ pub enum SessionError {
         /// What the file says.
         found: String,
     },
+    /// A token at a position to which the cache cannot go back.
+    #[error("the cache cannot go back from position {from} to {to}: layers keep their window only; reset the session")]
+    Rewind {
+        /// The position after the last that was written.
+        from: usize,
+        /// The position of the token.
+        to: usize,
+    },
     /// No room is left for a token.
     #[error("position {position} is outside of the context of {context_length} tokens")]
     ContextFull {
@@ -151,6 +175,25 @@ pub enum SessionError {
         position: usize,
         /// Tokens of a conversation.
         context_length: usize,
+    },
+    /// A token at a position that is not the next one, of a cache that cannot go back.
+    #[error("a token is given at position {found}, expected the next one, {expected}")]
+    Order {
+        /// The next position.
+        expected: usize,
+        /// The position.
+        found: usize,
+    },
+    /// Inputs or outputs that would stop the client.
+    #[error(transparent)]
+    Buffers(#[from] BufferError),
+    /// The model that picks tokens picks others than the logits say.
+    #[error("the logit processor picks the token {found}, the logits say {expected}")]
+    Processor {
+        /// The best token by the logits.
+        expected: u32,
+        /// What was picked.
+        found: String,
     },
     /// A batch of the wrong size.
     #[error("a batch has {expected} tokens, got {found}")]

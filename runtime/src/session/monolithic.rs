@@ -5,11 +5,12 @@ use std::path::Path;
 
 use anec_mil::evaluate::Tensor;
 use anec_schemas::contract::monolithic::{CONTRACT, MODEL};
-use anec_schemas::contract::stateful::{ARGMAX, names};
+use anec_schemas::contract::stateful::{ARGMAX, ROTATE, SPLIT_CACHE, names};
 use anec_schemas::contract::{Contract, Instance, Size};
 use anec_schemas::{MetaYaml, Parameters};
 
 use super::head::Head;
+use super::windows::Windows;
 use super::{Capabilities, Driver, Observer, Output, Session, SessionError, conformity, inputs};
 use crate::backend::{Engine, LoadedFunction, LoadedState, Tensors};
 use crate::part::{ModelPart, PartError, PartLabel, stem};
@@ -47,6 +48,11 @@ impl Driver for Monolithic {
 struct MonolithicSession {
     infer: LoadedFunction,
     prefill: Option<LoadedFunction>,
+    /// `infer` and `prefill` once the window is full, where there are such.
+    rotate: Option<[LoadedFunction; 2]>,
+    windows: Windows,
+    /// Positions that were written.
+    written: usize,
     head: Head,
     state: LoadedState,
     capabilities: Capabilities,
@@ -59,23 +65,38 @@ impl MonolithicSession {
         let model = engine.open_model(part)?;
         let infer = model.load(names::INFER)?;
         let head = Head::of(parameters, infer.signature())?;
-        let instance = instance(parameters, head.parts());
+        let has_rotate = model.function_names().iter().any(|name| name == names::INFER_ROTATE);
+        let windows = Windows::of(parameters, has_rotate)?;
+        let rotates = matches!(windows, Windows::Rotate { .. });
+        let split = infer.signature().states.len() > 1;
+        let instance =
+            instance(parameters, head.parts()).with_variant(ROTATE, rotates).with_variant(SPLIT_CACHE, split);
         conformity::check(&CONTRACT, part, names::INFER, &infer, &instance)?;
         // Clients take prompts token by token where it is not there.
         let prefill = if parameters.prefill_dynamic_slice { Some(model.load(names::PREFILL)?) } else { None };
         if let Some(prefill) = &prefill {
             conformity::check(&CONTRACT, part, names::PREFILL, prefill, &instance)?;
         }
+        let rotate = if rotates {
+            let functions = [model.load(names::INFER_ROTATE)?, model.load(names::PREFILL_ROTATE)?];
+            for (name, function) in [names::INFER_ROTATE, names::PREFILL_ROTATE].into_iter().zip(&functions) {
+                conformity::check(&CONTRACT, part, name, function, &instance)?;
+            }
+            Some(functions)
+        } else {
+            None
+        };
         let capabilities = Capabilities {
             context_length,
             vocab_size: parameters.vocab_size.and_then(|size| usize::try_from(size).ok()),
             batch_size: prefill.is_some().then_some(batch_size),
             step_size: 1,
+            verify_size: 1,
             gives: head.gives(),
-            rewinds: true,
+            rewinds: windows.rewinds(),
         };
         let state = infer.new_state()?;
-        Ok(Self { infer, prefill, head, state, capabilities })
+        Ok(Self { infer, prefill, rotate, windows, written: 0, head, state, capabilities })
     }
 
     /// The inputs of a call; the context must have room for the tokens.
@@ -84,6 +105,9 @@ impl MonolithicSession {
         let last = position.saturating_add(tokens.len().saturating_sub(1));
         if last >= context_length {
             return Err(SessionError::ContextFull { position: last, context_length });
+        }
+        if !self.capabilities.rewinds.allow(self.written, position) {
+            return Err(SessionError::Rewind { from: self.written, to: position });
         }
         let named = |name: &str, tensor: Tensor| (name.to_owned(), tensor);
         Ok(Tensors::from([
@@ -102,6 +126,7 @@ impl Session for MonolithicSession {
 
     fn reset(&mut self) -> Result<(), SessionError> {
         self.state = self.infer.new_state()?;
+        self.written = 0;
         Ok(())
     }
 
@@ -114,7 +139,19 @@ impl Session for MonolithicSession {
         let Some(prefill) = self.prefill.as_ref().filter(|_| tokens.len() == expected) else {
             return Err(SessionError::BatchSize { expected, found: tokens.len() });
         };
-        prefill.predict(&self.inputs(tokens, position)?, &mut self.state)?;
+        if self.windows.straddles(position, tokens.len()) {
+            for (position, token) in (position..).zip(tokens) {
+                self.step(&[*token], position, &mut |_, _| {})?;
+            }
+            return Ok(());
+        }
+        let inputs = self.inputs(tokens, position)?;
+        let function = match &self.rotate {
+            Some([_, rotate]) if self.windows.rotates(position) => rotate,
+            _ => prefill,
+        };
+        function.predict(&inputs, &mut self.state)?;
+        self.written = self.written.max(position + tokens.len());
         Ok(())
     }
 
@@ -122,7 +159,13 @@ impl Session for MonolithicSession {
         if tokens.len() != 1 {
             return Err(SessionError::StepSize { most: 1, found: tokens.len() });
         }
-        let mut outputs = self.infer.predict(&self.inputs(tokens, position)?, &mut self.state)?;
+        let inputs = self.inputs(tokens, position)?;
+        let function = match &self.rotate {
+            Some([rotate, _]) if self.windows.rotates(position) => rotate,
+            _ => &self.infer,
+        };
+        let mut outputs = function.predict(&inputs, &mut self.state)?;
+        self.written = self.written.max(position + 1);
         observe(&LABEL, &mut outputs);
         self.head.join((LABEL, names::INFER), &outputs, 0, 1)
     }

@@ -9,6 +9,7 @@ mod device;
 mod metrics;
 mod page;
 mod parts;
+mod samples;
 mod thresholds;
 mod weights;
 
@@ -29,6 +30,7 @@ pub use compare::{Compared, PerplexityResult, WindowOutput, compare, perplexity}
 pub use device::{DeviceFigures, DeviceOptions, agreement, endurance, function_plan};
 pub use page::report_page;
 pub use parts::{activations, part_sizes, stored_bits};
+pub use samples::{Continuation, continuations};
 pub use thresholds::Thresholds;
 pub use weights::{StoredWeights, stored_weights};
 
@@ -159,6 +161,7 @@ impl Verification<'_> {
                 lut_lmhead: bits(&info.parameters.lut_lmhead),
                 backend: engine_name,
             },
+            made: None,
             reference: ReportedReference {
                 model_type: config.model_type.clone(),
                 implementation: self.oracle.implementation(),
@@ -166,6 +169,7 @@ impl Verification<'_> {
             tokens: ReportedTokens { source: self.tokens.source.clone(), windows: compared.windows.clone() },
             decode: compared.decode,
             prefill: compared.prefill,
+            samples: Vec::new(),
             activations: Activations::default(),
             weights,
             tables,

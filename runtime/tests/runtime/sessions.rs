@@ -8,7 +8,7 @@ use std::rc::Rc;
 use anec_runtime::backend::Tensors;
 use anec_runtime::generate::{GenerateError, Generator, Limits};
 use anec_runtime::sampling::{Sampler, SamplingError, SamplingOptions};
-use anec_runtime::session::{Capabilities, Gives, Observer, Output, Session, SessionError};
+use anec_runtime::session::{Capabilities, Gives, Observer, Output, Rewinds, Session, SessionError};
 use anec_runtime::verify::{TokenWindows, VerifyError, perplexity};
 
 const VOCAB: usize = 50;
@@ -30,8 +30,9 @@ fn toy(gives: Gives, step_size: usize) -> (Box<dyn Session>, Calls) {
         vocab_size: Some(VOCAB),
         batch_size: None,
         step_size,
+        verify_size: 1,
         gives,
-        rewinds: false,
+        rewinds: Rewinds::Never,
     };
     (Box::new(Toy { capabilities, tokens: Vec::new(), calls: Rc::clone(&calls) }), calls)
 }

@@ -7,12 +7,16 @@ use std::fmt;
 pub struct Size(pub &'static str);
 
 impl Size {
-    /// Tokens that the KV cache holds.
+    /// Tokens of the context: columns of masks.
     pub const CONTEXT_LENGTH: Self = Self("context_length");
+    /// Positions that a cache holds, where these may be fewer than the context: before a block, or of the windows of all layers.
+    pub const CACHE_LENGTH: Self = Self("cache_length");
     /// Tokens of one call for a prompt.
     pub const BATCH_SIZE: Self = Self("batch_size");
     /// Rows of a single function.
     pub const QUERY_LENGTH: Self = Self("query_length");
+    /// Rows of the function that checks drafts.
+    pub const VERIFY_LENGTH: Self = Self("verify_length");
     /// Tokens of the vocabulary.
     pub const VOCAB_SIZE: Self = Self("vocab_size");
     /// Channels of the residual stream.
@@ -23,6 +27,12 @@ impl Size {
     pub const NUM_KEY_VALUE_HEADS: Self = Self("num_key_value_heads");
     /// Channels of a head.
     pub const HEAD_DIM: Self = Self("head_dim");
+    /// Positions that the state of layers with a window keeps, where there are two.
+    pub const WINDOW_LENGTH: Self = Self("window_length");
+    /// Decoder layers that keep their window only.
+    pub const NUM_LOCAL_LAYERS: Self = Self("num_local_layers");
+    /// Decoder layers that keep the whole context, where others keep their window only.
+    pub const NUM_GLOBAL_LAYERS: Self = Self("num_global_layers");
     /// Decoder layers of one file.
     pub const CHUNK_LAYERS: Self = Self("chunk_layers");
     /// Masks that differ, one for each window that layers look back over.

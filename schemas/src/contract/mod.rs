@@ -8,6 +8,7 @@
 //! A converted directory says which contract it follows by `contract` in its meta file; where there is none, it is
 //! [`monolithic`] if `monolithic_model` names its file, else [`stateful`].
 
+pub mod coreml_llm_cli;
 pub mod host_cache;
 pub mod monolithic;
 pub mod stateful;
@@ -27,7 +28,8 @@ pub use instance::Instance;
 pub use tensor::{ElementType, ResolvedTensor, TensorContract, TensorName};
 
 /// All contracts. The first is that of a directory whose meta file names none.
-pub static CONTRACTS: &[&Contract] = &[&stateful::CONTRACT, &monolithic::CONTRACT, &host_cache::CONTRACT];
+pub static CONTRACTS: &[&Contract] =
+    &[&stateful::CONTRACT, &monolithic::CONTRACT, &host_cache::CONTRACT, &coreml_llm_cli::CONTRACT];
 
 /// What the client of a converted directory relies on.
 #[derive(Debug)]

@@ -4,6 +4,7 @@ use super::*;
 fn small() -> Instance {
     Instance::default()
         .with_size(Size::CONTEXT_LENGTH, 256)
+        .with_size(Size::CACHE_LENGTH, 256)
         .with_size(Size::BATCH_SIZE, 64)
         .with_size(Size::HIDDEN_SIZE, 32)
         .with_size(Size::NUM_HIDDEN_LAYERS, 4)
@@ -85,7 +86,7 @@ fn a_directory_that_names_no_contract_is_stateful_and_one_that_names_another_is_
     let error = Contract::of(&named(Some("other"))).expect_err("unknown");
     assert_eq!(
         error.to_string(),
-        "`contract` of the meta file is `other`, expected one of `stateful`, `monolithic`, `host-cache`"
+        "`contract` of the meta file is `other`, expected one of `stateful`, `monolithic`, `host-cache`, `coreml-llm-cli`"
     );
 }
 
@@ -135,6 +136,32 @@ fn a_chunk_without_a_state_takes_the_caches_of_its_layers_and_gives_their_new_co
         let file = host_cache::CONTRACT.file(role).expect("there");
         assert_eq!(file.functions.iter().map(|function| function.name).collect::<Vec<_>>(), names);
     }
+}
+
+#[test]
+fn a_block_of_coreml_llm_cli_lies_as_a_square_and_its_cache_keys_first() {
+    let chunk = small()
+        .with_size(Size::CACHE_LENGTH, 192)
+        .with_size(Size::CHUNK_LAYERS, 1)
+        .with_variant(coreml_llm_cli::WHOLE_HEAD, false);
+    let function = coreml_llm_cli::CONTRACT.function(coreml_llm_cli::CHUNK, "main", &chunk).expect("there");
+    assert_eq!(
+        texts(function.inputs_in(&chunk)),
+        [
+            "x fp16 [1, 32, 8, 8]",
+            "cos fp16 [16, 64]",
+            "sin fp16 [16, 64]",
+            "mask fp16 [1, 256, 1, 64]",
+            "k_cache_0 fp16 [1, 192, 1, 32]",
+            "v_cache_0 fp16 [1, 32, 1, 192]",
+        ]
+    );
+    assert_eq!(
+        texts(function.outputs_in(&chunk)),
+        ["new_x fp16 [1, 32, 8, 8]", "new_k_cache_0 fp16 [1, 64, 1, 32]", "new_v_cache_0 fp16 [1, 32, 1, 64]"]
+    );
+    let head = coreml_llm_cli::CONTRACT.function(coreml_llm_cli::LM_HEAD, "main", &chunk).expect("there");
+    assert_eq!(texts(head.outputs_in(&chunk)), ["logits_0 fp16 [1, 64, 51]", "logits_1 fp16 [1, 64, 50]"]);
 }
 
 #[test]

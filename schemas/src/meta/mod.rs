@@ -72,6 +72,9 @@ pub struct Parameters {
     pub context_length: u64,
     /// Tokens that a prefill step takes.
     pub batch_size: u64,
+    /// Positions that rotations are known for, where a conversation may be longer than the context that it attends to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_positions: Option<u64>,
     /// Palette bits of a model in one file, those of its decoder layers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lut_bits: Option<LutBits>,
@@ -126,13 +129,17 @@ pub struct Parameters {
     /// Tokens of each split of the LM head.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lm_head_chunk_sizes: Vec<u64>,
-    /// Tokens that sliding-window layers look back at.
+    /// Positions that the state of layers with a window keeps, where functions of their own shift it. Clients that see the key
+    /// call `infer_rotate` and `prefill_rotate` from that position on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sliding_window: Option<u64>,
     /// Whether prefill writes the KV cache at a position that is given at run time. Clients that do not see this run
     /// prefill one token at a time.
     #[serde(default, skip_serializing_if = "is_false")]
     pub prefill_dynamic_slice: bool,
+    /// Whether one state keeps the whole context of all layers, those with a window included.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub single_cache: bool,
     /// Functions of a model in one file.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub functions: Vec<String>,
@@ -140,6 +147,15 @@ pub struct Parameters {
     /// many. ANEMLL's clients cannot run such a model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub query_length: Option<u64>,
+    /// Rows of the function `verify` of chunks and head, where they have one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verify_length: Option<u64>,
+    /// Positions that the state of layers with a window keeps, where it is a ring that every function writes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ring_length: Option<u64>,
+    /// The longest window of these layers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ring_window: Option<u64>,
     /// Channels of the residual stream, where a client keeps the KV cache.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hidden_size: Option<u64>,

@@ -37,6 +37,7 @@ fn parameters(text: &mut String, info: &ModelInfo) {
     let flag = |flag: bool| flag.then_some(true);
     line(text, PARAMETER_INDENT, "context_length", parameters.context_length);
     line(text, PARAMETER_INDENT, "batch_size", parameters.batch_size);
+    optional(text, PARAMETER_INDENT, "max_positions", parameters.max_positions);
     optional(text, PARAMETER_INDENT, "lut_bits", parameters.lut_bits);
     optional(text, PARAMETER_INDENT, "lut_per_channel", parameters.lut_per_channel);
     line(text, PARAMETER_INDENT, "lut_embeddings", parameters.lut_embeddings);
@@ -57,6 +58,7 @@ fn parameters(text: &mut String, info: &ModelInfo) {
     optional(text, PARAMETER_INDENT, "lm_head_chunk_sizes", list(&parameters.lm_head_chunk_sizes));
     optional(text, PARAMETER_INDENT, "sliding_window", parameters.sliding_window);
     optional(text, PARAMETER_INDENT, "prefill_dynamic_slice", flag(parameters.prefill_dynamic_slice));
+    optional(text, PARAMETER_INDENT, "single_cache", flag(parameters.single_cache));
     if !parameters.functions.is_empty() {
         text.push_str("    functions:\n");
         for function in &parameters.functions {
@@ -64,6 +66,9 @@ fn parameters(text: &mut String, info: &ModelInfo) {
         }
     }
     optional(text, PARAMETER_INDENT, "query_length", parameters.query_length);
+    optional(text, PARAMETER_INDENT, "verify_length", parameters.verify_length);
+    optional(text, PARAMETER_INDENT, "ring_length", parameters.ring_length);
+    optional(text, PARAMETER_INDENT, "ring_window", parameters.ring_window);
     optional(text, PARAMETER_INDENT, "hidden_size", parameters.hidden_size);
     optional(text, PARAMETER_INDENT, "num_key_value_heads", parameters.num_key_value_heads);
     optional(text, PARAMETER_INDENT, "head_dim", parameters.head_dim);

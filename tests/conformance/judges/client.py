@@ -3,6 +3,8 @@
 Token ids go through the embeddings, then through every chunk with one shared state, then through the head. Full batches
 of a prompt go through `prefill`; what remains, and every new token, goes through `infer`.
 
+Where the meta file names a window, functions that shift it take over from the position on at which it is full.
+
 Chunks with one function take every token through it: its rows hold the tokens, then padding, which leaves in the state
 only what the mask hides. At the end of the context the rows end there, and start with tokens that are known.
 """
@@ -106,7 +108,7 @@ class ClientModel:
     def _query(self, token_ids: list[int], position: int) -> tuple[int, dict[str, torch.Tensor]]:
         """Calls the single function; gives the row of the first token, and the head's outputs."""
         rows = self.files.query_length
-        start = min(position, self.context_length - rows)
+        start = min(position, self.files.max_positions - rows)
         self._known[position:] = token_ids
         tokens = self._known[start : start + rows]
         hidden_states = self._decode("main", tokens + [0] * (rows - len(tokens)), start)
@@ -114,6 +116,9 @@ class ClientModel:
 
     def _decode(self, function: str, token_ids: list[int], position: int) -> torch.Tensor:
         count = len(token_ids)
+        # As `chat.py` picks functions: by the position of the first token.
+        if self.files.sliding_window is not None and position >= self.files.sliding_window:
+            function += "_rotate"
         ids = torch.tensor([token_ids], dtype=torch.int32)
         hidden_states = self._embeddings({"input_ids": ids})["hidden_states"]
         positions = torch.arange(position, position + count, dtype=torch.int32)

@@ -36,6 +36,10 @@ class ModelFiles:
     argmax: bool
     lm_head_chunk_sizes: list[int]
     batched_prefill: bool
+    #: Positions that tokens may have; more than the context where every layer has a ring.
+    max_positions: int
+    #: Positions of the windows that functions of their own shift once they are full.
+    sliding_window: int | None
     #: Rows of the one function of a chunk; None where it has `infer` and `prefill`.
     query_length: int | None
 
@@ -73,6 +77,8 @@ def model_files(directory: str | Path) -> ModelFiles:
         argmax=bool(found.get("argmax_in_model", False)),
         lm_head_chunk_sizes=sizes,
         batched_prefill=bool(found.get("update_mask_prefill") or found.get("prefill_dynamic_slice")),
+        max_positions=int(found.get("max_positions", found["context_length"])),
+        sliding_window=found.get("sliding_window"),
         query_length=found.get("query_length"),
     )
 

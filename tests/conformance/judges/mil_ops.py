@@ -70,6 +70,10 @@ def gather(x, indices, axis=0, batch_dims=0, validate_indices=False):
     return rows.reshape(*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
 
 
+def gather_along_axis(x, indices, axis=0, validate_indices=False):
+    return torch.gather(x, int(axis), indices.long())
+
+
 def window(shape, begin, end, stride=None, begin_mask=None, end_mask=None, squeeze_mask=None):
     """The index that `slice_by_index` and `slice_update` share; what lies outside the tensor is an error."""
     begin, end = integers(begin), integers(end)
@@ -146,19 +150,22 @@ def gelu(x, mode="EXACT"):
 
 #: Ops that only move what they are given, so that their results need no rounding.
 MOVES = frozenset(
-    "coreml_update_state concat expand_dims gather identity read_state reduce_max relu reshape select slice_by_index "
+    "coreml_update_state concat expand_dims gather gather_along_axis identity read_state reduce_max relu reshape select slice_by_index "
     "slice_by_size slice_update split squeeze tile transpose".split()
 )
 
 OPS = {
     "add": lambda x, y: x + y,
     "cast": cast,
+    "clip": lambda x, alpha, beta: x.clamp(float(alpha), float(beta)),
     "concat": lambda values, axis, interleave=False: torch.cat(values, int(axis)),
     "conv": conv,
+    "einsum": lambda values, equation: torch.einsum(str(equation), *values),
     "equal": lambda x, y: x == y,
     "exp": lambda x: x.exp(),
     "expand_dims": expand_dims,
     "gather": gather,
+    "gather_along_axis": gather_along_axis,
     "gelu": gelu,
     "greater_equal": lambda x, y: x >= y,
     "identity": lambda x: x,

@@ -13,13 +13,17 @@ from op_vectors.case import Tensor
 ROUNDING = {"fp16": 2.0**-11, "fp32": 2.0**-23}
 
 
-def judge_forms(anec, package: Path, directory: Path) -> list[Path]:
-    """Compiles the package and makes a package of what came out; gives all three after comparing them."""
+def judge_forms(anec, package: Path, directory: Path, rule: str | None = None) -> list[Path]:
+    """Compiles the package and makes a package of what came out; gives all three after comparing them.
+
+    `rule` is the one that the program breaks so that it does not load everywhere.
+    """
     inspected = anec.run("inspect", package, "--json")
     assert inspected.code == 0, inspected.stderr
     assert json.loads(inspected.stdout)
     linted = anec.run("lint", package, "--format", "json")
-    assert linted.code == 0, linted.stdout + linted.stderr
+    assert linted.code == (0 if rule is None else 1), linted.stdout + linted.stderr
+    assert rule is None or rule in linted.stdout
     compiled, again = directory / f"{package.stem}.mlmodelc", directory / "again.mlmodelc"
     # A compiled model says the name of its package.
     back = directory / "back" / package.name

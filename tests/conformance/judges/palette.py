@@ -14,6 +14,8 @@ def lut_to_dense(operation) -> np.ndarray:
     """The palettes are `[groups along each axis of the indices …, entries, vector]`; indices in the same group
     along every axis share one.
     """
+    if operation.inputs.get("shape") is not None:
+        return one_table(operation)
     indices = np.asarray(operation.indices.val).astype(np.int64)
     palettes = np.asarray(operation.lut.val)
     if palettes.shape[-1] != 1:
@@ -22,6 +24,15 @@ def lut_to_dense(operation) -> np.ndarray:
         palettes = np.repeat(palettes, size // groups, axis=axis) if groups not in (1, size) else palettes
     palettes = np.broadcast_to(palettes[..., 0], (*indices.shape, palettes.shape[-2]))
     return np.take_along_axis(palettes, indices[..., None], axis=-1)[..., 0]
+
+
+def one_table(operation) -> np.ndarray:
+    """The form before iOS 18: the indices are bytes, the lowest bits of each first, and all share one palette."""
+    table, shape = np.asarray(operation.lut.val), [int(length) for length in operation.shape.val]
+    bits, count = int(table.size).bit_length() - 1, int(np.prod(shape))
+    stream = np.unpackbits(np.asarray(operation.indices.val).astype(np.uint8), bitorder="little")
+    indices = stream[: bits * count].reshape(count, bits).astype(np.int64) @ (1 << np.arange(bits))
+    return table[indices].reshape(shape)
 
 
 def blockwise_shift_scale(operation) -> np.ndarray:

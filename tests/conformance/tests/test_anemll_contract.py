@@ -183,3 +183,69 @@ def signatures(path: Path) -> dict[str, dict]:
 
 def array(feature) -> tuple[int, list[int]]:
     return feature.dataType, list(feature.shape)
+
+
+WINDOW, GEMMA_LAYERS = 32, 4
+
+
+@pytest.fixture(params=[["--chunks", "1"], ["--chunks", "4"]], ids=" ".join)
+def gemma3(anec, presets, request) -> Path:
+    """A model of which every second layer looks back over a window, in a context of four windows."""
+    options = ("--context-length", 4 * WINDOW, "--batch-size", 16, "--calibration", "none")
+    return anec.convert(presets("windows-gemma3"), "--layout", "anemll", *options, *request.param)
+
+
+def test_gemma3_has_four_functions_and_two_states_in_every_chunk(gemma3):
+    files = client_rules.model_files(gemma3).packages()
+    head_dim, heads = 32, 2
+    local, whole = (FP16, [GEMMA_LAYERS, heads, WINDOW, head_dim]), (FP16, [GEMMA_LAYERS, heads, 4 * WINDOW, head_dim])
+    for index, chunk in enumerate(files.chunks):
+        functions = signatures(chunk)
+        assert PackageFile(chunk).spec.description.defaultFunctionName == "infer"
+        assert sorted(functions) == ["infer", "infer_rotate", "prefill", "prefill_rotate"]
+        for name, function in functions.items():
+            assert function["state"] == {"model_model_kv_cache_local": local, "model_model_kv_cache_global": whole}
+            tokens = 16 if name.startswith("prefill") else 1
+            assert function["input"] == {
+                "hidden_states": (FP16, [1, tokens, 64]),
+                "position_ids": (INT32, [tokens]),
+                "causal_mask": (FP16, [1, 1, tokens, 4 * WINDOW]),
+                "current_pos": (INT32, [1]),
+            }
+            last = index == len(files.chunks) - 1 and name.startswith("prefill")
+            assert function["output"] == {"output_hidden_states": (FP16, [1, 1 if last else tokens, 64])}
+
+
+def test_gemma3_says_where_its_window_is_full(gemma3):
+    found = client_rules.parameters(gemma3)
+    assert found["model_prefix"] == "gemma3"
+    assert found["split_lm_head"] == 16
+    assert found["sliding_window"] == WINDOW
+    assert found["prefill_dynamic_slice"] is True
+    assert "single_cache" not in found
+    text = (gemma3 / "meta.yaml").read_text()
+    order = [text.index(f"{key}:") for key in ("lm_head_chunk_sizes", "sliding_window", "prefill_dynamic_slice")]
+    assert order == sorted(order)
+    names = [path.name for path in client_rules.model_files(gemma3).chunks]
+    assert all(name.startswith("gemma3_FFN_PF_chunk_") for name in names)
+
+
+def test_gemma3_with_a_single_cache_has_the_functions_and_the_state_of_others(anec, presets):
+    options = ("--context-length", 4 * WINDOW, "--batch-size", 16, "--calibration", "none", "--single-cache")
+    output = anec.convert(presets("windows-gemma3"), "--layout", "anemll", *options)
+    found = client_rules.parameters(output)
+    assert found["single_cache"] is True
+    assert "sliding_window" not in found
+    (chunk,) = client_rules.model_files(output).packages().chunks
+    functions = signatures(chunk)
+    assert list(functions) == ["infer", "prefill"]
+    state = {"model_model_kv_cache_0": (FP16, [2 * GEMMA_LAYERS, 2, 4 * WINDOW, 32])}
+    assert all(function["state"] == state for function in functions.values())
+
+
+def test_a_monolithic_gemma3_lists_its_functions_in_the_order_of_anemll(anec, presets):
+    options = ("--context-length", 4 * WINDOW, "--batch-size", 16, "--calibration", "none")
+    output = anec.convert(presets("windows-gemma3"), "--layout", "anemll-monolithic", *options)
+    found = yaml.safe_load((output / "meta.yaml").read_text())["model_info"]["parameters"]
+    assert found["functions"] == ["infer", "infer_rotate", "prefill", "prefill_rotate"]
+    assert found["sliding_window"] == WINDOW

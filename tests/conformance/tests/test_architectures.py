@@ -36,6 +36,9 @@ CASES = {
     "tiny-mistral": {"sliding_window": 16},
     "tiny-mistral-window": {"sliding_window": 17},
     "tiny-mistral-nemo": {},
+    "tiny-smollm3": {"no_rope_layers": [1, 1, 1, 1]},
+    "tiny-smollm3-window": {"sliding_window": 17},
+    "tiny-granite": {"residual_multiplier": 0.25},
     "tiny-gemma3": {"sliding_window": 17},
     "tiny-gemma3-types": {"rope_local_base_freq": 500.0},
 }
@@ -65,7 +68,9 @@ def test_every_package_passes_every_check(anec, presets, preset):
     assert not any(findings.values()), findings
 
 
-@pytest.mark.parametrize("preset", ["tiny-gemma3", "tiny-gemma3-types"])
+@pytest.mark.parametrize(
+    "preset", ["tiny-gemma3", "tiny-gemma3-types", "tiny-smollm3", "tiny-smollm3-window", "tiny-granite"]
+)
 def test_verify_computes_what_transformers_computes(anec, presets, preset, tmp_path):
     """The plain forward pass of `anec verify` has the perplexity of transformers, and the conversion that of both."""
     checkpoint = presets(preset)

@@ -136,7 +136,7 @@ def test_a_bad_checkpoint_is_refused(anec, presets, tmp_path, case, lut):
     checkpoint = tmp_path / "checkpoint"
     shutil.copytree(presets("tiny-llama"), checkpoint)
     damage(checkpoint)
-    refused(anec, tmp_path, [checkpoint, "--lut", lut], word)
+    refused(anec, tmp_path, [checkpoint, "--lut", lut, "--calibration", "none"], word)
 
 
 OPTIONS = {
@@ -182,7 +182,7 @@ def test_an_output_that_exists_is_kept(anec, presets, tmp_path):
 
 def test_an_earlier_conversion_is_replaced_by_force(anec, presets, tmp_path):
     output = tmp_path / "out"
-    for options in ([], ["--force", "--lut", "4"]):
+    for options in ([], ["--force", "--lut", "4", "--calibration", "none"]):
         assert anec.run("convert", presets("tiny-llama"), "-o", output, *options).code == 0
     assert (output / "lm_head_lut4.mlpackage").is_dir()
     assert not (output / "lm_head.mlpackage").exists()

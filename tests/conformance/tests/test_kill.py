@@ -15,5 +15,12 @@ import kill
     ids=["groups", "tensor", "scales, int8, two contexts"],
 )
 def test_killed_conversions_give_the_same_bytes(anec, presets, tmp_path, options):
+    options = [*options, "--calibration", "none"]
     outcome = kill.check(anec.binary, presets("tiny-llama"), tmp_path, kills=4, seed=1, options=options)
     assert outcome.kills >= 4
+
+
+def test_killed_calibrations_give_the_same_bytes_on_any_number_of_threads(anec, small_checkpoint, tmp_path):
+    options = ["--lut", "4", "--chunks", "2"]
+    outcome = kill.check(anec.binary, small_checkpoint, tmp_path, kills=5, seed=2, options=options, threads=[1, 2])
+    assert outcome.kills >= 5

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -178,10 +180,10 @@ def shown(tmp_path):
     if BROWSER is None:
         pytest.skip("no browser is installed")
 
-    def show(page: Path) -> str:
+    def show(page: Path, *arguments: str) -> str:
         options = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
         options += ["--disable-component-update", "--disable-sync", f"--user-data-dir={tmp_path / 'profile'}"]
-        command = [BROWSER, *options, "--enable-logging=stderr", "--dump-dom", page.as_uri()]
+        command = [BROWSER, *options, *arguments, "--enable-logging=stderr", "--dump-dom", page.as_uri()]
         outcome = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
         assert "CONSOLE" not in outcome.stderr, outcome.stderr
         return outcome.stdout
@@ -202,6 +204,51 @@ def test_the_page_shows_the_report_in_a_browser(anec, small_checkpoint, shown, t
     assert section(document, "device") == "", "nothing ran on a device"
     assert "http://" not in page.read_text().replace("http://www.w3.org/", "")
     assert "https://" not in page.read_text()
+
+
+#: Runs in the page once it is drawn, and leaves what it found in the document.
+PROBE = """
+<script>
+const headings = [...document.querySelectorAll("main h2")].map((heading) => heading.textContent);
+const buttons = [...document.querySelectorAll("#weights th button")];
+const column = buttons.find((button) => button.textContent === "SNR");
+document.querySelector("#weights").closest("details").open = true;
+const rows = () => [...document.querySelectorAll("#weights tbody tr")];
+const cells = () => rows().map((row) => parseFloat(row.children[4].textContent));
+column.click();
+const ascending = cells();
+column.click();
+const found = { headings, ascending, descending: cells(),
+  folded: [...document.querySelectorAll("details")].map((fold) => fold.querySelector("summary").textContent),
+  open: document.querySelectorAll("details[open]").length,
+  overflow: document.documentElement.scrollWidth - window.innerWidth };
+const probe = Object.assign(document.createElement("pre"), { id: "probe", textContent: JSON.stringify(found) });
+document.body.append(probe);
+</script>
+"""
+
+
+@pytest.mark.parametrize("width", [390, 900, 1600])
+def test_the_page_says_first_what_decides_and_folds_the_rest(anec, small_checkpoint, shown, tmp_path, width):
+    directory = anec.convert(small_checkpoint, "--lut", 4, "--chunks", 2, "--context-length", CONTEXT_LENGTH)
+    assert verify(anec, directory, small_checkpoint, tmp_path).code == 0
+    page = tmp_path / "report.html"
+    page.write_text(page.read_text().replace("</body>", PROBE + "</body>"))
+    document = shown(page, f"--window-size={width},2000")
+    found = json.loads(html.unescape(re.search(r'<pre id="probe">(.*?)</pre>', document, re.DOTALL).group(1)))
+    assert "next tokens are the same" in section(document, "verdict")
+    headings = found["headings"]
+    assert headings.index("Answers side by side") < headings.index("Divergence along positions")
+    assert headings.index("Divergence along positions") < next(
+        place for place, heading in enumerate(headings) if heading.startswith("Passed checks")
+    )
+    assert [fold.split(" (")[0] for fold in found["folded"]] == ["Passed checks", "Weights", "RoPE tables"]
+    assert found["open"] == 1, "only what the test opened"
+    ascending = [value for value in found["ascending"] if value is not None]
+    assert ascending == sorted(ascending)
+    descending = [value for value in found["descending"] if value is not None]
+    assert descending == sorted(descending, reverse=True)
+    assert found["overflow"] <= 0
 
 
 def test_the_page_shows_what_a_device_did(anec, small_checkpoint, shown, tmp_path):

@@ -1,9 +1,11 @@
 """Kills conversions at random moments and goes on with them: the same bytes as without a kill, and no stray files.
 
-    python kill.py ANEC CHECKPOINT [--kills N] [--seed N] [-- OPTION...]
+    python kill.py ANEC CHECKPOINT [--kills N] [--seed N] [--threads N]... [-- OPTION...]
 
 Each round starts a conversion, kills it with SIGKILL after a random time, perhaps kills the resumed one too, and lets
-the last one finish. Moments are spread over the time that an undisturbed conversion takes.
+the last one finish. Moments are spread over the time that an undisturbed conversion takes. Without options it is
+`--lut 4`, which calibrates; `-- --lut 4 --calibration none` does not. With several `--threads`, each start takes one of
+them at random.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,7 +46,16 @@ def tree(directory: Path) -> dict[str, str]:
     }
 
 
-def check(anec: Path, checkpoint: Path, scratch: Path, *, kills: int, seed: int, options: list[str]) -> Outcome:
+def check(
+    anec: Path,
+    checkpoint: Path,
+    scratch: Path,
+    *,
+    kills: int,
+    seed: int,
+    options: list[str],
+    threads: Sequence[int] = (),
+) -> Outcome:
     """Kills `kills` conversions below `scratch`; fails with an AssertionError where bytes or files differ."""
     moments = random.Random(seed)
     command = [str(anec), "convert", str(checkpoint), "--quiet", *options]
@@ -52,13 +64,17 @@ def check(anec: Path, checkpoint: Path, scratch: Path, *, kills: int, seed: int,
     subprocess.run([*command, "-o", str(expected_path)], check=True)
     duration = time.monotonic() - started
     expected = tree(expected_path)
+
+    def command_on_some_threads() -> list[str]:
+        return [*command, "--threads", str(moments.choice(threads))] if threads else command
+
     outcome = Outcome()
     while outcome.kills < kills:
         parent = scratch / "killed"
         parent.mkdir()
         output = parent / "out"
         for _ in range(moments.randint(1, KILLS_PER_OUTPUT)):
-            process = subprocess.Popen([*command, "-o", str(output), "--resume"])
+            process = subprocess.Popen([*command_on_some_threads(), "-o", str(output), "--resume"])
             time.sleep(moments.uniform(0, 1.1 * duration))
             process.kill()
             process.wait()
@@ -69,7 +85,7 @@ def check(anec: Path, checkpoint: Path, scratch: Path, *, kills: int, seed: int,
                 break
             outcome.nothing_left += left == []
         if sorted(path.name for path in parent.iterdir()) != ["out"]:
-            subprocess.run([*command, "-o", str(output), "--resume"], check=True)
+            subprocess.run([*command_on_some_threads(), "-o", str(output), "--resume"], check=True)
         left = sorted(path.name for path in parent.iterdir())
         assert left == ["out"], f"stray files: {left}"
         found = tree(output)
@@ -86,6 +102,7 @@ def main() -> int:
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, action="append", default=[], help="repeat for several")
     parser.add_argument("--scratch", type=Path, help="directory to write below")
     own, separator, options = sys.argv[1:], "--", []
     if separator in own:
@@ -99,6 +116,7 @@ def main() -> int:
             kills=arguments.kills,
             seed=arguments.seed,
             options=options or ["--lut", "4"],
+            threads=arguments.threads,
         )
     print(
         f"{outcome.kills} kills, {outcome.finished_before} after the end, {outcome.nothing_left} before the beginning; "

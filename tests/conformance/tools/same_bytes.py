@@ -4,7 +4,8 @@
     same_bytes.py record target/release/anec CHECKPOINTS... -o new.json
     same_bytes.py compare old.json new.json
 
-A record has every file of every conversion, or the message with which anec refused it. Needs only Python.
+A record has every file of every conversion, or the message with which anec refused it. Palettes are not calibrated: the
+bytes of calibrated ones depend on the kind of processor. Needs only Python.
 
 What a record leaves out, and a comparison therefore does not see:
 
@@ -108,11 +109,13 @@ def record(arguments: argparse.Namespace) -> int:
     binary = arguments.binary.resolve()
     version = subprocess.run([binary, "--version"], capture_output=True, text=True, check=True).stdout.split()[1]
     help_text = subprocess.run([binary, "convert", "--help"], capture_output=True, text=True, check=True).stdout
+    # Older builds have no calibration to switch off.
+    plain = ["--calibration", "none"] if "--calibration" in help_text else []
     found = checkpoints(arguments.checkpoints)
     if not found:
         raise SystemExit(f"no checkpoint in {', '.join(map(str, arguments.checkpoints))}: none has a config.json")
     jobs = [
-        (f"{checkpoint.name} {name}", checkpoint, options)
+        (f"{checkpoint.name} {name}", checkpoint, [*options, *plain])
         for checkpoint in found
         for name, options in matrix(help_text)
     ]

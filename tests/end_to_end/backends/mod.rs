@@ -34,7 +34,8 @@ impl Bench {
         let text = |path: &Path| path.to_str().expect("UTF-8").to_owned();
         let options = ["--lut", "6", "--context-length", "64", "--batch-size", "8", "--chunks", "2"];
         let (model, out) = (text(&model), text(&output));
-        let arguments = ["anec", "convert", "--quiet", &model, "-o", &out].into_iter().chain(options);
+        let arguments =
+            ["anec", "convert", "--quiet", "--calibration", "none", &model, "-o", &out].into_iter().chain(options);
         assert_eq!(commands::run(Cli::parse_from(arguments)), ExitCode::SUCCESS);
         let directory = ModelDirectory::open(&output).expect("converted");
         Self { parent, directory }

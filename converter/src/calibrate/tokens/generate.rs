@@ -5,10 +5,9 @@
 
 use std::borrow::Cow;
 
+use anec_quantize::product::{Accum, MatMut, MatRef, matmul};
 use anec_runtime::sampling::{Sampler, SamplingOptions};
 use anec_runtime::session::Output;
-use faer::linalg::matmul::matmul;
-use faer::{Accum, MatMut, MatRef, Par};
 use rayon::prelude::*;
 use rten_simd::SimdOp as _;
 use rten_vecmath::Softmax;
@@ -24,7 +23,7 @@ use crate::model::decoder_plan::{DecoderPlan, WeightPath};
 use crate::source::checkpoint::Checkpoint;
 
 /// Bytes of weights in f32 that are kept; of larger checkpoints, each step reads them again.
-const KEPT_BYTES: usize = 1 << 30;
+pub(in crate::calibrate) const KEPT_BYTES: usize = 1 << 30;
 
 /// Tokens that are chosen from; the choice is that of the most likely ones with this share of the probability.
 const TOP_K: usize = 256;
@@ -44,7 +43,7 @@ pub(super) struct Request<'a> {
 }
 
 /// Parameters of the layers and the head.
-pub(super) fn parameters(plan: &DecoderPlan) -> usize {
+pub(in crate::calibrate) fn parameters(plan: &DecoderPlan) -> usize {
     let hidden = plan.hidden_size;
     let layer = 2 * hidden * (plan.q_size() + plan.kv_size()) + 3 * hidden * plan.intermediate_size;
     plan.num_hidden_layers * layer + plan.vocab_size * hidden
@@ -197,13 +196,13 @@ fn attend(q: &[f32], keys: &[f32], values: &[f32], shape: &LayerShape, out: &mut
         let q = MatRef::from_row_major_slice(q, group, head_dim);
         let keys = keys.subcols(head * head_dim, head_dim);
         let products = MatMut::from_row_major_slice_mut(&mut scores, group, seen);
-        matmul(products, Accum::Replace, q, keys.transpose(), shape.query_scale, Par::Seq);
+        matmul(products, Accum::Replace, q, keys.transpose(), shape.query_scale);
         soften(&mut scores, shape.softcap);
         for row in scores.chunks_exact_mut(seen) {
             Softmax::new_mut(row).dispatch();
         }
         let out = MatMut::from_row_major_slice_mut(out, group, head_dim);
         let scores = MatRef::from_row_major_slice(&scores, group, seen);
-        matmul(out, Accum::Replace, scores, values.subcols(head * head_dim, head_dim), 1.0, Par::Seq);
+        matmul(out, Accum::Replace, scores, values.subcols(head * head_dim, head_dim), 1.0);
     }
 }

@@ -4,17 +4,20 @@
 //! own chat template: on real models, text alone spoils chat, and answers alone spoil text. It needs no file and no network.
 
 mod chat;
+mod check;
 mod generate;
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use anec_runtime::generate::GenerationConfig;
 use anec_runtime::tokenizer::{SpecialTokens, TextTokenizer, TokenizerConfig};
 use fs_err as fs;
 
+pub use self::check::check_source;
 use self::generate::Request;
+pub(super) use self::generate::{KEPT_BYTES, parameters};
 use super::engine::Tokens;
 use super::error::CalibrateError;
 use crate::model::decoder_plan::DecoderPlan;
@@ -35,6 +38,9 @@ const CHAT_WINDOWS: usize = 12;
 
 /// Windows of a file of the user's.
 const FILE_WINDOWS: usize = 24;
+
+/// Windows of what is looked at to find out what counts.
+const SAMPLE_WINDOWS: usize = 8;
 
 /// Fewer tokens than this tell too little of the inputs of a layer.
 const LEAST_TOKENS: usize = 1024;
@@ -104,34 +110,16 @@ pub fn calibration_tokens(
     plan: &DecoderPlan,
     proceed: &(dyn Fn() -> Result<(), CalibrateError> + Sync),
 ) -> Result<CalibrationTokens, CalibrateError> {
-    let directory = checkpoint.directory();
-    let tokenizer = TextTokenizer::open(directory)?;
-    let config = TokenizerConfig::open(directory).map_err(anec_runtime::tokenizer::TokenizerError::from)?;
-    let bos = config.special_token("bos_token").and_then(|spelling| tokenizer.token(spelling));
-    let cutter = Cutter { bos, length: WINDOW.min(plan.max_position_embeddings) };
+    let maker = Maker::open(checkpoint, plan)?;
     let (tokens, description) = match source {
-        CalibrationSource::File(path) => {
-            let bytes = fs::metadata(path).map_err(CalibrateError::File)?.len();
-            if bytes > MAX_FILE_BYTES {
-                return Err(CalibrateError::FileSize { path: path.clone(), bytes, most: MAX_FILE_BYTES });
-            }
-            let text = fs::read_to_string(path).map_err(CalibrateError::File)?;
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let ids = if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("jsonl")) {
-                chat::tokens(&chat::read(path, &text)?, &config, &tokenizer)?
-            } else {
-                tokenizer.encode(&text, SpecialTokens::Present)?
-            };
-            (cutter.cut(&ids, FILE_WINDOWS), name)
-        }
+        CalibrationSource::File(path) => (maker.file(path, FILE_WINDOWS)?, file_name(path)),
         CalibrationSource::None => return Err(CalibrateError::TooShort { found: 0, least: LEAST_TOKENS }),
         CalibrationSource::Builtin => {
-            let text = tokenizer.encode(TEXT, SpecialTokens::Present)?;
-            let mut tokens = cutter.cut(&text, TEXT_WINDOWS);
-            let answers = answers(checkpoint, plan, &tokenizer, &config, &cutter, proceed)?;
+            let mut tokens = maker.shipped(TEXT_WINDOWS)?;
+            let answers = answers(checkpoint, plan, &maker.tokenizer, &maker.config, &maker.cutter, proceed)?;
             let description = match &answers {
                 Some(answers) => {
-                    tokens.extend(cutter.cut(answers, CHAT_WINDOWS));
+                    tokens.extend(maker.cutter.cut(answers, CHAT_WINDOWS));
                     "text that ships with anec, and answers of the checkpoint to prompts that ship"
                 }
                 None => "text that ships with anec",
@@ -139,11 +127,113 @@ pub fn calibration_tokens(
             (tokens, description.to_owned())
         }
     };
-    if tokens.len() < LEAST_TOKENS.min(4 * cutter.length) {
-        return Err(CalibrateError::TooShort { found: tokens.len(), least: LEAST_TOKENS });
+    maker.checked(tokens, description)
+}
+
+/// Fewer tokens of a source, without answers of the checkpoint: to find out what counts in it, before it is calibrated.
+///
+/// # Errors
+/// As [`calibration_tokens`].
+pub fn sample_tokens(
+    source: &CalibrationSource,
+    checkpoint: &Checkpoint,
+    plan: &DecoderPlan,
+) -> Result<CalibrationTokens, CalibrateError> {
+    let maker = Maker::open(checkpoint, plan)?;
+    match source {
+        CalibrationSource::File(path) => maker.checked(maker.file(path, SAMPLE_WINDOWS)?, file_name(path)),
+        CalibrationSource::None => Err(CalibrateError::TooShort { found: 0, least: LEAST_TOKENS }),
+        CalibrationSource::Builtin => {
+            maker.checked(maker.shipped(SAMPLE_WINDOWS)?, "text that ships with anec".to_owned())
+        }
     }
-    check_vocabulary(&tokens, plan.vocab_size)?;
-    Ok(CalibrationTokens { tokens: Tokens { length: cutter.length, tokens }, description })
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// What makes tokens of texts.
+struct Maker<'a> {
+    plan: &'a DecoderPlan,
+    tokenizer: TextTokenizer,
+    config: TokenizerConfig,
+    cutter: Cutter,
+}
+
+impl<'a> Maker<'a> {
+    fn open(checkpoint: &Checkpoint, plan: &'a DecoderPlan) -> Result<Self, CalibrateError> {
+        let directory = checkpoint.directory();
+        let tokenizer = TextTokenizer::open(directory)?;
+        let config = TokenizerConfig::open(directory).map_err(anec_runtime::tokenizer::TokenizerError::from)?;
+        let bos = config.special_token("bos_token").and_then(|spelling| tokenizer.token(spelling));
+        Ok(Self { plan, tokenizer, config, cutter: Cutter { bos, length: window(plan) } })
+    }
+
+    /// Windows of the user's file.
+    fn file(&self, path: &Path, windows: usize) -> Result<Vec<u32>, CalibrateError> {
+        let bytes = fs::metadata(path).map_err(CalibrateError::File)?.len();
+        if bytes > MAX_FILE_BYTES {
+            return Err(CalibrateError::FileSize { path: path.to_owned(), bytes, most: MAX_FILE_BYTES });
+        }
+        let text = fs::read_to_string(path).map_err(CalibrateError::File)?;
+        let ids = if is_chat(path) {
+            chat::tokens(&chat::read(path, &text)?, &self.config, &self.tokenizer)?
+        } else {
+            self.tokenizer.encode(&text, SpecialTokens::Present)?
+        };
+        Ok(self.cutter.cut(&ids, windows))
+    }
+
+    /// Windows of the text that ships.
+    fn shipped(&self, windows: usize) -> Result<Vec<u32>, CalibrateError> {
+        Ok(self.cutter.cut(&self.tokenizer.encode(TEXT, SpecialTokens::Present)?, windows))
+    }
+
+    fn checked(&self, tokens: Vec<u32>, description: String) -> Result<CalibrationTokens, CalibrateError> {
+        check_length(tokens.len(), self.cutter.length)?;
+        check_vocabulary(&tokens, self.plan.vocab_size)?;
+        Ok(CalibrationTokens { tokens: Tokens { length: self.cutter.length, tokens }, description })
+    }
+}
+
+/// Tokens of a window.
+fn window(plan: &DecoderPlan) -> usize {
+    WINDOW.min(plan.max_position_embeddings)
+}
+
+/// Whether a file has chats.
+fn is_chat(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("jsonl"))
+}
+
+fn check_length(found: usize, length: usize) -> Result<(), CalibrateError> {
+    let least = LEAST_TOKENS.min(4 * length);
+    if found < least { Err(CalibrateError::TooShort { found, least }) } else { Ok(()) }
+}
+
+/// Tokens that a source is expected to give.
+pub(super) struct Expected {
+    /// All tokens, at most.
+    pub(super) tokens: usize,
+    /// Tokens of a window.
+    pub(super) length: usize,
+    /// Tokens that the checkpoint is made to generate, or read as prompts, for them.
+    pub(super) answers: usize,
+}
+
+/// What a source is expected to give, of a checkpoint with a chat template.
+pub(super) fn expected(source: &CalibrationSource, plan: &DecoderPlan) -> Expected {
+    let length = window(plan);
+    let [windows, chats] = match source {
+        CalibrationSource::Builtin if generate::parameters(plan) <= MOST_GENERATING_PARAMETERS => {
+            [TEXT_WINDOWS, CHAT_WINDOWS]
+        }
+        CalibrationSource::Builtin => [TEXT_WINDOWS, 0],
+        CalibrationSource::File(_) => [FILE_WINDOWS, 0],
+        CalibrationSource::None => [0, 0],
+    };
+    Expected { tokens: (windows + chats) * length, length, answers: chats * length }
 }
 
 /// Answers of the checkpoint with their prompts, one after the other; none where it has no chat template or is too large.

@@ -6,19 +6,17 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use anec_mil::blob::{BlobError, BlobFile};
-use anec_mil::compiled::{COMPILED_EXTENSION, PROGRAM_PATH};
-use anec_mil::package::{Foreign, ModelDescription, PACKAGE_EXTENSION, PackageFiles as _, checked_relative_path};
+use anec_mil::compiled::PROGRAM_PATH;
+use anec_mil::package::{Foreign, ModelDescription, PackageFiles as _, checked_relative_path};
 use anec_mil::rules::Constants;
 use anec_mil::text::{self, ParseError};
 use anec_mil::{Argument, Binding, BlobReference, DataType, Program, TensorType, Value};
-use anec_runtime::{FsPackage, OpenError, files_root, open_model, pipeline_members};
+use anec_runtime::{FsPackage, OpenError, files_root, open_model};
 use fs_err as fs;
 use half::f16;
 
-use crate::commands::inspect::programs;
+use crate::commands::model_files::{self, TEXT, kind};
 use crate::error::Hint;
-
-const TEXT: &str = "mil";
 
 /// What programs write before the path of a weight file.
 const MODEL_DIRECTORY_PREFIX: &str = "@model_path/";
@@ -93,55 +91,13 @@ impl Hint for LintError {
     }
 }
 
-/// Everything that `path` holds: itself, or what is in the directory, or in the directories in it where it holds nothing
-/// itself, as those of several context lengths do; by name.
-///
-/// Of a model that is there as package and compiled, the package is taken: it holds the description too.
+/// Every model that `path` holds.
 pub(super) fn find(path: &Path) -> Result<Vec<PathBuf>, LintError> {
-    let failed = |source| LintError::Io { path: path.to_owned(), source };
-    if files_root(path) != path {
-        return Ok(vec![path.to_owned()]);
-    }
-    if !fs::metadata(path).map_err(failed)?.is_dir() || kind(path).is_some() || is_package(path) || is_compiled(path) {
-        // Whatever else cannot be read is said where it is opened.
-        return Ok(match pipeline_members(path) {
-            Ok(Some(members)) if kind(path) != Some(TEXT) => programs(&members),
-            _ => vec![path.to_owned()],
-        });
-    }
-    let entries = entries(path)?;
-    let mut found = models(&entries);
-    if found.is_empty() {
-        for directory in entries.iter().filter(|entry| entry.is_dir()) {
-            found.extend(models(&self::entries(directory)?));
-        }
-    }
+    let found = model_files::find(path).map_err(|source| LintError::Io { path: path.to_owned(), source })?;
     if found.is_empty() {
         return Err(LintError::Empty { path: path.to_owned() });
     }
     Ok(found)
-}
-
-/// What is in a directory, by name.
-fn entries(directory: &Path) -> Result<Vec<PathBuf>, LintError> {
-    let failed = |source| LintError::Io { path: directory.to_owned(), source };
-    let entries = fs::read_dir(directory).map_err(failed)?.map(|entry| Ok(entry.map_err(failed)?.path()));
-    let mut entries: Vec<PathBuf> = entries.collect::<Result<_, LintError>>()?;
-    entries.sort_unstable();
-    Ok(entries)
-}
-
-/// The models among `entries`, each once.
-fn models(entries: &[PathBuf]) -> Vec<PathBuf> {
-    let mut found: BTreeMap<PathBuf, &PathBuf> = BTreeMap::new();
-    for entry in entries {
-        let extension = kind(entry).filter(|extension| *extension != TEXT);
-        if extension == Some(PACKAGE_EXTENSION) || extension.is_some() && !found.contains_key(&entry.with_extension(""))
-        {
-            found.insert(entry.with_extension(""), entry);
-        }
-    }
-    found.into_values().cloned().collect()
 }
 
 /// Opens one program.
@@ -157,7 +113,7 @@ pub(super) fn open(path: &Path) -> Result<Opened, LintError> {
     }
     match open_stored(path, files.clone()) {
         // The description of a compiled model is in a format of its own, without which the program can be linted, too.
-        Err(_) if is_compiled(path) => open_text(path, PROGRAM_PATH, files),
+        Err(_) if fs::metadata(path.join(PROGRAM_PATH)).is_ok() => open_text(path, PROGRAM_PATH, files),
         opened => Ok(opened?),
     }
 }
@@ -192,20 +148,6 @@ fn open_text(path: &Path, name: &str, files: FsPackage) -> Result<Opened, LintEr
     let belong = kind(path) != Some(TEXT);
     let weights = WeightFiles { files, paths, ranges: RefCell::default(), belong };
     Ok(Opened { path: path.to_owned(), program: parsed.program, description: None, notes: Vec::new(), weights })
-}
-
-/// The extension, if it is one of those that hold programs.
-fn kind(path: &Path) -> Option<&'static str> {
-    let extension = path.extension()?;
-    [PACKAGE_EXTENSION, COMPILED_EXTENSION, TEXT].into_iter().find(|known| extension == *known)
-}
-
-fn is_package(path: &Path) -> bool {
-    fs::metadata(path.join("Manifest.json")).is_ok()
-}
-
-fn is_compiled(path: &Path) -> bool {
-    fs::metadata(path.join(PROGRAM_PATH)).is_ok()
 }
 
 /// Names of the weight files, as the program spells them.

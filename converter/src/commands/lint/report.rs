@@ -7,15 +7,15 @@ use serde::Serialize;
 
 /// What was found in all programs.
 #[derive(Debug, Serialize)]
-pub(super) struct LintReport {
+pub(in crate::commands) struct LintReport {
     pub(super) chip: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) target: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) os: Option<String>,
-    pub(super) errors: usize,
-    pub(super) warnings: usize,
-    pub(super) notes: usize,
+    pub(in crate::commands) errors: usize,
+    pub(in crate::commands) warnings: usize,
+    pub(in crate::commands) notes: usize,
     pub(super) programs: Vec<ProgramReport>,
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anec_runtime::generate::{Finish, StopTexts};
+use anec_runtime::generate::{Calls, Finish, StopTexts};
 use anec_runtime::tokenizer::Detokenizer;
 use serde_json::json;
 
@@ -10,6 +10,7 @@ use super::Run;
 use super::error::RunError;
 use super::texts::Prompt;
 use crate::console::{Console, counted, printable};
+use crate::interrupt::Interrupt;
 
 /// Where the text goes as it comes.
 #[derive(Clone, Copy)]
@@ -21,13 +22,16 @@ pub(super) enum Writer {
 /// An answer.
 pub(super) struct Answer {
     pub(super) text: String,
-    /// `None` where a stop text ended it.
+    /// `None` where a stop text or the user ended it.
     pub(super) finish: Option<Finish>,
+    /// Whether the user ended it.
+    pub(super) is_interrupted: bool,
     prompt_tokens: usize,
     reused_tokens: usize,
     tokens: Vec<u32>,
     /// Tokens that were fed after the prompt.
     steps: usize,
+    calls: Calls,
     prefill: Duration,
     decode: Duration,
 }
@@ -50,11 +54,15 @@ pub(super) fn generate(run: &mut Run<'_>, prompt: &Prompt, writer: Writer) -> Re
     let mut generation = run.generator.start(&prompt.tokens, &mut run.sampler, &run.limits)?;
     let prefill = started.elapsed();
     let started = Instant::now();
-    let mut stopped = false;
-    while !stopped && let Some(token) = generation.next_token()? {
+    let (mut stopped, mut is_interrupted) = (false, false);
+    while !stopped
+        && !is_interrupted
+        && let Some(token) = generation.next_token()?
+    {
         let passed = stops.push(&detokenizer.push(token)?);
         write(&passed.text)?;
         stopped = passed.stopped;
+        is_interrupted = run.interrupt.as_ref().is_some_and(Interrupt::take);
     }
     let decode = started.elapsed();
     if !stopped {
@@ -68,7 +76,9 @@ pub(super) fn generate(run: &mut Run<'_>, prompt: &Prompt, writer: Writer) -> Re
     let tokens = generation.tokens().to_vec();
     let chosen = tokens.len() + usize::from(matches!(generation.finish(), Some(Finish::StopToken(_))));
     Ok(Answer {
+        calls: generation.calls(),
         finish: generation.finish().filter(|_| !stopped),
+        is_interrupted,
         prompt_tokens: generation.prompt_tokens(),
         reused_tokens: generation.reused_tokens(),
         tokens,
@@ -88,17 +98,28 @@ impl Answer {
             reused => format!(" ({reused} kept from before)"),
         };
         format!(
-            "prompt: {}{reused}{}; answer: {}{}",
+            "prompt: {}{reused}{}; answer: {}{}{}",
             counted(self.prompt_tokens, "token"),
             speed(self.prefill_rate()),
             counted(self.tokens.len(), "token"),
-            speed(self.decode_rate())
+            speed(self.decode_rate()),
+            self.saved()
         )
+    }
+
+    /// What drafts saved; nothing where there were none.
+    fn saved(&self) -> String {
+        let Calls { made, tokens, drafted, kept } = self.calls;
+        if drafted == 0 {
+            return String::new();
+        }
+        format!("; {} of {tokens} saved, {kept} of {drafted} drafted tokens kept", counted(tokens - made, "call"))
     }
 
     /// Everything, in a line.
     pub(super) fn to_json(&self) -> String {
         let finish = match self.finish {
+            None if self.is_interrupted => "interrupted",
             None => "stop_text",
             Some(Finish::StopToken(_)) => "stop_token",
             Some(Finish::MaxTokens) => "max_tokens",
@@ -111,6 +132,9 @@ impl Answer {
             "reused_tokens": self.reused_tokens,
             "tokens": self.tokens.len(),
             "token_ids": self.tokens,
+            "calls": self.calls.made,
+            "drafted_tokens": self.calls.drafted,
+            "kept_draft_tokens": self.calls.kept,
             "prefill_tokens_per_second": self.prefill_rate(),
             "decode_tokens_per_second": self.decode_rate(),
         })

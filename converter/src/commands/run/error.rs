@@ -15,7 +15,7 @@ use crate::error::Hint;
 
 /// A model that cannot be run.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum RunError {
+pub(in crate::commands) enum RunError {
     #[error(transparent)]
     Directory(#[from] DirectoryError),
     #[error(transparent)]
@@ -36,6 +36,8 @@ pub(super) enum RunError {
     BestOnly { option: &'static str },
     #[error("`{option}` cannot be used: the model has no chat template")]
     NoTemplate { option: &'static str },
+    #[error("`--draft` cannot be used: {} has no function that checks several tokens", path.display())]
+    NoVerify { path: PathBuf },
     #[error("Cannot read {}", path.display())]
     Read {
         path: PathBuf,
@@ -48,6 +50,8 @@ pub(super) enum RunError {
         #[source]
         source: serde_json::Error,
     },
+    #[error("the line has more than {} bytes", super::lines::MAX_LINE_BYTES)]
+    LongLine,
     #[error("Cannot read the standard input")]
     Input(#[source] io::Error),
     #[error("Cannot write to the standard output")]

@@ -3,6 +3,7 @@
 mod answer;
 mod chat;
 mod error;
+mod lines;
 mod options;
 mod texts;
 
@@ -20,11 +21,13 @@ use serde_json::Value;
 use super::backend_arguments::BackendArguments;
 use super::numerics_argument::NumericsArgument;
 use crate::console::{Console, Failure, printable};
+use crate::interrupt::Interrupt;
 
 use answer::{Answer, Writer};
-use error::RunError;
+pub(super) use error::RunError;
 use options::SamplingArguments;
-use texts::{Prompt, Texts, Turns};
+use texts::Prompt;
+pub(super) use texts::{Texts, Turns};
 
 /// Arguments of `anec run`.
 #[derive(Debug, Args)]
@@ -39,7 +42,8 @@ Examples:
   echo \"Hello\" | anec run out --chat --json
 
 The text goes to stdout, everything else to stderr. The same seed gives the same text.
-In a chat, /reset forgets the conversation and /exit ends it."
+In a chat, Ctrl-C stops the answer, /help shows what else can be typed, and the oldest turns are forgotten where the
+context is full."
 )]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct Arguments {
@@ -94,6 +98,15 @@ pub struct Arguments {
     #[arg(long)]
     ignore_eos: bool,
 
+    /// A converted directory of a small model with the same tokens: it drafts, and the model checks several tokens in one
+    /// call. The answer is as without. Convert the model with `--functions infer,prefill,verify:K` or `single`.
+    #[arg(long, value_name = "DIR")]
+    draft: Option<PathBuf>,
+
+    /// Most tokens of a draft [default: what one call of the model checks].
+    #[arg(long, value_name = "N", requires = "draft")]
+    draft_tokens: Option<usize>,
+
     #[command(flatten)]
     backend: BackendArguments,
 
@@ -136,6 +149,8 @@ struct Run<'a> {
     tokenizer: TextTokenizer,
     json: bool,
     console: Console,
+    /// Stops an answer, where there is a person to stop it.
+    interrupt: Option<Interrupt>,
 }
 
 /// Generates text.
@@ -216,7 +231,15 @@ fn open<'a>(
     // Special tokens have no text that could be found.
     let special = arguments.stops.iter().filter(|stop| tokenizer.is_special(stop));
     stop_tokens.extend(special.filter_map(|stop| tokenizer.token(stop)));
-    let generator = Generator::new(directory.session(engine)?);
+    let mut generator = Generator::new(directory.session(engine)?);
+    if let Some(path) = &arguments.draft {
+        let checked = generator.session().capabilities().verify_size.saturating_sub(1);
+        if checked == 0 {
+            return Err(RunError::NoVerify { path: arguments.path.clone() });
+        }
+        let draft = ModelDirectory::open(path)?.session(engine)?;
+        generator = generator.with_draft(draft, arguments.draft_tokens.unwrap_or(checked))?;
+    }
     Ok(Run {
         generator,
         sampler,
@@ -226,7 +249,14 @@ fn open<'a>(
         tokenizer,
         json: arguments.json,
         console,
+        interrupt: None,
     })
+}
+
+/// Tokens that an answer should have room for: as many as are asked for, and a quarter of the context at most.
+fn room(context_length: usize, max_tokens: Option<usize>) -> usize {
+    let quarter = (context_length / 4).max(1);
+    max_tokens.map_or(quarter, |most| most.clamp(1, quarter))
 }
 
 impl Run<'_> {
@@ -249,6 +279,9 @@ impl Run<'_> {
             let context_length = self.generator.session().capabilities().context_length;
             self.console
                 .status(&format!("note: the answer ends because the context of {context_length} tokens is full"));
+        }
+        if answer.is_interrupted {
+            self.console.status("note: the answer was stopped");
         }
         self.console.status(&answer.speed());
         Ok(answer)

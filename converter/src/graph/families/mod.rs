@@ -4,6 +4,7 @@
 //! is the layout's. Each family is a folder with one line in [`FAMILIES`].
 
 mod conformity;
+pub(crate) mod coreml_llm_cli;
 pub(crate) mod host_cache;
 pub(crate) mod monolithic;
 mod piece;
@@ -15,12 +16,14 @@ use anec_mil::Function;
 use anec_schemas::contract::{Contract, Instance, Role};
 
 use super::{GraphError, ModelSettings};
+use crate::model::decoder_plan::DecoderPlan;
 use crate::weights::weight_file::WeightFile;
 
 pub(crate) use piece::Piece;
 
 /// All families.
-pub(crate) static FAMILIES: &[&dyn Family] = &[&stateful::Stateful, &monolithic::Monolithic, &host_cache::HostCache];
+pub(crate) static FAMILIES: &[&dyn Family] =
+    &[&stateful::Stateful, &monolithic::Monolithic, &host_cache::HostCache, &coreml_llm_cli::CoremlLlmCli];
 
 /// Which programs compute a model.
 pub(crate) trait Family: Sync {
@@ -29,6 +32,11 @@ pub(crate) trait Family: Sync {
 
     /// The contract that its programs follow.
     fn contract(&self) -> &'static Contract;
+
+    /// Positions that its tables have, for a conversion whose longest context is `longest`.
+    fn positions(&self, _plan: &DecoderPlan, longest: u32) -> u32 {
+        longest
+    }
 
     /// Whether the planner may cut a model between layers. Where not, all layers come as one range.
     fn cuts_layers(&self) -> bool {

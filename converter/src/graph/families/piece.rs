@@ -43,7 +43,7 @@ impl Piece {
         let instance = family.instance(settings, label);
         let first = family.contract().file(label.role)?.functions_in(&instance).next();
         let first = first.expect("every file of a contract has a function in every conversion");
-        let mut weights = WeightFile::default();
+        let mut weights = WeightFile::of(settings.opset);
         let _: Function = family.function(settings, label, first.name, &mut weights)?;
         Ok(weights)
     }

@@ -9,14 +9,23 @@ use anec_mil::ops::split::Split;
 use anec_mil::{Value, Var};
 use half::f16;
 
-use super::kv_cache::{Cached, KvCache};
+use super::attention_columns::ColumnInputs;
+use super::kv_cache::{Cached, KvCache, PastLayout};
 use super::mask::Masks;
 use super::rotary::Rotations;
 use crate::graph::{Graph, GraphError, int};
 use crate::model::decoder_plan::{LayerKind, WeightPath};
 
-/// What all layers of one function share.
-pub(crate) struct AttentionInputs {
+/// What all layers of one function share, for one of the forms of attention.
+pub(crate) enum AttentionInputs {
+    /// Queries on rows.
+    Rows(RowInputs),
+    /// Queries on columns.
+    Columns(ColumnInputs),
+}
+
+/// What all layers share where queries are rows.
+pub(crate) struct RowInputs {
     /// Masks by kind.
     pub(crate) masks: Masks,
     /// Rotations of this call's positions.
@@ -27,8 +36,15 @@ pub(crate) struct AttentionInputs {
 
 impl Graph<'_> {
     /// # Shapes
-    /// `x: [1, hidden_size, 1, tokens]`, and so is the result.
+    /// `x: [1, hidden_size, ..]` as the form of attention has it, and so is the result.
     pub(crate) fn attention(&mut self, layer: usize, x: &Var, inputs: &AttentionInputs) -> Result<Var, GraphError> {
+        match inputs {
+            AttentionInputs::Rows(inputs) => self.attention_by_rows(layer, x, inputs),
+            AttentionInputs::Columns(inputs) => self.attention_by_columns(layer, x, inputs),
+        }
+    }
+
+    fn attention_by_rows(&mut self, layer: usize, x: &Var, inputs: &RowInputs) -> Result<Var, GraphError> {
         let plan = self.plan();
         let prefix = format!("layers_{layer}_attention");
         let (heads, kv_heads) = (plan.num_attention_heads as u64, plan.num_key_value_heads as u64);
@@ -58,9 +74,9 @@ impl Graph<'_> {
             ),
             None => (query, key),
         };
-        let cached = inputs.cache.update(self, layer, &prefix, &key, &value)?;
-
-        let mixed = self.attend(&prefix, &query, &cached, layer, inputs)?;
+        let mixed = inputs.cache.attend(self, layer, &prefix, &key, &value, &mut |graph, cached| {
+            graph.attend(&prefix, &query, cached, layer, inputs)
+        })?;
         let merged = self.merge_heads(&prefix, &mixed)?;
         self.projection(layer, "self_attn.o_proj", [hidden, q_size], plan.o_bias, &merged)
     }
@@ -82,7 +98,7 @@ impl Graph<'_> {
         query: &Var,
         cached: &Cached,
         layer: usize,
-        inputs: &AttentionInputs,
+        inputs: &RowInputs,
     ) -> Result<Var, GraphError> {
         let plan = self.plan();
         let rows = int(plan.group() as u64 * self.tokens);
@@ -108,7 +124,8 @@ impl Graph<'_> {
         let Some(past) = &cached.past else {
             return Ok(self.ops.matmul(name, query, &cached.keys, false, true)?);
         };
-        let before = self.ops.matmul(&format!("{name}_past"), query, &past.keys, false, false)?;
+        let turned = past.layout == PastLayout::ByPosition;
+        let before = self.ops.matmul(&format!("{name}_past"), query, &past.keys, false, turned)?;
         let own = self.ops.matmul(&format!("{name}_own"), query, &cached.keys, false, true)?;
         Ok(self.ops.concat(name, &[&before, &own], -1)?)
     }
@@ -118,10 +135,11 @@ impl Graph<'_> {
         let Some(past) = &cached.past else {
             return Ok(self.ops.matmul(name, weights, &cached.values, false, false)?);
         };
-        let sizes = [int(self.settings.context_length), int(self.tokens)];
+        let sizes = [int(past.positions), int(self.tokens)];
         let cut = self.ops.split(&format!("{name}_weights"), weights, Split::Sizes(&sizes), -1)?;
         let [before, own] = &cut[..] else { unreachable!("a split has as many results as sizes") };
-        let before = self.ops.matmul(&format!("{name}_past"), before, &past.values, false, true)?;
+        let turned = past.layout == PastLayout::ByChannel;
+        let before = self.ops.matmul(&format!("{name}_past"), before, &past.values, false, turned)?;
         let own = self.ops.matmul(&format!("{name}_own"), own, &cached.values, false, false)?;
         Ok(self.ops.add(name, &before, &own)?)
     }

@@ -14,9 +14,9 @@ use crate::model::decoder_plan::{AttentionKind, DecoderPlan, LayerKind};
 ///
 /// # Source
 /// Apple and ANEMLL-compatible converters use -1e4 to -4e4 where -inf is not safe on the Neural Engine.
-const OUTSIDE_WINDOW: f16 = f16::from_f32_const(-1e4);
+pub(crate) const OUTSIDE_WINDOW: f16 = f16::from_f32_const(-1e4);
 
-/// The masks of one call, by kind of attention, each `[1, 1, group * tokens, context_length]`.
+/// The masks of one call, by kind of attention, each `[1, 1, group * tokens, positions]`.
 pub(crate) struct Masks(BTreeMap<AttentionKind, Var>);
 
 impl Masks {
@@ -24,17 +24,27 @@ impl Masks {
     pub(crate) fn get(&self, kind: AttentionKind) -> &Var {
         self.0.get(&kind).expect("masks were made for the layers of this function")
     }
+
+    /// Whether there is one for layers of this kind.
+    pub(crate) fn has(&self, kind: AttentionKind) -> bool {
+        self.0.contains_key(&kind)
+    }
+
+    /// Adds the mask for layers of this kind.
+    pub(crate) fn add(&mut self, kind: AttentionKind, mask: Var) {
+        self.0.insert(kind, mask);
+    }
 }
 
 impl Graph<'_> {
-    /// The masks for the kinds of attention in these layers, repeated for the queries of a KV head. Attention goes over as
+    /// The masks for the kinds of attention in these layers, which keep the whole context, repeated for the queries of a KV head. Attention goes over as
     /// many positions as the causal mask has columns.
     ///
     /// # Shapes
     /// `causal_mask: [1, 1, tokens, context_length]`.
     pub(crate) fn masks(
         &mut self,
-        layers: &[LayerKind],
+        layers: &[&LayerKind],
         causal_mask: &Var,
         positions: &Var,
     ) -> Result<Masks, GraphError> {
@@ -89,7 +99,7 @@ impl Graph<'_> {
     }
 
     /// Repeats a mask for every query head of a KV head; their queries are stacked on the row axis.
-    fn per_query_group(&mut self, name: &str, mask: &Var) -> Result<Var, GraphError> {
+    pub(crate) fn per_query_group(&mut self, name: &str, mask: &Var) -> Result<Var, GraphError> {
         let group = self.plan().group() as u64;
         if group == 1 {
             return Ok(mask.clone());

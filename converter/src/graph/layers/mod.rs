@@ -1,6 +1,7 @@
 //! The layers that the graphs are made of, each once for all architectures.
 
 pub(crate) mod attention;
+pub(crate) mod attention_columns;
 mod channels_first;
 mod decoder_layer;
 pub(crate) mod kv_cache;

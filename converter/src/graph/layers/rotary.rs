@@ -26,10 +26,16 @@ impl Graph<'_> {
     /// # Shapes
     /// `position_ids: int32 [tokens]`; the result is `uint16 [tokens]`, or the input where a position may not fit.
     pub(crate) fn gather_positions(&mut self, position_ids: &Var) -> Result<Var, GraphError> {
-        if self.settings.context_length > u64::from(u16::MAX) {
-            return Ok(position_ids.clone());
+        self.gather_index("position_ids_uint16", position_ids, self.settings.tables.positions)
+    }
+
+    /// Indices into a table of so many rows as the uint16 that gathers on the Neural Engine take; the int32 indices
+    /// themselves where one may not fit.
+    pub(crate) fn gather_index(&mut self, name: &str, index: &Var, rows: u64) -> Result<Var, GraphError> {
+        if rows > u64::from(u16::MAX) {
+            return Ok(index.clone());
         }
-        Ok(self.ops.cast("position_ids_uint16", position_ids, DataType::UInt16)?)
+        Ok(self.ops.cast(name, index, DataType::UInt16)?)
     }
 
     /// Gathers the rows of a table by position: `table: [positions, width]` gives `[1, 1, tokens, width]`.

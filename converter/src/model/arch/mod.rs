@@ -46,11 +46,13 @@
 
 mod base;
 mod gemma3;
+mod granite;
 mod llama;
 mod mistral;
 mod qwen2;
 mod qwen3;
 mod select;
+mod smollm3;
 #[cfg(test)]
 mod tests;
 
@@ -87,7 +89,15 @@ pub trait Arch: Sync {
 }
 
 /// All adapters.
-pub static ARCHS: &[&dyn Arch] = &[&gemma3::Gemma3, &llama::Llama, &mistral::Mistral, &qwen2::Qwen2, &qwen3::Qwen3];
+pub static ARCHS: &[&dyn Arch] = &[
+    &gemma3::Gemma3,
+    &granite::Granite,
+    &llama::Llama,
+    &mistral::Mistral,
+    &qwen2::Qwen2,
+    &qwen3::Qwen3,
+    &smollm3::SmolLm3,
+];
 
 /// Picks the adapter for a config and lets it read it.
 ///

@@ -20,6 +20,11 @@ pub enum ArchChoice {
     Mistral,
     /// Gemma 3, text only.
     Gemma,
+    /// Granite 3 and 4, dense.
+    Granite,
+    /// SmolLM3.
+    #[value(name = "smollm3")]
+    SmolLm3,
 }
 
 impl ArchChoice {
@@ -31,6 +36,8 @@ impl ArchChoice {
             Self::Qwen => "qwen",
             Self::Mistral => "mistral",
             Self::Gemma => "gemma",
+            Self::Granite => "granite",
+            Self::SmolLm3 => "smollm3",
         }
     }
 }

@@ -31,7 +31,7 @@ impl Form for Compiled {
 }
 
 /// Writes everything but the weights below `directory`, and reads the model back from it.
-fn write(directory: &Path, files: &CompiledFiles, model: &Model) -> Result<(), FormError> {
+pub(crate) fn write(directory: &Path, files: &CompiledFiles, model: &Model) -> Result<(), FormError> {
     write_files(directory, &files.files().map(|(path, bytes)| (path.to_owned(), bytes.to_vec())))?;
     check(directory, model)
 }

@@ -4,12 +4,12 @@ use std::path::Path;
 
 use anec_mil::compiled::COMPILED_EXTENSION;
 use anec_mil::package::{Metadata, PACKAGE_EXTENSION};
-use anec_schemas::contract::stateful::{CHUNK, EMBEDDINGS};
+use anec_schemas::contract::stateful::CHUNK;
 
 use super::{Layout, Refusal, SideFile, SideFileError, anemll, meta_files, metadata};
 use crate::graph::families::{Family, Label, stateful};
 use crate::model::decoder_plan::DecoderPlan;
-use crate::options::Options;
+use crate::options::{Options, WindowForm};
 use crate::plan::{ConversionPlan, FilePlan, head_split};
 
 /// The layout.
@@ -32,6 +32,10 @@ impl Layout for Anec {
         &[PACKAGE_EXTENSION, COMPILED_EXTENSION]
     }
 
+    fn window_form(&self) -> WindowForm {
+        WindowForm::Ring
+    }
+
     fn refusal(&self, _options: &Options) -> Option<Refusal> {
         None
     }
@@ -41,8 +45,8 @@ impl Layout for Anec {
         head_split::needs_many_parts(options).then(|| anemll::head_parts(&decoder.model_type))
     }
 
-    fn stem(&self, _decoder: &DecoderPlan, options: &Options, label: &Label) -> String {
-        let suffix = metadata::storage(options, label.role).encoding().suffix();
+    fn stem(&self, _decoder: &DecoderPlan, options: &Options, label: &Label, _index: usize) -> String {
+        let suffix = metadata::suffix(options, label.role);
         match label.role {
             CHUNK => format!("combined{suffix}_chunk_{:02}of{:02}", label.number, label.count),
             role => format!("{role}{suffix}"),
@@ -50,18 +54,10 @@ impl Layout for Anec {
     }
 
     fn metadata(&self, plan: &ConversionPlan, file: &FilePlan) -> Metadata {
-        let (model_type, label) = (&plan.decoder.model_type, &file.label);
-        let short_description = match label.role {
-            EMBEDDINGS => format!("{model_type} token embeddings"),
-            CHUNK => format!("{model_type} decoder layers {} to {}", label.layers.start, label.layers.end - 1),
-            _ => format!("{model_type} LM head"),
-        };
-        metadata::metadata(plan, file, short_description, "com.anec")
+        metadata::own(plan, file, "token embeddings")
     }
 
     fn side_files(&self, plan: &ConversionPlan, checkpoint: &Path) -> Result<Vec<SideFile>, SideFileError> {
-        let compiled = plan.options.emit.has(COMPILED_EXTENSION);
-        let extension = if compiled { COMPILED_EXTENSION } else { PACKAGE_EXTENSION };
-        meta_files::side_files(plan, checkpoint, anemll::prefix(&plan.decoder.model_type), extension)
+        meta_files::own(plan, checkpoint)
     }
 }

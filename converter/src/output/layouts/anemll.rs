@@ -9,7 +9,7 @@ use anec_schemas::contract::stateful::{CHUNK, EMBEDDINGS};
 use super::{Layout, Refusal, SideFile, SideFileError, meta_files, metadata};
 use crate::graph::families::{Family, Label, stateful};
 use crate::model::decoder_plan::DecoderPlan;
-use crate::options::{Functions, Options};
+use crate::options::{Functions, Options, WindowForm};
 use crate::plan::{ConversionPlan, FilePlan};
 
 /// The layout.
@@ -32,22 +32,20 @@ impl Layout for Anemll {
         &[PACKAGE_EXTENSION, COMPILED_EXTENSION]
     }
 
+    fn window_form(&self) -> WindowForm {
+        WindowForm::Rotate
+    }
+
     fn refusal(&self, options: &Options) -> Option<Refusal> {
-        (options.functions == Functions::Single).then(|| Refusal {
-            option: "--functions",
-            value: options.functions.to_string(),
-            expected: "ANEMLL's clients call `infer` and `prefill`".to_owned(),
-        })
+        refusal(options)
     }
 
     fn head_parts(&self, decoder: &DecoderPlan, _options: &Options) -> Option<u64> {
         Some(head_parts(&decoder.model_type))
     }
 
-    /// Clients make names from the bits of palettes, never the group size, and know of nothing else.
-    fn stem(&self, decoder: &DecoderPlan, options: &Options, label: &Label) -> String {
-        let lut = metadata::storage(options, label.role).lut();
-        let suffix = lut.map_or_else(String::new, |lut| format!("_lut{}", lut.bits));
+    fn stem(&self, decoder: &DecoderPlan, options: &Options, label: &Label, _index: usize) -> String {
+        let suffix = metadata::anemll_suffix(options, label.role);
         let prefix = prefix(&decoder.model_type);
         match label.role {
             CHUNK => format!("{prefix}_FFN_PF{suffix}_chunk_{:02}of{:02}", label.number, label.count),
@@ -68,6 +66,15 @@ impl Layout for Anemll {
     fn side_files(&self, plan: &ConversionPlan, checkpoint: &Path) -> Result<Vec<SideFile>, SideFileError> {
         meta_files::side_files(plan, checkpoint, prefix(&plan.decoder.model_type), COMPILED_EXTENSION)
     }
+}
+
+/// What ANEMLL's clients cannot be given.
+pub(super) fn refusal(options: &Options) -> Option<Refusal> {
+    (options.functions != Functions::InferPrefill).then(|| Refusal {
+        option: "--functions",
+        value: options.functions.to_string(),
+        expected: "ANEMLL's clients call `infer` and `prefill`".to_owned(),
+    })
 }
 
 /// The word that names start with.

@@ -8,7 +8,7 @@ use anec_mil::package::{Metadata, PACKAGE_EXTENSION};
 use super::{Layout, Refusal, SideFile, SideFileError, anemll, meta_files, metadata};
 use crate::graph::families::{Family, Label, monolithic};
 use crate::model::decoder_plan::DecoderPlan;
-use crate::options::{Functions, Options};
+use crate::options::{Options, WindowForm};
 use crate::plan::{ConversionPlan, FilePlan};
 
 /// The layout.
@@ -31,12 +31,12 @@ impl Layout for AnemllMonolithic {
         &[PACKAGE_EXTENSION, COMPILED_EXTENSION]
     }
 
+    fn window_form(&self) -> WindowForm {
+        WindowForm::Rotate
+    }
+
     fn refusal(&self, options: &Options) -> Option<Refusal> {
-        (options.functions == Functions::Single).then(|| Refusal {
-            option: "--functions",
-            value: options.functions.to_string(),
-            expected: "ANEMLL's clients call `infer` and `prefill`".to_owned(),
-        })
+        anemll::refusal(options)
     }
 
     fn head_parts(&self, decoder: &DecoderPlan, _options: &Options) -> Option<u64> {
@@ -44,9 +44,8 @@ impl Layout for AnemllMonolithic {
     }
 
     /// The bits are those of the decoder layers.
-    fn stem(&self, decoder: &DecoderPlan, options: &Options, label: &Label) -> String {
-        let lut = metadata::storage(options, label.role).lut();
-        let suffix = lut.map_or_else(String::new, |lut| format!("_lut{}", lut.bits));
+    fn stem(&self, decoder: &DecoderPlan, options: &Options, label: &Label, _index: usize) -> String {
+        let suffix = metadata::anemll_suffix(options, label.role);
         format!("{}_monolithic_full{suffix}", anemll::prefix(&decoder.model_type))
     }
 

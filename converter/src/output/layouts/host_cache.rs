@@ -4,9 +4,9 @@ use std::path::Path;
 
 use anec_mil::compiled::COMPILED_EXTENSION;
 use anec_mil::package::{Metadata, PACKAGE_EXTENSION};
-use anec_schemas::contract::host_cache::{CHUNK, EMBEDDINGS, FUNCTIONS};
+use anec_schemas::contract::host_cache::{CHUNK, FUNCTIONS};
 
-use super::{Layout, Refusal, SideFile, SideFileError, anemll, meta_files, metadata};
+use super::{Layout, Refusal, SideFile, SideFileError, meta_files, metadata};
 use crate::graph::families::{Family, Label, host_cache};
 use crate::model::decoder_plan::DecoderPlan;
 use crate::options::{Functions, KvWrite, Options};
@@ -35,7 +35,7 @@ impl Layout for HostCache {
     fn refusal(&self, options: &Options) -> Option<Refusal> {
         let lengths = FUNCTIONS.map(|(tokens, _)| tokens.to_string()).join(", ");
         let longest = FUNCTIONS.iter().map(|(tokens, _)| *tokens).max();
-        if options.functions == Functions::Single {
+        if options.functions != Functions::InferPrefill {
             let expected = format!("the layout `host-cache` has functions of {lengths} tokens");
             return Some(Refusal { option: "--functions", value: options.functions.to_string(), expected });
         }
@@ -54,8 +54,8 @@ impl Layout for HostCache {
         None
     }
 
-    fn stem(&self, _decoder: &DecoderPlan, options: &Options, label: &Label) -> String {
-        let suffix = metadata::storage(options, label.role).encoding().suffix();
+    fn stem(&self, _decoder: &DecoderPlan, options: &Options, label: &Label, _index: usize) -> String {
+        let suffix = metadata::suffix(options, label.role);
         match label.role {
             CHUNK => format!("chunk{suffix}_{:02}of{:02}", label.number, label.count),
             role => format!("{role}{suffix}"),
@@ -63,18 +63,10 @@ impl Layout for HostCache {
     }
 
     fn metadata(&self, plan: &ConversionPlan, file: &FilePlan) -> Metadata {
-        let (model_type, label) = (&plan.decoder.model_type, &file.label);
-        let short_description = match label.role {
-            EMBEDDINGS => format!("{model_type} token embeddings and rotations"),
-            CHUNK => format!("{model_type} decoder layers {} to {}", label.layers.start, label.layers.end - 1),
-            _ => format!("{model_type} LM head"),
-        };
-        metadata::metadata(plan, file, short_description, "com.anec")
+        metadata::own(plan, file, "token embeddings and rotations")
     }
 
     fn side_files(&self, plan: &ConversionPlan, checkpoint: &Path) -> Result<Vec<SideFile>, SideFileError> {
-        let compiled = plan.options.emit.has(COMPILED_EXTENSION);
-        let extension = if compiled { COMPILED_EXTENSION } else { PACKAGE_EXTENSION };
-        meta_files::side_files(plan, checkpoint, anemll::prefix(&plan.decoder.model_type), extension)
+        meta_files::own(plan, checkpoint)
     }
 }

@@ -4,22 +4,31 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use anec_mil::compiled::COMPILED_EXTENSION;
+use anec_mil::package::PACKAGE_EXTENSION;
 use anec_schemas::contract::monolithic::{self, MODEL};
 use anec_schemas::contract::stateful::{self, CHUNK, EMBEDDINGS, LM_HEAD, names};
-use anec_schemas::contract::{Role, host_cache};
+use anec_schemas::contract::{Role, coreml_llm_cli, host_cache};
 use anec_schemas::meta::{META_JSON, META_VERSION, META_YAML};
 use anec_schemas::{LutBits, MetaYaml, ModelInfo, Parameters, RecommendedSampling};
 use fs_err as fs;
 
-use super::{SideFile, SideFileError};
+use super::{SideFile, SideFileError, anemll};
 use crate::graph::layers::mask;
 use crate::model::decoder_plan::AttentionKind;
-use crate::options::{Functions, KvWrite};
+use crate::options::{Functions, KvWrite, WindowForm};
 use crate::plan::ConversionPlan;
 use crate::weights::storage::Storage;
 
 /// The name of a model whose directory has none.
 const UNNAMED: &str = "model";
+
+/// Both files for clients of anec's own names, which open the compiled form where there is one.
+pub(super) fn own(plan: &ConversionPlan, checkpoint: &Path) -> Result<Vec<SideFile>, SideFileError> {
+    let compiled = plan.options.emit.has(COMPILED_EXTENSION);
+    let extension = if compiled { COMPILED_EXTENSION } else { PACKAGE_EXTENSION };
+    side_files(plan, checkpoint, anemll::prefix(&plan.decoder.model_type), extension)
+}
 
 /// Both files; `prefix` is what names of models start with, `extension` that of the form that they name.
 pub(super) fn side_files(
@@ -73,8 +82,10 @@ fn parameters(plan: &ConversionPlan, checkpoint: &Path, prefix: &str, extension:
     let is_stateful = plan.contract.name == stateful::CONTRACT.name;
     let is_monolithic = plan.contract.name == monolithic::CONTRACT.name;
     // Clients that keep the cache need its sizes, and what masks they must make.
-    let keeps_cache = plan.contract.name == host_cache::CONTRACT.name;
+    let keeps_cache = [host_cache::CONTRACT.name, coreml_llm_cli::CONTRACT.name].contains(&plan.contract.name);
     let decoder = &plan.decoder;
+    let window = plan.caches.window.as_ref();
+    let ring = window.filter(|window| window.form == WindowForm::Ring);
     let sized = |size: usize| keeps_cache.then_some(size as u64);
     let listed = |sizes: Vec<u64>| if keeps_cache { sizes } else { Vec::new() };
     let (ffn_bits, ffn_per_channel) = (bits(&options.storage.ffn), per_channel(&options.storage.ffn));
@@ -87,6 +98,7 @@ fn parameters(plan: &ConversionPlan, checkpoint: &Path, prefix: &str, extension:
     Parameters {
         context_length: u64::from(options.context_length),
         batch_size: u64::from(options.batch_size),
+        max_positions: plan.max_positions().filter(|_| keeps_cache || plan.caches.is_endless()),
         lut_bits: is_monolithic.then_some(ffn_bits),
         lut_per_channel: ffn_per_channel.filter(|_| is_monolithic),
         lut_embeddings: bits(&options.storage.embeddings),
@@ -105,12 +117,16 @@ fn parameters(plan: &ConversionPlan, checkpoint: &Path, prefix: &str, extension:
         argmax_in_model: options.argmax,
         vocab_size: Some(plan.decoder.vocab_size as u64),
         lm_head_chunk_sizes: plan.head.sizes.clone(),
-        // A window changes the graphs, not what a client feeds; clients that see the key would rotate the cache.
-        sliding_window: None,
+        // Clients that see the key call functions that shift; a ring changes the graphs, not what a client feeds.
+        sliding_window: window.filter(|window| window.form == WindowForm::Rotate).map(|window| window.shape.positions),
+        single_cache: plan.caches.kept_whole.is_some(),
+        verify_length: options.functions.verify_rows().map(u64::from),
+        ring_length: ring.map(|ring| ring.shape.positions),
+        ring_window: ring.map(|ring| ring.window),
         prefill_dynamic_slice: !keeps_cache,
-        functions: if is_monolithic { vec![names::INFER.to_owned(), names::PREFILL.to_owned()] } else { Vec::new() },
+        functions: if is_monolithic { monolithic_functions(plan) } else { Vec::new() },
         query_length: match options.functions {
-            Functions::InferPrefill => None,
+            Functions::InferPrefill | Functions::InferPrefillVerify(_) => None,
             Functions::Single => Some(u64::from(options.batch_size)),
         },
         hidden_size: sized(decoder.hidden_size),
@@ -123,6 +139,13 @@ fn parameters(plan: &ConversionPlan, checkpoint: &Path, prefix: &str, extension:
         files,
         recommended_sampling: recommended_sampling(checkpoint),
     }
+}
+
+/// The functions of a model in one file, in the order in which ANEMLL lists them.
+fn monolithic_functions(plan: &ConversionPlan) -> Vec<String> {
+    let order = [names::INFER, names::INFER_ROTATE, names::PREFILL, names::PREFILL_ROTATE];
+    let has = |name: &&str| plan.caches.rotates() || [names::INFER, names::PREFILL].contains(name);
+    order.into_iter().filter(has).map(str::to_owned).collect()
 }
 
 fn bits(storage: &Storage) -> LutBits {
@@ -160,6 +183,9 @@ fn recommended_sampling(checkpoint: &Path) -> Option<RecommendedSampling> {
 fn functions(plan: &ConversionPlan) -> String {
     if plan.contract.name == host_cache::CONTRACT.name {
         return host_cache::FUNCTIONS.map(|(_, name)| name).join(",");
+    }
+    if plan.contract.name == coreml_llm_cli::CONTRACT.name {
+        return coreml_llm_cli::names::MAIN.to_owned();
     }
     plan.options.functions.to_string()
 }

@@ -21,6 +21,27 @@ pub(super) fn storage(options: &Options, role: Role) -> &Storage {
     }
 }
 
+/// What stems of anec's own names end with: how the weights of a role are stored.
+pub(super) fn suffix(options: &Options, role: Role) -> String {
+    storage(options, role).encoding().suffix()
+}
+
+/// What stems of ANEMLL's names end with: bits of palettes, never the group size, and nothing for what else there is.
+pub(super) fn anemll_suffix(options: &Options, role: Role) -> String {
+    storage(options, role).lut().map_or_else(String::new, |lut| format!("_lut{}", lut.bits))
+}
+
+/// The metadata of a file under anec's own names; `embeddings` says what those do.
+pub(super) fn own(plan: &ConversionPlan, file: &FilePlan, embeddings: &str) -> Metadata {
+    let (model_type, label) = (&plan.decoder.model_type, &file.label);
+    let short_description = match label.role {
+        EMBEDDINGS => format!("{model_type} {embeddings}"),
+        CHUNK => format!("{model_type} decoder layers {} to {}", label.layers.start, label.layers.end - 1),
+        _ => format!("{model_type} LM head"),
+    };
+    metadata(plan, file, short_description, "com.anec")
+}
+
 /// The metadata of a file. What clients read from it where they have no `meta.yaml` gets `prefix` before its keys.
 ///
 /// # Source

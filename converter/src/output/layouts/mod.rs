@@ -6,6 +6,7 @@
 mod anec;
 mod anemll;
 mod anemll_monolithic;
+mod coreml_llm_cli;
 mod host_cache;
 mod meta_files;
 mod metadata;
@@ -21,12 +22,17 @@ use anec_schemas::MetaError;
 
 use crate::graph::families::{Family, Label};
 use crate::model::decoder_plan::DecoderPlan;
-use crate::options::Options;
+use crate::options::{Options, WindowForm};
 use crate::plan::{ConversionPlan, FilePlan, PlanError};
 
 /// All layouts; the first is the default.
-pub(crate) static LAYOUTS: &[&dyn Layout] =
-    &[&anec::Anec, &anemll::Anemll, &anemll_monolithic::AnemllMonolithic, &host_cache::HostCache];
+pub(crate) static LAYOUTS: &[&dyn Layout] = &[
+    &anec::Anec,
+    &anemll::Anemll,
+    &anemll_monolithic::AnemllMonolithic,
+    &host_cache::HostCache,
+    &coreml_llm_cli::CoremlLlmCli,
+];
 
 /// Whose client opens a converted directory.
 pub(crate) trait Layout: Sync {
@@ -42,14 +48,32 @@ pub(crate) trait Layout: Sync {
     /// Names of the forms that it takes.
     fn forms(&self) -> &'static [&'static str];
 
+    /// What its clients can drive where layers look back over a window.
+    fn window_form(&self) -> WindowForm {
+        WindowForm::Whole
+    }
+
     /// The first option that it cannot honour.
     fn refusal(&self, options: &Options) -> Option<Refusal>;
+
+    /// What it takes instead, where it cannot hold a model.
+    fn misfit(&self, _decoder: &DecoderPlan, _options: &Options) -> Option<String> {
+        None
+    }
 
     /// Parts of the LM head that its clients expect, where they expect some number.
     fn head_parts(&self, decoder: &DecoderPlan, options: &Options) -> Option<u64>;
 
-    /// The name of a file, without extension.
-    fn stem(&self, decoder: &DecoderPlan, options: &Options, label: &Label) -> String;
+    /// The name of a file, without extension; `index` is its place in the order of calls, from 0.
+    fn stem(&self, decoder: &DecoderPlan, options: &Options, label: &Label, index: usize) -> String;
+
+    /// Checks what was planned against what its client does with it.
+    ///
+    /// # Errors
+    /// A bug in the graphs: the client would not load a model.
+    fn check(&self, _files: &[FilePlan]) -> Result<(), PlanError> {
+        Ok(())
+    }
 
     /// What a model says about itself.
     fn metadata(&self, plan: &ConversionPlan, file: &FilePlan) -> Metadata;
@@ -126,6 +150,9 @@ mod tests {
     fn a_layout_that_there_is_not_is_refused() {
         let options = Options { layout: "swift", ..Options::default() };
         let error = of(&options).err().expect("refused").to_string();
-        assert_eq!(error, "Cannot use `--layout swift`: one of anec, anemll, anemll-monolithic, host-cache");
+        assert_eq!(
+            error,
+            "Cannot use `--layout swift`: one of anec, anemll, anemll-monolithic, host-cache, coreml-llm-cli"
+        );
     }
 }

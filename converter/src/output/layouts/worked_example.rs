@@ -43,7 +43,7 @@ impl Layout for Short {
         None
     }
 
-    fn stem(&self, _decoder: &DecoderPlan, _options: &Options, label: &Label) -> String {
+    fn stem(&self, _decoder: &DecoderPlan, _options: &Options, label: &Label, _index: usize) -> String {
         format!("{}_chunk_{:02}of{:02}", &label.role.0[..1], label.number, label.count)
     }
 

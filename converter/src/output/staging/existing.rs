@@ -1,8 +1,7 @@
 //! What is at an output already, and whether all of it is ours to replace.
 
-use std::collections::BTreeSet;
 use std::fs::FileType;
-use std::io::{self, Read as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use anec_mil::compiled::{ANALYTICS_PATH, DATA_PATH, METADATA_PATH, PROGRAM_PATH};
@@ -11,16 +10,13 @@ use anec_schemas::report::{REPORT_HTML, REPORT_JSON};
 use fs_err as fs;
 
 use super::Kind;
-use crate::output::checksums::CHECKSUMS;
+use crate::output::checksums::{self, CHECKSUMS};
 
 /// What `anec verify` and file managers put beside what was converted.
-const BESIDE: [&str; 4] = [CHECKSUMS, REPORT_JSON, REPORT_HTML, ".DS_Store"];
+pub(crate) const BESIDE: [&str; 4] = [CHECKSUMS, REPORT_JSON, REPORT_HTML, ".DS_Store"];
 
 /// Every file of a compiled model but its weights.
 const COMPILED: [&str; 4] = [PROGRAM_PATH, DATA_PATH, ANALYTICS_PATH, METADATA_PATH];
-
-/// As much of a checksum file is read; ours have a line for each of some dozens of files.
-const MAX_CHECKSUMS_BYTES: u64 = 1 << 24;
 
 /// Where a compiled model has its weights.
 const COMPILED_WEIGHTS: &str = "weights/";
@@ -51,11 +47,8 @@ pub(super) fn foreign(kind: Kind, output: &Path) -> io::Result<Option<PathBuf>> 
 
 /// Of a directory with checksums, which list every file of a conversion.
 fn foreign_in_converted(output: &Path) -> io::Result<Option<PathBuf>> {
-    let mut checksums = String::new();
-    fs::File::open(output.join(CHECKSUMS))?.take(MAX_CHECKSUMS_BYTES).read_to_string(&mut checksums)?;
-    let listed: BTreeSet<&str> =
-        checksums.lines().filter_map(|line| line.split_once("  ")).map(|(_, path)| path).collect();
-    first_file(output, "", &|path| BESIDE.contains(&path) || listed.contains(path))
+    let listed = checksums::listed(output)?;
+    first_file(output, "", &|path| BESIDE.contains(&path) || listed.contains_key(path))
 }
 
 /// Of a directory that holds conversions, one for each context length, and nothing else.

@@ -9,7 +9,6 @@ use fs_err as fs;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::output::checksums::hex;
 use crate::plan::ConversionPlan;
 use crate::source::checkpoint::Checkpoint;
 use crate::weights::weight_file::Job;
@@ -53,7 +52,7 @@ impl Identity {
 /// Version and content of the running program; of a program that cannot be read the version must do.
 fn program() -> String {
     let content = std::env::current_exe().and_then(fs::read).unwrap_or_default();
-    format!("{} {}", env!("CARGO_PKG_VERSION"), hex(Sha256::digest(content)))
+    format!("{} {}", env!("CARGO_PKG_VERSION"), base16ct::lower::encode_string(&Sha256::digest(content)))
 }
 
 /// Weights are known by the size and time of their files, as build tools do: reading them takes as long as converting.
@@ -71,7 +70,7 @@ fn checkpoint_digest(checkpoint: &Checkpoint) -> io::Result<String> {
         let modified = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
         add(&mut hasher, &(metadata.len(), modified));
     }
-    Ok(hex(hasher.finalize()))
+    Ok(base16ct::lower::encode_string(&hasher.finalize()))
 }
 
 fn plan_digest(plans: &[&ConversionPlan], calibration: &str) -> String {
@@ -94,7 +93,7 @@ fn plan_digest(plans: &[&ConversionPlan], calibration: &str) -> String {
             }
         }
     }
-    hex(hasher.finalize())
+    base16ct::lower::encode_string(&hasher.finalize())
 }
 
 /// Adds what the debug form says; digests are compared only between runs of one build.

@@ -25,6 +25,7 @@ use self::journal::OpenError;
 use crate::error::Hint;
 use crate::output::forms::FORMS;
 
+pub(crate) use self::existing::BESIDE;
 pub(crate) use self::identity::Identity;
 pub(crate) use self::journal::{FinishedPart, Journal};
 

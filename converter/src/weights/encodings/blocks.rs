@@ -8,7 +8,7 @@ use std::ops::Range;
 use anec_quantize::{ErrorStats, Histogram, Palette, QuantizeError};
 use half::f16;
 
-use crate::calibrate::CalibratedRows;
+use crate::weights::CalibratedRows;
 use crate::weights::rows::Rows;
 
 /// Elements that one block aims at: 2 MiB of fp16, small enough for several in flight and large enough to amortize.

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use anec_mil::{BuildError, FunctionBuilder, TensorType, Value};
+use anec_mil::{BuildError, FunctionBuilder, Opset, TensorType, Value};
 use anec_quantize::{ErrorStats, QuantizeError};
 
 use super::blocks::{Block, BlockCoder, Coder, FLOAT16_BITS, Place, Run, Scratch, Span};
@@ -71,6 +71,10 @@ impl Encoding for Calibrated {
 
     fn check_table(&self) -> Result<(), &'static str> {
         Err("calibration is of the inputs of projections, and a table has none")
+    }
+
+    fn check_opset(&self, opset: Opset) -> Result<(), &'static str> {
+        self.0.check_opset(opset)
     }
 
     fn blobs(&self, rows: &Rows, shape: &[u64]) -> Result<Vec<TensorType>, UnfitError> {

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use anec_mil::{BuildError, DataType, FunctionBuilder, TensorType, Value};
+use anec_mil::{BuildError, DataType, FunctionBuilder, Opset, TensorType, Value};
 use anec_quantize::{ErrorStats, QuantizeError};
 
 use super::blocks::{Block, BlockCoder, Coder, FLOAT16_BITS, Place, Run, Scratch, Span};
@@ -41,6 +41,14 @@ impl Encoding for Int8 {
 
     fn quantized_bits(&self) -> Option<u8> {
         Some(BITS)
+    }
+
+    fn check_opset(&self, opset: Opset) -> Result<(), &'static str> {
+        if opset < Opset::Ios18 {
+            Err("integers with a scale for each channel need iOS 18 or macOS 15")
+        } else {
+            Ok(())
+        }
     }
 
     fn blobs(&self, rows: &Rows, shape: &[u64]) -> Result<Vec<TensorType>, UnfitError> {

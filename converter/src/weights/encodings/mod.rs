@@ -13,7 +13,7 @@ pub(crate) mod palette;
 
 use std::fmt;
 
-use anec_mil::{BuildError, FunctionBuilder, TensorType, Value, Var};
+use anec_mil::{BuildError, FunctionBuilder, Opset, TensorType, Value, Var};
 
 use self::blocks::Run;
 use self::palette::{GroupSize, PaletteMethod};
@@ -146,6 +146,11 @@ pub(crate) trait Encoding: fmt::Debug + Send + Sync {
 
     /// Whether rows can be gathered from it; else why not.
     fn check_table(&self) -> Result<(), &'static str> {
+        Ok(())
+    }
+
+    /// Whether programs of an operation set can read it; else what they can.
+    fn check_opset(&self, _opset: Opset) -> Result<(), &'static str> {
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use half::f16;
 
 use super::blocks::{BLOCK_ELEMENTS, Block, Coder, Place, Scratch};
 use super::*;
-use crate::calibrate::CalibratedRows;
+use crate::weights::CalibratedRows;
 
 fn examples() -> impl Iterator<Item = Storage> {
     ENCODINGS.iter().flat_map(|kind| kind.examples).map(|text| text.parse().expect("an example"))

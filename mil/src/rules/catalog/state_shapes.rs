@@ -1,6 +1,6 @@
 //! States of different shapes on the first chips.
 
-use crate::rules::chip::Chip;
+use crate::rules::chip::STATES_OF_ONE_SHAPE;
 use crate::rules::rule::{Check, Rule, Scope, Severity};
 use crate::rules::sink::Sink;
 use crate::rules::view::FunctionView;
@@ -10,7 +10,7 @@ pub(super) static RULE: Rule = Rule {
     id: "state-shapes",
     severity: Severity::Error,
     summary: "On A14 and M1 all states of a model have one shape",
-    scope: Scope::chips(&[Chip::A14, Chip::M1, Chip::M1Pro, Chip::M1Max]),
+    scope: Scope::only(STATES_OF_ONE_SHAPE),
     source: "ANEMLL 0.3.5 release notes (Gemma 3, local and global layers)",
     conflict: None,
     fix: "one state of the larger shape for all layers",

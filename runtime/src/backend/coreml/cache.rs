@@ -71,7 +71,7 @@ impl CompileCache {
             key.update((part.len() as u64).to_le_bytes());
             key.update(part);
         }
-        Ok(self.root.join(format!("{}.{COMPILED_EXTENSION}", hex(&key.finalize()))))
+        Ok(self.root.join(format!("{}.{COMPILED_EXTENSION}", base16ct::lower::encode_string(&key.finalize()))))
     }
 
     /// The compiled form of a package; compiled where it is not there, or where `fresh` is asked for.
@@ -150,7 +150,7 @@ pub fn content_hash(directory: &Path) -> io::Result<String> {
         }
         hash.update(content.finalize());
     }
-    Ok(hex(&hash.finalize()))
+    Ok(base16ct::lower::encode_string(&hash.finalize()))
 }
 
 /// Files below a directory: their names from its root, with `/`, and where they are.
@@ -165,15 +165,6 @@ fn files_below(root: &Path) -> io::Result<Vec<(String, PathBuf)>> {
         }
     }
     Ok(files)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use anec_schemas::contract::host_cache::names;
 
 use crate::graph::families::conformity::Inputs;
 use crate::graph::layers::LayerPart;
-use crate::graph::layers::attention::AttentionInputs;
+use crate::graph::layers::attention::{AttentionInputs, RowInputs};
 use crate::graph::layers::kv_cache::HostCache;
 use crate::graph::{Graph, GraphError, ModelSettings};
 use crate::model::decoder_plan::WeightPath;
@@ -37,11 +37,11 @@ pub(super) fn function(
     let output_names = [names::NEW_K_CACHE, names::NEW_V_CACHE];
     let cache = Rc::new(HostCache::new(layers.start, given.collect(), output_names));
     let kinds = plan.layers.get(layers.clone()).expect("chunks have layers of the plan");
-    let attention = AttentionInputs {
+    let attention = AttentionInputs::Rows(RowInputs {
         masks: graph.given_masks(kinds, |number| numbered(names::MASK, number))?,
         rotations: graph.given_rotations(|number| [names::COS, names::SIN].map(|name| numbered(name, number))),
         cache: Rc::<HostCache>::clone(&cache),
-    };
+    });
     let x = graph.enter_channels_first("hidden_states_channels_first", inputs.get(names::HIDDEN_STATES))?;
     let mut x = graph.layers(layers, &x, &attention, LayerPart::Whole)?;
     if layers.end == plan.num_hidden_layers {

@@ -59,7 +59,7 @@ impl Family for HostCache {
         let tokens = FUNCTIONS.iter().find(|(_, function)| *function == name).map_or(1, |(tokens, _)| *tokens);
         match label.role {
             EMBEDDINGS => embeddings::function(settings, weights, tokens, declare),
-            LM_HEAD => lm_head::function(settings, weights, declare),
+            LM_HEAD => lm_head::function(settings, weights, name, declare),
             _ => chunk::function(settings, weights, &label.layers, tokens, declare),
         }
     }

@@ -53,13 +53,13 @@ impl Family for Monolithic {
     ) -> Result<Function, GraphError> {
         let instance = self.instance(settings, label);
         let contract = CONTRACT.function(label.role, name, &instance)?;
-        let tokens = if name == names::INFER { 1 } else { settings.batch_size };
+        let tokens = chunk::tokens(settings, name);
         let mut graph = Graph::new(weights, settings, tokens);
         let inputs = Inputs::declare(&mut graph.ops, contract, &instance)?;
         let ids = inputs.get(names::INPUT_IDS);
         let embedded = embeddings::rows(&mut graph.ops, settings, graph.weights, "embedded_tokens", ids)?;
         let x = graph.enter_channels_first("hidden_states_channels_first", &embedded)?;
-        let attention = chunk::attention_inputs(&mut graph, &inputs, &label.layers)?;
+        let attention = chunk::attention_inputs(&mut graph, &inputs, &label.layers, name)?;
         let x = graph.layers(&label.layers, &x, &attention, LayerPart::Whole)?;
         let x = last_token(&mut graph, &x)?;
         let normed = graph.rms_norm("norm", &x, &WeightPath::NORM, 1, settings.plan.stream_norm_eps)?;

@@ -6,6 +6,10 @@
 //! state of [`kv_cache`](crate::graph::layers::kv_cache). Output: `output_hidden_states` fp16 `[1, tokens, hidden_size]`, but
 //! `[1, 1, hidden_size]` for the last chunk's `prefill`, whose clients never read it.
 //!
+//! Where layers keep their window only, there are one or two states of [`kv_cache`](crate::graph::layers::kv_cache), and in
+//! the form that shifts, `infer_rotate` and `prefill_rotate` beside `infer` and `prefill`, for positions at which the window is
+//! full.
+//!
 //! A call writes the cache from `current_pos` on, so `current_pos + tokens` must not exceed `context_length`. A client of
 //! the single function that has fewer tokens than rows puts them first: what the other rows leave in the cache lies behind
 //! the current position, where the mask hides it until it is overwritten. At the end of the context it calls with the
@@ -18,8 +22,8 @@ use anec_schemas::contract::stateful::names;
 
 use crate::graph::families::conformity::Inputs;
 use crate::graph::layers::LayerPart;
-use crate::graph::layers::attention::AttentionInputs;
-use crate::graph::layers::kv_cache::state_cache;
+use crate::graph::layers::attention::{AttentionInputs, RowInputs};
+use crate::graph::layers::kv_cache::{CacheInputs, Step, caches};
 use crate::graph::{Graph, GraphError, ModelSettings, int};
 use crate::model::decoder_plan::WeightPath;
 use crate::weights::weight_file::WeightFile;
@@ -32,12 +36,12 @@ pub(super) fn function(
     name: &str,
     declare: impl FnOnce(&mut FunctionBuilder) -> Result<Inputs, GraphError>,
 ) -> Result<Function, GraphError> {
-    let prefill = name == names::PREFILL;
-    let tokens = if name == names::INFER { 1 } else { settings.batch_size };
+    let prefill = [names::PREFILL, names::PREFILL_ROTATE].contains(&name);
+    let tokens = tokens(settings, name);
     let plan = settings.plan;
     let mut graph = Graph::new(weights, settings, tokens);
     let inputs = declare(&mut graph.ops)?;
-    let attention = attention_inputs(&mut graph, &inputs, layers)?;
+    let attention = attention_inputs(&mut graph, &inputs, layers, name)?;
     let x = graph.enter_channels_first("hidden_states_channels_first", inputs.get(names::HIDDEN_STATES))?;
     // What the model's last layer computes after its cache is written is read by nobody in prefill.
     let x = graph.layers(layers, &x, &attention, if prefill { LayerPart::Attention } else { LayerPart::Whole })?;
@@ -49,19 +53,57 @@ pub(super) fn function(
     Ok(graph.ops.finish(&[&output]))
 }
 
-/// What the layers share where a function has positions, a mask and a state.
+/// Tokens that the function called `name` takes.
+pub(in crate::graph::families) fn tokens(settings: &ModelSettings<'_>, name: &str) -> u64 {
+    match name {
+        names::INFER | names::INFER_ROTATE => 1,
+        names::VERIFY => settings.verify_length(),
+        _ => settings.batch_size,
+    }
+}
+
+/// What the layers share where the function called `name` has positions, a mask and states.
 pub(in crate::graph::families) fn attention_inputs(
     graph: &mut Graph<'_>,
     inputs: &Inputs,
     layers: &Range<usize>,
+    name: &str,
 ) -> Result<AttentionInputs, GraphError> {
-    let positions = graph.gather_positions(inputs.get(names::POSITION_IDS))?;
+    let states = graph.settings.caches;
+    let (full, window) = match (states.is_split(), states.window.is_some()) {
+        (true, _) => (Some(names::KV_CACHE_GLOBAL), Some(names::KV_CACHE_LOCAL)),
+        (false, true) => (None, Some(names::KV_CACHE)),
+        (false, false) => (Some(names::KV_CACHE), None),
+    };
+    let step = if [names::INFER_ROTATE, names::PREFILL_ROTATE].contains(&name) { Step::Rotate } else { Step::Fill };
+    let current_pos = inputs.get(names::CURRENT_POS);
+    let mut position_ids = inputs.get(names::POSITION_IDS).clone();
+    if step == Step::Rotate && full.is_none() {
+        position_ids = from_current_pos(graph, &position_ids, current_pos)?;
+    }
+    let positions = graph.gather_positions(&position_ids)?;
     let kinds = graph.plan().layers.get(layers.clone()).expect("pieces have layers of the plan");
-    Ok(AttentionInputs {
-        masks: graph.masks(kinds, inputs.get(names::CAUSAL_MASK), &positions)?,
-        rotations: graph.rotations(kinds, &positions)?,
-        cache: state_cache(graph, inputs.get(names::KV_CACHE), inputs.get(names::CURRENT_POS))?,
-    })
+    let cache_inputs = CacheInputs {
+        full: full.map(|name| inputs.get(name)),
+        window: window.map(|name| inputs.get(name)),
+        current_pos,
+        causal_mask: inputs.get(names::CAUSAL_MASK),
+        positions: &positions,
+        step,
+    };
+    let (cache, masks) = caches(graph, &cache_inputs, layers)?;
+    Ok(AttentionInputs::Rows(RowInputs { masks, rotations: graph.rotations(kinds, &positions)?, cache }))
+}
+
+/// The positions of the tokens counted from `current_pos`, which is where they start: functions that shift all of their
+/// states have no other use for it, and every input must be used.
+fn from_current_pos(graph: &mut Graph<'_>, position_ids: &Var, current_pos: &Var) -> Result<Var, GraphError> {
+    let first = match graph.tokens {
+        1 => position_ids.clone(),
+        _ => graph.ops.slice_by_index("first_position", position_ids, &[0], &[1], &SliceMasks::end(&[false]))?,
+    };
+    let offset = graph.ops.sub("position_offset", current_pos, &first)?;
+    Ok(graph.ops.add("positions", position_ids, &offset)?)
 }
 
 impl Graph<'_> {

@@ -8,7 +8,7 @@ use anec_mil::{Function, FunctionBuilder, Var};
 use anec_schemas::contract::stateful::names;
 
 use crate::graph::families::conformity::Inputs;
-use crate::graph::{GraphError, ModelSettings, OPSET, matrix};
+use crate::graph::{GraphError, ModelSettings, matrix};
 use crate::model::decoder_plan::WeightPath;
 use crate::weights::encodings::Constant;
 use crate::weights::recipe::WeightKind;
@@ -21,7 +21,7 @@ pub(super) fn function(
     weights: &mut WeightFile,
     declare: impl FnOnce(&mut FunctionBuilder) -> Result<Inputs, GraphError>,
 ) -> Result<Function, GraphError> {
-    let mut ops = FunctionBuilder::new(OPSET);
+    let mut ops = FunctionBuilder::new(settings.opset);
     let inputs = declare(&mut ops)?;
     let hidden_states = rows(&mut ops, settings, weights, names::HIDDEN_STATES, inputs.get(names::INPUT_IDS))?;
     Ok(ops.finish(&[&hidden_states]))

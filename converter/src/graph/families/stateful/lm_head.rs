@@ -16,14 +16,16 @@ use crate::options::Functions;
 use crate::weights::recipe::WeightKind;
 use crate::weights::weight_file::WeightFile;
 
-/// Builds the function.
+/// Builds the function called `name`.
 pub(in crate::graph::families) fn function(
     settings: &ModelSettings<'_>,
     weights: &mut WeightFile,
+    name: &str,
     declare: impl FnOnce(&mut FunctionBuilder) -> Result<Inputs, GraphError>,
 ) -> Result<Function, GraphError> {
     let tokens = match settings.functions {
-        Functions::InferPrefill => 1,
+        Functions::InferPrefillVerify(rows) if name == names::VERIFY => u64::from(rows.get()),
+        Functions::InferPrefill | Functions::InferPrefillVerify(_) => 1,
         Functions::Single => settings.batch_size,
     };
     let mut graph = Graph::new(weights, settings, tokens);
@@ -42,10 +44,8 @@ pub(in crate::graph::families) fn outputs(graph: &mut Graph<'_>, x: &Var) -> Res
     let plan = settings.plan;
     let weight = graph.matrix(&WeightPath::LM_HEAD, [plan.vocab_size as u64, plan.hidden_size as u64]);
     // Clients of `infer` read one number per part.
-    let (shape, axis): (&[i32], i32) = match settings.functions {
-        Functions::InferPrefill => (&[1], 0),
-        Functions::Single => (&[int(graph.tokens), 1], 1),
-    };
+    let is_query = settings.functions == Functions::Single || graph.tokens > 1;
+    let (shape, axis): (&[i32], i32) = if is_query { (&[int(graph.tokens), 1], 1) } else { (&[1], 0) };
     let mut outputs = Vec::with_capacity(settings.head_parts.len());
     let mut indices = Vec::new();
     let mut values = Vec::new();

@@ -7,7 +7,9 @@ pub(super) mod lm_head;
 use std::ops::Range;
 
 use anec_mil::Function;
-use anec_schemas::contract::stateful::{ARGMAX, CHUNK, CONTRACT, EMBEDDINGS, LAST_CHUNK, LM_HEAD, SINGLE};
+use anec_schemas::contract::stateful::{
+    ARGMAX, CHUNK, CONTRACT, EMBEDDINGS, LAST_CHUNK, LM_HEAD, ROTATE, SINGLE, SPLIT_CACHE, VERIFY,
+};
 use anec_schemas::contract::{Contract, Instance, Size};
 
 use super::conformity::Inputs;
@@ -38,7 +40,18 @@ impl Family for Stateful {
         let plan = settings.plan;
         let part_sizes: Vec<u64> = settings.head_parts.iter().map(|part| part.end - part.start).collect();
         let is_last = label.has_layers() && label.layers.end == plan.num_hidden_layers;
-        Instance::default()
+        let caches = settings.caches;
+        let split = caches.is_split();
+        let mut instance = Instance::default().with_size(Size::CACHE_LENGTH, settings.context_length);
+        if let Some(window) = &caches.window {
+            // One state of windows has the name that one state of the whole context has.
+            let length = if split { Size::WINDOW_LENGTH } else { Size::CACHE_LENGTH };
+            instance = instance
+                .with_size(length, window.shape.positions)
+                .with_size(Size::NUM_LOCAL_LAYERS, window.shape.layers.len() as u64)
+                .with_size(Size::NUM_GLOBAL_LAYERS, caches.full.layers.len() as u64);
+        }
+        instance
             .with_size(Size::CONTEXT_LENGTH, settings.context_length)
             .with_size(Size::BATCH_SIZE, settings.batch_size)
             .with_size(Size::QUERY_LENGTH, settings.batch_size)
@@ -50,6 +63,10 @@ impl Family for Stateful {
             .with_size(Size::SPLIT_LM_HEAD, part_sizes.len() as u64)
             .with_sizes(Size::LM_HEAD_CHUNK_SIZES, &part_sizes)
             .with_variant(SINGLE, settings.functions == Functions::Single)
+            .with_size(Size::VERIFY_LENGTH, settings.verify_length())
+            .with_variant(VERIFY, settings.verify_length() > 0)
+            .with_variant(SPLIT_CACHE, split)
+            .with_variant(ROTATE, caches.rotates())
             .with_variant(ARGMAX, settings.argmax)
             .with_variant(LAST_CHUNK, is_last)
     }
@@ -66,7 +83,7 @@ impl Family for Stateful {
         let declare = |ops: &mut _| Inputs::declare(ops, contract, &instance);
         match label.role {
             EMBEDDINGS => embeddings::function(settings, weights, declare),
-            LM_HEAD => lm_head::function(settings, weights, declare),
+            LM_HEAD => lm_head::function(settings, weights, name, declare),
             _ => chunk::function(settings, weights, &label.layers, name, declare),
         }
     }

@@ -8,7 +8,7 @@ use std::cell::RefCell;
 
 use anec_mil::Var;
 
-use super::{Cached, KvCache, Past};
+use super::{Attend, Cached, KvCache, Past, PastLayout};
 use crate::graph::{Graph, GraphError, int};
 
 /// The caches of the layers of one function.
@@ -37,14 +37,15 @@ impl HostCache {
 }
 
 impl KvCache for HostCache {
-    fn update(
+    fn attend(
         &self,
         graph: &mut Graph<'_>,
         layer: usize,
         prefix: &str,
         key: &Var,
         value: &Var,
-    ) -> Result<Cached, GraphError> {
+        attend: &mut Attend<'_>,
+    ) -> Result<Var, GraphError> {
         let number = layer - self.first_layer;
         let [keys, values] = self.given.get(number).expect("a function is given the caches of its layers");
         let [key_name, value_name] = self.output_names.map(|name| format!("{name}{number}"));
@@ -53,8 +54,10 @@ impl KvCache for HostCache {
         let past = Past {
             keys: by_head(graph, &format!("{prefix}_past_keys"), keys)?,
             values: by_head(graph, &format!("{prefix}_past_values"), values)?,
+            layout: PastLayout::ByChannel,
+            positions: graph.settings.context_length,
         };
-        Ok(Cached { keys: key.clone(), values: value.clone(), past: Some(past) })
+        attend(graph, &Cached { keys: key.clone(), values: value.clone(), past: Some(past) })
     }
 }
 

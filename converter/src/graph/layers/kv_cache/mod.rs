@@ -2,17 +2,27 @@
 //!
 //! A family picks the strategy and gives it the function's inputs; attention knows none of them. Each strategy is a file.
 
+mod by_layer;
+mod early;
+mod function;
 mod host;
+mod late;
 mod mask;
+mod shift;
 mod slice;
 mod state;
+mod states;
+mod straddle;
+mod token_rows;
+mod window_mask;
 
 use anec_mil::Var;
 
 use crate::graph::{Graph, GraphError};
 
+pub(crate) use function::{CacheInputs, Step, caches};
 pub(crate) use host::HostCache;
-pub(crate) use state::state_cache;
+pub(crate) use states::{CacheStates, KeptWhole, WindowState};
 
 /// Keys and values of all positions that a layer may attend to, each
 /// `[1, num_key_value_heads, positions, head_dim]`, where a function's masks have as many columns as there are positions
@@ -26,30 +36,47 @@ pub(crate) struct Cached {
     pub(crate) past: Option<Past>,
 }
 
-/// Keys and values of earlier calls, each `[1, num_key_value_heads, head_dim, positions]`.
+/// Keys and values of earlier calls.
 pub(crate) struct Past {
     /// Keys.
     pub(crate) keys: Var,
     /// Values.
     pub(crate) values: Var,
+    /// How both lie.
+    pub(crate) layout: PastLayout,
+    /// How many positions there are.
+    pub(crate) positions: u64,
 }
+
+/// How keys and values of the past lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PastLayout {
+    /// `[1, num_key_value_heads, positions, head_dim]`.
+    ByPosition,
+    /// `[1, num_key_value_heads, head_dim, positions]`.
+    ByChannel,
+}
+
+/// Computes attention over keys and values.
+pub(crate) type Attend<'a> = dyn FnMut(&mut Graph<'_>, &Cached) -> Result<Var, GraphError> + 'a;
 
 /// A way to keep keys and values.
 pub(crate) trait KvCache {
-    /// Puts this call's keys and values of a layer where they belong, and gives all that the layer attends to. Names of ops
-    /// start with `prefix`.
+    /// Calls `attend`, once, with all that the layer attends to, and puts this call's keys and values of it where they
+    /// belong, before or after; gives what `attend` gives. Names of ops start with `prefix`.
     ///
     /// # Shapes
     /// `key` and `value`: `[1, num_key_value_heads, tokens, head_dim]`.
     ///
     /// # Errors
     /// A bug in the graph code.
-    fn update(
+    fn attend(
         &self,
         graph: &mut Graph<'_>,
         layer: usize,
         prefix: &str,
         key: &Var,
         value: &Var,
-    ) -> Result<Cached, GraphError>;
+        attend: &mut Attend<'_>,
+    ) -> Result<Var, GraphError>;
 }

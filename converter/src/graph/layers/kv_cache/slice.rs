@@ -2,22 +2,23 @@
 
 use anec_mil::{Value, Var};
 
-use super::state::{Write, update_masks};
+use super::state::{State, Write, update_masks};
 use crate::graph::{Graph, GraphError, int};
 
 /// Positions from `start` to before `end`.
 pub(super) struct BySlice {
-    /// `current_pos`, int32 `[1]`.
+    /// The first position of the state that is written, int32 `[1]`.
     start: Var,
-    /// `current_pos + tokens`, int32 `[1]`.
+    /// `start + tokens`, int32 `[1]`.
     end: Var,
 }
 
 impl BySlice {
-    pub(super) fn new(graph: &mut Graph<'_>, current_pos: &Var) -> Result<Self, GraphError> {
-        let tokens = graph.ops.constant("tokens", Value::int32(int(graph.tokens)));
-        let end = graph.ops.add("current_pos_end", current_pos, &tokens)?;
-        Ok(Self { start: current_pos.clone(), end })
+    /// From `start` on, int32 `[1]`; names of ops start with `name`.
+    pub(super) fn new(graph: &mut Graph<'_>, name: &str, start: &Var) -> Result<Self, GraphError> {
+        let tokens = graph.ops.constant(&format!("{name}_tokens"), Value::int32(int(graph.tokens)));
+        let end = graph.ops.add(&format!("{name}_end"), start, &tokens)?;
+        Ok(Self { start: start.clone(), end })
     }
 }
 
@@ -26,6 +27,7 @@ impl Write for BySlice {
         &self,
         graph: &mut Graph<'_>,
         name: &str,
+        _state: &State,
         before: &Var,
         row: u64,
         update: &Var,

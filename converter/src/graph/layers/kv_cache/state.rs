@@ -1,40 +1,22 @@
-//! The cache as one Core ML state for the whole model, written at the current position.
-//!
-//! # Shapes
-//! The state is `[2 * num_hidden_layers, num_key_value_heads, context_length, head_dim]`: keys of layer `l` in row `l`,
-//! values in row `num_hidden_layers + l`. Every chunk and function declares all of it, because one state object serves
-//! them all.
-//!
-//! There are two ways to write: [`slice`](super::slice) and [`mask`](super::mask). What is attended to is always read again
-//! after the write.
-
-use std::rc::Rc;
+//! States: how rows get into one, and how they are read again.
 
 use anec_mil::{SliceMasks, Var};
 
-use super::mask::ByMask;
-use super::slice::BySlice;
-use super::{Cached, KvCache};
+use super::states::StateShape;
 use crate::graph::{Graph, GraphError, int};
-use crate::options::KvWrite;
 
-/// The cache in a state, written as the settings say from `current_pos` on, int32 `[1]`.
-pub(crate) fn state_cache(
-    graph: &mut Graph<'_>,
-    state: &Var,
-    current_pos: &Var,
-) -> Result<Rc<dyn KvCache>, GraphError> {
-    let state = state.clone();
-    Ok(match graph.settings.kv_write {
-        KvWrite::Slice => Rc::new(StateCache { state, write: BySlice::new(graph, current_pos)? }),
-        KvWrite::Mask => Rc::new(StateCache { state, write: ByMask::new(graph, current_pos)? }),
-    })
+/// A state of a function.
+#[derive(Clone)]
+pub(super) struct State {
+    /// The function's parameter.
+    pub(super) var: Var,
+    /// What it keeps.
+    pub(super) shape: StateShape,
 }
 
 /// How new rows get into a state.
 pub(super) trait Write {
-    /// The content of the state with `update` in one of its rows, given its content `before`. Names of ops start with
-    /// `name`.
+    /// The content of `state` with `update` in one of its rows, given its content `before`. Names of ops start with `name`.
     ///
     /// # Shapes
     /// `update: [1, num_key_value_heads, tokens, head_dim]`; the result has the shape of the state.
@@ -42,62 +24,72 @@ pub(super) trait Write {
         &self,
         graph: &mut Graph<'_>,
         name: &str,
+        state: &State,
         before: &Var,
         row: u64,
         update: &Var,
     ) -> Result<Var, GraphError>;
 }
 
-/// A cache in a state.
-struct StateCache<W> {
-    /// The state.
-    state: Var,
-    /// How it is written.
-    write: W,
-}
+impl State {
+    /// Its content.
+    pub(super) fn read(&self, graph: &mut Graph<'_>, name: &str) -> Result<Var, GraphError> {
+        Ok(graph.ops.read_state(name, &self.var)?)
+    }
 
-impl<W: Write> KvCache for StateCache<W> {
-    fn update(
+    /// Writes a row and gives the content as it is then.
+    pub(super) fn write(
         &self,
         graph: &mut Graph<'_>,
-        layer: usize,
-        prefix: &str,
-        key: &Var,
-        value: &Var,
-    ) -> Result<Cached, GraphError> {
-        let (key_row, value_row) = (layer as u64, (graph.plan().num_hidden_layers + layer) as u64);
-        self.write(graph, &format!("{prefix}_key_cache"), key_row, key)?;
-        let cache = self.write(graph, &format!("{prefix}_value_cache"), value_row, value)?;
-        let keys = read_row(graph, &format!("{prefix}_keys"), &cache, key_row)?;
-        let values = read_row(graph, &format!("{prefix}_values"), &cache, value_row)?;
-        Ok(Cached { keys, values, past: None })
+        name: &str,
+        row: u64,
+        update: &Var,
+        write: &impl Write,
+    ) -> Result<Var, GraphError> {
+        let before = self.read(graph, &format!("{name}_before"))?;
+        let updated = write.updated(graph, name, self, &before, row, update)?;
+        Ok(graph.ops.update_state(name, &self.var, &updated)?)
     }
-}
 
-impl<W: Write> StateCache<W> {
-    /// Writes a row of the state and gives the state as it is then.
-    fn write(&self, graph: &mut Graph<'_>, name: &str, row: u64, update: &Var) -> Result<Var, GraphError> {
-        let before = graph.ops.read_state(&format!("{name}_before"), &self.state)?;
-        let updated = self.write.updated(graph, name, &before, row, update)?;
-        Ok(graph.ops.update_state(name, &self.state, &updated)?)
+    /// One row of its content: `[1, num_key_value_heads, positions, head_dim]`.
+    pub(super) fn row(&self, graph: &mut Graph<'_>, name: &str, content: &Var, row: u64) -> Result<Var, GraphError> {
+        let [_, heads, positions, head_dim] = self.shape.axes(graph.plan()).map(int);
+        let begin = [int(row), 0, 0, 0];
+        let end = [int(row + 1), heads, positions, head_dim];
+        Ok(graph.ops.slice_by_index(name, content, &begin, &end, &SliceMasks::end(&[false, true, true, true]))?)
     }
-}
 
-/// One row of the state: `[1, num_key_value_heads, context_length, head_dim]`.
-pub(super) fn read_row(graph: &mut Graph<'_>, name: &str, state: &Var, row: u64) -> Result<Var, GraphError> {
-    let [_, heads, positions, head_dim] = state_shape(graph).map(int);
-    let begin = [int(row), 0, 0, 0];
-    let end = [int(row + 1), heads, positions, head_dim];
-    Ok(graph.ops.slice_by_index(name, state, &begin, &end, &SliceMasks::end(&[false, true, true, true]))?)
+    /// Puts a row in its place whole.
+    pub(super) fn with_row(
+        graph: &mut Graph<'_>,
+        name: &str,
+        content: &Var,
+        row: u64,
+        new: &Var,
+    ) -> Result<Var, GraphError> {
+        let begin = graph.ops.constant(&format!("{name}_begin"), anec_mil::Value::int32s(&[int(row), 0, 0, 0]));
+        let end = graph.ops.constant(&format!("{name}_end"), anec_mil::Value::int32s(&[int(row + 1), 0, 0, 0]));
+        let masks = update_masks([false, true, true, true]);
+        Ok(graph.ops.slice_update(&format!("{name}_updated"), content, new, &begin, &end, &masks)?)
+    }
+
+    /// Writes back what a corner of the state holds: for functions none of whose layers has its keys there, because every
+    /// function of a model must use every state.
+    pub(super) fn touch(&self, graph: &mut Graph<'_>, name: &str) -> Result<(), GraphError> {
+        let content = self.read(graph, &format!("{name}_before"))?;
+        let end = [1, 1, 1, int(graph.plan().head_dim as u64)];
+        let ends = SliceMasks::end(&[false, false, false, true]);
+        let corner = graph.ops.slice_by_index(&format!("{name}_corner"), &content, &[0, 0, 0, 0], &end, &ends)?;
+        let begin = graph.ops.constant(&format!("{name}_begin"), anec_mil::Value::int32s(&[0, 0, 0, 0]));
+        let end = graph.ops.constant(&format!("{name}_end"), anec_mil::Value::int32s(&[1, 1, 1, 0]));
+        let masks = update_masks([false, false, false, true]);
+        let same = graph.ops.slice_update(&format!("{name}_updated"), &content, &corner, &begin, &end, &masks)?;
+        graph.ops.update_state(name, &self.var, &same)?;
+        Ok(())
+    }
 }
 
 /// Masks of an update of a state: no axis begins at its start by mask, and these end at their end.
 pub(super) fn update_masks(end_mask: [bool; 4]) -> SliceMasks {
     SliceMasks { begin_mask: vec![false; 4], end_mask: end_mask.to_vec(), squeeze_mask: vec![false; 4] }
-}
-
-fn state_shape(graph: &Graph<'_>) -> [u64; 4] {
-    let plan = graph.plan();
-    let rows = 2 * plan.num_hidden_layers as u64;
-    [rows, plan.num_key_value_heads as u64, graph.settings.context_length, plan.head_dim as u64]
 }

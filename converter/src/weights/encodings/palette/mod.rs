@@ -6,7 +6,7 @@ use std::fmt;
 use std::num::NonZeroU32;
 use std::str::FromStr;
 
-use anec_mil::{BuildError, DataType, FunctionBuilder, TensorType, Value};
+use anec_mil::{BuildError, DataType, FunctionBuilder, Opset, TensorType, Value};
 use anec_quantize::Method;
 
 use self::coder::{Parameters, Places};
@@ -39,11 +39,11 @@ pub enum GroupSize {
     Channels(NonZeroU32),
 }
 
-impl GroupSize {
-    /// 8 channels below 8 bits, where palettes are small beside the indices, and the tensor at 8 bits, where they are not.
-    fn default_for(bits: u8) -> Self {
+impl Default for GroupSize {
+    /// 8 channels: whole tensors lose too much at any width.
+    fn default() -> Self {
         const EIGHT: NonZeroU32 = NonZeroU32::new(8).expect("8 is not zero");
-        if bits < 8 { Self::Channels(EIGHT) } else { Self::Tensor }
+        Self::Channels(EIGHT)
     }
 }
 
@@ -104,7 +104,7 @@ pub(super) fn parse(text: &str, defaults: &Defaults) -> Result<Palettes, Storage
         (Some(own), Some(general)) if own != general => {
             return Err(StorageError::Contradiction { option: format!("--group-size {general}") });
         }
-        (own, general) => own.or(general).unwrap_or(GroupSize::default_for(bits)),
+        (own, general) => own.or(general).unwrap_or_default(),
     };
     let Defaults { mut method, mut channel_scale, .. } = *defaults;
     for part in parts {
@@ -184,6 +184,20 @@ impl Encoding for Palettes {
         if self.channel_scale { Err("a table that is gathered from has no channels to scale") } else { Ok(()) }
     }
 
+    /// # Source
+    /// `constexpr_lut_to_dense` before ios18 has one table of 2, 4, 16, 64 or 256 entries.
+    fn check_opset(&self, opset: Opset) -> Result<(), &'static str> {
+        match self.group_size {
+            _ if opset >= Opset::Ios18 => Ok(()),
+            _ if self.bits == 3 => Err("palettes before iOS 18 and macOS 15 have 1, 2, 4, 6 or 8 bits"),
+            GroupSize::Tensor => Ok(()),
+            GroupSize::Channels(_) => {
+                Err("palettes before iOS 18 and macOS 15 are of a whole tensor: use `--group-size tensor`, and \
+                     `--channel-scale` for a scale of each channel")
+            }
+        }
+    }
+
     fn blobs(&self, rows: &Rows, shape: &[u64]) -> Result<Vec<TensorType>, UnfitError> {
         let (channels, group_rows) = (rows.count(), self.group_rows(rows));
         if group_rows == 0 || !channels.is_multiple_of(group_rows) {
@@ -192,7 +206,7 @@ impl Encoding for Palettes {
                 tensor: rows.tensor.clone(),
                 storage: self.spec(),
                 problem: format!("group size {group_rows} does not divide its {channels} output channels"),
-                hint: Some(format!("use `--group-size {nearest}` or `--group-size tensor`")),
+                hint: Some(format!("use `--group-size {nearest}`")),
             });
         }
         let width = u32::from(self.bits);
@@ -260,7 +274,7 @@ mod tests {
     fn what_a_palette_leaves_open_is_as_the_general_options_say() {
         let none = Defaults::default();
         assert_eq!(spec("lut4", &none).as_deref(), Ok("lut4:8"));
-        assert_eq!(spec("lut8", &none).as_deref(), Ok("lut8:tensor"));
+        assert_eq!(spec("lut8", &none).as_deref(), Ok("lut8:8"));
         assert_eq!(spec("lut6:tensor+scale", &none).as_deref(), Ok("lut6:tensor+scale"));
         let group_size = Some(GroupSize::Channels(NonZeroU32::new(16).expect("not zero")));
         let given = Defaults { group_size, method: PaletteMethod::Exact, channel_scale: true };
