@@ -5,9 +5,8 @@ use std::process::ExitCode;
 
 use anec_mil::compiled::{self, COMPILED_EXTENSION, CompileOptions, CompiledError, Unproven, compile_pipeline};
 use anec_mil::package::Pipeline;
-use anec_mil::stored::StoredModel;
 use anec_mil::verify::Finding;
-use anec_runtime::{FsPackage, open_model};
+use anec_runtime::open_model;
 use clap::Args;
 
 use super::rewrite::{self, Rewrite};
@@ -49,26 +48,27 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<ExitCode, Failure>
     let path = &arguments.model;
     let output = rewrite::output(arguments.output.as_ref(), path, COMPILED_EXTENSION);
     let rewrite = Rewrite { action: "compile", path, output: &output, kind: Kind::Compiled, force: arguments.force };
-    let refused = || rewrite.refused("it is compiled already", "give the .mlpackage that it was made from");
-    let message = |stored: &StoredModel<FsPackage>| -> Result<Vec<u8>, Failure> {
-        stored.message_bytes().map_err(|error| rewrite.failed(error))?.ok_or_else(refused)
-    };
     let name = path.file_stem().map_or_else(|| "model".to_owned(), |stem| stem.to_string_lossy().into_owned());
     let message_name = if path.is_file() { name.clone() } else { "model".to_owned() };
     let unproven = if arguments.unproven { Unproven::Allowed } else { Unproven::Refused };
-    let options =
-        |message| CompileOptions { message_name: &message_name, unproven, ..CompileOptions::package(&name, message) };
     let stored = open_model(path)?;
+    let Some(message) = stored.message_bytes().map_err(|error| rewrite.failed(error))? else {
+        return Err(rewrite.refused("it is compiled already", "give the .mlpackage that it was made from"));
+    };
+    let options = CompileOptions { message_name: &message_name, unproven, ..CompileOptions::package(&name, &message) };
     if let Some(pipeline) = stored.pipeline().map_err(|error| rewrite.failed(error))? {
-        return whole_pipeline(&rewrite, &pipeline, &options(&message(&stored)?), console);
+        return whole_pipeline(&rewrite, &pipeline, &options, console);
     }
-    let accept = |stored: &StoredModel<FsPackage>| message(stored).map(|_| ());
-    rewrite.run(console, accept, |source, directory| {
-        let files = compiled::compile(source.model, &options(&message(source.stored)?));
-        let files = files.map_err(|error| compile_error(path, error))?;
-        warn(&files.warnings, &files.unproven, console);
-        Ok(forms::compiled::write(directory, &files, source.model)?)
-    })
+    rewrite.run(
+        console,
+        |_| Ok(()),
+        |source, directory| {
+            let files = compiled::compile(source.model, &options);
+            let files = files.map_err(|error| compile_error(path, error))?;
+            warn(&files.warnings, &files.unproven, console);
+            Ok(forms::compiled::write(directory, &files, source.model)?)
+        },
+    )
 }
 
 /// Compiles every member of a pipeline.

@@ -32,9 +32,7 @@ pub(super) struct Rewrite<'a> {
 /// What is there to write from.
 #[derive(Debug)]
 pub(super) struct Source<'a> {
-    /// The files of the model.
-    pub(super) stored: &'a StoredModel<FsPackage>,
-    /// What they say.
+    /// What its files say.
     pub(super) model: &'a Model,
     /// The weight files, as the program names them.
     pub(super) weight_files: &'a BTreeSet<String>,
@@ -66,7 +64,7 @@ impl Rewrite<'_> {
         self.check()?;
         let weight_files = self.weight_files(self.path)?;
         let model = stored.model().map_err(|source| self.failed(source))?;
-        let source = Source { stored: &stored, model: &model, weight_files: &weight_files };
+        let source = Source { model: &model, weight_files: &weight_files };
         self.publish(console, |directory| {
             write(&source, directory)?;
             Ok(model_directory::copy_weights(&stored, self.path, &weight_files, directory)?)

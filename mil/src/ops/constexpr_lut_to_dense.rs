@@ -35,7 +35,9 @@ pub static DECL: OpDecl = OpDecl::new(
     "constexpr_lut_to_dense",
     "Looks `indices` up in the tables of `lut`.",
     &[
-        Parameter::new("indices", INDICES).constant(),
+        Parameter::new("indices", Domain::OneOf(&[DataType::UInt8]))
+            .constant()
+            .changes(&[Change::Takes(Opset::Ios18, INDICES)]),
         Parameter::new("lut", TABLE_ENTRIES).constant(),
         Parameter::new("vector_axis", INT32).constant().optional().changes(&[Change::Since(Opset::Ios18)]),
         Parameter::new("shape", UINT32).constant().changes(&[Change::Until(Opset::Ios18)]),

@@ -1,4 +1,4 @@
-"""Programs of ops that no vector can show: control flow, lists, states, classes, and results of a length that the values say.
+"""Programs of ops that no vector can show: control flow, lists, states, classes, results as long as the values say.
 
 Each is a package by coremltools, with inputs and results of one call or of several.
 """
@@ -179,12 +179,22 @@ def flow_programs() -> list[FlowProgram]:
         FlowProgram(
             "a loop", ("while_loop",), loop, [({"x": positive}, {"result": values, "turns": np.array([turns])})]
         ),
-        FlowProgram("a condition in a loop", ("cond", "while_loop"), nested, [({"x": negative}, {"result": stepped(negative)})]),
+        FlowProgram(
+            "a condition in a loop",
+            ("cond", "while_loop"),
+            nested,
+            [({"x": negative}, {"result": stepped(negative)})],
+        ),
         FlowProgram(
             "a list",
             ("make_list", "list_write", "list_read", "list_scatter", "list_gather", "list_length"),
             lists,
-            [({"x": FLOATS}, {"read": FLOATS * 2, "gathered": np.stack([pair[1], FLOATS, pair[0]]), "length": np.array([4])})],
+            [
+                (
+                    {"x": FLOATS},
+                    {"read": FLOATS * 2, "gathered": np.stack([pair[1], FLOATS, pair[0]]), "length": np.array([4])},
+                )
+            ],
         ),
         FlowProgram(
             "a state",

@@ -53,7 +53,9 @@ def contents(directory: Path) -> dict[str, bytes]:
     return {name: path.read_bytes() for name, path in relative.items() if not name.startswith("analytics")}
 
 
-def judge_results(anec, model: Path, inputs: dict[str, np.ndarray], results: dict[str, Tensor], tolerance: float) -> None:
+def judge_results(
+    anec, model: Path, inputs: dict[str, np.ndarray], results: dict[str, Tensor], tolerance: float
+) -> None:
     """Runs the model, and compares every result with what others compute."""
     directory = model.parent / f"{model.name}.values"
     directory.mkdir()

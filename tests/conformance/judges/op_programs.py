@@ -28,7 +28,7 @@ OLD_TYPES = (*IO_TYPES, "bool")
 NOT_BUILT = {
     "non_zero": "the length of the result is not known; flow_programs.py has it",
 }
-#: Cases to whose results coremltools gives a type that they do not have, with the reason. No program may be built of them.
+#: Cases to whose results coremltools gives a type that they do not have, with the reason.
 TYPED_OTHERWISE = {
     ("select", "all stretch"): "the shape of the condition is left out",
     ("select", "the condition is larger"): "the shape of the condition is left out",

@@ -1,4 +1,4 @@
-"""Every op in every variant that has vectors, as a program by coremltools' builder: read, linted, compiled, read back, run.
+"""Every op in every variant that has vectors, as a program by coremltools' builder: linted, compiled, read back, run.
 
 The programs are many. One in `STRIDE` is made, always the same ones; `ANEC_ALL_OPS=1` makes all of them.
 """
@@ -39,7 +39,7 @@ def test_a_program_is_read_linted_compiled_and_computed(anec, tmp_path, program)
     judge_results(anec, compiled, inputs, results, program.case.tolerance)
 
 
-@pytest.mark.parametrize("program", [program for program in PROGRAMS if program.typed_otherwise], ids=lambda one: one.name)
+@pytest.mark.parametrize("program", [one for one in PROGRAMS if one.typed_otherwise], ids=lambda one: one.name)
 def test_a_program_that_coremltools_types_wrongly_is_refused(anec, tmp_path, program):
     package = tmp_path / "op.mlpackage"
     build(program, package)
