@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    bench, card, check, compile, completions, convert, diff, eval, inspect, layouts, lint, man, package, plan, predict,
-    rules, run, verify,
+    bench, card, check, compile, completions, convert, diff, eval, inspect, layouts, lint, man, ops, package, plan,
+    predict, rules, run, verify,
 };
 
 /// Converts Llama, Qwen and Mistral checkpoints into Core ML packages for Apple's Neural Engine. Needs no Mac.
@@ -45,6 +45,8 @@ pub enum Command {
     Lint(lint::Arguments),
     /// Print the rules that `lint` checks.
     Rules(rules::Arguments),
+    /// Print the ops of ML Programs that are known, and what shows their compiled form.
+    Ops(ops::Arguments),
     /// Print the layouts of converted directories, and what their clients rely on.
     Layouts(layouts::Arguments),
     /// Generate text with a converted directory.

@@ -5,8 +5,9 @@ use std::fmt;
 use crate::blob::BlobFile;
 use crate::compiled::{CompiledError, CompiledModel, DATA_PATH};
 use crate::package::{
-    MANIFEST_PATH, MAX_MODEL_BYTES, Model, ModelError, Package, PackageError, PackageFiles, PathError,
-    checked_relative_path, decode_model, decode_model_with_notes, open_weights, read_limited, weight_path,
+    MANIFEST_PATH, MAX_MODEL_BYTES, Model, ModelError, Package, PackageError, PackageFiles, PathError, Pipeline,
+    checked_relative_path, decode_model, decode_model_with_notes, decode_pipeline, open_weights, read_limited,
+    weight_path,
 };
 
 /// The form of a stored model.
@@ -46,6 +47,8 @@ pub enum StoredModel<F> {
 pub struct MessageFile<F> {
     files: F,
     path: String,
+    /// The message, where it is a part of the file.
+    part: Option<Vec<u8>>,
 }
 
 /// A stored model that cannot be read.
@@ -54,6 +57,14 @@ pub enum StoredModelError {
     /// Neither a package nor a compiled model.
     #[error("There is neither `{MANIFEST_PATH}` of a package nor `{DATA_PATH}` of a compiled model")]
     NoModel,
+    /// A pipeline without the member that is asked for.
+    #[error("There is no member {index} in a pipeline of {count}")]
+    NoMember {
+        /// The index asked for.
+        index: usize,
+        /// How many members there are.
+        count: usize,
+    },
     /// The package, or the model message and its weight files, are not usable.
     #[error(transparent)]
     Package(#[from] PackageError),
@@ -66,7 +77,7 @@ impl StoredModelError {
     /// What the user can do about it.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::NoModel => None,
+            Self::NoModel | Self::NoMember { .. } => None,
             Self::Package(error) => error.hint(),
             Self::Compiled(error) => error.hint(),
         }
@@ -106,7 +117,37 @@ impl<F: PackageFiles> StoredModel<F> {
     /// The path leads out of the directory.
     pub fn message(files: F, path: &str) -> Result<Self, StoredModelError> {
         let path = checked_relative_path(path)?.to_owned();
-        Ok(Self::Message(MessageFile { files, path }))
+        Ok(Self::Message(MessageFile { files, path, part: None }))
+    }
+
+    /// The member of this index of a pipeline that is stored as package or message; `None` if this is no such pipeline.
+    ///
+    /// # Errors
+    /// It cannot be read, or has no such member.
+    pub fn into_member(self, index: usize) -> Result<Option<Self>, StoredModelError> {
+        let Some(pipeline) = self.pipeline()? else { return Ok(None) };
+        let count = pipeline.members.len();
+        let member = pipeline.members.into_iter().nth(index);
+        let part = Some(member.ok_or(StoredModelError::NoMember { index, count })?.message);
+        Ok(match self {
+            Self::Package(package) => {
+                let path = package.model_path().to_owned();
+                Some(Self::Message(MessageFile { files: package.into_files(), path, part }))
+            }
+            Self::Message(MessageFile { files, path, .. }) => Some(Self::Message(MessageFile { files, path, part })),
+            Self::Compiled(_) => None,
+        })
+    }
+
+    /// The pipeline that is stored as package or message; `None` if another model is.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn pipeline(&self) -> Result<Option<Pipeline>, StoredModelError> {
+        match self.message_bytes()? {
+            Some(message) => Ok(decode_pipeline(&message)?),
+            None => Ok(None),
+        }
     }
 
     /// Which form it is.
@@ -151,6 +192,7 @@ impl<F: PackageFiles> StoredModel<F> {
         match self {
             Self::Package(package) => Ok(Some(package.model_bytes()?)),
             Self::Compiled(_) => Ok(None),
+            Self::Message(MessageFile { part: Some(part), .. }) => Ok(Some(part.clone())),
             Self::Message(file) => Ok(Some(read_limited(&file.files, &file.path, MAX_MODEL_BYTES)?)),
         }
     }

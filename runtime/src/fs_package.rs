@@ -7,7 +7,10 @@ use anec_mil::package::{PackageFiles, checked_relative_path};
 use anec_mil::stored::{StoredModel, StoredModelError};
 use fs_err::{self as fs, File};
 
-/// The directory of a package or a compiled model. Symbolic links are followed within it only.
+use crate::pipeline::{member_of, open_member};
+
+/// The directory of a package or a compiled model. Symbolic links are followed within it only, and from a snapshot in a
+/// hub's cache to that cache's blobs.
 #[derive(Clone, Debug)]
 pub struct FsPackage {
     root: PathBuf,
@@ -68,11 +71,19 @@ impl OpenError {
 }
 
 /// Opens the model at `path` in whichever form it is: a package or a compiled model where it is a directory, a model
-/// message where it is a file. The weight files of a message are beside it.
+/// message where it is a file. The weight files of a message are beside it. `model0` below a pipeline is its first member.
 ///
 /// # Errors
 /// There is nothing, or no model.
 pub fn open_model(path: &Path) -> Result<StoredModel<FsPackage>, OpenError> {
+    match member_of(path) {
+        Some((pipeline, index)) => open_member(pipeline, index),
+        None => open_stored(path),
+    }
+}
+
+/// Opens the model at `path` itself.
+pub(crate) fn open_stored(path: &Path) -> Result<StoredModel<FsPackage>, OpenError> {
     let io_failed = |source| OpenError::Io { path: path.to_owned(), source };
     let failed = |source| OpenError::model(path, source);
     let real = fs::canonicalize(path).map_err(io_failed)?;

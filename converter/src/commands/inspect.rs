@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use anec_mil::text::{self, TextVersion};
-use anec_runtime::{DirectoryError, ModelDirectory, OpenError, PackageReport, PartError};
+use anec_runtime::{DirectoryError, MemberPath, ModelDirectory, OpenError, PackageReport, PartError, pipeline_members};
 use anec_schemas::meta::META_YAML;
 use clap::Args;
 use fs_err as fs;
@@ -20,9 +20,10 @@ use crate::options::ByteSize;
 Examples:
   anec inspect out                                # every package of a converted directory
   anec inspect out/lm_head_lut6.mlpackage --json
-  anec inspect Model.mlpackage --mil | less       # the program as text")]
+  anec inspect Model.mlpackage --mil | less       # the program as text
+  anec inspect Pipeline.mlpackage/model0          # a member of a pipeline")]
 pub struct Arguments {
-    /// A .mlpackage, .mlmodelc or .mlmodel, or a converted directory.
+    /// A .mlpackage, .mlmodelc or .mlmodel, a member of a pipeline, or a converted directory.
     path: PathBuf,
 
     /// Print the program in Core ML's text form.
@@ -71,7 +72,8 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
         let programs: Result<Vec<String>, _> = reports.iter().map(program_text).collect();
         programs.map_err(|error| failed(error.to_string()))?.concat()
     } else {
-        reports.iter().map(describe).collect::<Vec<_>>().join("\n")
+        let head = members(&arguments.path)?.map(|members| describe_pipeline(&members));
+        head.into_iter().chain(reports.iter().map(describe)).collect::<Vec<_>>().join("\n")
     };
     console.data(&output).map_err(|error| failed(error.to_string()))?;
     let problems: usize = reports.iter().map(|report| report.problems.len()).sum();
@@ -90,6 +92,21 @@ fn models(path: &Path) -> Result<Vec<PathBuf>, Failure> {
     }
     let directory = ModelDirectory::open(path)?;
     Ok(directory.parts().iter().filter_map(|part| part.any_path().map(Path::to_owned)).collect())
+}
+
+/// The members of a pipeline, where `path` is one.
+fn members(path: &Path) -> Result<Option<Vec<MemberPath>>, Failure> {
+    let is_model = model_files::is_model(path).unwrap_or(false) && fs::metadata(path.join(META_YAML)).is_err();
+    if is_model { Ok(pipeline_members(path)?) } else { Ok(None) }
+}
+
+fn describe_pipeline(members: &[MemberPath]) -> String {
+    let mut text = format!("pipeline of {}\n", counted(members.len(), "model"));
+    for member in members {
+        let name = member.path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+        let _ = writeln!(text, "  {name}: {}", member.kind);
+    }
+    text
 }
 
 fn program_text(report: &PackageReport) -> Result<String, text::PrintError> {

@@ -19,6 +19,7 @@ pub mod man;
 pub mod model_arguments;
 mod model_files;
 pub mod numerics_argument;
+pub mod ops;
 pub mod package;
 pub mod plan;
 mod plan_layouts;
@@ -75,6 +76,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Eval(arguments) => eval::run(&arguments, console).map(done),
         Command::Layouts(arguments) => layouts::run(&arguments, console).map(done),
         Command::Lint(arguments) => lint::run(&arguments, console).map(done),
+        Command::Ops(arguments) => ops::run(&arguments, console).map(done),
         Command::Rules(arguments) => rules::run(&arguments, console).map(done),
         Command::Run(arguments) => run::run(&arguments, console).map(done),
         Command::Bench(arguments) => bench::run(&arguments, console).map(done),

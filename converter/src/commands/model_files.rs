@@ -5,7 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use anec_mil::compiled::{COMPILED_EXTENSION, DATA_PATH, PROGRAM_PATH};
-use anec_mil::package::{MANIFEST_PATH, PACKAGE_EXTENSION};
+use anec_mil::package::{MANIFEST_PATH, PACKAGE_EXTENSION, PROGRAM_KIND};
+use anec_runtime::{MemberPath, files_root, pipeline_members};
 use fs_err as fs;
 
 /// Extension of a program text.
@@ -35,8 +36,10 @@ pub(super) fn is_compiled(path: &Path) -> bool {
 /// # Errors
 /// A directory cannot be read.
 pub(super) fn find(path: &Path) -> io::Result<Vec<PathBuf>> {
-    if !fs::metadata(path)?.is_dir() || kind(path).is_some() || is_package(path) || is_compiled(path) {
-        return Ok(vec![path.to_owned()]);
+    if is_model(path)? {
+        // Whatever else cannot be read is said where it is opened.
+        let members = if kind(path) == Some(TEXT) { Ok(None) } else { pipeline_members(path) };
+        return Ok(members.ok().flatten().map_or_else(|| vec![path.to_owned()], |members| programs(&members)));
     }
     let entries = entries(path)?;
     let mut found = models(&entries);
@@ -46,6 +49,23 @@ pub(super) fn find(path: &Path) -> io::Result<Vec<PathBuf>> {
         }
     }
     Ok(found)
+}
+
+/// Whether it is a model, or a member of a pipeline.
+///
+/// # Errors
+/// There is nothing.
+pub(super) fn is_model(path: &Path) -> io::Result<bool> {
+    Ok(files_root(path) != path && !path.exists()
+        || !fs::metadata(path)?.is_dir()
+        || kind(path).is_some()
+        || is_package(path)
+        || is_compiled(path))
+}
+
+/// The members that are ML Programs.
+pub(super) fn programs(members: &[MemberPath]) -> Vec<PathBuf> {
+    members.iter().filter(|member| member.kind == PROGRAM_KIND).map(|member| member.path.clone()).collect()
 }
 
 /// What is in a directory, by name.

@@ -32,9 +32,7 @@ pub(super) struct Rewrite<'a> {
 /// What is there to write from.
 #[derive(Debug)]
 pub(super) struct Source<'a> {
-    /// The files of the model.
-    pub(super) stored: &'a StoredModel<FsPackage>,
-    /// What they say.
+    /// What its files say.
     pub(super) model: &'a Model,
     /// The weight files, as the program names them.
     pub(super) weight_files: &'a BTreeSet<String>,
@@ -63,22 +61,47 @@ impl Rewrite<'_> {
     ) -> Result<ExitCode, Failure> {
         let stored = open_model(self.path)?;
         accept(&stored)?;
-        Staging::check(self.kind, self.output, self.force)?;
-        let report = PackageReport::open(self.path)?;
-        if let [problem, ..] = report.problems.as_slice() {
-            let message = format!("{}, the first: {problem}", counted(report.problems.len(), "problem"));
-            return Err(self.refused(&message, "`anec inspect` lists all of them"));
-        }
+        self.check()?;
+        let weight_files = self.weight_files(self.path)?;
         let model = stored.model().map_err(|source| self.failed(source))?;
+        let source = Source { model: &model, weight_files: &weight_files };
+        self.publish(console, |directory| {
+            write(&source, directory)?;
+            Ok(model_directory::copy_weights(&stored, self.path, &weight_files, directory)?)
+        })
+    }
+
+    /// Requires that the output can be written.
+    pub(super) fn check(&self) -> Result<(), Failure> {
+        Staging::check(self.kind, self.output, self.force)?;
+        Ok(())
+    }
+
+    /// Names of the weight files of the program at `path`, which must have no problem.
+    pub(super) fn weight_files(&self, path: &Path) -> Result<BTreeSet<String>, Failure> {
+        let report = PackageReport::open(path)?;
+        match report.problems.as_slice() {
+            [] => Ok(report.weight_files),
+            [problem, ..] => {
+                let message = format!("{}, the first: {problem}", counted(report.problems.len(), "problem"));
+                Err(self.refused(&message, "`anec inspect` lists all of them"))
+            }
+        }
+    }
+
+    /// Has `write` fill a directory, which then takes the place of the output.
+    pub(super) fn publish(
+        &self,
+        console: Console,
+        write: impl FnOnce(&Path) -> Result<(), Failure>,
+    ) -> Result<ExitCode, Failure> {
         let identity = Identity::once();
         let staging = Staging::open(self.kind, self.output, self.force, Unfinished::Discard, &identity)?;
         let interrupt = Interrupt::on_signal().unwrap_or_else(|error| {
             console.warning(&format!("an interrupt will leave `{}` behind: {error}", staging.path().display()));
             Interrupt::default()
         });
-        let source = Source { stored: &stored, model: &model, weight_files: &report.weight_files };
-        write(&source, &staging.path())?;
-        model_directory::copy_weights(&stored, self.path, &report.weight_files, &staging.path())?;
+        write(&staging.path())?;
         if interrupt.is_set() {
             return Ok(ExitCode::from(interrupt::EXIT_CODE));
         }

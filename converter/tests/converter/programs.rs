@@ -366,13 +366,16 @@ fn weights_that_are_not_there_fail_a_lint() {
 fn files_that_are_no_programs_are_named_with_what_to_do() {
     let room = Room::new();
     fs::write(room.path("network.mlmodel"), [0x08, 4, 0xa2, 0x1f, 0]).unwrap();
-    fs::write(room.path("pipeline.mlmodel"), [0x08, 4, 0xd2, 0x0c, 0]).unwrap();
+    fs::write(room.path("classifiers.mlmodel"), [0x08, 4, 0xc2, 0x0c, 0]).unwrap();
     fs::write(room.path("pointer.mlmodel"), "version https://git-lfs.github.com/spec/v1\noid sha256:0\n").unwrap();
     fs::write(room.path("m.mlpackage.zip"), b"PK\x03\x04rest").unwrap();
     for command in ["inspect", "compile", "lint"] {
         for (name, words) in [
             ("@network.mlmodel", &["a `neuralNetwork`, expected an `mlProgram`", "convert_to=\"mlprogram\""][..]),
-            ("@pipeline.mlmodel", &["a `pipeline`, expected an `mlProgram`", "take those that are ML Programs out"]),
+            (
+                "@classifiers.mlmodel",
+                &["a `pipelineClassifier`, expected an `mlProgram`", "take those that are ML Programs out"],
+            ),
             ("@pointer.mlmodel", &["is a Git LFS pointer", "git lfs pull"]),
             ("@m.mlpackage.zip", &["is a zip archive", "unpack it"]),
         ] {
@@ -380,4 +383,135 @@ fn files_that_are_no_programs_are_named_with_what_to_do() {
         }
     }
     assert!(Path::new(&room.text("network.mlmodel")).is_file());
+}
+
+/// A field of a message that holds bytes.
+fn field(number: u32, content: &[u8]) -> Vec<u8> {
+    let varint = |mut value: usize| {
+        let mut bytes = Vec::new();
+        while value >= 0x80 {
+            bytes.push(u8::try_from(value & 0x7f).unwrap() | 0x80);
+            value >>= 7;
+        }
+        bytes.push(u8::try_from(value).unwrap());
+        bytes
+    };
+    [varint((number as usize) << 3 | 2), varint(content.len()), content.to_vec()].concat()
+}
+
+/// A message of a kind that is not read, with a specification version and an empty description.
+fn other_kind(number: u32) -> Vec<u8> {
+    [vec![0x08, 5], field(2, &[]), field(number, b"\x0a\x02\x08\x01")].concat()
+}
+
+impl Room {
+    /// A package of a pipeline of these messages, with the weight file of the others here.
+    fn pipeline(&self, name: &str, members: &[Vec<u8>]) {
+        self.package(name, &adds());
+        let content: Vec<u8> = members.iter().flat_map(|member| field(1, member)).collect();
+        let message = [vec![0x08, 5], field(2, &[]), field(202, &content)].concat();
+        fs::write(self.path(name).join(MODEL_PATH), message).unwrap();
+    }
+}
+
+#[test]
+fn a_pipeline_is_compiled_member_by_member_and_each_member_is_a_model() {
+    let room = Room::new();
+    let boxes = other_kind(610);
+    room.package("adds.mlpackage", &adds());
+    room.pipeline("p.mlpackage", &[encode_model(&adds()).unwrap(), boxes.clone()]);
+    room.succeeds(&["compile", "@p.mlpackage", "-o", "@p.mlmodelc"]);
+    room.succeeds(&["compile", "@adds.mlpackage", "-o", "@adds.mlmodelc"]);
+    let same = |path: &str, member: &str| {
+        let read = |path: &str| fs::read(room.path(path)).unwrap();
+        assert_eq!(read(&format!("p.mlmodelc/{member}/{path}")), read(&format!("adds.mlmodelc/{path}")), "{path}");
+    };
+    for path in ["model.mil", "coremldata.bin", "weights/weight.bin"] {
+        same(path, "model0");
+    }
+    assert!(fs::read(room.path("p.mlmodelc/model1/coremldata.bin")).unwrap().ends_with(&boxes));
+    assert!(!room.path("p.mlmodelc/model0/metadata.json").exists());
+    let metadata = room.read_json("p.mlmodelc/metadata.json");
+    let structure = &metadata[0]["modelType"]["structure"];
+    assert_eq!(structure[0]["name"], "MLModelType_mlProgram");
+    assert_eq!(structure[1]["name"], "MLModelType_nonMaximumSuppression");
+    assert_eq!(metadata[0]["mlProgramOperationTypeHistogram"], json!({ "Ios18.add": 1, "Ios18.relu": 1 }));
+
+    room.json("x.json", &json!([[1, -9, 1, 1]]));
+    for name in ["p.mlpackage", "p.mlmodelc"] {
+        let said = room.succeeds(&["inspect", &format!("@{name}")]);
+        assert!(said.contains("model0: mlProgram\n  model1: nonMaximumSuppression"), "{said}");
+        assert!(said.contains("1 add"), "{said}");
+        room.succeeds(&["lint", &format!("@{name}")]);
+        let member = format!("@{name}/model0");
+        room.succeeds(&["lint", &member]);
+        room.succeeds(&["diff", &member, "@adds.mlpackage"]);
+        let said = room.succeeds(&["predict", &member, "--input", "x=@x.json"]);
+        assert!(said.contains("[2.0, 0.0, 4.0, 5.0]"), "{said}");
+        room.fails(&["predict", &format!("@{name}"), "--input", "x=@x.json"], &["a `pipeline`", "name one of them"]);
+        room.fails(&["inspect", &format!("@{name}/model1")], &["nonMaximumSuppression"]);
+    }
+    room.fails(&["inspect", "@p.mlpackage/model2"], &["There is no member 2 in a pipeline of 2"]);
+
+    room.succeeds(&["package", "@p.mlmodelc", "-o", "@again.mlpackage"]);
+    fs::create_dir(room.path("again")).unwrap();
+    fs::rename(room.path("again.mlpackage"), room.path("again/p.mlpackage")).unwrap();
+    room.succeeds(&["compile", "@again/p.mlpackage", "-o", "@again.mlmodelc"]);
+    for path in
+        ["coremldata.bin", "metadata.json", "model0/model.mil", "model0/weights/weight.bin", "model1/coremldata.bin"]
+    {
+        let read = |model: &str| fs::read(room.path(model).join(path)).unwrap();
+        assert_eq!(read("again.mlmodelc"), read("p.mlmodelc"), "{path}");
+    }
+}
+
+#[test]
+fn a_pipeline_with_a_member_of_another_kind_is_refused_with_what_to_do() {
+    let room = Room::new();
+    room.pipeline("p.mlpackage", &[encode_model(&adds()).unwrap(), other_kind(500)]);
+    room.fails(
+        &["compile", "@p.mlpackage"],
+        &["A member of the pipeline is a `neuralNetwork`", "`Model.mlpackage/model0`", "coremlcompiler"],
+    );
+    let said = room.succeeds(&["inspect", "@p.mlpackage"]);
+    assert!(said.contains("model1: neuralNetwork"), "{said}");
+    room.succeeds(&["compile", "@p.mlpackage/model0", "-o", "@alone.mlmodelc"]);
+    assert!(room.path("alone.mlmodelc/weights/weight.bin").is_file());
+}
+
+#[test]
+fn ops_are_described_by_name_and_as_data() {
+    let said = text(&anec(&["ops", "topk"]).stdout);
+    assert!(said.contains("topk (since ios15)") && said.contains("changed with ios16"), "{said}");
+    let listed: Json = serde_json::from_slice(&anec(&["ops", "--json"]).stdout).unwrap();
+    assert_eq!(listed.as_array().unwrap().len(), 168);
+    assert_eq!(anec(&["ops", "nothing"]).status.code(), Some(2));
+}
+
+#[cfg(unix)]
+#[test]
+fn links_of_a_hubs_cache_are_followed_and_others_are_named() {
+    let room = Room::new();
+    room.package("adds.mlpackage", &adds());
+    let snapshot = room.path("models--acme--adds/snapshots/0123abc/adds.mlpackage");
+    let blobs = room.path("models--acme--adds/blobs");
+    fs::create_dir_all(&blobs).unwrap();
+    for (number, path) in [MANIFEST_PATH, MODEL_PATH, WEIGHTS_PATH].into_iter().enumerate() {
+        let blob = blobs.join(number.to_string());
+        fs::copy(room.path("adds.mlpackage").join(path), &blob).unwrap();
+        fs::create_dir_all(snapshot.join(path).parent().unwrap()).unwrap();
+        let up = "../".repeat(3 + path.matches('/').count());
+        std::os::unix::fs::symlink(format!("{up}blobs/{number}"), snapshot.join(path)).unwrap();
+    }
+    let name = format!("@models--acme--adds/snapshots/0123abc/{}", "adds.mlpackage");
+    room.succeeds(&["inspect", &name]);
+    room.succeeds(&["lint", &name]);
+    room.succeeds(&["compile", &name, "-o", "@adds.mlmodelc"]);
+    assert!(!fs::symlink_metadata(room.path("adds.mlmodelc/weights/weight.bin")).unwrap().is_symlink());
+    fs::remove_file(snapshot.join(WEIGHTS_PATH)).unwrap();
+    std::os::unix::fs::symlink(room.path("adds.mlpackage").join(WEIGHTS_PATH), snapshot.join(WEIGHTS_PATH)).unwrap();
+    room.fails(&["inspect", &name], &["weights/weight.bin leads out of"]);
+    fs::remove_file(snapshot.join(MANIFEST_PATH)).unwrap();
+    fs::write(snapshot.join(MANIFEST_PATH), "../../../blobs/0").unwrap();
+    room.fails(&["inspect", &name], &["`Manifest.json` of the model is the text of a symbolic link", "cp -rL"]);
 }

@@ -147,7 +147,12 @@ pub(super) fn decode_record(bytes: &[u8; RECORD_BYTES], offset: u64, length: u64
     let number = word(bytes, 4);
     let dtype = DataType::from_blob_number(number)
         .ok_or_else(|| field("the element type", offset, "a known number".to_owned(), &number))?;
-    let blob = Blob { offset, dtype, bytes: long(bytes, 8), unused_bits: long(bytes, 24) };
+    let bits = u64::from(dtype.bits());
+    // The rest of a record came with types of less than a byte; writers before that left in it what memory held, such as
+    // coremltools 7.1 (`yolov8n.mlpackage`, saadiahl/cat_feeder_project@2f191917).
+    let has_rest = bits < 8;
+    let unused_bits = if has_rest { long(bytes, 24) } else { 0 };
+    let blob = Blob { offset, dtype, bytes: long(bytes, 8), unused_bits };
     let data_offset = long(bytes, 16);
     if data_offset != blob.data_offset() {
         return Err(field("the data offset", offset, blob.data_offset().to_string(), &data_offset));
@@ -156,14 +161,14 @@ pub(super) fn decode_record(bytes: &[u8; RECORD_BYTES], offset: u64, length: u64
     if end > length {
         return Err(BlobError::Truncated { what: "the data of a blob", offset, end, length });
     }
-    let bits = u64::from(dtype.bits());
-    let most = if bits < 8 { 7 } else { 0 };
     let has_elements =
-        blob.unused_bits <= most && (blob.bytes * 8 - blob.unused_bits.min(blob.bytes * 8)).is_multiple_of(bits);
+        blob.unused_bits < 8 && (blob.bytes * 8 - blob.unused_bits.min(blob.bytes * 8)).is_multiple_of(bits);
     if !has_elements {
         return Err(field("the unused bits", offset, format!("whole elements of {bits} bits"), &blob.unused_bits));
     }
-    check_zero(bytes, 32, offset)?;
+    if has_rest {
+        check_zero(bytes, 32, offset)?;
+    }
     Ok(blob)
 }
 

@@ -12,6 +12,12 @@ use super::archive::{ArchiveReader, ArchiveWriter};
 /// What the file says of every ML Program, sorted as the file is.
 const NETWORK_DETAILS: (&str, [(&str, &str); 2]) =
     ("NeuralNetworkModelDetails", [("containsCustomLayer", "0"), ("modelDimension", "0")]);
+/// What the file says of a pipeline, beside the hash: how many models it has.
+///
+/// # Source
+/// `yolov8n.mlmodelc`, saadiahl/cat_feeder_project@2f191917.
+const PIPELINE_DETAILS: &str = "PipelineModelDetails";
+const DIMENSION: &str = "modelDimension";
 const SPECIFICATION_DETAILS: &str = "SpecificationDetails";
 const HASH: &str = "modelHash";
 const NAME: &str = "modelName";
@@ -33,17 +39,18 @@ impl Analytics {
 
     /// The file's bytes.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut archive = ArchiveWriter::default();
-        let details = [(HASH, self.model_hash.as_str()), (NAME, self.model_name.as_str())];
-        for (section, entries) in [NETWORK_DETAILS, (SPECIFICATION_DETAILS, details)] {
-            archive.text(section);
-            archive.uint64(entries.len() as u64);
-            for (key, value) in entries {
-                archive.text(key);
-                archive.text(value);
-            }
-        }
-        archive.bytes
+        let (section, entries) = NETWORK_DETAILS;
+        write_sections(&[(section, &entries), (SPECIFICATION_DETAILS, &self.specification())])
+    }
+
+    /// The bytes of a pipeline of this many models; what they are of a member is [`member_analytics`].
+    pub(super) fn to_bytes_of_pipeline(&self, members: usize) -> Vec<u8> {
+        let members = members.to_string();
+        write_sections(&[(PIPELINE_DETAILS, &[(DIMENSION, &members)]), (SPECIFICATION_DETAILS, &self.specification())])
+    }
+
+    fn specification(&self) -> [(&'static str, &str); 2] {
+        [(HASH, &self.model_hash), (NAME, &self.model_name)]
     }
 
     /// Reads the file's bytes.
@@ -66,6 +73,28 @@ impl Analytics {
         archive.finish()?;
         Ok(Self { model_hash, model_name })
     }
+}
+
+/// The file of an ML Program within a pipeline, which says nothing of a message.
+pub(super) fn member_analytics() -> Vec<u8> {
+    let (section, entries) = NETWORK_DETAILS;
+    write_sections(&[(section, &entries)])
+}
+
+/// A section and its entries, as the file has them.
+type Section<'a> = (&'a str, &'a [(&'a str, &'a str)]);
+
+fn write_sections(sections: &[Section<'_>]) -> Vec<u8> {
+    let mut archive = ArchiveWriter::default();
+    for (section, entries) in sections {
+        archive.text(section);
+        archive.uint64(entries.len() as u64);
+        for (key, value) in *entries {
+            archive.text(key);
+            archive.text(value);
+        }
+    }
+    archive.bytes
 }
 
 /// The name of a section and the number of its entries, which is the same for both.

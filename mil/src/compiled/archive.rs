@@ -42,6 +42,11 @@ impl<'a> ArchiveReader<'a> {
         std::str::from_utf8(bytes).map_err(|_| DataError::Text { what, position })
     }
 
+    /// All that follows.
+    pub(super) fn rest(self) -> &'a [u8] {
+        self.bytes.get(self.position..).unwrap_or_default()
+    }
+
     /// Requires that nothing follows.
     pub(super) fn finish(self) -> Result<(), DataError> {
         let left = self.bytes.len() - self.position;

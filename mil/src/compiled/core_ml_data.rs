@@ -15,7 +15,7 @@ use crate::proto::{FieldError, unknown_fields};
 const ML_PROGRAM: u16 = 502;
 
 /// The variant of the compiler; no other is known.
-const COMPILER_VARIANT: &str = "generic";
+pub(super) const COMPILER_VARIANT: &str = "generic";
 
 /// The oldest specification version of ML Programs.
 const MIN_SPECIFICATION_VERSION: i32 = 6;
@@ -109,7 +109,7 @@ impl CoreMlData {
 /// # Source
 /// The first bytes of 29 compiled models: 5 for versions 6 and 7, then the version itself up to 9. No model of a newer
 /// version was seen; the systems of version 9 have no compiler version beyond.
-fn compiler_version(specification_version: i32) -> Result<u64, DataError> {
+pub(super) fn compiler_version(specification_version: i32) -> Result<u64, DataError> {
     match specification_version {
         MIN_SPECIFICATION_VERSION | 7 => Ok(5),
         8 => Ok(8),
@@ -119,20 +119,24 @@ fn compiler_version(specification_version: i32) -> Result<u64, DataError> {
 }
 
 /// Versions have three parts, of which only the first is used.
-fn write_version(archive: &mut ArchiveWriter, major: u64) {
+pub(super) fn write_version(archive: &mut ArchiveWriter, major: u64) {
     archive.uint64(major);
     archive.uint64(0);
     archive.uint64(0);
 }
 
-fn read_version(archive: &mut ArchiveReader<'_>, what: &'static str) -> Result<u64, DataError> {
+pub(super) fn read_version(archive: &mut ArchiveReader<'_>, what: &'static str) -> Result<u64, DataError> {
     let major = archive.uint64(what)?;
     archive.uint64(what)?;
     archive.uint64(what)?;
     Ok(major)
 }
 
-fn expect_text(archive: &mut ArchiveReader<'_>, what: &'static str, expected: &'static str) -> Result<(), DataError> {
+pub(super) fn expect_text(
+    archive: &mut ArchiveReader<'_>,
+    what: &'static str,
+    expected: &'static str,
+) -> Result<(), DataError> {
     let position = archive.position();
     let found = archive.text(what)?;
     if found == expected {

@@ -10,9 +10,11 @@ use crate::opset::Opset;
 use crate::program::{Block, Function};
 
 /// Counts of every op but constants, by the compiler's name. Those of nested blocks count, too.
-pub(super) fn of(function: &Function) -> BTreeMap<String, u64> {
+pub(super) fn of(functions: &[&Function]) -> BTreeMap<String, u64> {
     let mut counts = BTreeMap::new();
-    add(&function.block, function.opset, &mut counts);
+    for function in functions {
+        add(&function.block, function.opset, &mut counts);
+    }
     counts
 }
 

@@ -8,6 +8,8 @@
 //! | `metadata.json` | the description for people and for tools that generate code |
 //! | weight files | those of the package, byte for byte |
 //!
+//! Of a pipeline, `pipeline.rs` says what each file holds.
+//!
 //! No path is touched here: a compiled model is read through [`PackageFiles`](crate::package::PackageFiles), and what is
 //! written are bytes for the paths of this module.
 //!
@@ -22,6 +24,7 @@ mod flexible;
 mod histogram;
 mod interface;
 mod metadata;
+mod pipeline;
 mod precision;
 mod reader;
 mod schema;
@@ -31,6 +34,7 @@ mod writer;
 pub use analytics::Analytics;
 pub use core_ml_data::{CoreMlData, PROVEN_SPECIFICATION_VERSION};
 pub use flexible::has_known_form;
+pub use pipeline::{CompiledPipeline, compile_pipeline, compiled_members, decompile_pipeline};
 pub use reader::{CompiledModel, normalized};
 pub use unproven::Unproven;
 pub use writer::{COMPILER_KEYS, CompileOptions, CompiledFiles, compile};
@@ -89,6 +93,12 @@ pub enum CompiledError {
     Unproven {
         /// What they are, each once.
         forms: Vec<String>,
+    },
+    /// A member of a pipeline whose compiled form is not known.
+    #[error("A member of the pipeline is a `{kind}`, expected an `mlProgram` or a `nonMaximumSuppression`")]
+    Member {
+        /// Its kind.
+        kind: &'static str,
     },
     /// An input whose shapes have no compiled form.
     #[error("Input `{feature}` of `{function}` {problem}")]
@@ -193,6 +203,10 @@ impl CompiledError {
             Self::File(error) => error.hint(),
             Self::Data(error) => error.hint(),
             Self::Model(error) => error.hint(),
+            Self::Member { .. } => Some(
+                "compile the ML Programs of the pipeline alone, such as `Model.mlpackage/model0`; the whole on a Mac, with \
+                 `xcrun coremlcompiler compile`",
+            ),
             _ => None,
         }
     }

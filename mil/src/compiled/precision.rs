@@ -18,8 +18,12 @@ pub(super) fn name(dtype: DataType) -> String {
     format!("{long}{}", text.get(prefix.len()..).unwrap_or_default())
 }
 
-/// Element types of everything that a function computes, constants included. Operands in place do not count.
-pub(super) fn computed(function: &Function) -> String {
+/// Element types of everything that functions compute, constants included. Operands in place do not count.
+pub(super) fn computed(functions: &[&Function]) -> String {
+    summary(functions.iter().flat_map(|function| computed_by(function)).collect()).unwrap_or_default()
+}
+
+fn computed_by(function: &Function) -> BTreeSet<String> {
     let used: BTreeSet<&str> = function.block.operations.iter().flat_map(Operation::referenced_names).collect();
     let inputs = function.inputs.iter().filter(|input| used.contains(input.name.as_str()));
     let results = function.block.operations.iter().flat_map(|operation| &operation.outputs);
@@ -27,12 +31,15 @@ pub(super) fn computed(function: &Function) -> String {
         ValueType::Tensor(tensor) | ValueType::State(tensor) => Some(tensor.dtype),
         _ => None,
     });
-    summary(names.filter(|dtype| !matches!(dtype, DataType::Bool | DataType::String)).map(name).collect())
-        .unwrap_or_default()
+    names.filter(|dtype| !matches!(dtype, DataType::Bool | DataType::String)).map(name).collect()
 }
 
-/// How the weights of a function are stored, if it has any.
-pub(super) fn stored(function: &Function) -> Option<String> {
+/// How the weights of functions are stored, if they have any.
+pub(super) fn stored(functions: &[&Function]) -> Option<String> {
+    summary(functions.iter().flat_map(|function| stored_by(function)).collect())
+}
+
+fn stored_by(function: &Function) -> BTreeSet<String> {
     let mut kinds = BTreeSet::new();
     let mut constants: BTreeMap<&str, &Value> = BTreeMap::new();
     for operation in &function.block.operations {
@@ -47,7 +54,7 @@ pub(super) fn stored(function: &Function) -> Option<String> {
             add_compressed(operation, &constants, &mut kinds);
         }
     }
-    summary(kinds)
+    kinds
 }
 
 /// Tells compressions apart by their operands.

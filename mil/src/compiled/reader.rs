@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use super::{CompiledError, CoreMlData, DATA_PATH, PROGRAM_PATH, flexible, interface, writer};
 use crate::blob::BlobFile;
 use crate::package::{
-    Metadata, Model, ModelError, PackageFiles, check_functions, in_one_line, open_weights, read_limited, weight_path,
+    Metadata, Model, ModelError, PackageFiles, check_functions, check_version, in_one_line, open_weights, read_limited,
+    weight_path,
 };
 use crate::program::Program;
 use crate::proto::FieldError;
@@ -82,7 +83,8 @@ impl<F: PackageFiles> CompiledModel<F> {
         let parsed = text::parse(&self.program_text()?).map_err(CompiledError::Parse)?;
         let (model, contradictions) = decompile(&self.data, parsed.program)?;
         let unknown = self.unknown.iter().map(|error| ModelError::Fields(error.clone()).into());
-        Ok((model, unknown.chain(contradictions).collect()))
+        let version = check_version(model.specification_version).err().map(CompiledError::from);
+        Ok((model, version.into_iter().chain(unknown).chain(contradictions).collect()))
     }
 
     /// Path within the compiled model of the weight file that a program calls `name`.

@@ -57,10 +57,17 @@ fn key_name(keys: KeyType) -> &'static str {
 
 fn add_array(entry: &mut Map<String, Json>, kind: &str, array: &MultiArray) {
     let dtype = element_name(array.dtype);
-    let lengths = if array.shape.is_empty() { String::new() } else { format!(" {}", times(&array.shape)) };
+    // A shape that is not stated is the smallest of a range.
+    let shape: Vec<u64> = match &array.flexibility {
+        Some(ShapeFlexibility::Ranges(ranges)) if array.shape.is_empty() => {
+            ranges.iter().map(|range| range.lower).collect()
+        }
+        _ => array.shape.clone(),
+    };
+    let lengths = if shape.is_empty() { String::new() } else { format!(" {}", times(&shape)) };
     add_type(entry, kind, &format!(" ({dtype}{lengths})"));
     entry.insert("dataType".to_owned(), json!(dtype));
-    entry.insert("shape".to_owned(), json!(format!("{:?}", array.shape)));
+    entry.insert("shape".to_owned(), json!(format!("{shape:?}")));
     if let Some((text, key, shapes)) = flexibility(array) {
         entry.insert("shapeFlexibility".to_owned(), json!(text));
         entry.insert(key.to_owned(), json!(shapes));

@@ -5,7 +5,7 @@ use rten_vecmath::Silu;
 
 use super::decl::{FLOATS, InferError, NUMBERS, OpContext, OpDecl, Parameter};
 use super::elementwise::{FLOAT_X, larger, like_x, map_floats, map_slices, map_x, smaller};
-use super::evidence::{ANEMLL, SILERO};
+use super::evidence::{ANEMLL, SILERO, WATCH};
 use super::shape::{compatible, factor};
 use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::evaluate::{Call, EvaluateError, EvaluateFn, Tensor, along_axis};
@@ -36,11 +36,13 @@ pub static CLAMPED_RELU: OpDecl =
 /// Exponential linear unit.
 pub static ELU: OpDecl = with_alpha("elu", "`x`, or `alpha * (exp(x) - 1)` where it is negative.", |call| {
     map_with_alpha(call, |x, alpha| if x > 0.0 { x } else { alpha * x.exp_m1() })
-});
+})
+.seen(WATCH);
 /// A leaky rectifier.
 pub static LEAKY_RELU: OpDecl = with_alpha("leaky_relu", "`x`, or `alpha * x` where it is negative.", |call| {
     map_with_alpha(call, |x, alpha| if x >= 0.0 { x } else { alpha * x })
-});
+})
+.seen(WATCH);
 /// A line.
 pub static LINEAR_ACTIVATION: OpDecl = with_both("linear_activation", "Computes `alpha * x + beta`.", |call| {
     map_with_both(call, |x, alpha, beta| alpha * x + beta)
@@ -65,7 +67,8 @@ pub static SCALED_TANH: OpDecl = with_both("scaled_tanh", "Computes `alpha * tan
 /// A line between 0 and 1.
 pub static SIGMOID_HARD: OpDecl = with_both("sigmoid_hard", "Keeps `alpha * x + beta` between 0 and 1.", |call| {
     map_with_both(call, |x, alpha, beta| smaller(larger(alpha * x + beta, 0.0), 1.0))
-});
+})
+.seen(WATCH);
 /// A gated identity.
 pub static SILU: OpDecl = OpDecl::new("silu", "Multiplies `x` by its logistic sigmoid.", FLOAT_X, like_x)
     .computes(|call| map_slices(call, |values| Silu {}.map_mut(values)))

@@ -2,7 +2,7 @@
 
 use super::decl::{BOOL, InferError, OpContext, OpDecl, Parameter};
 use super::elementwise::{NUMBER_X_Y, broadcast_x_y, compare_x_y, larger, map_x_y, smaller};
-use super::evidence::{KOKORO, SILERO};
+use super::evidence::{KOKORO, PARAKEET, SILERO, WATCH};
 use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::evaluate::{Call, EvaluateError, EvaluateFn, Tensor, broadcast_shape, map_pairs};
 use crate::types::ValueType;
@@ -24,13 +24,14 @@ pub static ADD: OpDecl =
 /// Division, rounded down.
 pub static FLOOR_DIV: OpDecl = arithmetic("floor_div", "Divides `x` by `y` and rounds down.", |call| {
     map_x_y(call, floor_divide, floor_divide_integers)
-});
+})
+.seen(PARAKEET);
 /// The larger element.
 pub static MAXIMUM: OpDecl =
-    arithmetic("maximum", "Takes the larger of `x` and `y`.", |call| map_x_y(call, larger, Ord::max));
+    arithmetic("maximum", "Takes the larger of `x` and `y`.", |call| map_x_y(call, larger, Ord::max)).seen(WATCH);
 /// The smaller element.
 pub static MINIMUM: OpDecl =
-    arithmetic("minimum", "Takes the smaller of `x` and `y`.", |call| map_x_y(call, smaller, Ord::min));
+    arithmetic("minimum", "Takes the smaller of `x` and `y`.", |call| map_x_y(call, smaller, Ord::min)).seen(WATCH);
 /// Product.
 pub static MUL: OpDecl = arithmetic("mul", "Multiplies `x` and `y` element by element.", |call| {
     map_x_y(call, |x, y| x * y, i32::wrapping_mul)

@@ -2,29 +2,25 @@
 
 use half::f16;
 
-use super::decl::{Effect, InferError, OpContext, OpDecl, Parameter, RENEWED, Results, STRING};
+use super::decl::{InferError, OpContext, OpDecl, Parameter, STRING};
 use super::evidence::SILERO;
 use super::shape::{MOVED_X, known_string_or};
 use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::dtype::DataType;
-use crate::evaluate::{Call, Elements, Evaluate, EvaluateError, Tensor};
+use crate::evaluate::{Call, Elements, EvaluateError, Tensor};
 use crate::opset::Opset;
 use crate::types::{TensorType, ValueType};
 use crate::value::Value;
 
 /// The declaration.
-pub static DECL: OpDecl = OpDecl {
-    name: "cast",
-    doc: "Converts the elements of `x` to the type that `dtype` names.",
-    since: Opset::Ios15,
-    parameters: &[MOVED_X, Parameter::new("dtype", STRING).constant()],
-    results: Results::Exactly(1),
-    effect: Effect::Pure,
+pub static DECL: OpDecl = OpDecl::new(
+    "cast",
+    "Converts the elements of `x` to the type that `dtype` names.",
+    &[MOVED_X, Parameter::new("dtype", STRING).constant()],
     infer,
-    evaluate: Evaluate::Moves(evaluate),
-    evidence: SILERO,
-    renewed: RENEWED,
-};
+)
+.moves(evaluate)
+.seen(SILERO);
 
 fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {
     let x = ctx.tensor("x")?;

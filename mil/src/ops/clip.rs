@@ -2,31 +2,26 @@
 
 use half::f16;
 
-use super::decl::{Effect, FLOATS, OpDecl, Parameter, RENEWED, Results};
+use super::decl::{FLOATS, OpDecl, Parameter};
 use super::elementwise::{larger, like_x, map_floats, smaller};
 use super::evidence::SILERO;
 use crate::builder::{BuildError, FunctionBuilder, Var};
-use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor};
-use crate::opset::Opset;
+use crate::evaluate::{Call, EvaluateError, Tensor};
 use crate::value::Value;
 
 /// The declaration.
-pub static DECL: OpDecl = OpDecl {
-    name: "clip",
-    doc: "Keeps `x` between `alpha` and `beta`.",
-    since: Opset::Ios15,
-    parameters: &[
+pub static DECL: OpDecl = OpDecl::new(
+    "clip",
+    "Keeps `x` between `alpha` and `beta`.",
+    &[
         Parameter::new("x", FLOATS).group('T'),
         Parameter::new("alpha", FLOATS).group('T').constant(),
         Parameter::new("beta", FLOATS).group('T').constant(),
     ],
-    results: Results::Exactly(1),
-    effect: Effect::Pure,
-    infer: like_x,
-    evaluate: Evaluate::Computes(evaluate),
-    evidence: SILERO,
-    renewed: RENEWED,
-};
+    like_x,
+)
+.computes(evaluate)
+.seen(SILERO);
 
 fn evaluate(call: &mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError> {
     let (alpha, beta) = (call.float("alpha")?, call.float("beta")?);

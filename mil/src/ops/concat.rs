@@ -2,32 +2,29 @@
 
 use std::ops::Range;
 
-use super::decl::{BOOL, Domain, Effect, INT32, InferError, OpContext, OpDecl, Parameter, Results, normalize_axis};
+use super::decl::{BOOL, Domain, INT32, InferError, OpContext, OpDecl, Parameter, normalize_axis};
 use super::evidence::SILERO;
 use super::shape::{compatible, known_bool_or, known_int_or};
 use crate::builder::{BuildError, FunctionBuilder, Var};
-use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor, along_axis};
+use crate::evaluate::{Call, EvaluateError, Tensor, along_axis};
 use crate::opset::Opset;
 use crate::types::{Dimension, TensorType, ValueType};
 use crate::value::Value;
 
 /// The declaration.
-pub static DECL: OpDecl = OpDecl {
-    name: "concat",
-    doc: "Puts `values` one after another along `axis`.",
-    since: Opset::Ios15,
-    parameters: &[
+pub static DECL: OpDecl = OpDecl::new(
+    "concat",
+    "Puts `values` one after another along `axis`.",
+    &[
         Parameter::new("values", Domain::Any).variadic().group('T'),
         Parameter::new("axis", INT32).constant(),
         Parameter::new("interleave", BOOL).constant().defaulted(),
     ],
-    results: Results::Exactly(1),
-    effect: Effect::Pure,
     infer,
-    evaluate: Evaluate::Moves(evaluate),
-    evidence: SILERO,
-    renewed: &[Opset::Ios17, Opset::Ios18],
-};
+)
+.moves(evaluate)
+.seen(SILERO)
+.renewed(&[Opset::Ios17, Opset::Ios18]);
 
 /// # Shapes
 /// `values` agree in all axes but `axis`, and under `interleave` in all; the result is as long on `axis` as all of them

@@ -1,27 +1,22 @@
 //! `const`: a value that stands in the program or in its weight file. Its builder method is
 //! [`FunctionBuilder::constant`](crate::FunctionBuilder::constant).
 
-use super::decl::{Domain, Effect, InferError, OpContext, OpDecl, Parameter, RENEWED, Results};
+use super::decl::{Domain, InferError, OpContext, OpDecl, Parameter};
 use super::evidence::SILERO;
 use super::special;
-use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor};
-use crate::opset::Opset;
+use crate::evaluate::{Call, EvaluateError, Tensor};
 use crate::types::ValueType;
 use crate::value::{TensorData, Value};
 
 /// The declaration. `val` is an attribute, not an input.
-pub static DECL: OpDecl = OpDecl {
-    name: special::CONST,
-    doc: "Gives the constant that its attribute `val` holds.",
-    since: Opset::Ios15,
-    parameters: &[Parameter::new("val", Domain::AnyOrList).constant()],
-    results: Results::Exactly(1),
-    effect: Effect::Pure,
+pub static DECL: OpDecl = OpDecl::new(
+    special::CONST,
+    "Gives the constant that its attribute `val` holds.",
+    &[Parameter::new("val", Domain::AnyOrList).constant()],
     infer,
-    evaluate: Evaluate::Moves(evaluate),
-    evidence: SILERO,
-    renewed: RENEWED,
-};
+)
+.moves(evaluate)
+.seen(SILERO);
 
 fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {
     let operand = ctx.required("val")?;

@@ -4,12 +4,12 @@
 
 use std::sync::Arc;
 
-use super::decl::{Domain, Effect, FLOATS, INT32, InferError, OpContext, OpDecl, Parameter, Results};
+use super::decl::{Domain, FLOATS, INT32, InferError, OpContext, OpDecl, Parameter};
 use super::evidence::SILERO;
 use super::quantization::{per_index, vector_along};
 use super::shape::{axis_or, compatible};
 use crate::dtype::DataType;
-use crate::evaluate::{Call, Dequantized, Evaluate, EvaluateError, Tensor};
+use crate::evaluate::{Call, Dequantized, EvaluateError, Tensor};
 use crate::opset::Opset;
 use crate::types::{Dimension, TensorType, ValueType};
 
@@ -17,23 +17,21 @@ const BYTES: Domain = Domain::OneOf(&[DataType::Int8, DataType::UInt8]);
 const ZERO_POINTS: Domain = Domain::OneOf(&[DataType::Int8, DataType::UInt8, DataType::Float32]);
 
 /// The declaration.
-pub static DECL: OpDecl = OpDecl {
-    name: "constexpr_affine_dequantize",
-    doc: "Computes `scale * (quantized_data - zero_point)`.",
-    since: Opset::Ios16,
-    parameters: &[
+pub static DECL: OpDecl = OpDecl::new(
+    "constexpr_affine_dequantize",
+    "Computes `scale * (quantized_data - zero_point)`.",
+    &[
         Parameter::new("quantized_data", BYTES).constant(),
         Parameter::new("zero_point", ZERO_POINTS).constant(),
         Parameter::new("scale", FLOATS).constant(),
         Parameter::new("axis", INT32).constant(),
     ],
-    results: Results::Exactly(1),
-    effect: Effect::Pure,
     infer,
-    evaluate: Evaluate::Computes(evaluate),
-    evidence: SILERO,
-    renewed: &[Opset::Ios16],
-};
+)
+.computes(evaluate)
+.since(Opset::Ios16)
+.seen(SILERO)
+.renewed(&[Opset::Ios16]);
 
 /// # Shapes
 /// `quantized_data: [size..]`; `scale` and `zero_point` are scalars, or vectors as long as `axis` of `quantized_data`. The

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::decl::{Domain, Effect, Evidence, FLOATS, InferError, OpContext, OpDecl, Parameter, RENEWED, Results};
+use super::decl::{Domain, FLOATS, InferError, OpContext, OpDecl, Parameter};
 use super::shape::{compatible_shapes, same_dtype};
 use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::dtype::DataType;
-use crate::evaluate::{Blocks, Call, Dequantized, Evaluate, EvaluateError, Tensor};
+use crate::evaluate::{Blocks, Call, Dequantized, EvaluateError, Tensor};
 use crate::opset::Opset;
 use crate::types::{TensorType, ValueType};
 use crate::value::Value;
@@ -21,22 +21,18 @@ pub(super) const QUANTIZED: Domain = Domain::OneOf(&[
 ]);
 
 /// The declaration.
-pub static DECL: OpDecl = OpDecl {
-    name: "constexpr_blockwise_shift_scale",
-    doc: "Computes `scale * (data - offset)` with one scale and offset per block.",
-    since: Opset::Ios18,
-    parameters: &[
+pub static DECL: OpDecl = OpDecl::new(
+    "constexpr_blockwise_shift_scale",
+    "Computes `scale * (data - offset)` with one scale and offset per block.",
+    &[
         Parameter::new("data", QUANTIZED).constant(),
         Parameter::new("scale", FLOATS).constant(),
         Parameter::new("offset", QUANTIZED).constant().optional(),
     ],
-    results: Results::Exactly(1),
-    effect: Effect::Pure,
     infer,
-    evaluate: Evaluate::Computes(evaluate),
-    evidence: Evidence::None,
-    renewed: RENEWED,
-};
+)
+.computes(evaluate)
+.since(Opset::Ios18);
 
 /// # Shapes
 /// `data: [size..]`, `scale` and `offset: [blocks..]` of the same rank, each a divisor of its `size`; the result is like

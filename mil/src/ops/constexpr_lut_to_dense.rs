@@ -6,13 +6,13 @@
 
 use std::sync::Arc;
 
-use super::decl::{Domain, Effect, INT32, InferError, OpContext, OpDecl, Parameter, RENEWED, Results, normalize_axis};
+use super::decl::{Change, Domain, INT32, InferError, OpContext, OpDecl, Parameter, normalize_axis};
 use super::evidence::SILERO;
 use super::palette::Palettized;
 use super::shape::{known_int_or, known_ints};
 use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::dtype::DataType;
-use crate::evaluate::{Call, Elements, Evaluate, EvaluateError, Expand, Tensor};
+use crate::evaluate::{Call, Elements, EvaluateError, Expand, Tensor};
 use crate::opset::Opset;
 use crate::program::Operation;
 use crate::types::{Dimension, TensorType, ValueType};
@@ -32,23 +32,22 @@ pub(super) const TABLE_ENTRIES: Domain =
 const UINT32: Domain = Domain::OneOf(&[DataType::UInt32]);
 
 /// The declaration, with the parameters of both forms.
-pub static DECL: OpDecl = OpDecl {
-    name: "constexpr_lut_to_dense",
-    doc: "Looks `indices` up in the tables of `lut`.",
-    since: Opset::Ios16,
-    parameters: &[
-        Parameter::new("indices", INDICES).constant(),
+pub static DECL: OpDecl = OpDecl::new(
+    "constexpr_lut_to_dense",
+    "Looks `indices` up in the tables of `lut`.",
+    &[
+        Parameter::new("indices", Domain::OneOf(&[DataType::UInt8]))
+            .constant()
+            .changes(&[Change::Takes(Opset::Ios18, INDICES)]),
         Parameter::new("lut", TABLE_ENTRIES).constant(),
-        Parameter::new("vector_axis", INT32).constant().optional(),
-        Parameter::new("shape", UINT32).constant().optional(),
+        Parameter::new("vector_axis", INT32).constant().optional().changes(&[Change::Since(Opset::Ios18)]),
+        Parameter::new("shape", UINT32).constant().changes(&[Change::Until(Opset::Ios18)]),
     ],
-    results: Results::Exactly(1),
-    effect: Effect::Pure,
     infer,
-    evaluate: Evaluate::Moves(evaluate),
-    evidence: SILERO,
-    renewed: RENEWED,
-};
+)
+.moves(evaluate)
+.since(Opset::Ios16)
+.seen(SILERO);
 
 fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {
     let indices = ctx.tensor("indices")?;

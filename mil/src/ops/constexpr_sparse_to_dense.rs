@@ -2,31 +2,31 @@
 
 use std::sync::Arc;
 
-use super::decl::{Domain, Effect, InferError, OpContext, OpDecl, Parameter, Results};
+use super::decl::{Change, Domain, InferError, OpContext, OpDecl, Parameter};
 use super::evidence::SILERO;
 use super::shape::known_ints;
 use crate::dtype::DataType;
-use crate::evaluate::{Call, Elements, Evaluate, EvaluateError, Expand, Tensor, check_size};
+use crate::evaluate::{Call, Elements, EvaluateError, Expand, Tensor, check_size};
 use crate::opset::Opset;
 use crate::types::{Dimension, TensorType, ValueType};
 
 /// The declaration.
-pub static DECL: OpDecl = OpDecl {
-    name: "constexpr_sparse_to_dense",
-    doc: "Spreads `nonzero_data` over the places that `mask` marks.",
-    since: Opset::Ios16,
-    parameters: &[
+pub static DECL: OpDecl = OpDecl::new(
+    "constexpr_sparse_to_dense",
+    "Spreads `nonzero_data` over the places that `mask` marks.",
+    &[
         Parameter::new("nonzero_data", Domain::Any).constant(),
-        Parameter::new("mask", Domain::OneOf(&[DataType::UInt1, DataType::UInt8])).constant(),
-        Parameter::new("shape", Domain::OneOf(&[DataType::UInt32])).constant().optional(),
+        Parameter::new("mask", Domain::OneOf(&[DataType::UInt8]))
+            .constant()
+            .changes(&[Change::Takes(Opset::Ios18, Domain::OneOf(&[DataType::UInt1]))]),
+        Parameter::new("shape", Domain::OneOf(&[DataType::UInt32])).constant().changes(&[Change::Until(Opset::Ios18)]),
     ],
-    results: Results::Exactly(1),
-    effect: Effect::Pure,
     infer,
-    evaluate: Evaluate::Moves(evaluate),
-    evidence: SILERO,
-    renewed: &[Opset::Ios16],
-};
+)
+.moves(evaluate)
+.since(Opset::Ios16)
+.seen(SILERO)
+.renewed(&[Opset::Ios16]);
 
 /// # Shapes
 /// `nonzero_data: [count]`. From ios18 on the mask has one bit for each element and the shape of the result; before, it is

@@ -2,22 +2,21 @@
 
 use super::conv_patches::convolution;
 
-use super::decl::{Change, Effect, FLOATS, INT32, InferError, OpContext, OpDecl, Parameter, RENEWED, Results, STRING};
+use super::decl::{Change, FLOATS, INT32, InferError, OpContext, OpDecl, Parameter, STRING};
 use super::evidence::SILERO;
 use super::window::spatial_size;
 use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::cost::{CallTypes, product};
-use crate::evaluate::{Call, Evaluate, EvaluateError, Matrix, Projection, Tensor, check_size};
+use crate::evaluate::{Call, EvaluateError, Matrix, Projection, Tensor, check_size};
 use crate::opset::Opset;
 use crate::types::{TensorType, ValueType};
 use crate::value::Value;
 
 /// The declaration.
-pub static DECL: OpDecl = OpDecl {
-    name: "conv",
-    doc: "Convolves `x` with `weight` over its spatial axes and adds `bias`.",
-    since: Opset::Ios15,
-    parameters: &[
+pub static DECL: OpDecl = OpDecl::new(
+    "conv",
+    "Convolves `x` with `weight` over its spatial axes and adds `bias`.",
+    &[
         Parameter::new("x", FLOATS).group('T'),
         Parameter::new("weight", FLOATS).group('T').changes(&[Change::Group(Opset::Ios17, 'U')]),
         Parameter::new("bias", FLOATS)
@@ -31,13 +30,10 @@ pub static DECL: OpDecl = OpDecl {
         Parameter::new("dilations", INT32).constant().defaulted(),
         Parameter::new("groups", INT32).constant().defaulted(),
     ],
-    results: Results::Exactly(1),
-    effect: Effect::Pure,
     infer,
-    evaluate: Evaluate::Computes(evaluate),
-    evidence: SILERO,
-    renewed: RENEWED,
-};
+)
+.computes(evaluate)
+.seen(SILERO);
 
 /// # Shapes
 /// `x: [batch, in_channels, spatial..]`, `weight: [out_channels, in_channels / groups, kernel..]`,

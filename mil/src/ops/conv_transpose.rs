@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use super::decl::{Change, FLOATS, INT32, InferError, OpContext, OpDecl, Parameter, STRING};
+use super::evidence::WATCH;
 use super::shape::{compatible, known_int_or, known_ints, known_string_or};
 use super::window::{pads, positive};
 use crate::evaluate::{Call, EvaluateError, Matrix, Tensor, check_made, multiply, row_major};
@@ -28,7 +29,8 @@ pub static DECL: OpDecl = OpDecl::new(
     ],
     infer,
 )
-.computes(evaluate);
+.computes(evaluate)
+.seen(WATCH);
 
 /// # Shapes
 /// `x: [batch, in_channels, spatial..]`, `weight: [in_channels, out_channels / groups, kernel..]`, `bias: [out_channels]`;

@@ -1,31 +1,26 @@
 //! `cumsum`: running sums along an axis.
 
-use super::decl::{BOOL, Effect, INT32, InferError, NUMBERS, OpContext, OpDecl, Parameter, RENEWED, Results};
+use super::decl::{BOOL, INT32, InferError, NUMBERS, OpContext, OpDecl, Parameter};
 use super::evidence::KOKORO;
 use super::reduce::single;
 use super::shape::axis_or;
-use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor, along_axis};
-use crate::opset::Opset;
+use crate::evaluate::{Call, EvaluateError, Tensor, along_axis};
 use crate::types::ValueType;
 
 /// The declaration.
-pub static DECL: OpDecl = OpDecl {
-    name: "cumsum",
-    doc: "Adds up `x` along `axis`, from one end to each element.",
-    since: Opset::Ios15,
-    parameters: &[
+pub static DECL: OpDecl = OpDecl::new(
+    "cumsum",
+    "Adds up `x` along `axis`, from one end to each element.",
+    &[
         Parameter::new("x", NUMBERS),
         Parameter::new("axis", INT32).constant().defaulted(),
         Parameter::new("exclusive", BOOL).constant().defaulted(),
         Parameter::new("reverse", BOOL).constant().defaulted(),
     ],
-    results: Results::Exactly(1),
-    effect: Effect::Pure,
     infer,
-    evaluate: Evaluate::Computes(evaluate),
-    evidence: KOKORO,
-    renewed: RENEWED,
-};
+)
+.computes(evaluate)
+.seen(KOKORO);
 
 fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {
     let x = ctx.tensor("x")?;

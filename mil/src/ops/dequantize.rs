@@ -1,29 +1,27 @@
 //! `dequantize`: 8-bit integers as numbers.
 
-use super::decl::{Effect, Evidence, FLOATS, INT32, InferError, OpContext, OpDecl, Parameter, RENEWED, Results};
+use super::decl::{FLOATS, INT32, InferError, OpContext, OpDecl, Parameter};
+use super::evidence::MADERIX;
 use super::quantization::{BYTES, per_index, scale_of, vector_along};
-use crate::evaluate::{Call, Dequantized, Evaluate, EvaluateError, Expand, Tensor};
+use crate::evaluate::{Call, Dequantized, EvaluateError, Expand, Tensor};
 use crate::opset::Opset;
 use crate::types::{TensorType, ValueType};
 
 /// The declaration.
-pub static DECL: OpDecl = OpDecl {
-    name: "dequantize",
-    doc: "Subtracts `zero_point` from `input` and multiplies by `scale`.",
-    since: Opset::Ios17,
-    parameters: &[
+pub static DECL: OpDecl = OpDecl::new(
+    "dequantize",
+    "Subtracts `zero_point` from `input` and multiplies by `scale`.",
+    &[
         Parameter::new("input", BYTES).group('D'),
         Parameter::new("zero_point", BYTES).constant().optional().group('D'),
         Parameter::new("scale", FLOATS).constant(),
         Parameter::new("axis", INT32).constant().optional(),
     ],
-    results: Results::Exactly(1),
-    effect: Effect::Pure,
     infer,
-    evaluate: Evaluate::Computes(evaluate),
-    evidence: Evidence::None,
-    renewed: RENEWED,
-};
+)
+.computes(evaluate)
+.since(Opset::Ios17)
+.seen(MADERIX);
 
 fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {
     let input = ctx.tensor("input")?;

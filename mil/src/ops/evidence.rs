@@ -6,9 +6,20 @@ use super::decl::Evidence;
 pub(super) const ANEMLL: Evidence = Evidence::Compiled("ANEMLL Qwen3, ctalladen78/Anemll-fork@da94755c");
 /// A part of a text-to-speech model, with lengths that are not known.
 pub(super) const KOKORO: Evidence = Evidence::Compiled("KokoroNoise, FluidInference/mobius@778f07fd");
+/// The parts of a speech recognizer: spectrogram, encoder, decoder, joint decision.
+pub(super) const PARAKEET: Evidence =
+    Evidence::Compiled("Models/ParakeetEOU/Streaming, FluidInference/FluidAudio@8842adb7");
+/// Small programs that pick the best token.
+pub(super) const FLUID_AUDIO: Evidence =
+    Evidence::Compiled("OptimizationModels/Argmax, FluidInference/FluidAudio@b1661f02");
 /// Control flow that a test of another writer loads in Core ML.
 pub(super) const MLMODELC_EXPORT: Evidence =
     Evidence::Loaded("mlmodelc-export 0.1.0, tests/runtime_control_flow.swift");
+/// Programs of one op each, and small models, which the same writer makes on a watch and loads there.
+pub(super) const WATCH: Evidence =
+    Evidence::Loaded("operators on Apple Watch, README of rebeckerspecialties/mlmodelc-export@11fb06c8");
+/// Programs that a benchmark runs on the Neural Engine.
+pub(super) const MADERIX: Evidence = Evidence::Loaded("ane_int8_bench.m, maderix/ANE@d91c9845");
 /// Sixteen packages of a voice detector, with what Apple's compiler made of each.
 pub(super) const SILERO: Evidence = Evidence::Pair("silero-vad, FluidInference/mobius@6bf78331");
 /// Packages of two image detectors, with what Apple's compiler made of each.

@@ -1,27 +1,24 @@
 //! `expand_dims`: a tensor with more axes of length 1.
 
-use super::decl::{Effect, INT32, InferError, OpContext, OpDecl, Parameter, Results};
+use super::decl::{INT32, InferError, OpContext, OpDecl, Parameter};
 use super::evidence::SILERO;
 use super::shape::{MOVED_X, distinct_axes, known_ints};
 use crate::builder::{BuildError, FunctionBuilder, Var};
-use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor};
+use crate::evaluate::{Call, EvaluateError, Tensor};
 use crate::opset::Opset;
 use crate::types::{Dimension, TensorType, ValueType};
 use crate::value::Value;
 
 /// The declaration.
-pub static DECL: OpDecl = OpDecl {
-    name: "expand_dims",
-    doc: "Gives `x` axes of length 1 that are `axes` of the result.",
-    since: Opset::Ios15,
-    parameters: &[MOVED_X, Parameter::new("axes", INT32).constant()],
-    results: Results::Exactly(1),
-    effect: Effect::Pure,
+pub static DECL: OpDecl = OpDecl::new(
+    "expand_dims",
+    "Gives `x` axes of length 1 that are `axes` of the result.",
+    &[MOVED_X, Parameter::new("axes", INT32).constant()],
     infer,
-    evaluate: Evaluate::Moves(evaluate),
-    evidence: SILERO,
-    renewed: &[Opset::Ios17, Opset::Ios18],
-};
+)
+.moves(evaluate)
+.seen(SILERO)
+.renewed(&[Opset::Ios17, Opset::Ios18]);
 
 /// # Shapes
 /// The result has length 1 at each of `axes`, which count in the result, and the lengths of `x` in order at the others.
@@ -62,10 +59,10 @@ impl FunctionBuilder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::testing::{Operands, fp16};
+    use crate::ops::testing::{Operands, fp16, infer_of_integers};
 
     fn expand(x: &[i64], axes: &[i32]) -> Result<Vec<ValueType>, InferError> {
-        Operands::default().with("x", fp16(x)).constant("axes", Value::int32s(axes)).infer(&DECL)
+        infer_of_integers(&DECL, x, "axes", axes)
     }
 
     #[test]

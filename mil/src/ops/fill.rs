@@ -1,7 +1,7 @@
 //! Tensors that are made of little: one value, a range of numbers, positions of ones.
 
 use super::decl::{INT32, InferError, NUMBERS, OpContext, OpDecl, Parameter};
-use super::evidence::KOKORO;
+use super::evidence::{KOKORO, PARAKEET};
 use super::shape::{CLASSIC, MAX_RANK, known_int_or};
 use crate::dtype::DataType;
 use crate::evaluate::{Call, Elements, EvaluateError, Tensor, check_made};
@@ -63,7 +63,8 @@ pub static RANGE_1D: OpDecl = OpDecl::new(
     ],
     infer_range,
 )
-.computes(range);
+.computes(range)
+.seen(PARAKEET);
 
 fn value_type(ctx: &OpContext<'_>, parameter: &str, default: DataType) -> Result<DataType, InferError> {
     if ctx.optional(parameter).is_none() { Ok(default) } else { Ok(ctx.tensor(parameter)?.dtype) }

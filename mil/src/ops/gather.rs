@@ -1,13 +1,11 @@
 //! `gather`: slices of a tensor, taken along one axis by index.
 
-use super::decl::{
-    BOOL, Change, Domain, Effect, INT32, InferError, NUMBERS, OpContext, OpDecl, Parameter, RENEWED, Results,
-};
+use super::decl::{BOOL, Change, Domain, INT32, InferError, NUMBERS, OpContext, OpDecl, Parameter};
 use super::evidence::ANEMLL;
 use super::shape::{axis_or, compatible, known_int_or};
 use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::dtype::DataType;
-use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor, along_axis};
+use crate::evaluate::{Call, EvaluateError, Tensor, along_axis};
 use crate::opset::Opset;
 use crate::types::{TensorType, ValueType};
 use crate::value::Value;
@@ -33,24 +31,20 @@ pub(super) const fn places_operand() -> Parameter {
 }
 
 /// The declaration.
-pub static DECL: OpDecl = OpDecl {
-    name: "gather",
-    doc: "Takes the slices of `x` at `indices` along `axis`.",
-    since: Opset::Ios15,
-    parameters: &[
+pub static DECL: OpDecl = OpDecl::new(
+    "gather",
+    "Takes the slices of `x` at `indices` along `axis`.",
+    &[
         Parameter::new("x", NUMBERS).changes(&[Change::Takes(Opset::Ios17, TABLE)]),
         places_operand(),
         Parameter::new("axis", INT32).constant().defaulted(),
         Parameter::new("batch_dims", INT32).constant().defaulted().changes(&[Change::Since(Opset::Ios16)]),
         Parameter::new("validate_indices", BOOL).constant().defaulted().changes(&[Change::Since(Opset::Ios17)]),
     ],
-    results: Results::Exactly(1),
-    effect: Effect::Pure,
     infer,
-    evaluate: Evaluate::Moves(evaluate),
-    evidence: ANEMLL,
-    renewed: RENEWED,
-};
+)
+.moves(evaluate)
+.seen(ANEMLL);
 
 /// # Shapes
 /// `x: [batch.., before.., size, after..]`, `indices: [batch.., taken..]`, where `size` is at `axis` and there are

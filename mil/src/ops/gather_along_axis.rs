@@ -1,34 +1,29 @@
 //! `gather_along_axis`: elements picked along an axis.
 
-use super::decl::{
-    BOOL, Change, Effect, Evidence, INT32, InferError, NUMBERS, OpContext, OpDecl, Parameter, RENEWED, Results,
-};
+use super::decl::{BOOL, Change, INT32, InferError, NUMBERS, OpContext, OpDecl, Parameter};
+use super::evidence::PARAKEET;
 use super::gather::{TABLE, places, places_operand};
 use super::shape::{axis_or, compatible};
 use crate::builder::{BuildError, FunctionBuilder, Var};
-use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor, along_axis};
+use crate::evaluate::{Call, EvaluateError, Tensor, along_axis};
 use crate::opset::Opset;
 use crate::types::{TensorType, ValueType};
 use crate::value::Value;
 
 /// The declaration.
-pub static DECL: OpDecl = OpDecl {
-    name: "gather_along_axis",
-    doc: "Picks one element of `x` along `axis` for every element of `indices`.",
-    since: Opset::Ios15,
-    parameters: &[
+pub static DECL: OpDecl = OpDecl::new(
+    "gather_along_axis",
+    "Picks one element of `x` along `axis` for every element of `indices`.",
+    &[
         Parameter::new("x", NUMBERS).changes(&[Change::Takes(Opset::Ios17, TABLE)]),
         places_operand(),
         Parameter::new("axis", INT32).constant().defaulted(),
         Parameter::new("validate_indices", BOOL).constant().defaulted().changes(&[Change::Since(Opset::Ios17)]),
     ],
-    results: Results::Exactly(1),
-    effect: Effect::Pure,
     infer,
-    evaluate: Evaluate::Moves(evaluate),
-    evidence: Evidence::None,
-    renewed: RENEWED,
-};
+)
+.moves(evaluate)
+.seen(PARAKEET);
 
 /// Element types of indices; ios17 added the short ones.
 /// # Shapes

@@ -2,28 +2,24 @@
 
 use std::f32::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 
-use super::decl::{Effect, Evidence, FLOATS, InferError, OpContext, OpDecl, Parameter, RENEWED, Results, STRING};
+use super::decl::{FLOATS, InferError, OpContext, OpDecl, Parameter, STRING};
 use super::elementwise::map_floats;
+use super::evidence::WATCH;
 use super::shape::known_string_or;
 use crate::builder::{BuildError, FunctionBuilder, Var};
-use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor};
-use crate::opset::Opset;
+use crate::evaluate::{Call, EvaluateError, Tensor};
 use crate::types::ValueType;
 use crate::value::Value;
 
 /// The declaration.
-pub static DECL: OpDecl = OpDecl {
-    name: "gelu",
-    doc: "Multiplies `x` by the distribution function of the normal distribution.",
-    since: Opset::Ios15,
-    parameters: &[Parameter::new("x", FLOATS), Parameter::new("mode", STRING).constant().defaulted()],
-    results: Results::Exactly(1),
-    effect: Effect::Pure,
+pub static DECL: OpDecl = OpDecl::new(
+    "gelu",
+    "Multiplies `x` by the distribution function of the normal distribution.",
+    &[Parameter::new("x", FLOATS), Parameter::new("mode", STRING).constant().defaulted()],
     infer,
-    evaluate: Evaluate::Computes(evaluate),
-    evidence: Evidence::None,
-    renewed: RENEWED,
-};
+)
+.computes(evaluate)
+.seen(WATCH);
 
 fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {
     const MODES: [&str; 3] = ["EXACT", "TANH_APPROXIMATION", "SIGMOID_APPROXIMATION"];

@@ -1,25 +1,16 @@
 //! `identity`: its operand under another name.
 
-use super::decl::{Domain, Effect, InferError, OpContext, OpDecl, Parameter, Results};
+use super::decl::{Domain, InferError, OpContext, OpDecl, Parameter};
 use super::evidence::ANEMLL;
 use crate::builder::{BuildError, FunctionBuilder, Var};
-use crate::evaluate::Evaluate;
-use crate::opset::Opset;
 use crate::types::ValueType;
 
 /// The declaration.
-pub static DECL: OpDecl = OpDecl {
-    name: "identity",
-    doc: "Gives `x` another name.",
-    since: Opset::Ios15,
-    parameters: &[Parameter::new("x", Domain::Any)],
-    results: Results::Exactly(1),
-    effect: Effect::Pure,
-    infer,
-    evaluate: Evaluate::Moves(|call| Ok(vec![call.take("x")?])),
-    evidence: ANEMLL,
-    renewed: &[],
-};
+pub static DECL: OpDecl =
+    OpDecl::new("identity", "Gives `x` another name.", &[Parameter::new("x", Domain::Any)], infer)
+        .moves(|call| Ok(vec![call.take("x")?]))
+        .seen(ANEMLL)
+        .renewed(&[]);
 
 fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {
     match ctx.required("x")?.ty {

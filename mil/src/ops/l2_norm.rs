@@ -1,25 +1,19 @@
 //! `l2_norm`: normalization by the Euclidean norm.
 
-use super::decl::{Effect, Evidence, FLOATS, InferError, OpContext, OpDecl, Parameter, RENEWED, Results};
+use super::decl::{FLOATS, InferError, OpContext, OpDecl, Parameter};
 use super::reduce::{single, square, sum};
 use super::shape::factor;
-use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor};
-use crate::opset::Opset;
+use crate::evaluate::{Call, EvaluateError, Tensor};
 use crate::types::ValueType;
 
 /// The declaration.
-pub static DECL: OpDecl = OpDecl {
-    name: "l2_norm",
-    doc: "Divides `x` by the Euclidean norm of its last three axes.",
-    since: Opset::Ios15,
-    parameters: &[Parameter::new("x", FLOATS).group('T'), factor("epsilon").defaulted()],
-    results: Results::Exactly(1),
-    effect: Effect::Pure,
+pub static DECL: OpDecl = OpDecl::new(
+    "l2_norm",
+    "Divides `x` by the Euclidean norm of its last three axes.",
+    &[Parameter::new("x", FLOATS).group('T'), factor("epsilon").defaulted()],
     infer,
-    evaluate: Evaluate::Computes(evaluate),
-    evidence: Evidence::None,
-    renewed: RENEWED,
-};
+)
+.computes(evaluate);
 
 fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {
     let x = ctx.tensor("x")?;

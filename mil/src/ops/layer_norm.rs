@@ -2,35 +2,30 @@
 
 use half::f16;
 
-use super::decl::{Effect, FLOATS, INT32, InferError, OpContext, OpDecl, Parameter, RENEWED, Results};
+use super::decl::{FLOATS, INT32, InferError, OpContext, OpDecl, Parameter};
 use super::evidence::ANEMLL;
 use super::reduce::{axes_last, axes_or_all, reordered, single};
 use super::shape::{compatible_shapes, distinct_axes, factor, known_ints};
 use crate::builder::{BuildError, FunctionBuilder, Var};
-use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor};
-use crate::opset::Opset;
+use crate::evaluate::{Call, EvaluateError, Tensor};
 use crate::types::{TensorType, ValueType};
 use crate::value::Value;
 
 /// The declaration.
-pub static DECL: OpDecl = OpDecl {
-    name: "layer_norm",
-    doc: "Normalizes `x` over `axes`, then multiplies by `gamma` and adds `beta`.",
-    since: Opset::Ios15,
-    parameters: &[
+pub static DECL: OpDecl = OpDecl::new(
+    "layer_norm",
+    "Normalizes `x` over `axes`, then multiplies by `gamma` and adds `beta`.",
+    &[
         Parameter::new("x", FLOATS).group('T'),
         Parameter::new("axes", INT32).constant().defaulted(),
         factor("gamma").optional(),
         factor("beta").optional(),
         factor("epsilon").defaulted(),
     ],
-    results: Results::Exactly(1),
-    effect: Effect::Pure,
     infer,
-    evaluate: Evaluate::Computes(evaluate),
-    evidence: ANEMLL,
-    renewed: RENEWED,
-};
+)
+.computes(evaluate)
+.seen(ANEMLL);
 
 /// # Shapes
 /// `gamma` and `beta` have the lengths of `x` at `axes`, in the order of `x`; absent `axes` are all axes. The result is
@@ -161,6 +156,7 @@ mod tests {
     use super::*;
     use crate::dtype::DataType;
     use crate::ops::testing::{Operands, fp16};
+    use crate::opset::Opset;
 
     #[test]
     fn the_result_is_like_x() {

@@ -2,31 +2,26 @@
 
 use std::borrow::Cow;
 
-use super::decl::{Effect, InferError, NUMBERS, OpContext, OpDecl, Parameter, RENEWED, Results};
+use super::decl::{InferError, NUMBERS, OpContext, OpDecl, Parameter};
 use super::evidence::KOKORO;
 use super::shape::compatible;
 use crate::cost::{CallTypes, product};
-use crate::evaluate::{Call, Evaluate, EvaluateError, Matrix, Projection, Tensor, check_size, strided_copy};
-use crate::opset::Opset;
+use crate::evaluate::{Call, EvaluateError, Matrix, Projection, Tensor, check_size, strided_copy};
 use crate::types::{TensorType, ValueType};
 
 /// The declaration.
-pub static DECL: OpDecl = OpDecl {
-    name: "linear",
-    doc: "Multiplies the last axis of `x` with the transposed `weight` and adds `bias`.",
-    since: Opset::Ios15,
-    parameters: &[
+pub static DECL: OpDecl = OpDecl::new(
+    "linear",
+    "Multiplies the last axis of `x` with the transposed `weight` and adds `bias`.",
+    &[
         Parameter::new("x", NUMBERS),
         Parameter::new("weight", NUMBERS).group('U').constant(),
         Parameter::new("bias", NUMBERS).group('U').constant().defaulted(),
     ],
-    results: Results::Exactly(1),
-    effect: Effect::Pure,
     infer,
-    evaluate: Evaluate::Computes(evaluate),
-    evidence: KOKORO,
-    renewed: RENEWED,
-};
+)
+.computes(evaluate)
+.seen(KOKORO);
 
 /// # Shapes
 /// `x: [.., in]`, `weight: [out, in]`, `bias: [out]`; the result is `[.., out]`.

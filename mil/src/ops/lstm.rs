@@ -2,22 +2,20 @@
 
 use std::ops::Range;
 
-use super::decl::{BOOL, Effect, InferError, OpContext, OpDecl, Parameter, Presence, RENEWED, Results, STRING};
+use super::decl::{BOOL, InferError, OpContext, OpDecl, Parameter, Presence, Results, STRING};
 use super::evidence::SILERO;
 use super::gru::{layer, weight};
 use super::lstm_cell::Cell;
 use super::recurrent::initial;
 use super::shape::{known_bool_or, known_string_or};
-use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor, check_size};
-use crate::opset::Opset;
+use crate::evaluate::{Call, EvaluateError, Tensor, check_size};
 use crate::types::{Dimension, TensorType, ValueType};
 
 /// The declaration.
-pub static DECL: OpDecl = OpDecl {
-    name: "lstm",
-    doc: "Runs a long short-term memory layer over a sequence.",
-    since: Opset::Ios15,
-    parameters: &[
+pub static DECL: OpDecl = OpDecl::new(
+    "lstm",
+    "Runs a long short-term memory layer over a sequence.",
+    &[
         layer("x"),
         layer("initial_h"),
         layer("initial_c"),
@@ -36,13 +34,11 @@ pub static DECL: OpDecl = OpDecl {
         Parameter::new("activation", STRING).constant().defaulted(),
         weight("clip", Presence::Optional),
     ],
-    results: Results::Exactly(3),
-    effect: Effect::Pure,
     infer,
-    evaluate: Evaluate::Computes(evaluate),
-    evidence: SILERO,
-    renewed: RENEWED,
-};
+)
+.computes(evaluate)
+.results(Results::Exactly(3))
+.seen(SILERO);
 
 /// # Shapes
 /// `x: [steps, batch, inputs]`, `weight_hh: [4 * hidden, hidden]`; the results are the outputs,

@@ -2,37 +2,33 @@
 
 use rayon::prelude::*;
 
-use super::decl::{BOOL, Effect, InferError, NUMBERS, OpContext, OpDecl, Parameter, RENEWED, Results};
+use super::decl::{BOOL, InferError, NUMBERS, OpContext, OpDecl, Parameter};
 use super::evidence::ANEMLL;
 use super::shape::{broadcast_shapes, compatible, known_bool_or, same_dtype};
 use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::cost::{CallTypes, product};
 use crate::dtype::DataType;
 use crate::evaluate::{
-    Call, Elements, Evaluate, EvaluateError, Matrix, Tensor, broadcast_shape, check_size, map_pairs, multiply,
+    Call, Elements, EvaluateError, Matrix, Tensor, broadcast_shape, check_size, map_pairs, multiply,
 };
 use crate::opset::Opset;
 use crate::types::{Dimension, TensorType, ValueType};
 use crate::value::Value;
 
 /// The declaration. Since ios17 `x` and `y` may differ in element type; the result has that of `x`.
-pub static DECL: OpDecl = OpDecl {
-    name: "matmul",
-    doc: "Multiplies the matrices in the last two axes of `x` and `y`.",
-    since: Opset::Ios15,
-    parameters: &[
+pub static DECL: OpDecl = OpDecl::new(
+    "matmul",
+    "Multiplies the matrices in the last two axes of `x` and `y`.",
+    &[
         Parameter::new("x", NUMBERS),
         Parameter::new("y", NUMBERS),
         Parameter::new("transpose_x", BOOL).constant().defaulted(),
         Parameter::new("transpose_y", BOOL).constant().defaulted(),
     ],
-    results: Results::Exactly(1),
-    effect: Effect::Pure,
     infer,
-    evaluate: Evaluate::Computes(evaluate),
-    evidence: ANEMLL,
-    renewed: RENEWED,
-};
+)
+.computes(evaluate)
+.seen(ANEMLL);
 
 /// # Shapes
 /// `x: [batch.., rows, inner]`, `y: [batch.., inner, columns]` where the batch axes broadcast; the result is

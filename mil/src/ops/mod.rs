@@ -17,6 +17,7 @@ pub mod constexpr_blockwise_shift_scale;
 pub mod constexpr_lut_to_dense;
 pub mod constexpr_sparse;
 pub mod constexpr_sparse_to_dense;
+mod context;
 pub mod control_flow;
 pub mod conv;
 mod conv_patches;

@@ -1,30 +1,26 @@
 //! `pad`: more elements at the ends of axes.
 
-use super::decl::{Domain, Effect, FLOATS, INT32, InferError, OpContext, OpDecl, Parameter, Results, STRING};
+use super::decl::{Domain, FLOATS, INT32, InferError, OpContext, OpDecl, Parameter, STRING};
 use super::evidence::SILERO;
 use super::shape::known_string_or;
-use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor, along_axis, check_size};
-use crate::opset::Opset;
+use crate::evaluate::{Call, EvaluateError, Tensor, along_axis, check_size};
 use crate::types::{Dimension, TensorType, ValueType};
 
 /// The declaration.
-pub static DECL: OpDecl = OpDecl {
-    name: "pad",
-    doc: "Adds elements before and after the last axes of `x`.",
-    since: Opset::Ios15,
-    parameters: &[
+pub static DECL: OpDecl = OpDecl::new(
+    "pad",
+    "Adds elements before and after the last axes of `x`.",
+    &[
         Parameter::new("x", Domain::Any),
         Parameter::new("pad", INT32),
         Parameter::new("mode", STRING).constant().defaulted(),
         Parameter::new("constant_val", FLOATS).constant().defaulted(),
     ],
-    results: Results::Exactly(1),
-    effect: Effect::Pure,
     infer,
-    evaluate: Evaluate::Computes(evaluate),
-    evidence: SILERO,
-    renewed: &[],
-};
+)
+.computes(evaluate)
+.seen(SILERO)
+.renewed(&[]);
 
 /// # Shapes
 /// `pad: [2 * axes]`, the counts before and after each of the last `axes` axes of `x`.

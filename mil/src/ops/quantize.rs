@@ -1,34 +1,30 @@
 //! `quantize`: rounding to 8-bit integers.
 
-use super::decl::{
-    Effect, Evidence, FLOATS, INT32, InferError, OpContext, OpDecl, Parameter, RENEWED, Results, STRING,
-};
+use super::decl::{FLOATS, INT32, InferError, OpContext, OpDecl, Parameter, STRING};
+use super::evidence::MADERIX;
 use super::quantization::{BYTES, per_index, scale_of, vector_along};
 use super::shape::known_string_or;
 use crate::dtype::DataType;
-use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor};
+use crate::evaluate::{Call, EvaluateError, Tensor};
 use crate::opset::Opset;
 use crate::types::{TensorType, ValueType};
 
 /// The declaration.
-pub static DECL: OpDecl = OpDecl {
-    name: "quantize",
-    doc: "Divides `input` by `scale`, adds `zero_point` and rounds to an 8-bit integer.",
-    since: Opset::Ios17,
-    parameters: &[
+pub static DECL: OpDecl = OpDecl::new(
+    "quantize",
+    "Divides `input` by `scale`, adds `zero_point` and rounds to an 8-bit integer.",
+    &[
         Parameter::new("input", FLOATS).group('S'),
         Parameter::new("zero_point", BYTES).constant().optional(),
         Parameter::new("scale", FLOATS).constant().group('S'),
         Parameter::new("axis", INT32).constant().optional(),
         Parameter::new("output_dtype", STRING).constant(),
     ],
-    results: Results::Exactly(1),
-    effect: Effect::Pure,
     infer,
-    evaluate: Evaluate::Moves(evaluate),
-    evidence: Evidence::None,
-    renewed: RENEWED,
-};
+)
+.moves(evaluate)
+.since(Opset::Ios17)
+.seen(MADERIX);
 
 fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {
     let input = ctx.tensor("input")?;

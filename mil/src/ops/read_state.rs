@@ -1,26 +1,24 @@
 //! `read_state`: the tensor that a state holds.
 
-use super::decl::{Domain, Effect, InferError, OpContext, OpDecl, Parameter, RENEWED, Results};
+use super::decl::{Domain, Effect, InferError, OpContext, OpDecl, Parameter};
 use super::evidence::ANEMLL;
 use super::special;
 use crate::builder::{BuildError, FunctionBuilder, Var};
-use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor};
+use crate::evaluate::{Call, EvaluateError, Tensor};
 use crate::opset::Opset;
 use crate::types::{TensorType, ValueType};
 
 /// The declaration.
-pub static DECL: OpDecl = OpDecl {
-    name: special::READ_STATE,
-    doc: "Gives the tensor that the state `input` holds.",
-    since: Opset::Ios18,
-    parameters: &[Parameter::new("input", Domain::State)],
-    results: Results::Exactly(1),
-    effect: Effect::ReadsState,
+pub static DECL: OpDecl = OpDecl::new(
+    special::READ_STATE,
+    "Gives the tensor that the state `input` holds.",
+    &[Parameter::new("input", Domain::State)],
     infer,
-    evaluate: Evaluate::Moves(evaluate),
-    evidence: ANEMLL,
-    renewed: RENEWED,
-};
+)
+.moves(evaluate)
+.since(Opset::Ios18)
+.effect(Effect::ReadsState)
+.seen(ANEMLL);
 
 fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {
     Ok(vec![state(ctx)?.clone().into()])

@@ -2,9 +2,9 @@
 
 use super::decl::{Domain, INT32, InferError, NUMBERS, OpContext, OpDecl, Parameter, normalize_axis};
 use super::elementwise::like_x;
+use super::evidence::PARAKEET;
 use super::shape::{
-    CLASSIC, ELEMENTS, MOVED_X, SMALL_TOO, axis_or, compatible, distinct_axes, known, known_int_or, known_ints,
-    positions,
+    CLASSIC, MOVED_X, SMALL_TOO, axis_or, compatible, distinct_axes, known, known_int_or, known_ints, positions,
 };
 use crate::dtype::DataType;
 use crate::evaluate::{Call, EvaluateError, Tensor, along_axis, check_size, row_major};
@@ -77,11 +77,12 @@ pub static REVERSE_SEQUENCE: OpDecl = OpDecl::new(
 .moves(reverse_sequence);
 /// The lengths of the axes.
 pub static SHAPE: OpDecl =
-    OpDecl::new("shape", "The lengths of the axes of `x`.", &[Parameter::new("x", ELEMENTS)], |ctx| {
+    OpDecl::new("shape", "The lengths of the axes of `x`.", &[Parameter::new("x", CLASSIC)], |ctx| {
         let rank = ctx.tensor("x")?.rank() as u64;
         Ok(vec![TensorType::fixed(DataType::Int32, &[rank]).into()])
     })
-    .moves(shape);
+    .moves(shape)
+    .seen(PARAKEET);
 /// Windows as an axis of their own.
 pub static SLIDING_WINDOWS: OpDecl = OpDecl::new(
     "sliding_windows",

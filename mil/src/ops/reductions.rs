@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 
 use super::decl::OpDecl;
 use super::elementwise::{larger, smaller};
+use super::evidence::{FLUID_AUDIO, PARAKEET, WATCH};
 use super::reduce::{
     INDEX_ALONG_AXIS, OVER_AXES, index_along_axis, infer_index_along_axis, infer_over_axes, over_axes, single, square,
     sum, truncated,
@@ -24,7 +25,8 @@ pub static REDUCE_L1_NORM: OpDecl = over("reduce_l1_norm", "The sum of the magni
         |lane| Some(single(lane.iter().map(|x| f64::from(x.abs())).sum())),
         |lane| Some(lane.iter().fold(0_i32, |sum, x| sum.wrapping_add(x.wrapping_abs()))),
     )
-});
+})
+.seen(WATCH);
 /// Logarithms of sums.
 pub static REDUCE_LOG_SUM: OpDecl = over("reduce_log_sum", "The logarithm of the sum of `x` over `axes`.", |call| {
     over_axes(
@@ -32,7 +34,8 @@ pub static REDUCE_LOG_SUM: OpDecl = over("reduce_log_sum", "The logarithm of the
         |lane| Some(single(lane.iter().map(|x| f64::from(*x)).sum::<f64>().ln())),
         |lane| (!lane.is_empty()).then(|| truncated(lane.iter().map(|x| f64::from(*x)).sum::<f64>().ln())),
     )
-});
+})
+.seen(WATCH);
 /// Products.
 pub static REDUCE_PROD: OpDecl = over("reduce_prod", "The product of `x` over `axes`.", |call| {
     over_axes(
@@ -40,7 +43,8 @@ pub static REDUCE_PROD: OpDecl = over("reduce_prod", "The product of `x` over `a
         |lane| Some(single(lane.iter().map(|x| f64::from(*x)).product())),
         |lane| Some(lane.iter().fold(1_i32, |product, x| product.wrapping_mul(*x))),
     )
-});
+})
+.seen(WATCH);
 /// Roots of sums of squares.
 pub static REDUCE_L2_NORM: OpDecl =
     over("reduce_l2_norm", "Takes the root of the sum of squares of `x` over `axes`.", |call| {
@@ -49,7 +53,8 @@ pub static REDUCE_L2_NORM: OpDecl =
             |lane| Some(single(sum(lane, square).sqrt())),
             |lane| Some(truncated(lane.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt())),
         )
-    });
+    })
+    .seen(WATCH);
 /// Logarithms of sums of exponentials.
 pub static REDUCE_LOG_SUM_EXP: OpDecl =
     over("reduce_log_sum_exp", "Computes `log(sum(exp(x)))` over `axes`.", |call| {
@@ -58,19 +63,23 @@ pub static REDUCE_LOG_SUM_EXP: OpDecl =
             |lane| Some(single(log_sum_exp(lane.iter().map(|x| f64::from(*x))))),
             |lane| (!lane.is_empty()).then(|| truncated(log_sum_exp(lane.iter().map(|x| f64::from(*x))))),
         )
-    });
+    })
+    .seen(WATCH);
 /// Largest elements.
 pub static REDUCE_MAX: OpDecl = over("reduce_max", "Finds the largest element of `x` over `axes`.", |call| {
     over_axes(call, |lane| lane.iter().copied().reduce(larger), |lane| lane.iter().copied().max())
-});
+})
+.seen(FLUID_AUDIO);
 /// Means.
 pub static REDUCE_MEAN: OpDecl = over("reduce_mean", "Averages the elements of `x` over `axes`.", |call| {
     over_axes(call, |lane| Some(mean(lane)), mean_of_integers)
-});
+})
+.seen(WATCH);
 /// Smallest elements.
 pub static REDUCE_MIN: OpDecl = over("reduce_min", "Finds the smallest element of `x` over `axes`.", |call| {
     over_axes(call, |lane| lane.iter().copied().reduce(smaller), |lane| lane.iter().copied().min())
-});
+})
+.seen(WATCH);
 /// Sums.
 pub static REDUCE_SUM: OpDecl = over("reduce_sum", "Adds up the elements of `x` over `axes`.", |call| {
     over_axes(
@@ -78,7 +87,8 @@ pub static REDUCE_SUM: OpDecl = over("reduce_sum", "Adds up the elements of `x` 
         |lane| Some(single(sum(lane, f64::from))),
         |lane| Some(lane.iter().fold(0, |sum, x| sum.wrapping_add(*x))),
     )
-});
+})
+.seen(PARAKEET);
 /// Sums of squares.
 pub static REDUCE_SUM_SQUARE: OpDecl =
     over("reduce_sum_square", "Adds up the squares of the elements of `x` over `axes`.", |call| {
@@ -87,7 +97,8 @@ pub static REDUCE_SUM_SQUARE: OpDecl =
             |lane| Some(single(sum(lane, square))),
             |lane| Some(lane.iter().fold(0, |sum, x| sum.wrapping_add(x.wrapping_mul(*x)))),
         )
-    });
+    })
+    .seen(WATCH);
 /// Places of largest elements.
 pub static REDUCE_ARGMAX: OpDecl = OpDecl::new(
     "reduce_argmax",
@@ -96,7 +107,8 @@ pub static REDUCE_ARGMAX: OpDecl = OpDecl::new(
     infer_index_along_axis,
 )
 .moves(|call| index_along_axis(call, Ordering::Greater))
-.renewed(&[Opset::Ios17]);
+.renewed(&[Opset::Ios16, Opset::Ios17])
+.seen(FLUID_AUDIO);
 /// Places of smallest elements.
 pub static REDUCE_ARGMIN: OpDecl = OpDecl::new(
     "reduce_argmin",

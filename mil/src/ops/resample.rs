@@ -2,7 +2,7 @@
 
 use super::decl::{BOOL, Change, Domain, FLOATS, INT32, InferError, OpContext, OpDecl, Parameter, STRING};
 use super::sampling::{Between, Grid, between};
-use super::shape::{compatible, known_int_or, known_string_or};
+use super::shape::{SMALL_NUMBERS, compatible, known_int_or, known_string_or};
 use crate::dtype::DataType;
 use crate::evaluate::{Call, EvaluateError, Tensor, check_made};
 use crate::opset::Opset;
@@ -10,15 +10,6 @@ use crate::types::{Dimension, TensorType, ValueType};
 
 const COORDINATES: Domain = Domain::OneOf(&[DataType::Float32, DataType::Int32]);
 const COORDINATES_IOS16: Domain = Domain::OneOf(&[DataType::Float16, DataType::Float32, DataType::Int32]);
-const COORDINATES_IOS17: Domain = Domain::OneOf(&[
-    DataType::Float16,
-    DataType::Float32,
-    DataType::Int8,
-    DataType::Int16,
-    DataType::Int32,
-    DataType::UInt8,
-    DataType::UInt16,
-]);
 const BOXES: Domain = Domain::OneOf(&[DataType::Float16, DataType::Float32, DataType::UInt16]);
 const BOX_INDICES: Domain = Domain::OneOf(&[DataType::Int32, DataType::UInt16]);
 const X: Parameter = Parameter::new("x", FLOATS).group('T');
@@ -73,7 +64,7 @@ pub static RESAMPLE: OpDecl = OpDecl::new(
     &[
         X,
         Parameter::new("coordinates", COORDINATES)
-            .changes(&[Change::Takes(Opset::Ios16, COORDINATES_IOS16), Change::Takes(Opset::Ios17, COORDINATES_IOS17)]),
+            .changes(&[Change::Takes(Opset::Ios16, COORDINATES_IOS16), Change::Takes(Opset::Ios17, SMALL_NUMBERS)]),
         SAMPLING_MODE,
         PADDING_MODE,
         PADDING_VALUE,

@@ -1,27 +1,24 @@
 //! `reshape`: the same elements in another shape.
 
-use super::decl::{Effect, InferError, OpContext, OpDecl, Results};
+use super::decl::{InferError, OpContext, OpDecl};
 use super::evidence::ANEMLL;
 use super::shape::{MAX_RANK, MOVED_X, positions};
 use crate::builder::{BuildError, FunctionBuilder, Var};
-use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor};
+use crate::evaluate::{Call, EvaluateError, Tensor};
 use crate::opset::Opset;
 use crate::types::{Dimension, TensorType, ValueType};
 use crate::value::Value;
 
 /// The declaration.
-pub static DECL: OpDecl = OpDecl {
-    name: "reshape",
-    doc: "Gives the elements of `x`, in their order, the shape `shape`.",
-    since: Opset::Ios15,
-    parameters: &[MOVED_X, positions("shape")],
-    results: Results::Exactly(1),
-    effect: Effect::Pure,
+pub static DECL: OpDecl = OpDecl::new(
+    "reshape",
+    "Gives the elements of `x`, in their order, the shape `shape`.",
+    &[MOVED_X, positions("shape")],
     infer,
-    evaluate: Evaluate::Moves(evaluate),
-    evidence: ANEMLL,
-    renewed: &[Opset::Ios17, Opset::Ios18],
-};
+)
+.moves(evaluate)
+.seen(ANEMLL)
+.renewed(&[Opset::Ios17, Opset::Ios18]);
 
 /// # Shapes
 /// `shape` tells the result: -1, at most once, stands for what is left, and 0 for the length of `x` on the same axis.

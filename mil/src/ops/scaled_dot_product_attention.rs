@@ -2,35 +2,30 @@
 
 use std::borrow::Cow;
 
-use super::decl::{Domain, Effect, Evidence, FLOATS, InferError, OpContext, OpDecl, Parameter, RENEWED, Results};
+use super::decl::{Domain, FLOATS, InferError, OpContext, OpDecl, Parameter};
 use super::shape::{broadcast_shapes, compatible, compatible_shapes, same_dtype};
 use crate::cost::{CallTypes, product};
 use crate::dtype::DataType;
 use crate::evaluate::{
-    Call, Evaluate, EvaluateError, Matrix, Tensor, broadcast_shape, check_size, multiply, row_major, softmax,
-    strided_copy,
+    Call, EvaluateError, Matrix, Tensor, broadcast_shape, check_size, multiply, row_major, softmax, strided_copy,
 };
 use crate::opset::Opset;
 use crate::types::{TensorType, ValueType};
 
 /// The declaration.
-pub static DECL: OpDecl = OpDecl {
-    name: "scaled_dot_product_attention",
-    doc: "Mixes `value` by the softmax of `query` times `key`, scaled by the root of the head size.",
-    since: Opset::Ios18,
-    parameters: &[
+pub static DECL: OpDecl = OpDecl::new(
+    "scaled_dot_product_attention",
+    "Mixes `value` by the softmax of `query` times `key`, scaled by the root of the head size.",
+    &[
         Parameter::new("query", FLOATS).group('T'),
         Parameter::new("key", FLOATS).group('T'),
         Parameter::new("value", FLOATS).group('T'),
         Parameter::new("attn_mask", Domain::OneOf(&[DataType::Bool, DataType::Float16, DataType::Float32])).optional(),
     ],
-    results: Results::Exactly(1),
-    effect: Effect::Pure,
     infer,
-    evaluate: Evaluate::Computes(evaluate),
-    evidence: Evidence::None,
-    renewed: RENEWED,
-};
+)
+.computes(evaluate)
+.since(Opset::Ios18);
 
 /// # Shapes
 /// `query: [.., queries, head]`, `key: [.., keys, head]`, `value: [.., keys, width]`, `attn_mask` broadcasts to

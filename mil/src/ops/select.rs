@@ -1,33 +1,25 @@
 //! `select`: elements of one tensor or another, by a condition.
 
-use super::decl::{BOOL, Domain, Effect, InferError, OpContext, OpDecl, Parameter, Results};
+use super::decl::{BOOL, Domain, InferError, OpContext, OpDecl, Parameter};
 use super::evidence::ANEMLL;
 use super::shape::{broadcast, same_dtype};
 use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::dtype::DataType;
-use crate::evaluate::{Call, Elements, Evaluate, EvaluateError, Tensor, broadcast_shape, stretched};
-use crate::opset::Opset;
+use crate::evaluate::{Call, Elements, EvaluateError, Tensor, broadcast_shape, stretched};
 use crate::types::{TensorType, ValueType};
 
 const CHOICES: Domain = Domain::OneOf(&[DataType::Float16, DataType::Float32, DataType::Bool, DataType::Int32]);
 
 /// The declaration.
-pub static DECL: OpDecl = OpDecl {
-    name: "select",
-    doc: "Takes the element of `a` where `cond` holds and of `b` elsewhere.",
-    since: Opset::Ios15,
-    parameters: &[
-        Parameter::new("cond", BOOL),
-        Parameter::new("a", CHOICES).group('T'),
-        Parameter::new("b", CHOICES).group('T'),
-    ],
-    results: Results::Exactly(1),
-    effect: Effect::Pure,
+pub static DECL: OpDecl = OpDecl::new(
+    "select",
+    "Takes the element of `a` where `cond` holds and of `b` elsewhere.",
+    &[Parameter::new("cond", BOOL), Parameter::new("a", CHOICES).group('T'), Parameter::new("b", CHOICES).group('T')],
     infer,
-    evaluate: Evaluate::Moves(evaluate),
-    evidence: ANEMLL,
-    renewed: &[],
-};
+)
+.moves(evaluate)
+.seen(ANEMLL)
+.renewed(&[]);
 
 /// # Shapes
 /// All three operands broadcast.

@@ -18,6 +18,17 @@ pub const ELEMENTS: Domain = Domain::OneOf(&[
     DataType::Bool,
 ]);
 
+/// Numbers of every width that ops tell apart.
+pub const SMALL_NUMBERS: Domain = Domain::OneOf(&[
+    DataType::Float16,
+    DataType::Float32,
+    DataType::Int8,
+    DataType::Int16,
+    DataType::Int32,
+    DataType::UInt8,
+    DataType::UInt16,
+]);
+
 /// The types that such ops took in the first operation sets.
 pub const CLASSIC: Domain = Domain::OneOf(&[DataType::Float16, DataType::Float32, DataType::Int32, DataType::Bool]);
 

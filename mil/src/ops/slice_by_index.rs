@@ -1,21 +1,20 @@
 //! `slice_by_index`: the part of a tensor between two corners.
 
-use super::decl::{BOOL, Effect, InferError, OpContext, OpDecl, Parameter, Results};
+use super::decl::{BOOL, InferError, OpContext, OpDecl, Parameter};
 use super::evidence::SILERO;
 use super::shape::{MOVED_X, positions};
 use super::slice::{SliceMasks, StridedSlice, slice_shape};
 use crate::builder::{BuildError, FunctionBuilder, Var};
-use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor};
+use crate::evaluate::{Call, EvaluateError, Tensor};
 use crate::opset::Opset;
 use crate::types::{TensorType, ValueType};
 use crate::value::Value;
 
 /// The declaration.
-pub static DECL: OpDecl = OpDecl {
-    name: "slice_by_index",
-    doc: "Takes every `stride`-th element of `x` from `begin` to before `end`, axis by axis.",
-    since: Opset::Ios15,
-    parameters: &[
+pub static DECL: OpDecl = OpDecl::new(
+    "slice_by_index",
+    "Takes every `stride`-th element of `x` from `begin` to before `end`, axis by axis.",
+    &[
         MOVED_X,
         positions("begin").group('U'),
         positions("end").group('U'),
@@ -24,13 +23,11 @@ pub static DECL: OpDecl = OpDecl {
         Parameter::new("end_mask", BOOL).constant().optional(),
         Parameter::new("squeeze_mask", BOOL).constant().optional(),
     ],
-    results: Results::Exactly(1),
-    effect: Effect::Pure,
     infer,
-    evaluate: Evaluate::Moves(evaluate),
-    evidence: SILERO,
-    renewed: &[Opset::Ios17, Opset::Ios18],
-};
+)
+.moves(evaluate)
+.seen(SILERO)
+.renewed(&[Opset::Ios17, Opset::Ios18]);
 
 fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {
     let x = ctx.tensor("x")?;

@@ -1,24 +1,20 @@
 //! `slice_by_size`: a part of a tensor by its sizes.
 
-use super::decl::{Effect, Evidence, InferError, OpContext, OpDecl, RENEWED, Results};
+use super::decl::{InferError, OpContext, OpDecl};
+use super::evidence::WATCH;
 use super::shape::{MOVED_X, known, one_per_axis, positions};
-use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor, row_major};
-use crate::opset::Opset;
+use crate::evaluate::{Call, EvaluateError, Tensor, row_major};
 use crate::types::{Dimension, TensorType, ValueType};
 
 /// The declaration.
-pub static DECL: OpDecl = OpDecl {
-    name: "slice_by_size",
-    doc: "Takes `size` elements of `x` from `begin` on; -1 takes all that follow.",
-    since: Opset::Ios15,
-    parameters: &[MOVED_X, positions("begin").group('U'), positions("size").group('U')],
-    results: Results::Exactly(1),
-    effect: Effect::Pure,
+pub static DECL: OpDecl = OpDecl::new(
+    "slice_by_size",
+    "Takes `size` elements of `x` from `begin` on; -1 takes all that follow.",
+    &[MOVED_X, positions("begin").group('U'), positions("size").group('U')],
     infer,
-    evaluate: Evaluate::Moves(evaluate),
-    evidence: Evidence::None,
-    renewed: RENEWED,
-};
+)
+.moves(evaluate)
+.seen(WATCH);
 
 fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {
     let x = ctx.tensor("x")?;

@@ -1,21 +1,20 @@
 //! `slice_update`: a tensor with the part between two corners replaced.
 
-use super::decl::{BOOL, Effect, InferError, OpContext, OpDecl, POSITIONS, Parameter, RENEWED, Results};
+use super::decl::{BOOL, InferError, OpContext, OpDecl, POSITIONS, Parameter};
 use super::evidence::ANEMLL;
 use super::shape::{ELEMENTS, compatible_shapes, same_dtype};
 use super::slice::{SliceMasks, StridedSlice, slice_shape};
 use crate::builder::{BuildError, FunctionBuilder, Var};
-use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor};
+use crate::evaluate::{Call, EvaluateError, Tensor};
 use crate::opset::Opset;
 use crate::types::{TensorType, ValueType};
 use crate::value::Value;
 
 /// The declaration.
-pub static DECL: OpDecl = OpDecl {
-    name: "slice_update",
-    doc: "Replaces the slice of `x` from `begin` to before `end` by `update`.",
-    since: Opset::Ios18,
-    parameters: &[
+pub static DECL: OpDecl = OpDecl::new(
+    "slice_update",
+    "Replaces the slice of `x` from `begin` to before `end` by `update`.",
+    &[
         Parameter::new("x", ELEMENTS).group('T'),
         Parameter::new("update", ELEMENTS).group('T'),
         Parameter::new("begin", POSITIONS).group('U'),
@@ -25,13 +24,11 @@ pub static DECL: OpDecl = OpDecl {
         Parameter::new("end_mask", BOOL).constant().optional(),
         Parameter::new("squeeze_mask", BOOL).constant().optional(),
     ],
-    results: Results::Exactly(1),
-    effect: Effect::Pure,
     infer,
-    evaluate: Evaluate::Moves(evaluate),
-    evidence: ANEMLL,
-    renewed: RENEWED,
-};
+)
+.moves(evaluate)
+.since(Opset::Ios18)
+.seen(ANEMLL);
 
 /// # Shapes
 /// `update` has the shape of the slice and at least one axis; the result is like `x`.

@@ -1,27 +1,24 @@
 //! `softmax`: exponentials over their sum along an axis.
 
-use super::decl::{Effect, FLOATS, INT32, InferError, OpContext, OpDecl, Parameter, Results};
+use super::decl::{FLOATS, INT32, InferError, OpContext, OpDecl, Parameter};
 use super::evidence::ANEMLL;
 use super::shape::axis_or;
 use crate::builder::{BuildError, FunctionBuilder, Var};
-use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor, along_axis, softmax};
+use crate::evaluate::{Call, EvaluateError, Tensor, along_axis, softmax};
 use crate::opset::Opset;
 use crate::types::ValueType;
 use crate::value::Value;
 
 /// The declaration.
-pub static DECL: OpDecl = OpDecl {
-    name: "softmax",
-    doc: "Divides the exponentials of `x` by their sum along `axis`.",
-    since: Opset::Ios15,
-    parameters: &[Parameter::new("x", FLOATS), Parameter::new("axis", INT32).constant().defaulted()],
-    results: Results::Exactly(1),
-    effect: Effect::Pure,
+pub static DECL: OpDecl = OpDecl::new(
+    "softmax",
+    "Divides the exponentials of `x` by their sum along `axis`.",
+    &[Parameter::new("x", FLOATS), Parameter::new("axis", INT32).constant().defaulted()],
     infer,
-    evaluate: Evaluate::Computes(evaluate),
-    evidence: ANEMLL,
-    renewed: &[Opset::Ios16, Opset::Ios18],
-};
+)
+.computes(evaluate)
+.seen(ANEMLL)
+.renewed(&[Opset::Ios16, Opset::Ios18]);
 
 fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {
     let x = ctx.tensor("x")?;

@@ -1,12 +1,11 @@
 //! `split`: parts of a tensor along an axis.
 
-use super::decl::{Domain, Effect, INT32, InferError, OpContext, OpDecl, Parameter, Results};
+use super::decl::{Domain, INT32, InferError, OpContext, OpDecl, Parameter, Results};
 use super::evidence::KOKORO;
 use super::shape::{MAX_RANK, axis_or, known, known_ints};
 use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::dtype::DataType;
-use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor, along_axis};
-use crate::opset::Opset;
+use crate::evaluate::{Call, EvaluateError, Tensor, along_axis};
 use crate::types::{Dimension, TensorType, ValueType};
 use crate::value::Value;
 
@@ -16,23 +15,21 @@ const SPLITTABLE: Domain = Domain::OneOf(&[DataType::Float16, DataType::Float32,
 const MAX_PARTS: usize = 65_536;
 
 /// The declaration.
-pub static DECL: OpDecl = OpDecl {
-    name: "split",
-    doc: "Cuts `x` along `axis` into equal parts, or parts of `split_sizes`.",
-    since: Opset::Ios15,
-    parameters: &[
+pub static DECL: OpDecl = OpDecl::new(
+    "split",
+    "Cuts `x` along `axis` into equal parts, or parts of `split_sizes`.",
+    &[
         Parameter::new("x", SPLITTABLE),
         Parameter::new("num_splits", INT32).constant().optional(),
         Parameter::new("split_sizes", INT32).constant().optional(),
         Parameter::new("axis", INT32).constant(),
     ],
-    results: Results::Several,
-    effect: Effect::Pure,
     infer,
-    evaluate: Evaluate::Moves(evaluate),
-    evidence: KOKORO,
-    renewed: &[],
-};
+)
+.moves(evaluate)
+.results(Results::Several)
+.seen(KOKORO)
+.renewed(&[]);
 
 /// How [`FunctionBuilder::split`] cuts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,6 +150,7 @@ impl FunctionBuilder {
 mod tests {
     use super::*;
     use crate::ops::testing::{Operands, fp16};
+    use crate::opset::Opset;
 
     fn split(x: &[i64], parts: Split<'_>, axis: i32) -> Result<Vec<ValueType>, InferError> {
         let operands = Operands::default().with("x", fp16(x)).constant("axis", Value::int32(axis));

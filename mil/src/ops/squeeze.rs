@@ -1,27 +1,24 @@
 //! `squeeze`: a tensor without some of its axes of length 1.
 
-use super::decl::{Effect, INT32, InferError, OpContext, OpDecl, Parameter, Results};
+use super::decl::{INT32, InferError, OpContext, OpDecl, Parameter};
 use super::evidence::SILERO;
 use super::shape::{MOVED_X, compatible, distinct_axes, known_ints};
 use crate::builder::{BuildError, FunctionBuilder, Var};
-use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor};
+use crate::evaluate::{Call, EvaluateError, Tensor};
 use crate::opset::Opset;
 use crate::types::{Dimension, TensorType, ValueType};
 use crate::value::Value;
 
 /// The declaration.
-pub static DECL: OpDecl = OpDecl {
-    name: "squeeze",
-    doc: "Takes `axes`, or every axis, of length 1 from `x`.",
-    since: Opset::Ios15,
-    parameters: &[MOVED_X, Parameter::new("axes", INT32).constant().optional()],
-    results: Results::Exactly(1),
-    effect: Effect::Pure,
+pub static DECL: OpDecl = OpDecl::new(
+    "squeeze",
+    "Takes `axes`, or every axis, of length 1 from `x`.",
+    &[MOVED_X, Parameter::new("axes", INT32).constant().optional()],
     infer,
-    evaluate: Evaluate::Moves(evaluate),
-    evidence: SILERO,
-    renewed: &[Opset::Ios17, Opset::Ios18],
-};
+)
+.moves(evaluate)
+.seen(SILERO)
+.renewed(&[Opset::Ios17, Opset::Ios18]);
 
 /// # Shapes
 /// `x` without `axes`, which have length 1. Without `axes`, an axis of unknown length is taken to be longer than 1.
@@ -68,10 +65,10 @@ impl FunctionBuilder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::testing::{Operands, fp16};
+    use crate::ops::testing::{Operands, fp16, infer_of_integers};
 
     fn squeeze(x: &[i64], axes: &[i32]) -> Result<Vec<ValueType>, InferError> {
-        Operands::default().with("x", fp16(x)).constant("axes", Value::int32s(axes)).infer(&DECL)
+        infer_of_integers(&DECL, x, "axes", axes)
     }
 
     #[test]

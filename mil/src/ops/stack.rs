@@ -1,24 +1,21 @@
 //! `stack`: tensors along a new axis.
 
-use super::decl::{Domain, Effect, Evidence, INT32, InferError, OpContext, OpDecl, Parameter, Results, normalize_axis};
+use super::decl::{Domain, INT32, InferError, OpContext, OpDecl, Parameter, normalize_axis};
+use super::evidence::PARAKEET;
 use super::shape::known_int_or;
-use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor, along_axis};
-use crate::opset::Opset;
+use crate::evaluate::{Call, EvaluateError, Tensor, along_axis};
 use crate::types::{Dimension, TensorType, ValueType};
 
 /// The declaration.
-pub static DECL: OpDecl = OpDecl {
-    name: "stack",
-    doc: "Puts tensors of one shape side by side along a new axis.",
-    since: Opset::Ios15,
-    parameters: &[Parameter::new("values", Domain::Any).variadic(), Parameter::new("axis", INT32).constant()],
-    results: Results::Exactly(1),
-    effect: Effect::Pure,
+pub static DECL: OpDecl = OpDecl::new(
+    "stack",
+    "Puts tensors of one shape side by side along a new axis.",
+    &[Parameter::new("values", Domain::Any).variadic(), Parameter::new("axis", INT32).constant()],
     infer,
-    evaluate: Evaluate::Moves(evaluate),
-    evidence: Evidence::None,
-    renewed: &[],
-};
+)
+.moves(evaluate)
+.seen(PARAKEET)
+.renewed(&[]);
 
 fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {
     let values = ctx.tensors("values")?;

@@ -44,6 +44,16 @@ pub(crate) struct Operands {
     inputs: BTreeMap<String, Argument>,
 }
 
+/// The result of an op of a fp16 tensor `x` and of constant integers.
+pub(crate) fn infer_of_integers(
+    decl: &OpDecl,
+    x: &[i64],
+    parameter: &str,
+    values: &[i32],
+) -> Result<Vec<ValueType>, InferError> {
+    Operands::default().with("x", fp16(x)).constant(parameter, Value::int32s(values)).infer(decl)
+}
+
 impl Operands {
     /// Gives a parameter a value that only the running program knows.
     pub(crate) fn with(mut self, parameter: &str, ty: ValueType) -> Self {

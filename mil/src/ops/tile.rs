@@ -1,30 +1,26 @@
 //! `tile`: a tensor repeated along its axes.
 
-use super::decl::{Domain, Effect, INT32, InferError, OpContext, OpDecl, Parameter, Results};
+use super::decl::{Domain, INT32, InferError, OpContext, OpDecl, Parameter};
 use super::evidence::ANEMLL;
 use super::shape::one_per_axis;
 use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::dtype::DataType;
-use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor, check_size, row_major};
-use crate::opset::Opset;
+use crate::evaluate::{Call, EvaluateError, Tensor, check_size, row_major};
 use crate::types::{Dimension, TensorType, ValueType};
 use crate::value::Value;
 
 const TILEABLE: Domain = Domain::OneOf(&[DataType::Float16, DataType::Float32, DataType::Int32, DataType::Bool]);
 
 /// The declaration.
-pub static DECL: OpDecl = OpDecl {
-    name: "tile",
-    doc: "Repeats `x` as often as `reps` says along each axis.",
-    since: Opset::Ios15,
-    parameters: &[Parameter::new("x", TILEABLE), Parameter::new("reps", INT32)],
-    results: Results::Exactly(1),
-    effect: Effect::Pure,
+pub static DECL: OpDecl = OpDecl::new(
+    "tile",
+    "Repeats `x` as often as `reps` says along each axis.",
+    &[Parameter::new("x", TILEABLE), Parameter::new("reps", INT32)],
     infer,
-    evaluate: Evaluate::Moves(evaluate),
-    evidence: ANEMLL,
-    renewed: &[],
-};
+)
+.moves(evaluate)
+.seen(ANEMLL)
+.renewed(&[]);
 
 /// # Shapes
 /// `x: [size..]`, `reps` has one element per axis; the result is `[size * rep..]`.

@@ -2,23 +2,21 @@
 
 use std::cmp::Ordering;
 
-use super::decl::{
-    BOOL, Change, Effect, Evidence, INT32, InferError, NUMBERS, OpContext, OpDecl, Parameter, RENEWED, Results, STRING,
-};
+use super::decl::{BOOL, Change, INT32, InferError, NUMBERS, OpContext, OpDecl, Parameter, Results, STRING};
+use super::evidence::PARAKEET;
 use super::reduce::{index_elements, is_nan};
-use super::shape::{SMALL_TOO, axis_or, known_bool_or, known_int_or, known_string_or, positions};
+use super::shape::{SMALL_NUMBERS, axis_or, known_bool_or, known_int_or, known_string_or, positions};
 use crate::dtype::DataType;
-use crate::evaluate::{Call, Elements, Evaluate, EvaluateError, Tensor, along_axis};
+use crate::evaluate::{Call, Elements, EvaluateError, Tensor, along_axis};
 use crate::opset::Opset;
 use crate::types::{Dimension, TensorType, ValueType};
 
 /// The declaration.
-pub static DECL: OpDecl = OpDecl {
-    name: "topk",
-    doc: "Finds the `k` largest elements of `x` along `axis`, or the smallest, and where they are.",
-    since: Opset::Ios15,
-    parameters: &[
-        Parameter::new("x", NUMBERS).changes(SMALL_TOO),
+pub static DECL: OpDecl = OpDecl::new(
+    "topk",
+    "Finds the `k` largest elements of `x` along `axis`, or the smallest, and where they are.",
+    &[
+        Parameter::new("x", NUMBERS).changes(&[Change::Takes(Opset::Ios17, SMALL_NUMBERS)]),
         positions("k").defaulted(),
         Parameter::new("axis", INT32).constant().defaulted(),
         Parameter::new("ascending", BOOL).constant().defaulted(),
@@ -26,13 +24,11 @@ pub static DECL: OpDecl = OpDecl {
         Parameter::new("return_indices", BOOL).constant().defaulted().changes(&[Change::Since(Opset::Ios16)]),
         Parameter::new("output_indices_dtype", STRING).constant().defaulted().changes(&[Change::Since(Opset::Ios17)]),
     ],
-    results: Results::Several,
-    effect: Effect::Pure,
     infer,
-    evaluate: Evaluate::Moves(evaluate),
-    evidence: Evidence::None,
-    renewed: RENEWED,
-};
+)
+.moves(evaluate)
+.results(Results::Several)
+.seen(PARAKEET);
 
 /// # Shapes
 /// `x` with `axis` of length `k`, for the values and for their indices.

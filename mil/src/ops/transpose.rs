@@ -1,27 +1,24 @@
 //! `transpose`: a tensor with its axes in another order.
 
-use super::decl::{Effect, INT32, InferError, OpContext, OpDecl, Parameter, Results};
+use super::decl::{INT32, InferError, OpContext, OpDecl, Parameter};
 use super::evidence::SILERO;
 use super::shape::{MOVED_X, distinct_axes, known_ints};
 use crate::builder::{BuildError, FunctionBuilder, Var};
-use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor, row_major};
+use crate::evaluate::{Call, EvaluateError, Tensor, row_major};
 use crate::opset::Opset;
 use crate::types::{TensorType, ValueType};
 use crate::value::Value;
 
 /// The declaration.
-pub static DECL: OpDecl = OpDecl {
-    name: "transpose",
-    doc: "Puts the axes of `x` in the order `perm`.",
-    since: Opset::Ios15,
-    parameters: &[MOVED_X, Parameter::new("perm", INT32).constant()],
-    results: Results::Exactly(1),
-    effect: Effect::Pure,
+pub static DECL: OpDecl = OpDecl::new(
+    "transpose",
+    "Puts the axes of `x` in the order `perm`.",
+    &[MOVED_X, Parameter::new("perm", INT32).constant()],
     infer,
-    evaluate: Evaluate::Moves(evaluate),
-    evidence: SILERO,
-    renewed: &[Opset::Ios17, Opset::Ios18],
-};
+)
+.moves(evaluate)
+.seen(SILERO)
+.renewed(&[Opset::Ios17, Opset::Ios18]);
 
 /// # Shapes
 /// Axis `i` of the result is axis `perm[i]` of `x`.
@@ -56,10 +53,10 @@ impl FunctionBuilder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::testing::{Operands, fp16};
+    use crate::ops::testing::{Operands, fp16, infer_of_integers};
 
     fn transpose(x: &[i64], perm: &[i32]) -> Result<Vec<ValueType>, InferError> {
-        Operands::default().with("x", fp16(x)).constant("perm", Value::int32s(perm)).infer(&DECL)
+        infer_of_integers(&DECL, x, "perm", perm)
     }
 
     #[test]

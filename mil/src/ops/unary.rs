@@ -2,7 +2,7 @@
 
 use super::decl::{FLOATS, OpDecl, Parameter};
 use super::elementwise::{FLOAT_X, NUMBER_X, like_x, map_floats, map_x};
-use super::evidence::{KOKORO, SILERO};
+use super::evidence::{KOKORO, PARAKEET, SILERO, WATCH};
 use super::shape::factor;
 use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::evaluate::{Call, EvaluateError, EvaluateFn, Tensor};
@@ -34,7 +34,7 @@ pub static ATAN: OpDecl =
 pub static ATANH: OpDecl =
     of_floats("atanh", "The number whose hyperbolic tangent is `x`.", |call| map_floats(call, atanh));
 /// Rounding up.
-pub static CEIL: OpDecl = of_floats("ceil", "Rounds `x` up.", |call| map_floats(call, f32::ceil));
+pub static CEIL: OpDecl = of_floats("ceil", "Rounds `x` up.", |call| map_floats(call, f32::ceil)).seen(WATCH);
 /// Cosine.
 pub static COS: OpDecl = of_floats("cos", "Computes the cosine of `x`, in radians.", |call| map_floats(call, f32::cos));
 /// Hyperbolic cosine.
@@ -42,21 +42,25 @@ pub static COSH: OpDecl = of_floats("cosh", "The hyperbolic cosine of `x`.", |ca
 /// Error function.
 pub static ERF: OpDecl = of_floats("erf", "The error function of `x`.", |call| map_floats(call, libm::erff));
 /// Exponential.
-pub static EXP: OpDecl = of_floats("exp", "Raises e to the power of `x`.", |call| map_floats(call, f32::exp));
+pub static EXP: OpDecl =
+    of_floats("exp", "Raises e to the power of `x`.", |call| map_floats(call, f32::exp)).seen(WATCH);
 /// Powers of two.
 pub static EXP2: OpDecl =
     of_numbers("exp2", "Two to the power of `x`.", |call| map_x(call, f32::exp2, two_to_the_power));
 /// Rounding down.
-pub static FLOOR: OpDecl = of_floats("floor", "Rounds `x` down.", |call| map_floats(call, f32::floor));
+pub static FLOOR: OpDecl = of_floats("floor", "Rounds `x` down.", |call| map_floats(call, f32::floor)).seen(PARAKEET);
 /// Reciprocal.
 pub static INVERSE: OpDecl = OpDecl::new("inverse", "Computes `1 / (x + epsilon)`.", X_EPSILON, like_x)
     .computes(|call| with_epsilon(call, 1e-4, f32::recip));
 /// Natural logarithm.
 pub static LOG: OpDecl = OpDecl::new("log", "The natural logarithm of `x + epsilon`.", X_EPSILON, like_x)
-    .computes(|call| with_epsilon(call, 1e-45, f32::ln));
+    .computes(|call| with_epsilon(call, 1e-45, f32::ln))
+    .seen(PARAKEET);
 /// Negation of a truth value.
 pub static LOGICAL_NOT: OpDecl =
-    OpDecl::new("logical_not", "Whether `x` is false.", &[Parameter::new("x", super::decl::BOOL)], like_x).moves(not);
+    OpDecl::new("logical_not", "Whether `x` is false.", &[Parameter::new("x", super::decl::BOOL)], like_x)
+        .moves(not)
+        .seen(PARAKEET);
 /// Rounding to the nearest.
 pub static ROUND: OpDecl = of_floats("round", "Rounds `x` to the nearest integer, halves to the even one.", |call| {
     map_floats(call, f32::round_ties_even)

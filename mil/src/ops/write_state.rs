@@ -1,28 +1,27 @@
 //! `write_state`: puts a tensor into a state.
 
-use super::decl::{Domain, Effect, InferError, OpContext, OpDecl, Parameter, RENEWED, Results};
+use super::decl::{Domain, Effect, InferError, OpContext, OpDecl, Parameter, Results};
 use super::evidence::ANEMLL;
 use super::read_state::state;
 use super::shape::compatible_shapes;
 use super::special;
 use crate::builder::{BuildError, FunctionBuilder, Var};
-use crate::evaluate::{Call, Evaluate, EvaluateError, Tensor};
+use crate::evaluate::{Call, EvaluateError, Tensor};
 use crate::opset::Opset;
 use crate::types::ValueType;
 
 /// The declaration.
-pub static DECL: OpDecl = OpDecl {
-    name: special::WRITE_STATE,
-    doc: "Puts `data` into the state `input`.",
-    since: Opset::Ios18,
-    parameters: &[Parameter::new("input", Domain::State), Parameter::new("data", Domain::Any)],
-    results: Results::Exactly(0),
-    effect: Effect::WritesState,
+pub static DECL: OpDecl = OpDecl::new(
+    special::WRITE_STATE,
+    "Puts `data` into the state `input`.",
+    &[Parameter::new("input", Domain::State), Parameter::new("data", Domain::Any)],
     infer,
-    evaluate: Evaluate::Moves(evaluate),
-    evidence: ANEMLL,
-    renewed: RENEWED,
-};
+)
+.moves(evaluate)
+.since(Opset::Ios18)
+.results(Results::Exactly(0))
+.effect(Effect::WritesState)
+.seen(ANEMLL);
 
 fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {
     let state = state(ctx)?;

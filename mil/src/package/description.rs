@@ -49,7 +49,7 @@ impl Model {
     }
 }
 
-fn check_version(found: i32) -> Result<(), ModelError> {
+pub(crate) fn check_version(found: i32) -> Result<(), ModelError> {
     Opset::from_specification_version(found).map(|_| ()).ok_or(ModelError::SpecificationVersion { found })
 }
 

@@ -13,18 +13,21 @@ pub enum Foreign {
     Gzip,
     /// A web page.
     WebPage,
+    /// Where a symbolic link leads, as a file: what is left of links where they are not supported.
+    LinkText,
 }
 
 /// How files of each kind begin.
 ///
 /// # Source
 /// git-lfs `docs/spec.md`; APPNOTE.TXT 4.3.7 of the zip format; RFC 1952.
-const BEGINNINGS: [(&[u8], Foreign); 5] = [
+const BEGINNINGS: [(&[u8], Foreign); 6] = [
     (b"version https://git-lfs.github.com/spec/", Foreign::LfsPointer),
     (b"PK\x03\x04", Foreign::Zip),
     (b"\x1f\x8b\x08", Foreign::Gzip),
     (b"<!DOCTYPE html", Foreign::WebPage),
     (b"<html", Foreign::WebPage),
+    (b"../", Foreign::LinkText),
 ];
 
 impl Foreign {
@@ -45,6 +48,7 @@ impl Foreign {
             Self::Zip => "unpack it, for example with `unzip`, and give the directory inside",
             Self::Gzip => "unpack it, for example with `tar -xzf`, and give the directory inside",
             Self::WebPage => "download the file itself, not the page about it",
+            Self::LinkText => "links were copied as text; copy the model with its links followed, as `cp -rL` does",
         }
     }
 }
@@ -56,6 +60,7 @@ impl fmt::Display for Foreign {
             Self::Zip => "a zip archive",
             Self::Gzip => "a gzip archive",
             Self::WebPage => "a web page",
+            Self::LinkText => "the text of a symbolic link",
         })
     }
 }

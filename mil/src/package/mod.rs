@@ -10,11 +10,13 @@ mod image;
 mod model;
 mod multi_array;
 mod path;
+mod pipeline;
 mod reader;
 mod size_range;
 
-pub(crate) use description::check_functions;
+pub(crate) use description::{check_functions, check_version};
 pub(crate) use model::{in_one_line, other_kind, what_to_do};
+pub(crate) use pipeline::{UNKNOWN_KIND, contents};
 pub(crate) use reader::{MAX_MODEL_BYTES, open_weights, read_limited, weight_path};
 
 pub use feature::{FeatureDescription, FeatureType, KeyType};
@@ -26,6 +28,7 @@ pub use model::{
 };
 pub use multi_array::{ArrayDefault, MultiArray, ShapeFlexibility};
 pub use path::{PathError, checked_relative_path};
+pub use pipeline::{PROGRAM_KIND, Pipeline, PipelineMember, decode_pipeline, encode_pipeline, member_name};
 pub use reader::{FilesInMemory, Package, PackageError, PackageFiles};
 pub use size_range::SizeRange;
 

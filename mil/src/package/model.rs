@@ -216,9 +216,11 @@ impl ModelError {
 
 /// What to do with a model of another kind.
 pub(crate) fn what_to_do(kind: &str) -> &'static str {
-    if kind.starts_with("pipeline") {
+    if kind == "pipeline" {
+        "a pipeline is several models in a row: name one of them, such as `Model.mlpackage/model0`; `anec inspect` lists them"
+    } else if kind.starts_with("pipeline") {
         "a pipeline is several models in a row: take those that are ML Programs out of it, and give each alone; with \
-         coremltools, `ct.models.MLModel(spec.pipeline.models[0], weights_dir=model.weights_dir).save(..)`"
+         coremltools, `ct.models.MLModel(spec.pipelineClassifier.pipeline.models[0]).save(..)`"
     } else if kind.starts_with("neuralNetwork") {
         "a neural network is the form from before ML Programs: convert the original again with coremltools and \
          `convert_to=\"mlprogram\"`, or compile it on a Mac with `xcrun coremlcompiler compile`"

@@ -151,6 +151,11 @@ impl<F: PackageFiles> Package<F> {
         &self.files
     }
 
+    /// The files, of which nothing else is needed.
+    pub(crate) fn into_files(self) -> F {
+        self.files
+    }
+
     /// The bytes of the model message.
     pub fn model_bytes(&self) -> Result<Vec<u8>, PackageError> {
         read_limited(&self.files, &self.model_path, MAX_MODEL_BYTES)

@@ -88,6 +88,26 @@ pub fn unknown_fields(bytes: &[u8], table: &'static MessageTable) -> Result<Vec<
     Ok(unknown.into_iter().map(located).collect())
 }
 
+/// The fields at the top of a message, with what they hold; numbers of variable length hold nothing here.
+pub(crate) fn top_level(bytes: &[u8]) -> impl Iterator<Item = Result<(u32, &[u8]), FieldError>> {
+    let mut cursor = Cursor { bytes, position: 0 };
+    let mut failed = false;
+    std::iter::from_fn(move || {
+        if failed || cursor.position >= cursor.bytes.len() {
+            return None;
+        }
+        let field = read_any_field(&mut cursor);
+        failed = field.is_err();
+        Some(field.map_err(|problem| FieldError { path: "Model".to_owned(), problem }))
+    })
+}
+
+fn read_any_field<'bytes>(cursor: &mut Cursor<'bytes>) -> Result<(u32, &'bytes [u8]), FieldProblem> {
+    let tag = cursor.varint()?;
+    let number = u32::try_from(tag >> 3).map_err(|_| cursor.malformed())?;
+    Ok((number, skip_field(cursor, (tag & 7) as u32)?))
+}
+
 /// Unknown fields that are told apart.
 const MAX_UNKNOWN: usize = 100;
 

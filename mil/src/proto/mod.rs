@@ -10,6 +10,7 @@ mod immediate;
 
 pub use decode::{ProtoError, ProtoProblem, decode};
 pub use encode::encode;
+pub(crate) use fields::top_level;
 pub use fields::{FieldError, FieldProblem, check_fields, unknown_fields};
 
 /// The only version of the program format.

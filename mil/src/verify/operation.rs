@@ -314,6 +314,8 @@ fn refines(declared: &ValueType, inferred: &ValueType) -> bool {
                 && declared.rank() == inferred.rank()
                 && axes.into_iter().all(|(declared, inferred)| declared == inferred || *inferred == Dimension::Unknown)
         }
+        // coremltools writes how long a list is at first, also where it grows.
+        (ValueType::List(declared, _), ValueType::List(inferred, Dimension::Unknown)) => declared == inferred,
         _ => declared == inferred,
     }
 }

@@ -89,13 +89,13 @@ fn damaged_files_are_refused_by_both_readers_alike() {
 }
 
 #[test]
-fn padding_and_reserved_bytes_must_be_zero() {
+fn padding_and_reserved_bytes_of_small_elements_must_be_zero() {
     let mut layout = BlobLayout::default();
-    layout.push(DataType::UInt8, 3).expect("small");
-    layout.push(DataType::UInt8, 3).expect("small");
+    layout.push(DataType::UInt4, 6).expect("small");
+    layout.push(DataType::UInt4, 6).expect("small");
     let mut writer = BlobWriter::new(Vec::new(), &layout).expect("a vector");
     for _ in 0..2 {
-        writer.begin(DataType::UInt8, 3).expect("planned");
+        writer.begin(DataType::UInt4, 6).expect("planned");
         writer.write(&[1, 2, 3]).expect("planned");
     }
     let good = writer.finish().expect("complete");

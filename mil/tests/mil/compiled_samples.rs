@@ -13,20 +13,87 @@ use std::path::{Path, PathBuf};
 
 use anec_mil::compiled::{
     ANALYTICS_PATH, Analytics, COMPILER_KEYS, CompileOptions, CompiledModel, CoreMlData, DATA_PATH, METADATA_PATH,
-    PROGRAM_PATH, Unproven, compile, normalized,
+    PROGRAM_PATH, Unproven, compile, compile_pipeline, compiled_members, decompile_pipeline, normalized,
 };
-use anec_mil::package::{Model, Package, decode_model};
+use anec_mil::package::{Model, Package, decode_model, decode_pipeline, encode_model, encode_pipeline};
 use anec_mil::{ValueData, text};
 use serde_json::Value as Json;
 
-use crate::directory::{Directory, samples};
+use crate::directory::{Directory, samples_if_any};
 
 #[test]
 fn compiled_models_of_others_are_made_again() {
     // Whatever they are called.
-    let found = samples(|path| path.join(DATA_PATH).is_file() && path.join(PROGRAM_PATH).is_file());
+    let found =
+        samples_if_any(|path| path.join(DATA_PATH).is_file() && path.join(PROGRAM_PATH).is_file() && !is_member(path));
     let pairs = found.iter().filter(|path| check(path)).count();
     assert!(found.is_empty() || pairs > 0, "none of {} compiled models is beside its source", found.len());
+}
+
+#[test]
+fn compiled_pipelines_of_others_are_made_again() {
+    for path in
+        samples_if_any(|path| compiled_members(&Directory(path.to_owned())).is_ok_and(|members| members.is_some()))
+    {
+        check_pipeline(&path);
+    }
+}
+
+/// Whether a compiled model is a member of a pipeline.
+fn is_member(path: &Path) -> bool {
+    path.parent().is_some_and(|parent| parent.join(DATA_PATH).is_file())
+}
+
+fn check_pipeline(path: &Path) {
+    let place = path.display();
+    let pipeline = decompile_pipeline(&Directory(path.to_owned())).unwrap_or_else(|error| panic!("{place}: {error:?}"));
+    let read = |relative: &str| fs::read(path.join(relative)).ok();
+    let text = |relative: &str| String::from_utf8(read(relative).unwrap_or_default()).expect("UTF-8");
+    let package = path.with_extension("mlpackage");
+    let message = if package.is_dir() {
+        Package::open(Directory(package)).and_then(|package| package.model_bytes()).expect("a package")
+    } else {
+        encode_pipeline(&pipeline).expect("was read")
+    };
+    let source = decode_pipeline(&message).expect("valid").expect("a pipeline");
+    assert_eq!(source.description, pipeline.description, "{place}");
+    assert_eq!(source.members.len(), pipeline.members.len(), "{place}");
+    for (index, member) in source.members.iter().enumerate().filter(|(_, member)| member.is_program()) {
+        let compiler = compiler(&text(&format!("model{index}/{PROGRAM_PATH}")));
+        let name = stem(path);
+        let options = CompileOptions {
+            compiler,
+            unproven: Unproven::Allowed,
+            ..CompileOptions::package(&name, message.as_slice())
+        };
+        let compiled = compile_pipeline(&source, &options).unwrap_or_else(|error| panic!("{place}: {error:?}"));
+        for (relative, bytes) in compiled.files {
+            let Some(expected) = read(&relative) else {
+                // Older compilers write none.
+                assert_eq!(relative, METADATA_PATH, "{place}");
+                continue;
+            };
+            let parse = |bytes: &[u8]| comparable(serde_json::from_slice(bytes).expect("JSON"), true);
+            match relative.as_str() {
+                METADATA_PATH => assert_eq!(parse(&bytes), parse(&expected), "{place}"),
+                // The hash is that of the source.
+                ANALYTICS_PATH if !path.with_extension("mlpackage").is_dir() => {}
+                // Entries of maps are in any order.
+                relative if relative.ends_with(DATA_PATH) && !relative.contains("analytics") => {
+                    assert_eq!(sorted(&bytes), sorted(&expected), "{place}: {relative}");
+                }
+                relative => assert!(bytes == expected, "{place}: {relative}"),
+            }
+        }
+        let data = CompiledModel::open(Directory(path.join(format!("model{index}")))).expect("valid");
+        assert_eq!(data.data().description, decode_model(&member.message).expect("valid").description, "{place}");
+    }
+}
+
+fn sorted(bytes: &[u8]) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    bytes.sort_unstable();
+    bytes
 }
 
 /// The package or model message beside a compiled model: its model, its message, and the message's name.
@@ -57,6 +124,8 @@ fn check(path: &Path) -> bool {
         None => (&read, &[][..], "model", stem(path)),
     };
     assert_eq!(normalized(model.clone()), read, "{place}: the model is read back as it was");
+    let package = encode_model(&read).expect("was read");
+    assert_eq!(decode_model(&package).expect("was written"), read, "{place}: a package made of it is the same model");
 
     let expected_text = compiled.program_text().expect("readable");
     let compiler = compiler(&expected_text);

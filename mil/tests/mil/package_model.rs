@@ -212,10 +212,11 @@ fn models_that_are_not_supported_say_why() {
 
 #[test]
 fn other_kinds_of_models_say_what_to_do_with_them() {
-    // Fields 500, 202 and 402 of `Model`, each an empty message.
+    // Fields 500, 202, 200 and 402 of `Model`, each an empty message.
     for (message, words) in [
         ([0x08, 4, 0xa2, 0x1f, 0], "mlprogram"),
-        ([0x08, 4, 0xd2, 0x0c, 0], "take those that are ML Programs out"),
+        ([0x08, 4, 0xd2, 0x0c, 0], "name one of them"),
+        ([0x08, 4, 0xc2, 0x0c, 0], "take those that are ML Programs out"),
         ([0x08, 4, 0x92, 0x19, 0], "xcrun coremlcompiler"),
     ] {
         let error = decode_model(&message).expect_err("another kind");

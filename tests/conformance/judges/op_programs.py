@@ -8,7 +8,7 @@ and scalars come in as vectors of one element.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,11 +24,20 @@ IO_TYPES = ("fp16", "fp32", "int32")
 #: Types that `cast` knows in every opset; the others came with ios17.
 OLD_TYPES = (*IO_TYPES, "bool")
 
-#: Cases that coremltools' builder does not take, with the reason.
+#: Ops that coremltools' builder does not take here, with the reason.
 NOT_BUILT = {
-    "non_zero": "the length of the result is not known",
-    "classify": "the converter adds it",
+    "non_zero": "the length of the result is not known; flow_programs.py has it",
 }
+#: Cases to whose results coremltools gives a type that they do not have, with the reason.
+TYPED_OTHERWISE = {
+    ("select", "all stretch"): "the shape of the condition is left out",
+    ("select", "the condition is larger"): "the shape of the condition is left out",
+    ("slice_by_size", "from the end"): "a size of -1 is counted from a negative beginning",
+}
+#: Cases that a rule of `anec lint` calls an error.
+BROKEN_RULES = {("constexpr_blockwise_shift_scale", "fp16 data"): "scale-after-palette"}
+#: Cases of each op that are made for older operation sets, too.
+IN_OLDER_SETS = 2
 
 
 @dataclass(frozen=True)
@@ -37,24 +46,36 @@ class OpProgram:
 
     op: str
     case: Case
+    opset: str
 
     @property
     def name(self) -> str:
-        return f"{self.op}: {self.case.name}"
+        return f"{self.op}: {self.case.name}, {self.opset}"
 
     @property
-    def opset(self) -> str:
-        return self.case.opset or "ios18"
+    def broken_rule(self) -> str | None:
+        """The rule that it breaks so that it does not load everywhere."""
+        return BROKEN_RULES.get((self.op, self.case.name))
+
+    @property
+    def typed_otherwise(self) -> bool:
+        """Whether coremltools gives the result a type that it does not have."""
+        return (self.op, self.case.name) in TYPED_OTHERWISE
 
 
 def op_programs() -> Iterator[OpProgram]:
-    """All of them, in a fixed order."""
+    """All of them, in a fixed order; the first cases of each op for every operation set."""
     for op, family in sorted(families().items()):
         if op in NOT_BUILT:
             continue
+        older = 0
         for case in family.cases():
-            if case.error is None and all(fits(tensor) for tensor in all_tensors(case)):
-                yield OpProgram(op, case)
+            if case.error is not None or not all(fits(tensor) for tensor in all_tensors(case)):
+                continue
+            yield OpProgram(op, case, case.opset or "ios18")
+            if case.opset is None and older < IN_OLDER_SETS:
+                older += 1
+                yield from (OpProgram(op, case, opset) for opset in ("ios15", "ios16", "ios17"))
 
 
 def all_tensors(case: Case) -> Iterator[Tensor]:
@@ -80,11 +101,10 @@ def constant_value(tensor: Tensor):
     return values if values.ndim else values[()]
 
 
-def build(program: OpProgram, path: Path) -> dict[str, np.ndarray]:
-    """Writes the package of `program`, and gives its inputs by name."""
+def build(program: OpProgram, path: Path) -> tuple[dict[str, np.ndarray], dict[str, Tensor]]:
+    """Writes the package of `program`, and gives its inputs and its results by name."""
     specs: dict[str, object] = {}
     inputs: dict[str, np.ndarray] = {}
-    target = TARGETS[program.opset]
 
     def declare(name: str, tensor: Tensor) -> None:
         dtype = tensor.dtype if tensor.dtype in IO_TYPES else "int32"
@@ -120,17 +140,26 @@ def build(program: OpProgram, path: Path) -> dict[str, np.ndarray]:
                 arguments[parameter] = operand(f"{parameter}_0", operands)
         results = getattr(mb, program.op)(**arguments)
         results = results if isinstance(results, (list, tuple)) else [results]
-        finished = [finish(index, result) for index, result in enumerate(results)]
+        finished = [finish(result, f"result_{index}", program.opset) for index, result in enumerate(results)]
         if "unused_0" in given:
             finished.append(mb.identity(x=given["unused_0"], name="used"))
         return finished
 
-    def finish(index: int, result):
-        dtype = types.builtin_to_string(result.dtype)
-        if dtype not in IO_TYPES or (dtype == "fp16" and program.opset == "ios15"):
-            result = mb.cast(x=result, dtype="fp32" if dtype == "fp16" else "int32")
-        return mb.identity(x=result, name=f"result_{index}")
+    write(specs, body, program.opset, path)
+    return inputs, {f"result_{index}": result for index, result in enumerate(program.case.results)}
 
+
+def finish(result, name: str, opset: str):
+    """The value as an output of a model: of a type that it may have, and of this name."""
+    dtype = types.builtin_to_string(result.dtype)
+    if dtype not in IO_TYPES or (dtype == "fp16" and opset == "ios15"):
+        result = mb.cast(x=result, dtype="fp32" if dtype == "fp16" else "int32")
+    return mb.identity(x=result, name=name)
+
+
+def write(specs: dict[str, object], body: Callable[[dict], list], opset: str, path: Path, **options) -> None:
+    """Writes a package whose function `main` has these inputs and gives what `body` makes of them."""
+    target = TARGETS[opset]
     made = Program()
     with Function(specs, opset_version=target) as function:
         function.set_outputs(body(function.inputs))
@@ -142,6 +171,6 @@ def build(program: OpProgram, path: Path) -> dict[str, np.ndarray]:
         pass_pipeline=ct.PassPipeline.EMPTY,
         compute_precision=ct.precision.FLOAT32,
         skip_model_load=True,
+        **options,
     )
     model.save(str(path))
-    return inputs

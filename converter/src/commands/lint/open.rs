@@ -11,7 +11,7 @@ use anec_mil::package::{Foreign, ModelDescription, PackageFiles as _, checked_re
 use anec_mil::rules::Constants;
 use anec_mil::text::{self, ParseError};
 use anec_mil::{Argument, Binding, BlobReference, DataType, Program, TensorType, Value};
-use anec_runtime::{FsPackage, OpenError, open_model};
+use anec_runtime::{FsPackage, OpenError, files_root, open_model};
 use fs_err as fs;
 use half::f16;
 
@@ -103,9 +103,10 @@ pub(super) fn find(path: &Path) -> Result<Vec<PathBuf>, LintError> {
 /// Opens one program.
 pub(super) fn open(path: &Path) -> Result<Opened, LintError> {
     let failed = |source| LintError::Io { path: path.to_owned(), source };
-    let is_directory = fs::metadata(path).map_err(failed)?.is_dir();
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let files = FsPackage::new(if is_directory { path } else { parent }).map_err(failed)?;
+    let root = files_root(path);
+    let is_directory = fs::metadata(root).map_err(failed)?.is_dir() && root == path;
+    let root = if root.as_os_str().is_empty() { Path::new(".") } else { root };
+    let files = FsPackage::new(root).map_err(failed)?;
     if kind(path) == Some(TEXT) && !is_directory {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         return open_text(path, name, files);

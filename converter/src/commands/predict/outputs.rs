@@ -148,14 +148,26 @@ pub(super) fn summary(name: &str, tensor: &Tensor) -> String {
     const SHOWN: usize = 8;
     let mut text = format!("{name}: {}", tensor.ty());
     if let Elements::Strings(values) = tensor.elements() {
-        let _ = write!(text, " {:?}", values.iter().take(SHOWN).collect::<Vec<_>>());
+        let _ = match values.as_slice() {
+            [single] => write!(text, " = {single:?}"),
+            several => write!(text, " = {:?}", several.iter().take(SHOWN).collect::<Vec<_>>()),
+        };
         return text;
     }
     let Ok(array) = Array::of(tensor) else { return text };
     let floats: Vec<f64> = match &array.numbers {
         Numbers::Floats(values) => values.clone(),
-        #[expect(clippy::cast_precision_loss, reason = "shown with a few digits")]
-        Numbers::Integers(values) => values.iter().map(|value| *value as f64).collect(),
+        Numbers::Integers(values) => {
+            let _ = match (values.len() <= SHOWN, values.iter().min(), values.iter().max()) {
+                (false, Some(low), Some(high)) => write!(text, ", {low} to {high}"),
+                _ => write!(text, " = {values:?}"),
+            };
+            return text;
+        }
+        Numbers::Bools(values) if values.len() <= SHOWN => {
+            let _ = write!(text, " = {values:?}");
+            return text;
+        }
         Numbers::Bools(values) => {
             let count = values.iter().filter(|value| **value).count();
             let _ = write!(text, ", {count} of {} true", values.len());

@@ -68,17 +68,21 @@ pub(super) struct Picture {
 }
 
 impl Picture {
-    /// Decodes a PNG or a JPEG; what is transparent loses that.
-    fn open(path: &Path) -> Result<Self, PictureError> {
-        const PNG: &[u8] = b"\x89PNG";
-        let bytes = fs::read(path)?;
-        if bytes.starts_with(PNG) { Self::of_png(&bytes) } else { Self::of_jpeg(&bytes) }
+    /// Decodes a PNG or a JPEG of a size that `image` takes; what is transparent loses that.
+    fn open(path: &Path, image: &Image) -> Result<Self, PictureError> {
+        Self::decode(&fs::read(path)?, image)
     }
 
-    fn of_png(bytes: &[u8]) -> Result<Self, PictureError> {
+    fn decode(bytes: &[u8], image: &Image) -> Result<Self, PictureError> {
+        const PNG: &[u8] = b"\x89PNG";
+        if bytes.starts_with(PNG) { Self::of_png(bytes, image) } else { Self::of_jpeg(bytes, image) }
+    }
+
+    fn of_png(bytes: &[u8], image: &Image) -> Result<Self, PictureError> {
         let mut decoder = png::Decoder::new(BufReader::new(std::io::Cursor::new(bytes)));
         decoder.set_transformations(Transformations::normalize_to_color8());
         let mut reader = decoder.read_info()?;
+        check_size(image, reader.info().width, reader.info().height)?;
         let size = reader.output_buffer_size().ok_or_else(|| std::io::Error::other("it is larger than memory"))?;
         let mut pixels = vec![0; size];
         let frame = reader.next_frame(&mut pixels)?;
@@ -93,12 +97,14 @@ impl Picture {
         Ok(Self { width: frame.width, height: frame.height, channels: kept, bytes })
     }
 
-    fn of_jpeg(bytes: &[u8]) -> Result<Self, PictureError> {
+    fn of_jpeg(bytes: &[u8], image: &Image) -> Result<Self, PictureError> {
         let options = DecoderOptions::default().jpeg_set_out_colorspace(JpegColorSpace::RGB);
         let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
-        let bytes = decoder.decode()?;
+        decoder.decode_headers()?;
         let info = decoder.info().ok_or_else(|| PictureError::Jpeg("it has no size".to_owned()))?;
-        Ok(Self { width: info.width.into(), height: info.height.into(), channels: 3, bytes })
+        let (width, height) = (u32::from(info.width), u32::from(info.height));
+        check_size(image, width, height)?;
+        Ok(Self { width, height, channels: 3, bytes: decoder.decode()? })
     }
 
     /// One channel as floats.
@@ -143,11 +149,8 @@ impl Picture {
 /// # Errors
 /// The file is no image, or of another size.
 pub(super) fn read(path: &Path, image: &Image) -> Result<Array, PictureError> {
-    let picture = Picture::open(path)?;
+    let picture = Picture::open(path, image)?;
     let (width, height) = (picture.width, picture.height);
-    if !accepts(image, ImageSize { width: width.into(), height: height.into() }) {
-        return Err(PictureError::Size { width, height, expected: sizes(image) });
-    }
     let planes = match image.color_space {
         ColorSpace::Grayscale | ColorSpace::GrayscaleFloat16 => vec![picture.brightness()],
         ColorSpace::Rgb => [0, 1, 2].map(|channel| picture.channel(channel)).to_vec(),
@@ -155,6 +158,19 @@ pub(super) fn read(path: &Path, image: &Image) -> Result<Array, PictureError> {
     };
     let shape = vec![1, planes.len(), height as usize, width as usize];
     Ok(Array { shape, numbers: Numbers::Floats(planes.concat()) })
+}
+
+/// Most pixels of an image, which a model without a bound of its own may take.
+const MOST_PIXELS: u64 = 1 << 26;
+
+/// Requires a size that a model takes, before anything is as large as a file says.
+fn check_size(image: &Image, width: u32, height: u32) -> Result<(), PictureError> {
+    let few = u64::from(width) * u64::from(height) <= MOST_PIXELS;
+    if few && accepts(image, ImageSize { width: width.into(), height: height.into() }) {
+        return Ok(());
+    }
+    let expected = if few { sizes(image) } else { format!("{MOST_PIXELS} pixels or fewer") };
+    Err(PictureError::Size { width, height, expected })
 }
 
 fn accepts(image: &Image, size: ImageSize) -> bool {
@@ -209,6 +225,7 @@ pub(super) fn of(tensor: &Tensor, color_space: ColorSpace) -> Result<Picture, Pi
 mod tests {
     use super::*;
     use anec_mil::DataType;
+    use anec_mil::package::SizeRange;
 
     fn written(picture: &Picture) -> (tempfile::TempDir, std::path::PathBuf) {
         let directory = tempfile::tempdir().expect("a directory");
@@ -254,11 +271,43 @@ mod tests {
 
     #[test]
     fn other_files_are_no_images() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let path = directory.path().join("picture.png");
+        let image = Image { size: ImageSize { width: 2, height: 1 }, color_space: ColorSpace::Rgb, flexibility: None };
         for bytes in [&b""[..], b"\x89PNG\r\n", b"\xff\xd8\xff", b"text"] {
-            fs::write(&path, bytes).expect("written");
-            assert!(Picture::open(&path).is_err(), "{bytes:?}");
+            assert!(Picture::decode(bytes, &image).is_err(), "{bytes:?}");
         }
+        let good = Picture { width: 2, height: 1, channels: 3, bytes: vec![10, 20, 30, 40, 50, 60] }
+            .to_png()
+            .expect("encoded");
+        for position in 0..good.len() {
+            // A byte cut off or changed is an error or another image.
+            let _ = Picture::decode(&good[..position], &image);
+            let mut changed = good.clone();
+            changed[position] ^= 0x81;
+            let _ = Picture::decode(&changed, &image);
+        }
+    }
+
+    #[test]
+    fn a_size_that_no_memory_holds_is_refused_before_anything_is_read() {
+        let mut huge = Picture { width: 2, height: 1, channels: 3, bytes: vec![0; 6] }.to_png().expect("encoded");
+        // Width and height of the header, with its checksum.
+        huge[16..24].copy_from_slice(&[0x7f, 0xff, 0xff, 0xff, 0x7f, 0xff, 0xff, 0xff]);
+        let checksum = crc(&huge[12..29]).to_be_bytes();
+        huge[29..33].copy_from_slice(&checksum);
+        let image = Image {
+            size: ImageSize { width: 2, height: 1 },
+            color_space: ColorSpace::Rgb,
+            flexibility: Some(ImageFlexibility::Ranges {
+                width: SizeRange { lower: 1, upper: None },
+                height: SizeRange { lower: 1, upper: None },
+            }),
+        };
+        assert!(matches!(Picture::decode(&huge, &image), Err(PictureError::Size { .. })));
+    }
+
+    /// The checksum of a chunk of a PNG.
+    fn crc(bytes: &[u8]) -> u32 {
+        let step = |crc: u32, _| if crc & 1 == 1 { 0xedb8_8320 ^ (crc >> 1) } else { crc >> 1 };
+        !bytes.iter().fold(!0, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), step))
     }
 }

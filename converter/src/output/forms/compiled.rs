@@ -32,13 +32,24 @@ impl Form for Compiled {
 
 /// Writes everything but the weights below `directory`, and reads the model back from it.
 pub(crate) fn write(directory: &Path, files: &CompiledFiles, model: &Model) -> Result<(), FormError> {
-    for (path, bytes) in files.files() {
+    write_files(directory, &files.files().map(|(path, bytes)| (path.to_owned(), bytes.to_vec())))?;
+    check(directory, model)
+}
+
+/// Writes files by their path below `directory`.
+pub(crate) fn write_files(directory: &Path, files: &[(String, Vec<u8>)]) -> Result<(), FormError> {
+    for (path, bytes) in files {
         let path = directory.join(path);
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent)?;
         }
         fs::write(path, bytes)?;
     }
+    Ok(())
+}
+
+/// Requires that the compiled model in `directory` reads back as this model.
+pub(crate) fn check(directory: &Path, model: &Model) -> Result<(), FormError> {
     let failed = |source| OpenError::model(directory, source);
     let again = open_model(directory)?.model().map_err(failed)?;
     // By bytes, for which a nan equals itself.

@@ -65,7 +65,8 @@ impl Hint for FormError {
             Self::Compile { source, .. } if matches!(**source, CompiledError::Unproven { .. }) => {
                 Some("`--unproven` writes it as all else is written, which is likely to be right".to_owned())
             }
-            Self::Compile { .. } | Self::Io(_) => None,
+            Self::Compile { source, .. } => source.hint().map(str::to_owned),
+            Self::Io(_) => None,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use anec_mil::stored::StoredModel;
-use anec_runtime::{FsPackage, OpenError, open_model};
+use anec_runtime::{FsPackage, OpenError, files_root, open_model};
 use fs_err as fs;
 
 use super::FormError;
@@ -20,8 +20,7 @@ pub(crate) fn copy_weights(
     output: &Path,
 ) -> Result<(), FormError> {
     let written = open_model(output)?;
-    // The files of a message are beside it, those of a package below it.
-    let root = if path.is_file() { path.parent().unwrap_or(Path::new("")) } else { path };
+    let root = files_root(path);
     let failed = |source| OpenError::model(path, source);
     for name in names {
         let from = root.join(stored.weight_path(name).map_err(failed)?);

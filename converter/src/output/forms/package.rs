@@ -48,20 +48,33 @@ impl Form for Package {
 pub(crate) fn write(directory: &Path, model: &Model, weight_files: &BTreeSet<String>) -> Result<(), FormError> {
     let failed = |source| OpenError::model(directory, source);
     let message = encode_model(model).map_err(|source| failed(source.into()))?;
-    let path = directory.join(MODEL_PATH);
-    if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent)?;
-    }
-    fs::write(path, &message)?;
-    let weights = if weight_files.is_empty() { Weights::Absent } else { Weights::Present };
-    if weights == Weights::Present {
-        fs::create_dir_all(directory.join(WEIGHTS_DIRECTORY))?;
-    }
-    fs::write(directory.join(MANIFEST_PATH), Manifest::for_package(weights).to_json())?;
+    write_message(directory, &message, weight_files)?;
     let again = open_model(directory)?.model().map_err(failed)?;
     // By bytes, for which a nan equals itself.
     if encode_model(&again).map_err(|source| failed(source.into()))? == message {
         return Ok(());
     }
     Err(FormError::Differs { path: directory.to_owned() })
+}
+
+/// Writes a package of this message, but for its weights, below `directory`.
+///
+/// # Errors
+/// The disk is full.
+pub(crate) fn write_message(
+    directory: &Path,
+    message: &[u8],
+    weight_files: &BTreeSet<String>,
+) -> Result<(), FormError> {
+    let path = directory.join(MODEL_PATH);
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    fs::write(path, message)?;
+    let weights = if weight_files.is_empty() { Weights::Absent } else { Weights::Present };
+    if weights == Weights::Present {
+        fs::create_dir_all(directory.join(WEIGHTS_DIRECTORY))?;
+    }
+    fs::write(directory.join(MANIFEST_PATH), Manifest::for_package(weights).to_json())?;
+    Ok(())
 }
