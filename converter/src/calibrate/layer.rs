@@ -34,7 +34,6 @@ pub(super) struct Context<'a> {
 }
 
 /// Projections that share an input are quantized together: what is known of the input is large.
-#[derive(Clone, Copy)]
 struct Stage<'a> {
     layer: usize,
     what: &'static str,
@@ -45,8 +44,6 @@ struct Stage<'a> {
     channels: usize,
     /// The residual stream, whose error projections that write to it make up for.
     residual: Option<&'a Residual>,
-    /// How much each token counts, where that differs.
-    scales: Option<&'a [f32]>,
     context: &'a Context<'a>,
 }
 
@@ -74,7 +71,6 @@ pub(super) fn calibrate_layer(
         reference: x_ref.as_deref(),
         channels: shape.hidden,
         residual: None,
-        scales: None,
         context,
     };
     results.extend(stage.quantize(&mut [&mut weights.q, &mut weights.k, &mut weights.v])?);
@@ -83,7 +79,6 @@ pub(super) fn calibrate_layer(
 
     let out_ref = attended_ref.as_deref().map(|x| weights.o.apply(x));
     let lagging = writes_plainly(weights, Branch::Attention, shape).then_some(&*residual);
-    let scales = token_scales(&residual.quantized, shape.hidden, context.strength.balance);
     let stage = Stage {
         layer,
         what: "output of attention",
@@ -91,7 +86,6 @@ pub(super) fn calibrate_layer(
         reference: attended_ref.as_deref(),
         channels: shape.q_size(),
         residual: lagging,
-        scales: scales.as_deref(),
         context,
     };
     results.extend(stage.quantize(&mut [&mut weights.o])?);
@@ -110,7 +104,6 @@ pub(super) fn calibrate_layer(
         reference: x_ref.as_deref(),
         channels: shape.hidden,
         residual: None,
-        scales: None,
         context,
     };
     results.extend(stage.quantize(&mut [&mut weights.gate, &mut weights.up])?);
@@ -119,7 +112,6 @@ pub(super) fn calibrate_layer(
 
     let out_ref = inner_ref.as_deref().map(|x| weights.down.apply(x));
     let lagging = writes_plainly(weights, Branch::Mlp, shape).then_some(&*residual);
-    let scales = token_scales(&residual.quantized, shape.hidden, context.strength.balance);
     let stage = Stage {
         layer,
         what: "down",
@@ -127,7 +119,6 @@ pub(super) fn calibrate_layer(
         reference: inner_ref.as_deref(),
         channels: shape.intermediate,
         residual: lagging,
-        scales: scales.as_deref(),
         context,
     };
     results.extend(stage.quantize(&mut [&mut weights.down])?);
@@ -143,33 +134,6 @@ fn writes_plainly(weights: &LayerWeights, branch: Branch, shape: &LayerShape) ->
     weights.norm_after(branch).is_none() && shape.residual_multiplier.total_cmp(&1.0).is_eq()
 }
 
-/// What each token's inputs are multiplied with, so that it counts by the size of the residual stream that it has; none where
-/// all count alike.
-///
-/// # Shapes
-/// `residual: [tokens, hidden]`; `[tokens]`, of mean square 1.
-#[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "f32 is what is computed in")]
-fn token_scales(residual: &[f32], hidden: usize, balance: f64) -> Option<Vec<f32>> {
-    if balance <= 0.0 {
-        return None;
-    }
-    let weights: Vec<f64> = residual
-        .chunks_exact(hidden)
-        .map(|row| {
-            let square: f64 = row.iter().map(|value| f64::from(*value) * f64::from(*value)).sum();
-            (square / hidden as f64).max(f64::MIN_POSITIVE).powf(-balance)
-        })
-        .collect();
-    let mean = weights.iter().sum::<f64>() / weights.len().max(1) as f64;
-    Some(weights.iter().map(|weight| (weight / mean).sqrt() as f32).collect())
-}
-
-/// Rows, each multiplied with its factor.
-fn scaled(rows: &[f32], columns: usize, factors: &[f32]) -> Vec<f32> {
-    let rows = rows.chunks_exact(columns).zip(factors);
-    rows.flat_map(|(row, factor)| row.iter().map(move |value| value * factor)).collect()
-}
-
 impl Stage<'_> {
     /// Replaces weights by what their palettes make of them.
     fn quantize(&self, projections: &mut [&mut Projection]) -> Result<Vec<CalibratedTensor>, CalibrateError> {
@@ -179,9 +143,6 @@ impl Stage<'_> {
         let shape_of = |projection: &Projection| palettes.get(&TensorRows::of(&projection.rows)).copied();
         if !projections.iter().any(|projection| shape_of(projection).is_some()) {
             return Ok(Vec::new());
-        }
-        if let Some(scales) = self.scales {
-            return self.scaled(scales, projections);
         }
         let h = gram(self.inputs, self.channels);
         // Targets first: what they are solved with is as large as what weights are quantized by.
@@ -200,23 +161,6 @@ impl Stage<'_> {
             results.push(result);
         }
         Ok(results)
-    }
-
-    /// The same of inputs whose tokens count as `scales` say.
-    fn scaled(
-        &self,
-        scales: &[f32],
-        projections: &mut [&mut Projection],
-    ) -> Result<Vec<CalibratedTensor>, CalibrateError> {
-        let inputs = scaled(self.inputs, self.channels, scales);
-        let reference = self.reference.map(|reference| scaled(reference, self.channels, scales));
-        let residual = self.residual.map(|Residual { quantized, reference }| {
-            let hidden = quantized.len() / scales.len().max(1);
-            let reference = reference.as_deref().map(|values| scaled(values, hidden, scales));
-            Residual { quantized: scaled(quantized, hidden, scales), reference }
-        });
-        let (reference, residual) = (reference.as_deref(), residual.as_ref());
-        Stage { inputs: &inputs, reference, residual, scales: None, ..*self }.quantize(projections)
     }
 
     /// The weights, moved to where the checkpoint's inputs would have led; none for those that stay.

@@ -22,9 +22,6 @@ pub struct Strength {
     pub inputs: f64,
     /// How far projections that write to the residual stream make up for its error.
     pub residual: f64,
-    /// How far tokens count less where the residual stream, to which a result is added, is large: 0 all alike, 1 by its mean
-    /// square, so that errors count as the next norm will see them.
-    pub balance: f64,
     /// What is added to the diagonal of a Gram matrix before errors are fed back, as a part of its mean.
     pub damping: f64,
     /// The same, where targets are solved for.
@@ -35,7 +32,7 @@ pub struct Strength {
 
 impl Default for Strength {
     fn default() -> Self {
-        Self { inputs: 0.5, residual: 0.5, balance: 0.0, damping: 0.01, target_damping: 0.05, refits: 1 }
+        Self { inputs: 0.5, residual: 0.5, damping: 0.01, target_damping: 0.05, refits: 1 }
     }
 }
 
