@@ -147,6 +147,9 @@ pub(crate) fn plan(
     Ok(plan)
 }
 
+/// Positions of a rotary table that 16 bits tell apart; a ring's own table is longer by what one call asks about.
+const LONGEST_ROTARY_TABLE: u32 = 1 << 15;
+
 /// Positions of the rotary tables: those of the longest context, or where no layer keeps a whole context, all that the model
 /// was trained for and 16 bits tell apart.
 fn positions(decoder: &DecoderPlan, caches: &CacheStates, longest: u32) -> u32 {
@@ -154,10 +157,8 @@ fn positions(decoder: &DecoderPlan, caches: &CacheStates, longest: u32) -> u32 {
     if !caches.is_endless() || decoder.ropes().iter().any(depends_on_length) {
         return longest;
     }
-    // The ring's own table is longer by what one call asks about.
-    const LONGEST: u32 = 1 << 15;
     let trained = u32::try_from(decoder.max_position_embeddings).unwrap_or(u32::MAX);
-    longest.max(trained.min(LONGEST))
+    longest.max(trained.min(LONGEST_ROTARY_TABLE))
 }
 
 /// Builds one file and checks its size.

@@ -28,7 +28,7 @@ pub(super) struct WindowMasks<'v> {
     pub(super) causal: Var,
 }
 
-impl<'v> WindowMasks<'v> {
+impl WindowMasks<'_> {
     /// The client's mask, `[1, 1, tokens, context_length]`, without the columns that a state of `positions` does not have.
     pub(super) fn cut(graph: &mut Graph<'_>, causal_mask: &Var, positions: u64) -> Result<Var, GraphError> {
         if graph.settings.context_length == positions {
