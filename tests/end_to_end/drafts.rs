@@ -14,7 +14,7 @@ use crate::windows;
 const TOKENS: usize = 24;
 
 fn convert(checkpoint: &Path, options: &[&str]) -> (TempDir, PathBuf) {
-    let base = ["--context-length", "128", "--batch-size", "16", "--calibration", "none"];
+    let base = ["--context-length", "128", "--batch-size", "16"];
     let directory = converted(checkpoint, &[&base, options].concat());
     let path = directory.path().join("out");
     (directory, path)
