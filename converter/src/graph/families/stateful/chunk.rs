@@ -78,7 +78,7 @@ pub(in crate::graph::families) fn attention_inputs(
     let step = if [names::INFER_ROTATE, names::PREFILL_ROTATE].contains(&name) { Step::Rotate } else { Step::Fill };
     let current_pos = inputs.get(names::CURRENT_POS);
     let mut position_ids = inputs.get(names::POSITION_IDS).clone();
-    if step == Step::Rotate && full.is_none() {
+    if step == Step::Rotate && layers.clone().all(|layer| states.is_windowed(layer)) {
         position_ids = from_current_pos(graph, &position_ids, current_pos)?;
     }
     let positions = graph.gather_positions(&position_ids)?;
@@ -95,8 +95,8 @@ pub(in crate::graph::families) fn attention_inputs(
     Ok(AttentionInputs::Rows(RowInputs { masks, rotations: graph.rotations(kinds, &positions)?, cache }))
 }
 
-/// The positions of the tokens counted from `current_pos`, which is where they start: functions that shift all of their
-/// states have no other use for it, and every input must be used.
+/// The positions of the tokens counted from `current_pos`, which is where they start: functions all of whose layers shift their
+/// windows have no other use for it, and every input must be used.
 fn from_current_pos(graph: &mut Graph<'_>, position_ids: &Var, current_pos: &Var) -> Result<Var, GraphError> {
     let first = match graph.tokens {
         1 => position_ids.clone(),
