@@ -30,6 +30,7 @@ NOT_BUILT = {
 }
 #: Cases to whose results coremltools gives a type that they do not have, with the reason.
 TYPED_OTHERWISE = {
+    ("matmul", "x is a vector and y has batches"): "the batches are left out",
     ("select", "all stretch"): "the shape of the condition is left out",
     ("select", "the condition is larger"): "the shape of the condition is left out",
     ("slice_by_size", "from the end"): "a size of -1 is counted from a negative beginning",
@@ -138,7 +139,8 @@ def build(program: OpProgram, path: Path) -> tuple[dict[str, np.ndarray], dict[s
                 arguments[parameter] = [operand(f"{parameter}_{i}", one) for i, one in enumerate(operands)]
             else:
                 arguments[parameter] = operand(f"{parameter}_0", operands)
-        results = getattr(mb, program.op)(**arguments)
+        # A name of its own: coremltools would call the first `pad` like an input, `pad_0`.
+        results = getattr(mb, program.op)(**arguments, name="computed")
         results = results if isinstance(results, (list, tuple)) else [results]
         finished = [finish(result, f"result_{index}", program.opset) for index, result in enumerate(results)]
         if "unused_0" in given:
