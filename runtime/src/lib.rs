@@ -4,6 +4,7 @@
 //! and the clock is the caller's.
 
 pub mod backend;
+mod causes;
 pub mod chat;
 mod companion;
 mod directory;

@@ -10,6 +10,7 @@ use anec_mil::verify::{Finding, Topic};
 use anec_mil::{BlobReference, Function, Operation, Program, TensorType, Value, ValueType, verify};
 use serde::Serialize;
 
+use crate::causes::with_causes;
 use crate::{FsPackage, OpenError, open_model};
 
 /// A model in any form, described.
@@ -166,13 +167,13 @@ impl<'a> Blobs<'a> {
             let mut file = match stored.weights(name) {
                 Ok(file) => file,
                 Err(error) => {
-                    problems.push(format!("{name}: {error}"));
+                    problems.push(format!("{name}: {}", with_causes(&error)));
                     continue;
                 }
             };
             for (reference, value) in self.0.iter().filter(|(reference, _)| reference.file_name == name) {
                 if let Err(error) = check_blob(&mut file, reference, value) {
-                    problems.push(format!("{name} at {}: {error}", reference.offset));
+                    problems.push(format!("{name} at {}: {}", reference.offset, with_causes(&error)));
                 }
             }
         }

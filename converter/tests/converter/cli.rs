@@ -286,7 +286,7 @@ fn layouts_say_what_their_clients_rely_on() {
         "causal_mask                   fp16   [1, 1, batch_size, context_length]",
         "model_model_kv_cache_0        fp16   [2 * num_hidden_layers, num_key_value_heads, cache_length, head_dim]",
         "input_ids                     int32  [1, 1 or batch_size] (not single, not verify)",
-        "  decode  lm_head     main",
+        "  decode  lm_head          main",
     ] {
         assert!(text.contains(words), "{words}: {text}");
     }
@@ -308,7 +308,10 @@ fn plans_that_cannot_be_are_refused_with_the_option_that_is_wrong() {
             "it has 1.50 GB of weights, the limit is 900.0 MB",
         ),
         (&["--layout", "anemll-monolithic", "--size-limit", "900MB"], "`--lut 8 --lut-embeddings 8`"),
-        (&["--layout", "host-cache", "--functions", "single"], "functions of 1, 8, 16, 64 tokens"),
+        (
+            &["--layout", "host-cache", "--functions", "single", "--query-length", "12"],
+            "a function of the layout `host-cache` takes 1, 8, 16, 64 tokens",
+        ),
         (&["--layout", "host-cache", "--batch-size", "32"], "functions of 1, 8, 16, 64 tokens"),
         (&["--layout", "host-cache", "--kv", "mask"], "no state to write"),
         (&["--functions", "single", "--query-length", "600"], "`--query-length 600`"),

@@ -56,7 +56,9 @@ fn interface(file: &FilePlan) -> String {
 fn published_chunk([hidden, _, _, _, kv_heads, head_dim, _]: [u64; 7], layers: u64) -> String {
     let (x, kv) = (format!("tensor<fp16, [1, {hidden}, 8, 8]>"), kv_heads * head_dim);
     let turn = format!("tensor<fp16, [{head_dim}, 64]>");
-    let each = |text: &dyn Fn(u64) -> String| (0..layers).map(|layer| format!(", {}", text(layer))).collect::<Vec<_>>().concat();
+    let each = |text: &dyn Fn(u64) -> String| {
+        (0..layers).map(|layer| format!(", {}", text(layer))).collect::<Vec<_>>().concat()
+    };
     let caches = each(&|layer| format!("k_cache_{layer} tensor<fp16, [1, 448, 1, {kv}]>"))
         + &each(&|layer| format!("v_cache_{layer} tensor<fp16, [1, {kv}, 1, 448]>"));
     let rows = each(&|layer| format!("new_k_cache_{layer} tensor<fp16, [1, 64, 1, {kv}]>"))

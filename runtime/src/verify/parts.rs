@@ -13,6 +13,7 @@ use anec_schemas::report::{Activation, Activations, PartSize};
 use super::VerifyError;
 use super::weights::stored_dtype;
 use crate::backend::{Backend as _, ReferenceBackend};
+use crate::causes::with_causes;
 use crate::directory::ModelDirectory;
 use crate::part::{ModelPart, PartError};
 use crate::session::SessionError;
@@ -79,18 +80,12 @@ fn differences(part: &ModelPart) -> Option<Vec<String>> {
     if part.package.is_none() || part.compiled.is_none() {
         return None;
     }
-    let open = |form| part.open_as(form).map_err(|error| chain(&error));
+    let open = |form| part.open_as(form).map_err(|error| with_causes(&error));
     let compared = open(Form::Package).and_then(|package| {
-        difference::compare(&package, &open(Form::Compiled)?, DIFFERENCES).map_err(|error| chain(&error))
+        difference::compare(&package, &open(Form::Compiled)?, DIFFERENCES).map_err(|error| with_causes(&error))
     });
     let line = |difference: &Difference| format!("{}: {} / {}", difference.place, difference.left, difference.right);
     Some(compared.map_or_else(|error| vec![error], |found| found.iter().map(line).collect()))
-}
-
-/// An error with its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |error| error.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 fn bytes_below(path: &Path) -> std::io::Result<u64> {

@@ -302,7 +302,9 @@ mod tests {
                 height: SizeRange { lower: 1, upper: None },
             }),
         };
-        assert!(matches!(Picture::decode(&huge, &image), Err(PictureError::Size { .. })));
+        let error = Picture::decode(&huge, &image).expect_err("a size that nothing holds");
+        // By the model, or by the decoder, which has a bound of its own.
+        assert!(matches!(error, PictureError::Size { .. } | PictureError::Png(_)), "{error:?}");
     }
 
     /// The checksum of a chunk of a PNG.

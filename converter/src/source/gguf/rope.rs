@@ -116,6 +116,6 @@ mod tests {
         let mut factors = stored(8.0);
         factors[20] *= 1.01;
         let error = llama3(&factors, 500_000.0).expect_err("unknown").to_string();
-        assert!(error.contains("element 20 is"), "{error}");
+        assert!(error.contains("is no scaling of Llama 3.1, element "), "{error}");
     }
 }
