@@ -1,7 +1,7 @@
 """The model that coreml-llm-cli computes, in PyTorch: absolute positions, and a window that moves by blocks.
 
-A token of block b attends to the tokens up to its own, from `64 * b - (context - 64)` on: the cache holds `context - 64`
-tokens before the block. transformers' own forward pass of the checkpoint with this mask is the whole of it.
+A token of block b attends to the tokens up to its own, from `64 * b - (context - 64)` on: the cache holds `context -
+64` tokens before the block. transformers' own forward pass of the checkpoint with this mask is the whole of it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""What coreml-llm-cli does with a directory: which models it loads, which buffers it makes, and in which order it calls.
+"""What coreml-llm-cli does with a directory: which models it loads, which buffers it makes, in which order it calls.
 
 A transcription of the rules of its loader, its store of arrays and its processors into Python, written from their
-description and not from `anec`: models are found by their names, interfaces are read from `metadata.json` of the compiled
-models, and programs are evaluated by `mil_eval` from the packages beside them. Where the program would stop, this raises.
+description and not from `anec`: models are found by their names, interfaces are read from `metadata.json` of the
+compiled models, and programs are evaluated by `mil_eval` from the packages beside them. Where the program would stop,
+this raises.
 """
 
 from __future__ import annotations
@@ -110,7 +111,7 @@ class Store:
 
     def _check_layers(self) -> None:
         refuse(self.layers(1) == 0, "the second chunk has no k_cache_0")
-        for index, chunk in enumerate(self._chunks):
+        for chunk in self._chunks:
             keys = {feature.name for feature in chunk.inputs if "k_cache" in feature.name}
             expected = {f"k_cache_{layer}" for layer in range(len(keys))}
             refuse(keys != expected, f"{chunk.stem}: layers are {sorted(keys)}")

@@ -150,8 +150,8 @@ def gelu(x, mode="EXACT"):
 
 #: Ops that only move what they are given, so that their results need no rounding.
 MOVES = frozenset(
-    "coreml_update_state concat expand_dims gather gather_along_axis identity read_state reduce_max relu reshape select slice_by_index "
-    "slice_by_size slice_update split squeeze tile transpose".split()
+    "coreml_update_state concat expand_dims gather gather_along_axis identity read_state reduce_max relu reshape "
+    "select slice_by_index slice_by_size slice_update split squeeze tile transpose".split()
 )
 
 OPS = {

@@ -1,4 +1,4 @@
-"""The layout for prompts alone: keys, values and hidden states are the checkpoint's, in the order that decoders have."""
+"""The layout for prompts alone: keys, values and hidden states are the checkpoint's, in the order of decoders."""
 
 from __future__ import annotations
 

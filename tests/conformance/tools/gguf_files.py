@@ -1,7 +1,8 @@
 """Writes GGUF files of small models as llama.cpp's converter would, with every type of blocks, and what they hold.
 
-The blocks are decoded by the `gguf` package, which is llama.cpp's own. The checkpoint beside a file has what that gives,
-in fp32, under the names and in the order of transformers: what reads the file must compute what the checkpoint computes.
+The blocks are decoded by the `gguf` package, which is llama.cpp's own. The checkpoint beside a file has what that
+gives, in fp32, under the names and in the order of transformers: what reads the file must compute what the checkpoint
+computes.
 """
 
 from __future__ import annotations

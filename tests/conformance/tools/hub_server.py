@@ -2,9 +2,9 @@
 
     python hub_server.py DIRECTORY [--port N]
 
-Below DIRECTORY, OWNER/MODEL is a model with one revision. `huggingface_hub` works with it too (HF_ENDPOINT), which is how
-it is known to be no invention. Large files are answered as the hub does: with a redirection to another place, and their
-SHA-256.
+Below DIRECTORY, OWNER/MODEL is a model with one revision. `huggingface_hub` works with it too (HF_ENDPOINT), which is
+how it is known to be no invention. Large files are answered as the hub does: with a redirection to another place, and
+their SHA-256.
 """
 
 from __future__ import annotations

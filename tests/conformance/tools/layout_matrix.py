@@ -2,8 +2,8 @@
 
     python tools/layout_matrix.py ANEC CHECKPOINT... [--limit N] [--json FILE]
 
-A row is a layout, a checkpoint and a storage: the mean divergence from the checkpoint in nats, the share of positions with the
-same best token, and whether all checks passed. A conversion that a layout refuses is a row with the reason.
+A row is a layout, a checkpoint and a storage: the mean divergence from the checkpoint in nats, the share of positions
+with the same best token, and whether all checks passed. A conversion that a layout refuses is a row with the reason.
 """
 
 from __future__ import annotations

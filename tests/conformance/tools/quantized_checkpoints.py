@@ -1,7 +1,7 @@
 """Checkpoints quantized in the ways of others, small, each with the checkpoint that it decodes to.
 
-The packing is written down once more here, from the projects' own code, with numpy; where the project's library is installed,
-the tests decode with that too.
+The packing is written down once more here, from the projects' own code, with numpy; where the project's library is
+installed, the tests decode with that too.
 """
 
 from __future__ import annotations
