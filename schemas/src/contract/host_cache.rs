@@ -26,7 +26,7 @@ pub const FUNCTIONS: [(u64, &str); 4] = [(1, "query_1"), (8, "query_8"), (16, "q
 /// Names of tensors that the stateful contract does not have.
 pub mod names {
     pub use crate::contract::stateful::names::{
-        HIDDEN_STATES, INPUT_IDS, LOGITS, MAIN, OUTPUT_HIDDEN_STATES, POSITION_IDS, PREFILL,
+        HIDDEN_STATES, INPUT_IDS, LOGITS, MAIN, OUTPUT_HIDDEN_STATES, POSITION_IDS,
     };
 
     /// Prefix of masks; a number from 1 on follows, that of their window in the meta file.

@@ -15,7 +15,7 @@ pub const EMBEDDINGS: Role = stateful::EMBEDDINGS;
 pub const CHUNK: Role = stateful::CHUNK;
 
 /// The only function of each model.
-pub const PREFILL: &str = names::PREFILL;
+pub const PREFILL: &str = names::MAIN;
 
 const KV_HEADS: Dimension = Dimension::Size(Size::NUM_KEY_VALUE_HEADS);
 const HEAD_DIM: Dimension = Dimension::Size(Size::HEAD_DIM);

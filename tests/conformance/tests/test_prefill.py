@@ -31,8 +31,8 @@ class PrefillClient:
             for role, stems in self.parameters["files"].items()
         }
         assert files.keys() == {"embeddings", "chunk"}
-        self.embeddings = Package(files["embeddings"][0]).functions["prefill"]
-        self.chunks = [Package(path).functions["prefill"] for path in files["chunk"]]
+        self.embeddings = Package(files["embeddings"][0]).functions["main"]
+        self.chunks = [Package(path).functions["main"] for path in files["chunk"]]
         shape = (1, self.parameters["num_key_value_heads"], CONTEXT_LENGTH, self.parameters["head_dim"])
         self.caches = [
             {f"{name}_cache_{layer}": torch.zeros(shape) for name in "kv" for layer in range(layers)}
