@@ -1,7 +1,7 @@
 //! What a conversion starts from: tensors and a config, whatever files they come in.
 //!
-//! A kind of checkpoint is a [`Source`] and a row of [`SOURCES`]. All of them open as a
-//! [`Checkpoint`](checkpoint::Checkpoint), so nothing outside of this module knows which it is.
+//! A kind of checkpoint is a `Source` and a row of `SOURCES`. All of them open as a
+//! [`checkpoint::Checkpoint`], so nothing outside of this module knows which it is.
 
 pub mod checkpoint;
 pub mod config;

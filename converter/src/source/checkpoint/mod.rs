@@ -4,7 +4,7 @@
 //! its numbers are used, and only the blocks that are asked for are copied. Never knows what a tensor is for; that is the
 //! [weight map](crate::model::decoder_plan::WeightMap)'s.
 //!
-//! Everything that a conversion may start from is a row of [`SOURCES`](crate::source::SOURCES), and a [`Checkpoint`] once
+//! Everything that a conversion may start from is a row of `SOURCES`, and a [`Checkpoint`] once
 //! it is open: tensors with the names and shapes of transformers, whatever its files call and store.
 
 mod content;

@@ -76,7 +76,7 @@ impl Api {
         let token = set("HF_TOKEN").or_else(|| set("HUGGING_FACE_HUB_TOKEN")).or_else(kept_token);
         let tls = TlsConfig::builder()
             .provider(TlsProvider::Rustls)
-            .root_certs(RootCerts::PlatformVerifier)
+            .root_certs(RootCerts::WebPki)
             .unversioned_rustls_crypto_provider(Arc::new(rustls_graviola::default_provider()))
             .build();
         // Answers that point elsewhere are followed here, where it is known which of them may see the token.
