@@ -96,6 +96,12 @@ impl Value {
         Self::tensor(TensorType::fixed(DataType::Int32, &[values.len() as u64]), TensorData::Ints(values.to_vec()))
     }
 
+    /// A tensor of fp16 of this shape, row-major.
+    pub fn halves(shape: &[u64], values: &[f16]) -> Self {
+        let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        Self::tensor(TensorType::fixed(DataType::Float16, shape), TensorData::Bytes(bytes))
+    }
+
     /// A vector of booleans.
     pub fn bools(values: &[bool]) -> Self {
         Self::tensor(TensorType::fixed(DataType::Bool, &[values.len() as u64]), TensorData::Bools(values.to_vec()))

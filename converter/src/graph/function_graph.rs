@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use anec_mil::{BuildError, DataType, FunctionBuilder, Opset, TensorType, Var};
+use anec_mil::{BuildError, DataType, FunctionBuilder, Opset, TensorType, Value, Var};
 use anec_schemas::contract::{ContractError, Role};
 use half::f16;
 
@@ -120,13 +120,23 @@ impl<'a> Graph<'a> {
         self.settings.plan
     }
 
-    /// A constant of the weight file that no checkpoint holds; equal names are equal constants.
+    /// A constant that no checkpoint holds, in the weight file, or in the program where it is small; equal names are equal
+    /// constants.
     pub(crate) fn table(&mut self, name: &str, shape: &[u64], elements: impl FnOnce() -> Vec<f16>) -> Var {
+        if shape.iter().product::<u64>() < LEAST_IN_FILE {
+            return self.ops.constant(&format!("{name}_table"), Value::halves(shape, &elements()));
+        }
         let bytes = || elements().into_iter().flat_map(f16::to_le_bytes).collect();
         let table = self.weights.generated(name, TensorType::fixed(DataType::Float16, shape), bytes);
         self.ops.constant(&format!("{name}_table"), table)
     }
 }
+
+/// Elements from which on a constant is kept in the weight file.
+///
+/// # Source
+/// coremltools 9 `should_use_weight_file`.
+const LEAST_IN_FILE: u64 = 10;
 
 /// A length as an int32 constant; lengths were bounded when the config was read.
 pub(crate) fn int(length: u64) -> i32 {

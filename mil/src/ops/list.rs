@@ -189,15 +189,15 @@ fn gather(call: &mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError> {
     Ok(vec![take(list, &places, &shape)?])
 }
 
-/// The list with the elements of `value`, of shape `inner` each, at the places of `parameter`. It grows where it may.
+/// The list with the elements of `value`, of shape `inner` each, at the places of `parameter`. It grows: coremltools declares
+/// the length that a list has at first, also where it may grow.
 fn write(call: &mut Call<'_>, parameter: &str, value: &Tensor, inner: &[usize]) -> Result<Vec<Tensor>, EvaluateError> {
     let indices = call.integers(parameter)?.into_owned();
-    let grows = call.results().next().is_some_and(|list| matches!(list.ty, ValueType::List(_, Dimension::Unknown)));
     let mut list = call.take("ls")?;
     let mut length = list.shape().first().copied().unwrap_or(0);
     let mut places = Vec::with_capacity(indices.len());
     for index in indices {
-        let place = usize::try_from(index).ok().filter(|place| grows || *place < length);
+        let place = usize::try_from(index).ok();
         let place = place.ok_or(EvaluateError::Index { index: i64::from(index), length })?;
         length = length.max(place.saturating_add(1));
         places.push(place);

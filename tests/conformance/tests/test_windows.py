@@ -5,6 +5,7 @@ logits of every token are compared with those of the whole sequence.
 """
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -104,12 +105,14 @@ def test_packages_of_windows_pass_every_check(anec, presets, preset, form):
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("preset", PRESETS)
 def test_lint_has_nothing_against_windows(anec, presets, preset, form):
-    output = convert(anec, presets(preset), 12, *FORMS[form])
-    outcome = anec.run("lint", output, "--format", "json")
-    programs = json.loads(outcome.stdout)["programs"]
-    findings = [finding for program in programs for finding in program["findings"]]
-    found = {finding["rule"] for finding in findings if finding["severity"] != "note"}
-    assert not {rule for rule in found if rule.startswith(("state", "standalone", "deep-mask", "infinite"))}, found
+    def found(*options) -> set[str]:
+        outcome = anec.run("lint", convert(anec, presets(preset), 12, *options), "--format", "json")
+        programs = json.loads(outcome.stdout)["programs"]
+        findings = [finding for program in programs for finding in program["findings"]]
+        return {finding["rule"] for finding in findings if finding["severity"] != "note"}
+
+    # The heads of some presets are narrower than the Neural Engine takes, with and without windows.
+    assert found(*FORMS[form]) <= found(*FORMS[form], "--single-cache")
 
 
 @pytest.mark.parametrize("form", ["ring", "rotate"])
@@ -152,8 +155,12 @@ def test_positions_go_on_beyond_the_context_where_every_layer_slides(anec, prese
     assert Agreement.of(expected[first:], found).mean_kl <= MAX_KL_TO_CHECKPOINT
 
 
-def test_a_window_longer_than_the_context_is_no_window(anec, presets):
-    output = convert(anec, presets("windows-mistral"), 16, context_length=WINDOW // 2 * 1)
+def test_a_window_longer_than_the_context_is_no_window(anec, presets, tmp_path):
+    checkpoint = tmp_path / "checkpoint"
+    shutil.copytree(presets("windows-mistral"), checkpoint)
+    config = json.loads((checkpoint / "config.json").read_text())
+    (checkpoint / "config.json").write_text(json.dumps({**config, "sliding_window": 2 * WINDOW}))
+    output = convert(anec, checkpoint, 16, context_length=WINDOW)
     assert not parameters(output).keys() & {"ring_length", "sliding_window", "single_cache", "max_positions"}
 
 

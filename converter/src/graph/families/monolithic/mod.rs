@@ -63,7 +63,7 @@ impl Family for Monolithic {
         let x = graph.layers(&label.layers, &x, &attention, LayerPart::Whole)?;
         let x = last_token(&mut graph, &x)?;
         let normed = graph.rms_norm("norm", &x, &WeightPath::NORM, 1, settings.plan.stream_norm_eps)?;
-        let outputs = lm_head::outputs(&mut graph, &normed)?;
+        let outputs = lm_head::outputs(&mut graph, &normed, 1)?;
         Ok(graph.ops.finish(&outputs.iter().collect::<Vec<_>>()))
     }
 

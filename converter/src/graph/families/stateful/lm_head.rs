@@ -31,7 +31,7 @@ pub(in crate::graph::families) fn function(
     let mut graph = Graph::new(weights, settings, tokens);
     let inputs = declare(&mut graph.ops)?;
     let x = graph.enter_channels_first("hidden_states_channels_first", inputs.get(names::HIDDEN_STATES))?;
-    let outputs = outputs(&mut graph, &x)?;
+    let outputs = outputs(&mut graph, &x, tokens)?;
     Ok(graph.ops.finish(&outputs.iter().collect::<Vec<_>>()))
 }
 
@@ -39,13 +39,13 @@ pub(in crate::graph::families) fn function(
 ///
 /// # Shapes
 /// `x: [1, hidden_size, 1, tokens]`.
-pub(in crate::graph::families) fn outputs(graph: &mut Graph<'_>, x: &Var) -> Result<Vec<Var>, GraphError> {
+pub(in crate::graph::families) fn outputs(graph: &mut Graph<'_>, x: &Var, tokens: u64) -> Result<Vec<Var>, GraphError> {
     let settings = graph.settings;
     let plan = settings.plan;
     let weight = graph.matrix(&WeightPath::LM_HEAD, [plan.vocab_size as u64, plan.hidden_size as u64]);
     // Clients of `infer` read one number per part.
-    let is_query = settings.functions == Functions::Single || graph.tokens > 1;
-    let (shape, axis): (&[i32], i32) = if is_query { (&[int(graph.tokens), 1], 1) } else { (&[1], 0) };
+    let is_query = settings.functions == Functions::Single || tokens > 1;
+    let (shape, axis): (&[i32], i32) = if is_query { (&[int(tokens), 1], 1) } else { (&[1], 0) };
     let mut outputs = Vec::with_capacity(settings.head_parts.len());
     let mut indices = Vec::new();
     let mut values = Vec::new();
