@@ -54,7 +54,7 @@ impl Hint for PartError {
 impl Hint for DirectoryError {
     fn hint(&self) -> Option<String> {
         Some(
-            "expected a directory that `anec convert` wrote; of several context lengths, name the directory of one"
+            "expected a directory that `anec convert` wrote; with several context lengths, give the directory of one of them"
                 .to_owned(),
         )
     }

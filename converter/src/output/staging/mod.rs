@@ -1,4 +1,4 @@
-//! An output directory that appears whole or not at all, and an unfinished one that can be gone on with.
+//! An output directory that appears whole or not at all, and the unfinished one that `--resume` continues.
 //!
 //! Everything is written into a work directory beside the output, flushed to disk and renamed into place. For an output
 //! `model` that is `.model.partial`, with
