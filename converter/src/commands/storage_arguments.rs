@@ -213,6 +213,7 @@ impl StorageArguments {
 
     /// Gives what suffers most from few bits more of them: keys, values and the head under `--lut 4` with calibration.
     pub(super) fn refine(&self, recipe: Recipe, plan: &DecoderPlan) -> Recipe {
+        let recipe = self.undivided(recipe, plan);
         let Some(Lut { channels: Some(channels), .. }) = recipe.ffn.lut() else { return recipe };
         if self.uniform || !self.mixes(&recipe) {
             return recipe;
@@ -232,6 +233,19 @@ impl StorageArguments {
                     recipe = recipe.with_tensor(WeightKind::Layer, &source.tensor, more.clone());
                 }
             }
+        }
+        recipe
+    }
+
+    /// A head of 8 bits whose vocabulary is not made of whole groups has one palette, where nobody asked for groups.
+    fn undivided(&self, mut recipe: Recipe, plan: &DecoderPlan) -> Recipe {
+        let head = &recipe.lm_head;
+        let Some(Lut { bits, channels: Some(channels), .. }) = head.lut() else { return recipe };
+        let is_asked_for = self.group_size.is_some() || self.own_lm_head().is_some() || self.recipe.is_some();
+        let is_whole = (plan.vocab_size as u64).is_multiple_of(channels.into());
+        if bits == UNCALIBRATED_BITS && !head.is_calibrated() && !is_asked_for && !is_whole {
+            let text = head.to_string().replacen(&format!(":{channels}"), ":tensor", 1);
+            recipe.lm_head = text.parse().expect("a palette for the whole tensor");
         }
         recipe
     }
