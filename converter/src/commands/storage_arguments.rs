@@ -242,7 +242,7 @@ impl StorageArguments {
         let head = &recipe.lm_head;
         let Some(Lut { bits, channels: Some(channels), .. }) = head.lut() else { return recipe };
         let is_asked_for = self.group_size.is_some() || self.own_lm_head().is_some() || self.recipe.is_some();
-        let is_whole = (plan.vocab_size as u64).is_multiple_of(channels.into());
+        let is_whole = (plan.vocab_size as u64).is_multiple_of(channels);
         if bits == UNCALIBRATED_BITS && !head.is_calibrated() && !is_asked_for && !is_whole {
             let text = head.to_string().replacen(&format!(":{channels}"), ":tensor", 1);
             recipe.lm_head = text.parse().expect("a palette for the whole tensor");

@@ -342,12 +342,9 @@ pub(super) fn check_type(declared: &NamedValueType, tensor: &Tensor) -> Result<(
     };
     let fits = match &declared.ty {
         ValueType::Tensor(declared) => declared.dtype == ty.dtype && fits_axes(&declared.shape, &ty.shape),
-        ValueType::List(element, length) => match (element.as_tensor(), ty.shape.split_first()) {
-            (Some(element), Some((found, inner))) => {
-                element.dtype == ty.dtype
-                    && fits_axes(std::slice::from_ref(length), std::slice::from_ref(found))
-                    && fits_axes(&element.shape, inner)
-            }
+        // The declared length is that at first: a list may grow.
+        ValueType::List(element, _) => match (element.as_tensor(), ty.shape.split_first()) {
+            (Some(element), Some((_, inner))) => element.dtype == ty.dtype && fits_axes(&element.shape, inner),
             _ => false,
         },
         ValueType::Dictionary(_, value) => {

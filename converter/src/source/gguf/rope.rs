@@ -11,7 +11,7 @@ use super::keys::Keys;
 /// config.json of meta-llama's checkpoints of Llama 3.1 to 3.3.
 const LOW_FREQ_FACTOR: f64 = 1.0;
 const HIGH_FREQ_FACTOR: f64 = 4.0;
-const ORIGINAL_CONTEXT: f64 = 8192.0;
+const ORIGINAL_CONTEXT: u32 = 8192;
 
 /// Factors are stored in fp32, and computed in it.
 const TOLERANCE: f64 = 1e-4;
@@ -79,14 +79,15 @@ fn llama3(factors: &[f32], theta: f64) -> Result<Value, GgufError> {
 fn llama3_factors(factor: f64, pairs: usize, theta: f64) -> Vec<f64> {
     #[expect(clippy::cast_precision_loss, reason = "a head has few channels")]
     let frequency = |pair: usize| theta.powf(-(pair as f64) / pairs as f64);
+    let original = f64::from(ORIGINAL_CONTEXT);
     let of_pair = |pair| {
         let wavelength = 2.0 * std::f64::consts::PI / frequency(pair);
-        if wavelength < ORIGINAL_CONTEXT / HIGH_FREQ_FACTOR {
+        if wavelength < original / HIGH_FREQ_FACTOR {
             1.0
-        } else if wavelength > ORIGINAL_CONTEXT / LOW_FREQ_FACTOR {
+        } else if wavelength > original / LOW_FREQ_FACTOR {
             factor
         } else {
-            let smooth = (ORIGINAL_CONTEXT / wavelength - LOW_FREQ_FACTOR) / (HIGH_FREQ_FACTOR - LOW_FREQ_FACTOR);
+            let smooth = (original / wavelength - LOW_FREQ_FACTOR) / (HIGH_FREQ_FACTOR - LOW_FREQ_FACTOR);
             1.0 / ((1.0 - smooth) / factor + smooth)
         }
     };
