@@ -33,7 +33,7 @@ const KNOWN: [(&str, [usize; 3]); 3] =
     [("Llama-2-7b", [4096, 32, 32_000]), ("Llama-3.2-1B", [2048, 16, 128_256]), ("Llama-3.2-3B", [3072, 28, 128_256])];
 
 /// What names of models start with. The program downloads models whose names start with `Llama`.
-pub(super) fn prefix(decoder: &DecoderPlan) -> String {
+fn prefix(decoder: &DecoderPlan) -> String {
     let sizes = [decoder.hidden_size, decoder.num_hidden_layers, decoder.vocab_size];
     let is_llama = decoder.model_type == "llama";
     if let Some((name, _)) = KNOWN.iter().find(|(_, known)| is_llama && *known == sizes) {
@@ -63,18 +63,14 @@ impl Layout for CoremlLlmCli {
     }
 
     fn refusal(&self, options: &Options) -> Option<Refusal> {
-        let refusal = |option, value: String, expected: &str| {
-            Some(Refusal { option, value, expected: format!("coreml-llm-cli {expected}") })
-        };
+        let client = Client("coreml-llm-cli");
+        let refusal = |option, value, expected: &str| Some(client.refusal(option, value, expected));
         let context = u64::from(options.context_length);
         if options.functions != Functions::InferPrefill {
             return refusal("--functions", options.functions.to_string(), "calls one function of 64 tokens as it is");
         }
-        if options.argmax {
-            return refusal("--argmax", String::new(), "reads logits, and picks tokens with a model of its own");
-        }
-        if options.kv_write == KvWrite::Mask {
-            return refusal("--kv", "mask".to_owned(), "keeps the cache itself: there is no state to write");
+        if let Some(refusal) = client.head_or_cache(options) {
+            return Some(refusal);
         }
         if context < SHORTEST_CONTEXT || !context.is_multiple_of(BLOCK) {
             let expected = "takes contexts that are multiples of 64 tokens, from 128 on";
@@ -83,10 +79,7 @@ impl Layout for CoremlLlmCli {
         if u64::from(options.batch_size) != BLOCK {
             return refusal("--batch-size", options.batch_size.to_string(), "feeds blocks of 64 tokens");
         }
-        if !options.emit.has(COMPILED_EXTENSION) {
-            return refusal("--emit", options.emit.0.join(","), "loads compiled models: `mlmodelc` or `both`");
-        }
-        None
+        client.form(options)
     }
 
     fn misfit(&self, decoder: &DecoderPlan, options: &Options) -> Option<String> {
@@ -98,11 +91,7 @@ impl Layout for CoremlLlmCli {
     }
 
     fn stem(&self, decoder: &DecoderPlan, _options: &Options, label: &Label, index: usize) -> String {
-        match label.role {
-            CACHE_PROCESSOR => CACHE_PROCESSOR_NAME.to_owned(),
-            LOGIT_PROCESSOR => LOGIT_PROCESSOR_NAME.to_owned(),
-            _ => format!("{}_{CHUNK_SUFFIX}{}", prefix(decoder), index + 1),
-        }
+        stem(decoder, label, index, CACHE_PROCESSOR_NAME)
     }
 
     fn check(&self, files: &[FilePlan]) -> Result<(), PlanError> {
@@ -116,11 +105,56 @@ impl Layout for CoremlLlmCli {
     }
 
     fn side_files(&self, plan: &ConversionPlan, checkpoint: &Path) -> Result<Vec<SideFile>, SideFileError> {
-        let prefix = prefix(&plan.decoder);
-        let mut files = meta_files::side_files(plan, checkpoint, &prefix, COMPILED_EXTENSION)?;
-        files.push(SideFile { name: "README.md", text: readme(&prefix, "main") });
-        Ok(files)
+        side_files(plan, checkpoint, "main")
     }
+}
+
+/// A program of the two, by its name in messages: what both cannot be given.
+pub(super) struct Client(pub(super) &'static str);
+
+impl Client {
+    /// The refusal of an option; `expected` goes on with what the program does.
+    pub(super) fn refusal(&self, option: &'static str, value: String, expected: &str) -> Refusal {
+        Refusal { option, value, expected: format!("{} {expected}", self.0) }
+    }
+
+    /// Heads and caches that it does not know.
+    pub(super) fn head_or_cache(&self, options: &Options) -> Option<Refusal> {
+        if options.argmax {
+            let expected = "reads logits, and picks tokens with a model of its own";
+            return Some(self.refusal("--argmax", String::new(), expected));
+        }
+        let expected = "keeps the cache itself: there is no state to write";
+        (options.kv_write == KvWrite::Mask).then(|| self.refusal("--kv", "mask".to_owned(), expected))
+    }
+
+    /// Forms that it does not load.
+    pub(super) fn form(&self, options: &Options) -> Option<Refusal> {
+        let expected = "loads compiled models: `mlmodelc` or `both`";
+        let loads = options.emit.has(COMPILED_EXTENSION);
+        (!loads).then(|| self.refusal("--emit", options.emit.0.join(","), expected))
+    }
+}
+
+/// The name of a model.
+pub(super) fn stem(decoder: &DecoderPlan, label: &Label, index: usize, cache_processor: &str) -> String {
+    match label.role {
+        CACHE_PROCESSOR => cache_processor.to_owned(),
+        LOGIT_PROCESSOR => LOGIT_PROCESSOR_NAME.to_owned(),
+        _ => format!("{}_{CHUNK_SUFFIX}{}", prefix(decoder), index + 1),
+    }
+}
+
+/// The meta files, and how to start the program of a branch.
+pub(super) fn side_files(
+    plan: &ConversionPlan,
+    checkpoint: &Path,
+    branch: &str,
+) -> Result<Vec<SideFile>, SideFileError> {
+    let prefix = prefix(&plan.decoder);
+    let mut files = meta_files::side_files(plan, checkpoint, &prefix, COMPILED_EXTENSION)?;
+    files.push(SideFile { name: "README.md", text: readme(&prefix, branch) });
+    Ok(files)
 }
 
 /// What a model of the pipeline, or beside it, says about itself.
@@ -176,7 +210,7 @@ fn interface(file: &FilePlan) -> Option<Interface> {
 }
 
 /// How to start the program of a branch.
-pub(super) fn readme(prefix: &str, branch: &str) -> String {
+fn readme(prefix: &str, branch: &str) -> String {
     // The successor knows one tokenizer.
     let is_known = branch == "main" && KNOWN.iter().any(|(name, _)| *name == prefix);
     let tokenizer = if is_known { "" } else { " \\\n  --tokenizer-name ORGANISATION/MODEL" };

@@ -5,17 +5,15 @@ use std::path::Path;
 use anec_mil::Opset;
 use anec_mil::compiled::COMPILED_EXTENSION;
 use anec_mil::package::{Metadata, PACKAGE_EXTENSION};
-use anec_schemas::contract::coreml_llm_cli::sequoia::{
-    CACHE_PROCESSOR, CACHE_PROCESSOR_NAME, CONTEXT, LOGIT_PROCESSOR,
-};
-use anec_schemas::contract::coreml_llm_cli::{CHUNK_SUFFIX, LOGIT_PROCESSOR_NAME, discovery};
+use anec_schemas::contract::coreml_llm_cli::discovery;
+use anec_schemas::contract::coreml_llm_cli::sequoia::{CACHE_PROCESSOR_NAME, CONTEXT};
 
-use super::coreml_llm_cli::{misfit, own_metadata, prefix, readme};
-use super::{Layout, Refusal, SideFile, SideFileError, meta_files};
+use super::coreml_llm_cli::{Client, misfit, own_metadata, side_files, stem};
+use super::{Layout, Refusal, SideFile, SideFileError};
 use crate::graph::families::coreml_llm_cli::sequoia;
 use crate::graph::families::{Family, Label};
 use crate::model::decoder_plan::DecoderPlan;
-use crate::options::{Functions, KvWrite, Options};
+use crate::options::{Functions, Options};
 use crate::plan::{ConversionPlan, FilePlan, PlanError};
 
 /// The layout.
@@ -39,9 +37,8 @@ impl Layout for CoremlLlmCliSequoia {
     }
 
     fn refusal(&self, options: &Options) -> Option<Refusal> {
-        let refusal = |option, value: String, expected: &str| {
-            Some(Refusal { option, value, expected: format!("the branch sequoia of coreml-llm-cli {expected}") })
-        };
+        let client = Client("the branch sequoia of coreml-llm-cli");
+        let refusal = |option, value, expected: &str| Some(client.refusal(option, value, expected));
         if options.functions != Functions::InferPrefill {
             return refusal(
                 "--functions",
@@ -49,11 +46,8 @@ impl Layout for CoremlLlmCliSequoia {
                 "calls a function for the prompt and one for a token",
             );
         }
-        if options.argmax {
-            return refusal("--argmax", String::new(), "reads logits, and picks tokens with a model of its own");
-        }
-        if options.kv_write == KvWrite::Mask {
-            return refusal("--kv", "mask".to_owned(), "keeps the cache itself: there is no state to write");
+        if let Some(refusal) = client.head_or_cache(options) {
+            return Some(refusal);
         }
         if u64::from(options.context_length) != CONTEXT {
             let expected = "knows functions of a context of 512 tokens by their names";
@@ -62,10 +56,7 @@ impl Layout for CoremlLlmCliSequoia {
         if options.target.opset() < Opset::Ios18 {
             return refusal("--target", options.target.name(), "loads functions, which macOS 15 brought");
         }
-        if !options.emit.has(COMPILED_EXTENSION) {
-            return refusal("--emit", options.emit.0.join(","), "loads compiled models: `mlmodelc` or `both`");
-        }
-        None
+        client.form(options)
     }
 
     fn misfit(&self, decoder: &DecoderPlan, options: &Options) -> Option<String> {
@@ -77,11 +68,7 @@ impl Layout for CoremlLlmCliSequoia {
     }
 
     fn stem(&self, decoder: &DecoderPlan, _options: &Options, label: &Label, index: usize) -> String {
-        match label.role {
-            CACHE_PROCESSOR => CACHE_PROCESSOR_NAME.to_owned(),
-            LOGIT_PROCESSOR => LOGIT_PROCESSOR_NAME.to_owned(),
-            _ => format!("{}_{CHUNK_SUFFIX}{}", prefix(decoder), index + 1),
-        }
+        stem(decoder, label, index, CACHE_PROCESSOR_NAME)
     }
 
     fn check(&self, files: &[FilePlan]) -> Result<(), PlanError> {
@@ -94,9 +81,6 @@ impl Layout for CoremlLlmCliSequoia {
     }
 
     fn side_files(&self, plan: &ConversionPlan, checkpoint: &Path) -> Result<Vec<SideFile>, SideFileError> {
-        let prefix = prefix(&plan.decoder);
-        let mut files = meta_files::side_files(plan, checkpoint, &prefix, COMPILED_EXTENSION)?;
-        files.push(SideFile { name: "README.md", text: readme(&prefix, "sequoia") });
-        Ok(files)
+        side_files(plan, checkpoint, "sequoia")
     }
 }

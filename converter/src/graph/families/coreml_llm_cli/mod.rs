@@ -36,6 +36,22 @@ fn positions(plan: &DecoderPlan, longest: u32) -> u32 {
     if keeps { most } else { longest }
 }
 
+/// The pieces of both pipelines: the models of a token, and those beside them.
+fn labels(layers: &[Range<usize>]) -> Vec<Label> {
+    let mut labels = vec![Label::only(EMBEDDINGS)];
+    labels.extend(Label::of_layers(CHUNK, layers));
+    labels.extend([LM_HEAD, CACHE_PROCESSOR, LOGIT_PROCESSOR].map(Label::only));
+    labels
+}
+
+/// What a call of a piece reads; the processors have no weights.
+fn reads(label: &Label) -> Reads {
+    match label.role {
+        CACHE_PROCESSOR | LOGIT_PROCESSOR => Reads::Rows,
+        _ => Stateful.reads(label),
+    }
+}
+
 /// The family.
 pub(crate) struct CoremlLlmCli;
 
@@ -54,10 +70,7 @@ impl Family for CoremlLlmCli {
     }
 
     fn labels(&self, layers: &[Range<usize>]) -> Vec<Label> {
-        let mut labels = vec![Label::only(EMBEDDINGS)];
-        labels.extend(Label::of_layers(CHUNK, layers));
-        labels.extend([LM_HEAD, CACHE_PROCESSOR, LOGIT_PROCESSOR].map(Label::only));
-        labels
+        labels(layers)
     }
 
     fn instance(&self, settings: &ModelSettings<'_>, label: &Label) -> Instance {
@@ -93,10 +106,7 @@ impl Family for CoremlLlmCli {
     }
 
     fn reads(&self, label: &Label) -> Reads {
-        match label.role {
-            CACHE_PROCESSOR | LOGIT_PROCESSOR => Reads::Rows,
-            _ => Stateful.reads(label),
-        }
+        reads(label)
     }
 
     fn oversize(&self, label: &Label) -> Oversize {

@@ -7,8 +7,8 @@ use anec_mil::ops::split::Split;
 use anec_mil::{Function, FunctionBuilder};
 use anec_schemas::contract::coreml_llm_cli::names;
 use anec_schemas::contract::coreml_llm_cli::sequoia::{
-    CACHE_PROCESSOR, CHUNK, CONTEXT, CONTRACT, EMBEDDINGS, GENERATION_KEYS, GENERATION_VALUES, LM_HEAD,
-    LOGIT_PROCESSOR, PROMPT,
+    CACHE_PROCESSOR, CONTEXT, CONTRACT, EMBEDDINGS, GENERATION_KEYS, GENERATION_VALUES, LM_HEAD, LOGIT_PROCESSOR,
+    PROMPT,
 };
 use anec_schemas::contract::{Contract, Instance, Size};
 
@@ -40,10 +40,7 @@ impl Family for Sequoia {
     }
 
     fn labels(&self, layers: &[Range<usize>]) -> Vec<Label> {
-        let mut labels = vec![Label::only(EMBEDDINGS)];
-        labels.extend(Label::of_layers(CHUNK, layers));
-        labels.extend([LM_HEAD, CACHE_PROCESSOR, LOGIT_PROCESSOR].map(Label::only));
-        labels
+        super::labels(layers)
     }
 
     fn instance(&self, settings: &ModelSettings<'_>, label: &Label) -> Instance {
@@ -75,10 +72,7 @@ impl Family for Sequoia {
     }
 
     fn reads(&self, label: &Label) -> Reads {
-        match label.role {
-            CACHE_PROCESSOR | LOGIT_PROCESSOR => Reads::Rows,
-            _ => Stateful.reads(label),
-        }
+        super::reads(label)
     }
 
     fn oversize(&self, label: &Label) -> Oversize {
