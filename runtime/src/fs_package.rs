@@ -101,11 +101,9 @@ pub(crate) fn open_stored(path: &Path) -> Result<StoredModel<FsPackage>, OpenErr
 /// # Source
 /// huggingface_hub's cache: `models--<owner>--<name>/snapshots/<commit>/<file>` links to a file in `../../blobs`.
 fn cache_blobs(root: &Path) -> Option<PathBuf> {
-    let is_called = |path: &Path, start: &str| {
-        path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(start))
-    };
-    let snapshots = root.ancestors().find(|path| is_called(path, "snapshots"))?;
-    let repository = snapshots.parent().filter(|path| is_called(path, "models--"))?;
+    let name = |path: &Path| path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+    let snapshots = root.ancestors().find(|path| name(path) == "snapshots")?;
+    let repository = snapshots.parent().filter(|path| name(path).starts_with("models--"))?;
     fs::canonicalize(repository.join("blobs")).ok().filter(|blobs| blobs.starts_with(repository))
 }
 
