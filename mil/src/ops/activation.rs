@@ -5,7 +5,7 @@ use rten_vecmath::Silu;
 
 use super::decl::{FLOATS, InferError, NUMBERS, OpContext, OpDecl, Parameter};
 use super::elementwise::{FLOAT_X, larger, like_x, map_floats, map_slices, map_x, smaller};
-use super::evidence::{ANEMLL, SILERO, WATCH};
+use super::evidence::{ANEFORGE, ANEMLL, SILERO, WATCH};
 use super::shape::{compatible, factor};
 use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::evaluate::{Call, EvaluateError, EvaluateFn, Tensor, along_axis};
@@ -32,7 +32,8 @@ const fn with_both(name: &'static str, doc: &'static str, evaluate: EvaluateFn) 
 pub static CLAMPED_RELU: OpDecl =
     with_both("clamped_relu", "`x`, or `alpha * x` where it is negative, but at most `beta`.", |call| {
         map_with_both(call, |x, alpha, beta| smaller(if x >= 0.0 { x } else { alpha * x }, beta))
-    });
+    })
+    .seen(ANEFORGE);
 /// Exponential linear unit.
 pub static ELU: OpDecl = with_alpha("elu", "`x`, or `alpha * (exp(x) - 1)` where it is negative.", |call| {
     map_with_alpha(call, |x, alpha| if x > 0.0 { x } else { alpha * x.exp_m1() })
@@ -46,12 +47,14 @@ pub static LEAKY_RELU: OpDecl = with_alpha("leaky_relu", "`x`, or `alpha * x` wh
 /// A line.
 pub static LINEAR_ACTIVATION: OpDecl = with_both("linear_activation", "Computes `alpha * x + beta`.", |call| {
     map_with_both(call, |x, alpha, beta| alpha * x + beta)
-});
+})
+.seen(ANEFORGE);
 /// A leaky rectifier with a slope for each channel.
 pub static PRELU: OpDecl = OpDecl::new("prelu", "`x`, or `alpha[channel] * x` where it is negative.", X_ALPHA, |ctx| {
     infer_channels(ctx, &["alpha"])
 })
-.computes(|call| map_channels(call, |x, alpha, _| if x >= 0.0 { x } else { alpha * x }));
+.computes(|call| map_channels(call, |x, alpha, _| if x >= 0.0 { x } else { alpha * x }))
+.seen(ANEFORGE);
 /// A rectifier.
 pub static RELU: OpDecl = OpDecl::new("relu", "Replaces what is negative in `x` by 0.", FLOAT_X, like_x)
     .computes(|call| map_floats(call, |x| larger(x, 0.0)))
@@ -59,11 +62,13 @@ pub static RELU: OpDecl = OpDecl::new("relu", "Replaces what is negative in `x` 
     .renewed(&[Opset::Ios16, Opset::Ios18]);
 /// A rectifier with a ceiling of 6.
 pub static RELU6: OpDecl = OpDecl::new("relu6", "Keeps `x` between 0 and 6.", FLOAT_X, like_x)
-    .computes(|call| map_floats(call, |x| smaller(larger(x, 0.0), 6.0)));
+    .computes(|call| map_floats(call, |x| smaller(larger(x, 0.0), 6.0)))
+    .seen(ANEFORGE);
 /// A scaled hyperbolic tangent.
 pub static SCALED_TANH: OpDecl = with_both("scaled_tanh", "Computes `alpha * tanh(beta * x)`.", |call| {
     map_with_both(call, |x, alpha, beta| alpha * (beta * x).tanh())
-});
+})
+.seen(ANEFORGE);
 /// A line between 0 and 1.
 pub static SIGMOID_HARD: OpDecl = with_both("sigmoid_hard", "Keeps `alpha * x + beta` between 0 and 1.", |call| {
     map_with_both(call, |x, alpha, beta| smaller(larger(alpha * x + beta, 0.0), 1.0))
@@ -75,8 +80,9 @@ pub static SILU: OpDecl = OpDecl::new("silu", "Multiplies `x` by its logistic si
     .seen(ANEMLL)
     .renewed(&[Opset::Ios16, Opset::Ios18]);
 /// A smooth rectifier.
-pub static SOFTPLUS: OpDecl =
-    OpDecl::new("softplus", "Computes `log(1 + exp(x))`.", FLOAT_X, like_x).computes(|call| map_floats(call, softplus));
+pub static SOFTPLUS: OpDecl = OpDecl::new("softplus", "Computes `log(1 + exp(x))`.", FLOAT_X, like_x)
+    .computes(|call| map_floats(call, softplus))
+    .seen(ANEFORGE);
 /// A smooth rectifier with two numbers for each channel.
 pub static SOFTPLUS_PARAMETRIC: OpDecl = OpDecl::new(
     "softplus_parametric",
@@ -84,10 +90,12 @@ pub static SOFTPLUS_PARAMETRIC: OpDecl = OpDecl::new(
     X_ALPHA_BETA,
     |ctx| infer_channels(ctx, &["alpha", "beta"]),
 )
-.computes(|call| map_channels(call, |x, alpha, beta| alpha * softplus(beta * x)));
+.computes(|call| map_channels(call, |x, alpha, beta| alpha * softplus(beta * x)))
+.seen(ANEFORGE);
 /// A smooth sign.
 pub static SOFTSIGN: OpDecl = OpDecl::new("softsign", "Computes `x / (1 + abs(x))`.", FLOAT_X, like_x)
-    .computes(|call| map_floats(call, |x| x / (1.0 + x.abs())));
+    .computes(|call| map_floats(call, |x| x / (1.0 + x.abs())))
+    .seen(ANEFORGE);
 /// A floor.
 pub static THRESHOLD: OpDecl = OpDecl::new(
     "threshold",
@@ -95,12 +103,14 @@ pub static THRESHOLD: OpDecl = OpDecl::new(
     &[Parameter::new("x", NUMBERS).group('T'), Parameter::new("alpha", NUMBERS).group('T').constant()],
     infer_scalars,
 )
-.computes(threshold);
+.computes(threshold)
+.seen(ANEFORGE);
 /// A rectifier that starts at a threshold.
 pub static THRESHOLDED_RELU: OpDecl =
     with_alpha("thresholded_relu", "`x` where it is at least `alpha`, else 0.", |call| {
         map_with_alpha(call, |x, alpha| if x >= alpha { x } else { 0.0 })
-    });
+    })
+    .seen(ANEFORGE);
 
 /// Without overflow: the exponential is of a negative number.
 fn softplus(x: f32) -> f32 {

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::decl::{FLOATS, INT32, InferError, OpContext, OpDecl, Parameter};
-use super::evidence::KOKORO;
+use super::evidence::{ANEFORGE, KOKORO};
 use super::shape::{compatible, factor, known_int_or};
 use crate::evaluate::{Call, EvaluateError, Tensor, along_axis};
 use crate::types::ValueType;
@@ -26,7 +26,8 @@ pub static BATCH_NORM: OpDecl = OpDecl::new(
     ],
     |ctx| infer(ctx, 2..=5),
 )
-.computes(batch_norm);
+.computes(batch_norm)
+.seen(ANEFORGE);
 /// By the mean and variance of each channel of each image.
 pub static INSTANCE_NORM: OpDecl = OpDecl::new(
     "instance_norm",
@@ -49,7 +50,8 @@ pub static LOCAL_RESPONSE_NORM: OpDecl = OpDecl::new(
     ],
     infer_local,
 )
-.computes(local_response_norm);
+.computes(local_response_norm)
+.seen(ANEFORGE);
 
 /// # Shapes
 /// `x: [batch, channels, spatial..]`, every vector `[channels]`; the result is like `x`.

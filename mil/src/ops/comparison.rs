@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use super::binary::pair;
 use super::decl::OpDecl;
 use super::elementwise::{NUMBER_X_Y, compare_x_y, order_x_y};
-use super::evidence::{ANEMLL, KOKORO};
+use super::evidence::{ANEFORGE, ANEMLL, KOKORO};
 use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::evaluate::EvaluateFn;
 
@@ -35,11 +35,13 @@ pub static LESS: OpDecl = comparison("less", "Tells where `x` is less than `y`."
 /// Less or equal.
 pub static LESS_EQUAL: OpDecl = comparison("less_equal", "Tells where `x` is at most `y`.", |call| {
     order_x_y(call, |order| matches!(order, Some(Ordering::Less | Ordering::Equal)))
-});
+})
+.seen(ANEFORGE);
 /// Difference.
 pub static NOT_EQUAL: OpDecl = comparison("not_equal", "Tells where `x` differs from `y`.", |call| {
     order_x_y(call, |order| order != Some(Ordering::Equal))
-});
+})
+.seen(ANEFORGE);
 
 impl FunctionBuilder {
     /// Tells where `x` equals `y`.

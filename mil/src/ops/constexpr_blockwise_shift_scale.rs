@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::decl::{Domain, FLOATS, InferError, OpContext, OpDecl, Parameter};
+use super::evidence::ANEFORGE;
 use super::shape::{compatible_shapes, same_dtype};
 use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::dtype::DataType;
@@ -32,7 +33,8 @@ pub static DECL: OpDecl = OpDecl::new(
     infer,
 )
 .computes(evaluate)
-.since(Opset::Ios18);
+.since(Opset::Ios18)
+.seen(ANEFORGE);
 
 /// # Shapes
 /// `data: [size..]`, `scale` and `offset: [blocks..]` of the same rank, each a divisor of its `size`; the result is like

@@ -4,6 +4,7 @@
 use super::constexpr_blockwise_shift_scale::QUANTIZED;
 use super::constexpr_lut_to_dense::{INDICES, TABLE_ENTRIES};
 use super::decl::{Domain, FLOATS, INT32, InferError, OpContext, OpDecl, Parameter, Results};
+use super::evidence::ANEFORGE;
 use super::shape::{axis_or, known_int_or};
 use crate::dtype::DataType;
 use crate::evaluate::{Call, Elements, EvaluateError, Tensor, check_size, row_major};
@@ -33,7 +34,8 @@ pub static CONSTEXPR_CAST: OpDecl = OpDecl::new(
 .moves(|call| {
     let source = call.tensor("source_val")?;
     Ok(vec![Tensor::floats(DataType::Float32, source.shape(), source.as_floats()?.into_owned())?])
-});
+})
+.seen(ANEFORGE);
 /// Palettes for the elements that are there.
 pub static CONSTEXPR_LUT_TO_SPARSE: OpDecl = OpDecl::new(
     "constexpr_lut_to_sparse",
@@ -48,7 +50,8 @@ pub static CONSTEXPR_LUT_TO_SPARSE: OpDecl = OpDecl::new(
 )
 .since(Opset::Ios18)
 .results(Results::Exactly(2))
-.moves(look_up);
+.moves(look_up)
+.seen(ANEFORGE);
 /// Scales for the elements that are there.
 pub static CONSTEXPR_SPARSE_BLOCKWISE_SHIFT_SCALE: OpDecl = OpDecl::new(
     "constexpr_sparse_blockwise_shift_scale",
@@ -63,7 +66,8 @@ pub static CONSTEXPR_SPARSE_BLOCKWISE_SHIFT_SCALE: OpDecl = OpDecl::new(
 )
 .since(Opset::Ios18)
 .results(Results::Exactly(2))
-.computes(scale);
+.computes(scale)
+.seen(ANEFORGE);
 
 fn divides(size: &[Dimension], blocks: &[Dimension]) -> bool {
     size.len() == blocks.len()

@@ -1,6 +1,7 @@
 //! Ops that find: places that are not zero, boxes that stand out, and the class of the largest probability.
 
 use super::decl::{BOOL, Change, Domain, FLOATS, INT32, InferError, OpContext, OpDecl, Parameter, Results};
+use super::evidence::ANEFORGE;
 use super::reduce::index_elements;
 use super::shape::{CLASSIC, compatible, known_int_or};
 use crate::dtype::DataType;
@@ -35,7 +36,8 @@ pub static NON_MAXIMUM_SUPPRESSION: OpDecl = OpDecl::new(
     infer_suppression,
 )
 .results(Results::Several)
-.moves(suppress);
+.moves(suppress)
+.seen(ANEFORGE);
 /// Places that are not zero.
 pub static NON_ZERO: OpDecl = OpDecl::new(
     "non_zero",

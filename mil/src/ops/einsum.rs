@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::decl::{FLOATS, InferError, OpContext, OpDecl, Parameter, STRING};
+use super::evidence::ANEFORGE;
 use super::shape::known_string_or;
 use super::space::rearranged;
 use crate::builder::{BuildError, FunctionBuilder, Var};
@@ -18,7 +19,8 @@ pub static DECL: OpDecl = OpDecl::new(
     &[Parameter::new("values", FLOATS).group('T').variadic(), Parameter::new("equation", STRING).constant()],
     infer,
 )
-.computes(evaluate);
+.computes(evaluate)
+.seen(ANEFORGE);
 
 /// The letters of the axes of both operands and of the result.
 struct Equation {

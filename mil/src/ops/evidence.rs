@@ -24,3 +24,6 @@ pub(super) const MADERIX: Evidence = Evidence::Loaded("ane_int8_bench.m, maderix
 pub(super) const SILERO: Evidence = Evidence::Pair("silero-vad, FluidInference/mobius@6bf78331");
 /// Packages of two image detectors, with what Apple's compiler made of each.
 pub(super) const YOLO: Evidence = Evidence::Pair("yolo11n, qiuethan/GenAI-Genesis-Project@c4056374");
+/// A program of each op, written as text, which the Neural Engine's own compiler took and ran; other ops it refused.
+pub(super) const ANEFORGE: Evidence =
+    Evidence::Loaded("aneforge/full_mil_vocabulary_sweep.json, sbryngelson/ANEForge@067717ab");

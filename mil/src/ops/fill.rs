@@ -1,7 +1,7 @@
 //! Tensors that are made of little: one value, a range of numbers, positions of ones.
 
 use super::decl::{INT32, InferError, NUMBERS, OpContext, OpDecl, Parameter};
-use super::evidence::{KOKORO, PARAKEET};
+use super::evidence::{ANEFORGE, KOKORO, PARAKEET};
 use super::shape::{CLASSIC, MAX_RANK, known_int_or};
 use crate::dtype::DataType;
 use crate::evaluate::{Call, Elements, EvaluateError, Tensor, check_made};
@@ -21,7 +21,8 @@ pub static FILL: OpDecl =
     .moves(|call| {
         let shape: Vec<usize> = sizes(call, "shape")?;
         Ok(vec![full_of(call, "value", &shape)?])
-    });
+    })
+    .seen(ANEFORGE);
 /// The shape of another tensor full of one value.
 pub static FILL_LIKE: OpDecl = OpDecl::new(
     "fill_like",

@@ -1,6 +1,7 @@
 //! `l2_norm`: normalization by the Euclidean norm.
 
 use super::decl::{FLOATS, InferError, OpContext, OpDecl, Parameter};
+use super::evidence::ANEFORGE;
 use super::reduce::{single, square, sum};
 use super::shape::factor;
 use crate::evaluate::{Call, EvaluateError, Tensor};
@@ -13,7 +14,8 @@ pub static DECL: OpDecl = OpDecl::new(
     &[Parameter::new("x", FLOATS).group('T'), factor("epsilon").defaulted()],
     infer,
 )
-.computes(evaluate);
+.computes(evaluate)
+.seen(ANEFORGE);
 
 fn infer(ctx: &OpContext<'_>) -> Result<Vec<ValueType>, InferError> {
     let x = ctx.tensor("x")?;

@@ -4,8 +4,8 @@ use rayon::prelude::*;
 
 use super::decl::{BOOL, FLOATS, INT32, InferError, OpContext, OpDecl, Parameter, STRING};
 use super::elementwise::larger;
-use super::evidence::KOKORO;
 use super::evidence::YOLO;
+use super::evidence::{ANEFORGE, KOKORO};
 use super::shape::{known_bool_or, known_ints, known_string_or};
 use super::window::{Axis, axes, positive, spatial_size};
 use crate::evaluate::{Call, EvaluateError, Tensor, check_size, row_major};
@@ -33,7 +33,8 @@ pub static AVG_POOL: OpDecl = OpDecl::new(
 /// Square roots of sums of squares.
 pub static L2_POOL: OpDecl =
     OpDecl::new("l2_pool", "The root of the sum of the squares of `x` in each window.", WINDOW, |ctx| infer(ctx, 2))
-        .computes(|call| pool(call, |window, _| root_of_squares(window)));
+        .computes(|call| pool(call, |window, _| root_of_squares(window)))
+        .seen(ANEFORGE);
 /// Largest elements.
 pub static MAX_POOL: OpDecl =
     OpDecl::new("max_pool", "The largest element of `x` in each window.", WINDOW, |ctx| infer(ctx, 3))

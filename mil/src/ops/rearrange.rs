@@ -2,7 +2,7 @@
 
 use super::decl::{Domain, INT32, InferError, NUMBERS, OpContext, OpDecl, Parameter, normalize_axis};
 use super::elementwise::like_x;
-use super::evidence::PARAKEET;
+use super::evidence::{ANEFORGE, PARAKEET};
 use super::shape::{
     CLASSIC, MOVED_X, SMALL_TOO, axis_or, compatible, distinct_axes, known, known_int_or, known_ints, positions,
 };
@@ -33,7 +33,8 @@ pub static FLATTEN2D: OpDecl = OpDecl::new(
     &[Parameter::new("x", CLASSIC), Parameter::new("axis", INT32).constant().defaulted()],
     infer_flatten2d,
 )
-.moves(flatten2d);
+.moves(flatten2d)
+.seen(ANEFORGE);
 /// Gives a tensor the axes of others.
 pub static RESHAPE_LIKE: OpDecl = OpDecl::new(
     "reshape_like",
@@ -61,7 +62,8 @@ pub static REVERSE: OpDecl = OpDecl::new(
         like_x(ctx)
     },
 )
-.moves(reverse);
+.moves(reverse)
+.seen(ANEFORGE);
 /// Turns the beginnings of sequences around.
 pub static REVERSE_SEQUENCE: OpDecl = OpDecl::new(
     "reverse_sequence",

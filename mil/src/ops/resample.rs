@@ -1,6 +1,7 @@
 //! Sampling of images at points: by coordinates, by a matrix, and in boxes.
 
 use super::decl::{BOOL, Change, Domain, FLOATS, INT32, InferError, OpContext, OpDecl, Parameter, STRING};
+use super::evidence::ANEFORGE;
 use super::sampling::{Between, Grid, between};
 use super::shape::{SMALL_NUMBERS, compatible, known_int_or, known_string_or};
 use crate::dtype::DataType;
@@ -36,7 +37,8 @@ pub static AFFINE: OpDecl = OpDecl::new(
     ],
     infer_affine,
 )
-.computes(affine);
+.computes(affine)
+.seen(ANEFORGE);
 /// In boxes.
 pub static CROP_RESIZE: OpDecl = OpDecl::new(
     "crop_resize",

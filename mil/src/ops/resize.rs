@@ -1,7 +1,7 @@
 //! Resizing of the last two axes: to a size, by factors, and by cutting off.
 
 use super::decl::{BOOL, Change, Domain, FLOATS, INT32, InferError, NUMBERS, OpContext, OpDecl, Parameter, STRING};
-use super::evidence::KOKORO;
+use super::evidence::{ANEFORGE, KOKORO};
 use super::sampling::{Between, Grid, resampled};
 use super::shape::{known_int_or, known_ints, known_string_or};
 use crate::dtype::DataType;
@@ -25,7 +25,8 @@ pub static CROP: OpDecl = OpDecl::new(
     &[X, Parameter::new("crop_height", INT32).constant(), Parameter::new("crop_width", INT32).constant()],
     infer_crop,
 )
-.moves(crop);
+.moves(crop)
+.seen(ANEFORGE);
 /// To the lengths in another tensor.
 pub static RESIZE: OpDecl = OpDecl::new(
     "resize",
@@ -40,7 +41,8 @@ pub static RESIZE: OpDecl = OpDecl::new(
     infer_resize,
 )
 .since(Opset::Ios17)
-.computes(resize);
+.computes(resize)
+.seen(ANEFORGE);
 /// To a size, by lines between elements.
 pub static RESIZE_BILINEAR: OpDecl = OpDecl::new(
     "resize_bilinear",
@@ -59,7 +61,8 @@ pub static RESIZE_BILINEAR: OpDecl = OpDecl::new(
 .computes(|call| {
     let grid = Grid::named("sampling_mode", call.string_or("sampling_mode", "DEFAULT")?)?;
     to_size(call, target(call)?, grid, false)
-});
+})
+.seen(ANEFORGE);
 /// To a size, by the nearest elements.
 pub static RESIZE_NEAREST_NEIGHBOR: OpDecl = OpDecl::new(
     "resize_nearest_neighbor",
@@ -67,7 +70,8 @@ pub static RESIZE_NEAREST_NEIGHBOR: OpDecl = OpDecl::new(
     &[X, Parameter::new(SIZE[0], INT32).constant(), Parameter::new(SIZE[1], INT32).constant()],
     infer_size,
 )
-.computes(|call| to_size(call, target(call)?, Grid::Default, true));
+.computes(|call| to_size(call, target(call)?, Grid::Default, true))
+.seen(ANEFORGE);
 /// By factors, by lines between elements.
 pub static UPSAMPLE_BILINEAR: OpDecl = OpDecl::new(
     "upsample_bilinear",

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::decl::{Domain, FLOATS, InferError, OpContext, OpDecl, Parameter};
+use super::evidence::ANEFORGE;
 use super::shape::{broadcast_shapes, compatible, compatible_shapes, same_dtype};
 use crate::cost::{CallTypes, product};
 use crate::dtype::DataType;
@@ -25,7 +26,8 @@ pub static DECL: OpDecl = OpDecl::new(
     infer,
 )
 .computes(evaluate)
-.since(Opset::Ios18);
+.since(Opset::Ios18)
+.seen(ANEFORGE);
 
 /// # Shapes
 /// `query: [.., queries, head]`, `key: [.., keys, head]`, `value: [.., keys, width]`, `attn_mask` broadcasts to

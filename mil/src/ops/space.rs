@@ -1,6 +1,7 @@
 //! Elements that move between the spatial axes and the channels or the batch.
 
 use super::decl::{Domain, FLOATS, INT32, InferError, OpContext, OpDecl, Parameter};
+use super::evidence::ANEFORGE;
 use super::shape::{known_int_or, known_ints};
 use crate::dtype::DataType;
 use crate::evaluate::{Call, EvaluateError, Tensor, check_made, row_major};
@@ -18,7 +19,8 @@ pub static BATCH_TO_SPACE: OpDecl = OpDecl::new(
     &[X, BLOCK_SHAPE, Parameter::new("crops", INT32).constant()],
     infer_batch_to_space,
 )
-.moves(batch_to_space);
+.moves(batch_to_space)
+.seen(ANEFORGE);
 /// From channels to the spatial axes, the block first.
 pub static DEPTH_TO_SPACE: OpDecl = OpDecl::new(
     "depth_to_space",
@@ -26,7 +28,8 @@ pub static DEPTH_TO_SPACE: OpDecl = OpDecl::new(
     &[X, Parameter::new("block_size", INT32).constant()],
     |ctx| infer_to_space(ctx, "block_size"),
 )
-.moves(|call| to_space(call, "block_size", true));
+.moves(|call| to_space(call, "block_size", true))
+.seen(ANEFORGE);
 /// From channels to the spatial axes, the channel first.
 pub static PIXEL_SHUFFLE: OpDecl = OpDecl::new(
     "pixel_shuffle",
@@ -34,7 +37,8 @@ pub static PIXEL_SHUFFLE: OpDecl = OpDecl::new(
     &[X, Parameter::new("upscale_factor", INT32).constant()],
     |ctx| infer_to_space(ctx, "upscale_factor"),
 )
-.moves(|call| to_space(call, "upscale_factor", false));
+.moves(|call| to_space(call, "upscale_factor", false))
+.seen(ANEFORGE);
 /// The reverse of [`PIXEL_SHUFFLE`].
 pub static PIXEL_UNSHUFFLE: OpDecl = OpDecl::new(
     "pixel_unshuffle",
@@ -43,7 +47,8 @@ pub static PIXEL_UNSHUFFLE: OpDecl = OpDecl::new(
     |ctx| infer_to_depth(ctx, "downscale_factor"),
 )
 .since(Opset::Ios16)
-.moves(|call| to_depth(call, "downscale_factor", false));
+.moves(|call| to_depth(call, "downscale_factor", false))
+.seen(ANEFORGE);
 /// From the spatial axes to the batch.
 pub static SPACE_TO_BATCH: OpDecl = OpDecl::new(
     "space_to_batch",
@@ -51,7 +56,8 @@ pub static SPACE_TO_BATCH: OpDecl = OpDecl::new(
     &[X, BLOCK_SHAPE, Parameter::new("paddings", INT32).constant()],
     infer_space_to_batch,
 )
-.moves(space_to_batch);
+.moves(space_to_batch)
+.seen(ANEFORGE);
 /// The reverse of [`DEPTH_TO_SPACE`].
 pub static SPACE_TO_DEPTH: OpDecl = OpDecl::new(
     "space_to_depth",
@@ -59,7 +65,8 @@ pub static SPACE_TO_DEPTH: OpDecl = OpDecl::new(
     &[X, Parameter::new("block_size", INT32).constant()],
     |ctx| infer_to_depth(ctx, "block_size"),
 )
-.moves(|call| to_depth(call, "block_size", true));
+.moves(|call| to_depth(call, "block_size", true))
+.seen(ANEFORGE);
 
 fn image(ctx: &OpContext<'_>) -> Result<(DataType, [Dimension; 4]), InferError> {
     let x = ctx.tensor("x")?;

@@ -2,7 +2,7 @@
 
 use super::decl::{FLOATS, OpDecl, Parameter};
 use super::elementwise::{FLOAT_X, NUMBER_X, like_x, map_floats, map_x};
-use super::evidence::{KOKORO, PARAKEET, SILERO, WATCH};
+use super::evidence::{ANEFORGE, KOKORO, PARAKEET, SILERO, WATCH};
 use super::shape::factor;
 use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::evaluate::{Call, EvaluateError, EvaluateFn, Tensor};
@@ -36,22 +36,25 @@ pub static ATANH: OpDecl =
 /// Rounding up.
 pub static CEIL: OpDecl = of_floats("ceil", "Rounds `x` up.", |call| map_floats(call, f32::ceil)).seen(WATCH);
 /// Cosine.
-pub static COS: OpDecl = of_floats("cos", "Computes the cosine of `x`, in radians.", |call| map_floats(call, f32::cos));
+pub static COS: OpDecl =
+    of_floats("cos", "Computes the cosine of `x`, in radians.", |call| map_floats(call, f32::cos)).seen(ANEFORGE);
 /// Hyperbolic cosine.
 pub static COSH: OpDecl = of_floats("cosh", "The hyperbolic cosine of `x`.", |call| map_floats(call, f32::cosh));
 /// Error function.
-pub static ERF: OpDecl = of_floats("erf", "The error function of `x`.", |call| map_floats(call, libm::erff));
+pub static ERF: OpDecl =
+    of_floats("erf", "The error function of `x`.", |call| map_floats(call, libm::erff)).seen(ANEFORGE);
 /// Exponential.
 pub static EXP: OpDecl =
     of_floats("exp", "Raises e to the power of `x`.", |call| map_floats(call, f32::exp)).seen(WATCH);
 /// Powers of two.
 pub static EXP2: OpDecl =
-    of_numbers("exp2", "Two to the power of `x`.", |call| map_x(call, f32::exp2, two_to_the_power));
+    of_numbers("exp2", "Two to the power of `x`.", |call| map_x(call, f32::exp2, two_to_the_power)).seen(ANEFORGE);
 /// Rounding down.
 pub static FLOOR: OpDecl = of_floats("floor", "Rounds `x` down.", |call| map_floats(call, f32::floor)).seen(PARAKEET);
 /// Reciprocal.
 pub static INVERSE: OpDecl = OpDecl::new("inverse", "Computes `1 / (x + epsilon)`.", X_EPSILON, like_x)
-    .computes(|call| with_epsilon(call, 1e-4, f32::recip));
+    .computes(|call| with_epsilon(call, 1e-4, f32::recip))
+    .seen(ANEFORGE);
 /// Natural logarithm.
 pub static LOG: OpDecl = OpDecl::new("log", "The natural logarithm of `x + epsilon`.", X_EPSILON, like_x)
     .computes(|call| with_epsilon(call, 1e-45, f32::ln))
@@ -64,7 +67,8 @@ pub static LOGICAL_NOT: OpDecl =
 /// Rounding to the nearest.
 pub static ROUND: OpDecl = of_floats("round", "Rounds `x` to the nearest integer, halves to the even one.", |call| {
     map_floats(call, f32::round_ties_even)
-});
+})
+.seen(ANEFORGE);
 /// Logistic sigmoid.
 pub static SIGMOID: OpDecl =
     of_floats("sigmoid", "Computes `1 / (1 + exp(-x))`.", |call| map_floats(call, |x| 1.0 / (1.0 + (-x).exp())))
@@ -72,9 +76,11 @@ pub static SIGMOID: OpDecl =
         .renewed(&[Opset::Ios16, Opset::Ios18]);
 /// Reciprocal square root.
 pub static RSQRT: OpDecl = OpDecl::new("rsqrt", "Computes `1 / sqrt(x + epsilon)`.", X_EPSILON, like_x)
-    .computes(|call| with_epsilon(call, 1e-12, |x| 1.0 / x.sqrt()));
+    .computes(|call| with_epsilon(call, 1e-12, |x| 1.0 / x.sqrt()))
+    .seen(ANEFORGE);
 /// Sign.
-pub static SIGN: OpDecl = of_numbers("sign", "-1, 0 or 1, by the sign of `x`.", |call| map_x(call, sign, i32::signum));
+pub static SIGN: OpDecl =
+    of_numbers("sign", "-1, 0 or 1, by the sign of `x`.", |call| map_x(call, sign, i32::signum)).seen(ANEFORGE);
 /// Sine.
 pub static SIN: OpDecl =
     of_floats("sin", "Computes the sine of `x`, in radians.", |call| map_floats(call, f32::sin)).seen(KOKORO);
@@ -85,7 +91,8 @@ pub static SQRT: OpDecl =
     of_floats("sqrt", "Takes the square root of `x`.", |call| map_floats(call, f32::sqrt)).seen(SILERO);
 /// Square.
 pub static SQUARE: OpDecl =
-    of_numbers("square", "Multiplies `x` by itself.", |call| map_x(call, |x| x * x, |x| x.wrapping_mul(x)));
+    of_numbers("square", "Multiplies `x` by itself.", |call| map_x(call, |x| x * x, |x| x.wrapping_mul(x)))
+        .seen(ANEFORGE);
 /// Tangent.
 pub static TAN: OpDecl = of_floats("tan", "The tangent of `x`.", |call| map_floats(call, f32::tan));
 /// Hyperbolic tangent.
