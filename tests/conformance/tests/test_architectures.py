@@ -78,7 +78,7 @@ def test_verify_computes_what_transformers_computes(anec, presets, preset, tmp_p
     token_ids = evaluation_tokens(checkpoint, CONTEXT_LENGTH)
     (tmp_path / "tokens.json").write_text(json.dumps(token_ids))
     output = anec.convert(checkpoint, *OPTIONS)
-    tokens = ("--tokens", tmp_path / "tokens.json", "--report", tmp_path)
+    tokens = ("--tokens", tmp_path / "tokens.json", "--report", tmp_path, "--samples", 0)
     outcome = anec.run("verify", output, "--against", checkpoint, *tokens)
     assert outcome.code == 0, outcome.stdout + outcome.stderr
     report = json.loads((tmp_path / "report.json").read_text())

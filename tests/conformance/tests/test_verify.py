@@ -22,10 +22,10 @@ HEAD_DIM = 64
 HIDDEN_SIZE = 256
 
 
-def verify(anec, directory, checkpoint, report, *options):
+def verify(anec, directory, checkpoint, report, *options, samples=0):
     tokens = ("--tokens", checkpoint / "eval_tokens.json") if (checkpoint / "eval_tokens.json").is_file() else ()
-    arguments = (directory, "--against", checkpoint, "--report", report, "--limit", TOKENS, "--quiet", *tokens)
-    return anec.run("verify", *arguments, *options)
+    arguments = (directory, "--against", checkpoint, "--report", report, "--limit", TOKENS, "--samples", samples)
+    return anec.run("verify", *arguments, "--quiet", *tokens, *options)
 
 
 @pytest.mark.parametrize("numerics", ["f32", "fp16"])
@@ -193,7 +193,7 @@ def shown(tmp_path):
 
 def test_the_page_shows_the_report_in_a_browser(anec, small_checkpoint, shown, tmp_path):
     directory = anec.convert(small_checkpoint, "--lut", 4, "--chunks", 2, "--context-length", CONTEXT_LENGTH)
-    outcome = verify(anec, directory, small_checkpoint, tmp_path)
+    outcome = verify(anec, directory, small_checkpoint, tmp_path, samples=2)
     assert outcome.code == 0, outcome.stdout + outcome.stderr
     page = tmp_path / "report.html"
     document = shown(page)
@@ -231,7 +231,7 @@ document.body.append(probe);
 @pytest.mark.parametrize("width", [390, 900, 1600])
 def test_the_page_says_first_what_decides_and_folds_the_rest(anec, small_checkpoint, shown, tmp_path, width):
     directory = anec.convert(small_checkpoint, "--lut", 4, "--chunks", 2, "--context-length", CONTEXT_LENGTH)
-    assert verify(anec, directory, small_checkpoint, tmp_path).code == 0
+    assert verify(anec, directory, small_checkpoint, tmp_path, samples=2).code == 0
     page = tmp_path / "report.html"
     page.write_text(page.read_text().replace("</body>", PROBE + "</body>"))
     document = shown(page, f"--window-size={width},2000")
@@ -253,7 +253,7 @@ def test_the_page_says_first_what_decides_and_folds_the_rest(anec, small_checkpo
 
 def test_the_page_shows_what_a_device_did(anec, small_checkpoint, shown, tmp_path):
     directory = anec.convert(small_checkpoint, "--lut", 4, "--chunks", 2, "--context-length", CONTEXT_LENGTH)
-    assert verify(anec, directory, small_checkpoint, tmp_path).code == 0
+    assert verify(anec, directory, small_checkpoint, tmp_path, samples=2).code == 0
     page = tmp_path / "report.html"
     report = (tmp_path / "report.json").read_text().rstrip()
     gather = {"op": "gather", "result": "rows", "device": "CPU", "supported": True, "rules": ["runtime-gather"]}
