@@ -14,7 +14,7 @@ use crate::commands::locate::locate;
 use crate::commands::storage_arguments::{StorageArguments, StorageOptionsError};
 use crate::console::{Console, Failure};
 use crate::model::arch::{self, ArchChoice};
-use crate::model::decoder_plan::{DecoderPlan, WeightMap};
+use crate::model::decoder_plan::{DecoderPlan, WeightMap, WeightPath};
 use crate::options::{ByteSize, ConvSplits, Count, Emit, Functions, KvWrite, Options, Target};
 use crate::output::forms::{self, FORMS};
 use crate::output::layouts;
@@ -192,8 +192,15 @@ impl ModelArguments {
         for warning in &notes.warnings {
             console.warning(warning);
         }
-        let decoder = self.decoder(checkpoint.config_json(), console)?;
-        let weights = WeightMap::new(&checkpoint, &decoder, inventory::tensors(&decoder)?)?;
+        let mut decoder = self.decoder(checkpoint.config_json(), console)?;
+        decoder.weights = decoder.weights.named_as(|name| checkpoint.tensor(name).is_some());
+        let mut tensors = inventory::tensors(&decoder)?;
+        let has_head = layouts::find(self.layout).is_none_or(|layout| layout.family().contract().has_head());
+        if !has_head && !decoder.tie_word_embeddings {
+            let head = decoder.source(&WeightPath::LM_HEAD).tensor;
+            tensors.retain(|spec| spec.name != head);
+        }
+        let weights = WeightMap::new(&checkpoint, &decoder, tensors)?;
         let embeddings = self.storage.recipe()?.embeddings;
         let allocated = self.allocation.recipe(&checkpoint, &decoder, &self.storage, embeddings, console)?;
         let plans = self.plans(&decoder, allocated, console)?;

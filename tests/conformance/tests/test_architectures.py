@@ -39,6 +39,10 @@ CASES = {
     "tiny-smollm3": {"no_rope_layers": [1, 1, 1, 1]},
     "tiny-smollm3-window": {"sliding_window": 17},
     "tiny-granite": {"residual_multiplier": 0.44},
+    "tiny-olmo2": {"rope_theta": 5000.0},
+    "tiny-phi3": {"sliding_window": 17},
+    "tiny-phi4": {"partial_rotary_factor": 1.0, "rope_scaling": None},
+    "tiny-phi4-short": {"rope_scaling": None},
     "tiny-gemma3": {"sliding_window": 17},
     "tiny-gemma3-types": {"rope_local_base_freq": 500.0},
 }
@@ -70,7 +74,18 @@ def test_every_package_passes_every_check(anec, presets, preset):
 
 
 @pytest.mark.parametrize(
-    "preset", ["tiny-gemma3", "tiny-gemma3-types", "tiny-smollm3", "tiny-smollm3-window", "tiny-granite"]
+    "preset",
+    [
+        "tiny-gemma3",
+        "tiny-gemma3-types",
+        "tiny-smollm3",
+        "tiny-smollm3-window",
+        "tiny-granite",
+        "tiny-olmo2",
+        "tiny-phi3",
+        "tiny-phi4",
+        "tiny-phi4-short",
+    ],
 )
 def test_verify_computes_what_transformers_computes(anec, presets, preset, tmp_path):
     """The plain forward pass of `anec verify` has the perplexity of transformers, and the conversion that of both."""

@@ -6,7 +6,7 @@
 //! # Example
 //! An architecture with Gemma's norms and activation, in Llama's place:
 //! ```
-//! use anec_converter::model::arch::{Arch, ArchChoice, Defaults, base};
+//! use anec_converter::model::arch::{Arch, Defaults, base};
 //! use anec_converter::model::decoder_plan::{Activation, DecoderPlan, NormKind};
 //! use anec_converter::source::config::ConfigReader;
 //!
@@ -17,8 +17,8 @@
 //!         "Toy"
 //!     }
 //!
-//!     fn family(&self) -> ArchChoice {
-//!         ArchChoice::Llama
+//!     fn family(&self) -> &'static str {
+//!         "llama"
 //!     }
 //!
 //!     fn model_types(&self) -> &'static [&'static str] {
@@ -49,6 +49,8 @@ mod gemma3;
 mod granite;
 mod llama;
 mod mistral;
+mod olmo2;
+mod phi3;
 mod qwen2;
 mod qwen3;
 mod select;
@@ -71,7 +73,7 @@ pub trait Arch: Sync {
     fn name(&self) -> &'static str;
 
     /// The word of `--arch` that takes it in.
-    fn family(&self) -> ArchChoice;
+    fn family(&self) -> &'static str;
 
     /// Values of `model_type` in config.json.
     fn model_types(&self) -> &'static [&'static str];
@@ -94,6 +96,8 @@ pub static ARCHS: &[&dyn Arch] = &[
     &granite::Granite,
     &llama::Llama,
     &mistral::Mistral,
+    &olmo2::Olmo2,
+    &phi3::Phi3,
     &qwen2::Qwen2,
     &qwen3::Qwen3,
     &smollm3::SmolLm3,
@@ -147,14 +151,19 @@ pub(crate) fn layer_hook(plan: &DecoderPlan) -> Option<LayerHook> {
     arch.layer_hook()
 }
 
-/// Refuses classifiers, reward models and bare decoders by their name: their weights would only be called missing.
+/// Refuses classifiers and reward models by their name: their weights would only be called missing.
 fn check_model_class(arch: &dyn Arch, config: &Map<String, Value>, ignored: &[String]) -> Result<(), ConfigError> {
     let expected = arch.architectures();
     let classes = config.get("architectures").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     if classes.is_empty() || ignored.iter().any(|key| key == "architectures") {
         return Ok(());
     }
-    let known = |class: &Value| class.as_str().is_some_and(|class| expected.contains(&class));
+    // Embedding models are saved by the class of the decoder without its head.
+    let bare = |class: &str| {
+        let of_class = class.strip_suffix("Model");
+        of_class.is_some_and(|name| expected.iter().any(|known| known.strip_suffix("ForCausalLM") == Some(name)))
+    };
+    let known = |class: &Value| class.as_str().is_some_and(|class| expected.contains(&class) || bare(class));
     match classes.iter().find(|class| !known(class)) {
         None => Ok(()),
         Some(class) => {

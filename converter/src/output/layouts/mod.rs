@@ -8,6 +8,7 @@ mod anemll;
 mod anemll_monolithic;
 mod coreml_llm_cli;
 mod coreml_llm_cli_sequoia;
+mod embedding;
 mod host_cache;
 mod meta_files;
 mod metadata;
@@ -36,6 +37,7 @@ pub(crate) static LAYOUTS: &[&dyn Layout] = &[
     &coreml_llm_cli::CoremlLlmCli,
     &coreml_llm_cli_sequoia::CoremlLlmCliSequoia,
     &prefill::Prefill,
+    &embedding::Embedding,
 ];
 
 /// Whose client opens a converted directory.
@@ -157,7 +159,7 @@ mod tests {
         assert_eq!(
             error,
             "Cannot use `--layout swift`: one of anec, anemll, anemll-monolithic, host-cache, coreml-llm-cli, \
-             coreml-llm-cli-sequoia, prefill"
+             coreml-llm-cli-sequoia, prefill, embedding"
         );
     }
 }
