@@ -86,6 +86,11 @@ pub struct ModelArguments {
     #[arg(long)]
     pub single_cache: bool,
 
+    /// With `--layout anemll`, two files for each chunk that shifts a window: one that takes a token, one that takes a batch.
+    /// For systems that do not load models of four functions; ANEMLL's chat.py drives both forms, its apps one file only.
+    #[arg(long)]
+    pub split_rotate: bool,
+
     /// Chip that the packages are for, such as m4-pro; `generic` is safe on all.
     #[arg(long, value_name = "CHIP", default_value = "generic")]
     pub chip: Chip,
@@ -300,6 +305,7 @@ impl ModelArguments {
             functions: self.functions,
             kv_write: self.kv,
             single_cache: self.single_cache,
+            split_rotate: self.split_rotate,
             conv_splits: self.conv_splits,
             chip: self.chip,
             argmax: self.argmax,

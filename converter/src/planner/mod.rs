@@ -84,6 +84,7 @@ pub(crate) fn plan(
     checks::options(layout, &decoder, &options)?;
     let family = layout.family();
     let caches = CacheStates::new(&decoder, &options, layout.window_form());
+    checks::split_rotate(&options, &caches)?;
     let tables = Tables::new(&decoder, family.positions(&decoder, positions(&decoder, &caches, longest)));
     checks::shared_tables(&decoder, &options, &tables, longest)?;
     let head = head_split::split(&decoder, &options, layout.head_parts(&decoder, &options))?;

@@ -8,8 +8,8 @@ use crate::graph::layers::kv_cache::CacheStates;
 use crate::model::decoder_plan::DecoderPlan;
 use crate::model::rope::RopeScaling;
 use crate::options::{ByteSize, Options};
-use crate::plan::head_split::HeadSplit;
 use crate::plan::FilePlan;
+use crate::plan::head_split::HeadSplit;
 
 pub(super) fn warnings(
     family: &dyn Family,

@@ -94,6 +94,8 @@ impl OracleConfig {
     /// # Errors
     /// A key is missing, or says something that is not understood.
     pub fn from_json(json: &Value) -> Result<Self, OracleError> {
+        let text = text_of(json);
+        let json = text.as_ref().unwrap_or(json);
         let keys = Keys { json };
         let model_type = keys.text("model_type")?;
         let Some(kind) = kinds::find(&model_type) else {
@@ -146,8 +148,8 @@ impl OracleConfig {
         #[expect(clippy::cast_precision_loss, reason = "at most 2^24")]
         let embedding_scale = if gemma { (hidden_size as f64).sqrt() } else { granite("embedding_multiplier")? };
         let max_position_embeddings = keys.size("max_position_embeddings")?;
-        let rope_scaling = match rope_keys {
-            Some(rope) => scaling(&rope, &keys, max_position_embeddings)?,
+        let rope_scaling = match &rope_keys {
+            Some(rope) => scaling(rope, &keys, max_position_embeddings)?,
             None => RopeScaling::None,
         };
         #[expect(
@@ -156,7 +158,8 @@ impl OracleConfig {
             clippy::cast_precision_loss,
             reason = "at most 2^24, and a part of it"
         )]
-        let rotary_dim = match keys.optional_number("partial_rotary_factor")? {
+        let inner = rope_keys.as_ref().map(|rope| rope.optional_number("partial_rotary_factor")).transpose()?.flatten();
+        let rotary_dim = match keys.optional_number("partial_rotary_factor")?.or(inner) {
             None => head_dim,
             Some(factor) => (head_dim as f64 * factor.clamp(0.0, 1.0)) as usize,
         };
@@ -178,7 +181,10 @@ impl OracleConfig {
             vocab_size: keys.size("vocab_size")?,
             max_position_embeddings,
             rms_norm_eps: keys.number("rms_norm_eps")?,
-            tie_word_embeddings: json.get("tie_word_embeddings").and_then(Value::as_bool).unwrap_or(kind.tie_word_embeddings),
+            tie_word_embeddings: json
+                .get("tie_word_embeddings")
+                .and_then(Value::as_bool)
+                .unwrap_or(kind.tie_word_embeddings),
             rope_theta: theta,
             rope_scaling,
             rope_local_base_freq: match keys.optional_number("rope_local_base_freq")? {
@@ -188,6 +194,28 @@ impl OracleConfig {
             query_scale,
         })
     }
+}
+
+/// The decoder of a Gemma 3 that takes pictures, as a config of its own, with what `Gemma3TextConfig` has where keys are left
+/// out.
+fn text_of(json: &Value) -> Option<Value> {
+    if json.get("model_type").and_then(Value::as_str) != Some("gemma3") {
+        return None;
+    }
+    let mut text = json.get("text_config")?.as_object()?.clone();
+    text.insert("model_type".to_owned(), "gemma3_text".into());
+    for (key, default) in [
+        ("vocab_size", Value::from(262_208)),
+        ("hidden_size", 2304.into()),
+        ("intermediate_size", 9216.into()),
+        ("num_hidden_layers", 26.into()),
+        ("num_attention_heads", 8.into()),
+        ("max_position_embeddings", 131_072.into()),
+        ("rms_norm_eps", 1e-6.into()),
+    ] {
+        text.entry(key).or_insert(default);
+    }
+    Some(Value::Object(text))
 }
 
 fn scaling(rope: &Keys<'_>, keys: &Keys<'_>, max_position_embeddings: usize) -> Result<RopeScaling, OracleError> {

@@ -96,13 +96,7 @@ static KINDS: &[Kind] = &[
     Kind { model_type: "olmo2", norms: Norms::Behind, head_norms: HeadNorms::Together, ..LLAMA },
     Kind { model_type: "phi3", fused: true, slides: Slides::All, ..LLAMA },
     Kind { model_type: "qwen2", slides: Slides::Upper, ..LLAMA },
-    Kind {
-        model_type: "qwen3",
-        head_dim: Some(128),
-        head_norms: HeadNorms::Each,
-        slides: Slides::Upper,
-        ..LLAMA
-    },
+    Kind { model_type: "qwen3", head_dim: Some(128), head_norms: HeadNorms::Each, slides: Slides::Upper, ..LLAMA },
     Kind {
         model_type: "smollm3",
         num_key_value_heads: Some(4),

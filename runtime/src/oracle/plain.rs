@@ -94,9 +94,7 @@ impl PlainModel {
             };
             let head_norms = match kind.head_norms {
                 HeadNorms::None => None,
-                HeadNorms::Each | HeadNorms::Together => {
-                    norm("self_attn.q_norm")?.zip(norm("self_attn.k_norm")?)
-                }
+                HeadNorms::Each | HeadNorms::Together => norm("self_attn.q_norm")?.zip(norm("self_attn.k_norm")?),
             };
             let ([query, key, value], [gate, up]) = if kind.fused {
                 (

@@ -4,8 +4,8 @@
 //! ANEMLL's Python and Swift clients, 0.3.5. Its clients do not know the variant [`SINGLE`], which is anec's own.
 
 use super::{
-    Cache, Call, Contract, Count, Dimension, ElementType, FileContract, FunctionContract, Phase, Role, Size, TensorContract,
-    TensorName, Variant, When,
+    Cache, Call, Contract, Count, Dimension, ElementType, FileContract, FunctionContract, Phase, Role, Size,
+    TensorContract, TensorName, Variant, When,
 };
 
 /// Token ids to hidden states.

@@ -6,7 +6,10 @@ is sensitive to, the reference with that broken must be far away; otherwise agre
 
 import json
 
+import numpy as np
 import pytest
+import torch
+from transformers import Gemma3Config, Gemma3ForConditionalGeneration
 
 import package_check
 from client import ClientModel
@@ -123,3 +126,59 @@ def test_another_family_is_refused(anec, presets, tmp_path):
     outcome = anec.run("convert", presets("tiny-mistral"), "-o", tmp_path / "out", "--arch", "qwen")
     assert outcome.code == 1
     assert "mistral" in outcome.stderr
+
+
+@pytest.fixture(scope="module")
+def gemma3_with_pictures(tmp_path_factory):
+    """A Gemma 3 of 4B's form: its decoder under `text_config`, beside a tower for pictures."""
+    torch.manual_seed(0)
+    text = {
+        "vocab_size": 256,
+        "hidden_size": 64,
+        "intermediate_size": 96,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 32,
+        "max_position_embeddings": CONTEXT_LENGTH,
+        "query_pre_attn_scalar": 24,
+        "rope_theta": 1e5,
+        "rope_scaling": {"rope_type": "linear", "factor": 8.0},
+        "sliding_window": 16,
+        "sliding_window_pattern": 2,
+    }
+    vision = {
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "image_size": 28,
+        "patch_size": 14,
+    }
+    config = Gemma3Config(text_config=text, vision_config=vision, mm_tokens_per_image=4, image_token_index=255)
+    model = Gemma3ForConditionalGeneration(config).float().eval()
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if weight.ndim == 2 and "language_model" in name:
+                weight.mul_(6.0)
+    directory = tmp_path_factory.mktemp("gemma3") / "checkpoint"
+    model.save_pretrained(directory)
+    return directory, model
+
+
+def test_the_text_of_gemma3_is_converted_without_its_pictures(anec, gemma3_with_pictures, tmp_path):
+    checkpoint, model = gemma3_with_pictures
+    token_ids = np.random.default_rng(0).integers(0, 250, CONTEXT_LENGTH).tolist()
+    with torch.no_grad():
+        expected = model(input_ids=torch.tensor([token_ids])).logits[0]
+    output = anec.convert(checkpoint, *OPTIONS)
+    (tmp_path / "tokens.json").write_text(json.dumps(token_ids))
+    outcome = anec.run(
+        "verify", output, "--against", checkpoint, "--tokens", tmp_path / "tokens.json", "--report", tmp_path
+    )
+    assert outcome.code == 0, outcome.stdout + outcome.stderr
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["decode"]["kl_mean"] <= MAX_KL["f32"]
+    assert report["decode"]["perplexity_reference"] == pytest.approx(perplexity(expected, token_ids), rel=1e-4)
+    plan = anec.run("plan", checkpoint)
+    assert "pictures" in plan.stdout + plan.stderr

@@ -7,8 +7,8 @@
 
 use serde_json::{Value, json};
 
-use super::base::{Defaults, base, layer_types, with_attention};
 use super::Arch;
+use super::base::{Defaults, base, layer_types, with_attention};
 use crate::model::decoder_plan::{
     Activation, AttentionKind, DecoderPlan, LayerKind, NormKind, NormPlacement, QkNorm, WeightTransform,
 };

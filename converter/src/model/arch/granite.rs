@@ -1,7 +1,7 @@
 //! Granite 3: Llama with factors of embeddings, attention, residuals and logits.
 
-use super::base::{Defaults, base};
 use super::Arch;
+use super::base::{Defaults, base};
 use crate::model::decoder_plan::DecoderPlan;
 use crate::source::config::ConfigReader;
 

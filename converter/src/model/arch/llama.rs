@@ -1,7 +1,7 @@
 //! Llama 2, 3, 3.1, 3.2 and 3.3, and the many models that are built like them.
 
-use super::base::{Defaults, base, unused_window};
 use super::Arch;
+use super::base::{Defaults, base, unused_window};
 use crate::model::decoder_plan::DecoderPlan;
 use crate::source::config::ConfigReader;
 

@@ -1,7 +1,7 @@
 //! Mistral 7B, Mistral Nemo and what is built like them.
 
-use super::base::{Defaults, base, window, with_attention};
 use super::Arch;
+use super::base::{Defaults, base, window, with_attention};
 use crate::model::decoder_plan::DecoderPlan;
 use crate::source::config::ConfigReader;
 

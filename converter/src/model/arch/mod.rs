@@ -46,6 +46,7 @@
 
 mod base;
 mod gemma3;
+mod gemma3_multimodal;
 mod granite;
 mod llama;
 mod mistral;
@@ -81,6 +82,11 @@ pub trait Arch: Sync {
     /// Model classes in `architectures` of config.json.
     fn architectures(&self) -> &'static [&'static str];
 
+    /// The config of the decoder, where it stands within that of a model that takes more than text.
+    fn text_config(&self, _config: &Map<String, Value>) -> Option<Map<String, Value>> {
+        None
+    }
+
     /// Reads the keys of config.json into a plan. Values that are not as they have to be stay with the reader.
     fn plan(&self, config: &mut ConfigReader<'_>) -> DecoderPlan;
 
@@ -93,6 +99,7 @@ pub trait Arch: Sync {
 /// All adapters.
 pub static ARCHS: &[&dyn Arch] = &[
     &gemma3::Gemma3,
+    &gemma3_multimodal::Gemma3Multimodal,
     &granite::Granite,
     &llama::Llama,
     &mistral::Mistral,
@@ -137,12 +144,20 @@ pub fn plan_and_unread(
     ignored: &[String],
     unknown_keys: UnknownKeys,
 ) -> Result<(DecoderPlan, Vec<UnknownKey>), ConfigError> {
+    let text = text_config(config);
+    let config = text.as_ref().unwrap_or(config);
     check_kind(config)?;
     let arch = select(choice, config)?;
     check_model_class(arch, config, ignored)?;
     let mut reader = ConfigReader::new(config, ignored);
     let plan = arch.plan(&mut reader);
     Ok((plan, reader.finish(unknown_keys)?))
+}
+
+/// The config of a decoder within that of a larger model, where there is an adapter for it.
+fn text_config(config: &Map<String, Value>) -> Option<Map<String, Value>> {
+    let model_type = config.get("model_type")?.as_str()?;
+    ARCHS.iter().find(|arch| arch.model_types().contains(&model_type))?.text_config(config)
 }
 
 /// What builds the layers of a decoder, where its architecture has layers that no other has.

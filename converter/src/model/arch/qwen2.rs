@@ -1,7 +1,7 @@
 //! Qwen2 and Qwen2.5: biases on queries, keys and values.
 
-use super::base::{Defaults, base, qwen_layers};
 use super::Arch;
+use super::base::{Defaults, base, qwen_layers};
 use crate::model::decoder_plan::DecoderPlan;
 use crate::source::config::ConfigReader;
 

@@ -1,7 +1,7 @@
 //! Qwen3, dense: queries and keys normalized by head before they are rotated, heads of their own size.
 
-use super::base::{Defaults, base, qwen_layers};
 use super::Arch;
+use super::base::{Defaults, base, qwen_layers};
 use crate::model::decoder_plan::{DecoderPlan, QkNorm};
 use crate::source::config::ConfigReader;
 

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::base::{Defaults, base, layer_types, with_attention};
 use super::Arch;
+use super::base::{Defaults, base, layer_types, with_attention};
 use crate::model::decoder_plan::{AttentionKind, DecoderPlan};
 use crate::model::rope::RopePlan;
 use crate::source::config::{ConfigReader, shortened};

@@ -113,11 +113,7 @@ fn optional_theta(config: &mut ConfigReader<'_>) -> Option<f64> {
     config.optional_number("rope_theta", "a number above 1", |theta| theta > 1.0)
 }
 
-fn read_object(
-    object: &mut ConfigReader<'_>,
-    default_type: Option<&'static str>,
-    sizes: Sizes,
-) -> RopeObject {
+fn read_object(object: &mut ConfigReader<'_>, default_type: Option<&'static str>, sizes: Sizes) -> RopeObject {
     let max_position_embeddings = sizes.lengths.max_position_embeddings;
     // Version 5 of transformers writes it here.
     if object.value("partial_rotary_factor").is_some_and(|factor| !factor.is_null()) {
@@ -210,8 +206,9 @@ fn read_yarn(object: &mut ConfigReader<'_>, max_position_embeddings: usize) -> Y
 /// Defaults: `_compute_longrope_parameters` in transformers 4.57. Where the length of the first training stands beside the
 /// object, the factor is the quotient of both lengths, whatever the object says.
 fn read_longrope(object: &mut ConfigReader<'_>, sizes: Sizes) -> LongRope {
-    let Sizes { lengths: RopeLengths { max_position_embeddings, original_max_position_embeddings }, rotary_dim, .. } =
-        sizes;
+    let Sizes {
+        lengths: RopeLengths { max_position_embeddings, original_max_position_embeddings }, rotary_dim, ..
+    } = sizes;
     let mut factors = |key| {
         let value = object.value(key);
         let number = |value: &Value| value.as_f64().filter(|factor| factor.is_finite() && *factor > 0.0);
@@ -231,7 +228,8 @@ fn read_longrope(object: &mut ConfigReader<'_>, sizes: Sizes) -> LongRope {
         object.violation("original_max_position_embeddings", format!("{outer}, as beside it"), inner.to_string());
     }
     let original = original_max_position_embeddings.or(inner);
-    let stretch = original.map_or_else(|| said.unwrap_or(1.0), |original| float(max_position_embeddings) / float(original));
+    let stretch =
+        original.map_or_else(|| said.unwrap_or(1.0), |original| float(max_position_embeddings) / float(original));
     let original = original.unwrap_or(max_position_embeddings);
     let derived = || if stretch <= 1.0 { 1.0 } else { (1.0 + stretch.ln() / float(original).ln()).sqrt() };
     let attention_factor = positive(object, "attention_factor").unwrap_or_else(derived);

@@ -36,7 +36,11 @@ impl Layout for Embedding {
             Some(Refusal { option, value, expected: format!("the layout `embedding` {expected}") })
         };
         if options.functions != Functions::InferPrefill {
-            return refusal("--functions", options.functions.to_string(), "has one function of `--context-length` tokens");
+            return refusal(
+                "--functions",
+                options.functions.to_string(),
+                "has one function of `--context-length` tokens",
+            );
         }
         if options.kv_write == KvWrite::Mask {
             return refusal("--kv", "mask".to_owned(), "has no cache: a call takes the whole text");
@@ -48,9 +52,7 @@ impl Layout for Embedding {
             return refusal("--lm-head-splits", parts.to_string(), "has no head: it gives embeddings");
         }
         match options.chunks {
-            Count::Exactly(chunks) if chunks.get() > 1 => {
-                refusal("--chunks", chunks.to_string(), "is one file")
-            }
+            Count::Exactly(chunks) if chunks.get() > 1 => refusal("--chunks", chunks.to_string(), "is one file"),
             _ => None,
         }
     }

@@ -93,6 +93,7 @@ fn parameters(plan: &ConversionPlan, checkpoint: &Path, prefix: &str, extension:
     let (ffn_bits, ffn_per_channel) = (bits(&options.storage.ffn), per_channel(&options.storage.ffn));
     // Directories of ANEMLL's contracts name their files by keys of their own.
     let is_listed = !is_stateful && !is_monolithic;
+    let split_rotate = options.split_rotate && plan.caches.rotates();
     let mut files: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for file in plan.files.iter().filter(|_| is_listed) {
         files.entry(file.label.role.to_string()).or_default().push(file.stem.clone());
@@ -114,6 +115,8 @@ fn parameters(plan: &ConversionPlan, checkpoint: &Path, prefix: &str, extension:
         embeddings: first(EMBEDDINGS).filter(|_| !is_listed),
         lm_head: first(LM_HEAD).filter(|_| !is_listed),
         ffn: first(CHUNK).filter(|_| !is_listed),
+        pf: split_rotate.then(|| anemll::prompt_file(plan, extension)).flatten(),
+        split_rotate,
         monolithic_model: first(MODEL).filter(|_| !is_listed),
         split_lm_head: plan.has_head().then_some(plan.head.sizes.len() as u64),
         argmax_in_model: options.argmax,

@@ -59,6 +59,16 @@ pub(crate) trait Layout: Sync {
         WindowForm::Whole
     }
 
+    /// Whether the functions of a chunk may be in two files (`--split-rotate`).
+    fn splits_rotate(&self) -> bool {
+        false
+    }
+
+    /// The models that hold the functions of a file: one with all of them, or several that share its weight file.
+    fn models(&self, _plan: &ConversionPlan, file: &FilePlan) -> Vec<FileModel> {
+        vec![FileModel { stem: file.stem.clone(), functions: file.functions().map(str::to_owned).collect() }]
+    }
+
     /// The first option that it cannot honour.
     fn refusal(&self, options: &Options) -> Option<Refusal>;
 
@@ -90,6 +100,15 @@ pub(crate) trait Layout: Sync {
     /// # Errors
     /// A name or number that such a file cannot hold.
     fn side_files(&self, plan: &ConversionPlan, checkpoint: &Path) -> Result<Vec<SideFile>, SideFileError>;
+}
+
+/// A model that holds functions of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FileModel {
+    /// Its name without extension.
+    pub(crate) stem: String,
+    /// Names of its functions.
+    pub(crate) functions: Vec<String>,
 }
 
 /// An option that a layout cannot honour.

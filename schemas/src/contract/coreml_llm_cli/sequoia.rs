@@ -7,7 +7,9 @@
 
 use super::names;
 use crate::contract::stateful::{self, HIDDEN_SIZE, ONE};
-use crate::contract::{Cache, Call, Contract, Count, Dimension, ElementType, FileContract, FunctionContract, Phase, Role};
+use crate::contract::{
+    Cache, Call, Contract, Count, Dimension, ElementType, FileContract, FunctionContract, Phase, Role,
+};
 use crate::contract::{Size, TensorContract, TensorName, When};
 
 /// Token ids to activations, rotations and the mask; on the CPU.
