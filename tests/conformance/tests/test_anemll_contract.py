@@ -279,8 +279,10 @@ def test_split_chunks_share_their_weights(split):
         assert len({next(file.rglob("weight.bin")).stat().st_ino for file in files}) == 1
 
 
-def test_split_chunks_verify(anec, presets, split):
-    outcome = anec.run("verify", split, "--against", presets("windows-gemma3"), "--limit", 100, "--quiet", "--json")
+def test_split_chunks_verify(anec, presets, split, tmp_path):
+    (tmp_path / "tokens.json").write_text(json.dumps([(7 * at + 3) % 250 for at in range(100)]))
+    options = ("--tokens", tmp_path / "tokens.json", "--report", tmp_path, "--quiet", "--json")
+    outcome = anec.run("verify", split, "--against", presets("windows-gemma3"), *options)
     assert outcome.code == 0, outcome.stdout + outcome.stderr
     report = json.loads(outcome.stdout)
     assert report["decode"]["kl_mean"] <= 5e-6

@@ -129,7 +129,11 @@ def test_the_driver_refuses_what_the_program_would_not_load(anec, convert, small
 @pytest.mark.parametrize(("target", "version"), [("macos14", 7), ("macos15", 9)])
 @pytest.mark.parametrize(
     "options",
-    [(), ("--lut", 4, "--group-size", "tensor", "--channel-scale"), ("--ffn", "int8", "--lm-head", "int8", "--int8-embeddings")],
+    [
+        (),
+        ("--lut", 4, "--group-size", "tensor", "--channel-scale"),
+        ("--ffn", "int8", "--lm-head", "int8", "--int8-embeddings"),
+    ],
     ids=["fp16", "lut4", "int8"],
 )
 def test_every_target_gets_the_programs_that_it_loads(

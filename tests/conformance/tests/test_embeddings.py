@@ -1,4 +1,4 @@
-"""Embedding models: decoders without a head, whose vectors are those of transformers and of sentence-transformers' rules."""
+"""Embedding models: decoders without a head, whose vectors are those of transformers, pooled as their cards say."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import yaml
 from transformers import AutoModel
 
 import package_check
-from judge import evaluation_tokens
+from client import ClientModel
+from judge import evaluation_tokens, judge, reference
 from mil_eval import Package
 
 CONTEXT_LENGTH = 64
@@ -31,7 +32,9 @@ def expected_states(checkpoint: Path, token_ids: list[int]) -> torch.Tensor:
         return model(torch.tensor([token_ids])).last_hidden_state[0]
 
 
-def embed(directory: Path, token_ids: list[int], weights: list[float], numerics: str = "f32") -> dict[str, torch.Tensor]:
+def embed(
+    directory: Path, token_ids: list[int], weights: list[float], numerics: str = "f32"
+) -> dict[str, torch.Tensor]:
     parameters = yaml.safe_load((directory / "meta.yaml").read_text())["model_info"]["parameters"]
     assert parameters["contract"] == "embedding"
     (stem,) = parameters["files"]["encoder"]
@@ -72,7 +75,7 @@ def test_pooling_weighs_the_states(anec, presets):
 def test_verify_compares_states_by_the_token_embeddings(anec, presets, preset, tmp_path):
     checkpoint = presets(preset)
     (tmp_path / "tokens.json").write_text(json.dumps(evaluation_tokens(checkpoint, CONTEXT_LENGTH)))
-    tokens = ("--tokens", tmp_path / "tokens.json", "--quiet", "--json")
+    tokens = ("--tokens", tmp_path / "tokens.json", "--report", tmp_path, "--quiet", "--json")
     outcome = anec.run("verify", convert(anec, checkpoint), "--against", checkpoint, *tokens)
     assert outcome.code == 0, outcome.stdout + outcome.stderr
     assert json.loads(outcome.stdout)["decode"]["kl_mean"] <= 1e-6
@@ -130,9 +133,6 @@ def test_a_bare_decoder_with_a_head_of_its_own_has_no_logits(anec, presets, tmp_
 
 def test_a_bare_decoder_whose_head_is_its_embeddings_predicts_tokens_too(anec, presets):
     """The checkpoints of Qwen3-Embedding say `Qwen3ForCausalLM` and tie their head."""
-    from client import ClientModel
-    from judge import judge, reference
-
     checkpoint = presets("tiny-qwen3-embedding")
     token_ids = evaluation_tokens(checkpoint, CONTEXT_LENGTH)
     output = anec.convert(checkpoint, "--context-length", CONTEXT_LENGTH, "--batch-size", 16)
