@@ -32,7 +32,7 @@ pub static CONTRACT: Contract = Contract {
     cache: Cache::Nobody,
     files: &[FileContract {
         role: ENCODER,
-        meaning: "embeddings of tokens, all decoder layers, pooling and norm",
+        meaning: "token ids to the embedding of a text",
         count: Count::One,
         functions: &[FunctionContract {
             name: names::MAIN,

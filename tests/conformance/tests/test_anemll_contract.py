@@ -295,3 +295,36 @@ def test_split_chunks_need_a_window_to_shift(anec, presets, tmp_path):
     outcome = anec.run(*command, "--layout", "anemll", "--single-cache")
     assert outcome.code == 1
     assert "shift their window" in outcome.stderr
+
+
+def own_client(monkeypatch, directory: Path):
+    """ANEMLL's chat client and what it makes of a directory, where a checkout is at hand."""
+    repository = os.environ.get("ANEMLL_REPO")
+    if not repository:
+        pytest.skip("ANEMLL_REPO does not name a checkout of ANEMLL")
+    monkeypatch.syspath_prepend(str(Path(repository, "tests")))
+    monkeypatch.delitem(sys.modules, "chat", raising=False)
+    chat = importlib.import_module("chat")
+    monkeypatch.setattr(sys, "argv", ["chat.py", "--meta", str(directory / "meta.yaml"), "--eval"])
+    return chat, chat.parse_args()
+
+
+def test_anemlls_own_client_finds_split_chunks(monkeypatch, split):
+    chat, arguments = own_client(monkeypatch, split)
+    assert arguments.split_rotate is True
+    assert arguments.sliding_window == WINDOW
+    for name in (arguments.ffn, arguments.pf):
+        chunks = chat.find_all_chunks(chat.parse_model_path(Path(arguments.d) / name))
+        assert [Path(path) for path in chunks] == client_rules.all_chunks(client_rules.existing(split, name), 2)
+    assert chat.parse_ffn_filename(arguments.ffn) == (1, 2)
+
+
+def test_anemlls_own_client_reads_a_monolithic_directory(anec, presets, monkeypatch):
+    options = ("--context-length", 4 * WINDOW, "--batch-size", 16, "--calibration", "none")
+    directory = anec.convert(presets("windows-gemma3"), "--layout", "anemll-monolithic", *options)
+    chat, arguments = own_client(monkeypatch, directory)
+    assert arguments.is_monolithic is True
+    assert (arguments.context_length, arguments.batch_size) == (4 * WINDOW, 16)
+    assert arguments.sliding_window == WINDOW
+    model = chat.parse_model_path(Path(arguments.d) / arguments.monolithic_model)
+    assert Path(model).name == "gemma3_monolithic_full.mlmodelc"

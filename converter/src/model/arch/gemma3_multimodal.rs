@@ -36,7 +36,7 @@ pub(super) struct Gemma3Multimodal;
 
 impl Arch for Gemma3Multimodal {
     fn name(&self) -> &'static str {
-        "Gemma 3 with pictures"
+        "the text of Gemma 3 with pictures"
     }
 
     fn family(&self) -> &'static str {

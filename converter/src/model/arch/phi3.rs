@@ -18,7 +18,7 @@ pub(super) struct Phi3;
 
 impl Arch for Phi3 {
     fn name(&self) -> &'static str {
-        "Phi-3"
+        "Phi-3 and Phi-4-mini"
     }
 
     fn family(&self) -> &'static str {
