@@ -27,6 +27,7 @@ use crate::weights::recipe_file;
 
 /// Which model, and how to convert it.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 pub struct ModelArguments {
     /// Checkpoint: a directory with config.json, *.safetensors and tokenizer files; a GGUF file; or a model of the
     /// Hugging Face hub as OWNER/MODEL or OWNER/MODEL@REVISION.

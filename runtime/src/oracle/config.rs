@@ -152,20 +152,11 @@ impl OracleConfig {
             Some(rope) => scaling(rope, &keys, max_position_embeddings)?,
             None => RopeScaling::None,
         };
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            clippy::cast_precision_loss,
-            reason = "at most 2^24, and a part of it"
-        )]
         let inner = rope_keys.as_ref().map(|rope| rope.optional_number("partial_rotary_factor")).transpose()?.flatten();
-        let rotary_dim = match keys.optional_number("partial_rotary_factor")?.or(inner) {
-            None => head_dim,
-            Some(factor) => (head_dim as f64 * factor.clamp(0.0, 1.0)) as usize,
-        };
+        let factor = keys.optional_number("partial_rotary_factor")?.or(inner);
         Ok(Self {
             kind,
-            rotary_dim,
+            rotary_dim: factor.map_or(head_dim, |factor| part_of(head_dim, factor)),
             windows: windows(&keys, kind, num_hidden_layers)?,
             rotates: rotates(&keys, kind, num_hidden_layers)?,
             embedding_scale,
@@ -194,6 +185,17 @@ impl OracleConfig {
             query_scale,
         })
     }
+}
+
+/// Channels of a head that are rotated; a fraction of a channel is dropped.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "at most 2^24, and a part of it"
+)]
+fn part_of(head_dim: usize, factor: f64) -> usize {
+    (head_dim as f64 * factor.clamp(0.0, 1.0)) as usize
 }
 
 /// The decoder of a Gemma 3 that takes pictures, as a config of its own, with what `Gemma3TextConfig` has where keys are left

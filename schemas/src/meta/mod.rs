@@ -67,6 +67,7 @@ pub struct ModelInfo {
 
 /// How to run the model. Flags that are false, and keys without a value, are left out.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a key of its own in the file")]
 pub struct Parameters {
     /// Tokens that the KV cache holds.
     pub context_length: u64,

@@ -100,6 +100,7 @@ impl Default for WeightNames {
 
 impl WeightNames {
     /// The same for a checkpoint that has these tensors, whose names start with what those of token embeddings do.
+    #[must_use]
     pub fn named_as(self, is_there: impl Fn(&str) -> bool) -> Self {
         let module = WeightPath::EMBED_TOKENS.module;
         let found = DECODER_PREFIXES.into_iter().find(|prefix| is_there(&format!("{prefix}{module}.weight")));
