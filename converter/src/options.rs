@@ -46,6 +46,9 @@ pub struct Options {
     pub kv_write: KvWrite,
     /// Whether one state keeps the whole context of all layers, those with windows included.
     pub single_cache: bool,
+    /// Whether the functions of a chunk that shift a window are in files with those that do not, one for each number of
+    /// tokens.
+    pub split_rotate: bool,
     /// Whether convolutions are split.
     pub conv_splits: ConvSplits,
     /// The chip that the packages are for.
@@ -75,6 +78,7 @@ impl Default for Options {
             functions: Functions::InferPrefill,
             kv_write: KvWrite::Slice,
             single_cache: false,
+            split_rotate: false,
             conv_splits: ConvSplits::Auto,
             chip: Chip::Generic,
             argmax: false,

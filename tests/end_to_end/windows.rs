@@ -58,7 +58,8 @@ fn batches_from_any_position_on_leave_what_single_tokens_leave() {
     let whole = convert(checkpoint.path(), &["--batch-size", "16", "--single-cache"]);
     let tokens = tokens(110, VOCAB);
     let expected = logits(&whole.path().join("out"), &tokens, Numerics::F32);
-    for form in [&[][..], &["--layout", "anemll"], &["--layout", "anemll-monolithic"], &["--kv", "mask"]] {
+    let split = ["--layout", "anemll", "--split-rotate"];
+    for form in [&[][..], &["--layout", "anemll"], &split, &["--layout", "anemll-monolithic"], &["--kv", "mask"]] {
         for batch_size in ["16", "12", "40"] {
             let directory = convert(checkpoint.path(), &[form, &["--batch-size", batch_size]].concat());
             // Batches begin at 0, inside the first window, at its edge, and behind it.

@@ -67,9 +67,9 @@ impl LayerWeights {
         let norm = |module: Option<&'static str>| {
             module.map(|module| norm_weight(checkpoint, plan, &WeightPath::weight(layer, module), plan.hidden_size))
         };
-        let head_norm = |module: &'static str| {
+        let head_norm = |module: &'static str, channels: fn([usize; 2]) -> usize| {
             let path = WeightPath::weight(layer, module);
-            plan.qk_norm.then(|| norm_weight(checkpoint, plan, &path, plan.head_dim))
+            plan.qk_norm_sizes().map(|sizes| norm_weight(checkpoint, plan, &path, channels(sizes)))
         };
         let (hidden, inner) = (plan.hidden_size, plan.intermediate_size);
         let projection = |module, outputs, inputs, biased: bool| -> Result<Projection, CalibrateError> {
@@ -86,8 +86,8 @@ impl LayerWeights {
             q: projection("self_attn.q_proj", plan.q_size(), hidden, plan.qkv_bias)?,
             k: projection("self_attn.k_proj", plan.kv_size(), hidden, plan.qkv_bias)?,
             v: projection("self_attn.v_proj", plan.kv_size(), hidden, plan.qkv_bias)?,
-            q_norm: head_norm("self_attn.q_norm").transpose()?,
-            k_norm: head_norm("self_attn.k_norm").transpose()?,
+            q_norm: head_norm("self_attn.q_norm", |[query, _]| query).transpose()?,
+            k_norm: head_norm("self_attn.k_norm", |[_, key]| key).transpose()?,
             o: projection("self_attn.o_proj", hidden, plan.q_size(), plan.o_bias)?,
             gate: projection("mlp.gate_proj", inner, hidden, plan.mlp_bias)?,
             up: projection("mlp.up_proj", inner, hidden, plan.mlp_bias)?,
@@ -143,7 +143,7 @@ impl LayerWeights {
         attention(&q, &k, &self.v.apply(x), length, shape)
     }
 
-    /// Normalizes the heads of queries and keys, where the layer does.
+    /// Normalizes queries and keys over as many channels as their norms have, where the layer does.
     pub(super) fn norm_heads(&self, q: &mut [f32], k: &mut [f32], shape: &LayerShape) {
         for (heads, norm) in [(q, &self.q_norm), (k, &self.k_norm)] {
             if let Some(norm) = norm {

@@ -14,7 +14,7 @@ use crate::commands::locate::locate;
 use crate::commands::storage_arguments::{StorageArguments, StorageOptionsError};
 use crate::console::{Console, Failure};
 use crate::model::arch::{self, ArchChoice};
-use crate::model::decoder_plan::{DecoderPlan, WeightMap};
+use crate::model::decoder_plan::{DecoderPlan, WeightMap, WeightPath};
 use crate::options::{ByteSize, ConvSplits, Count, Emit, Functions, KvWrite, Options, Target};
 use crate::output::forms::{self, FORMS};
 use crate::output::layouts;
@@ -27,6 +27,7 @@ use crate::weights::recipe_file;
 
 /// Which model, and how to convert it.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 pub struct ModelArguments {
     /// Checkpoint: a directory with config.json, *.safetensors and tokenizer files; a GGUF file; or a model of the
     /// Hugging Face hub as OWNER/MODEL or OWNER/MODEL@REVISION.
@@ -85,6 +86,11 @@ pub struct ModelArguments {
     /// states of two shapes: `--chip` of these does the same where only some layers have a window.
     #[arg(long)]
     pub single_cache: bool,
+
+    /// With `--layout anemll`, two files for each chunk that shifts a window: one that takes a token, one that takes a batch.
+    /// For systems that do not load models of four functions; ANEMLL's chat.py drives both forms, its apps one file only.
+    #[arg(long)]
+    pub split_rotate: bool,
 
     /// Chip that the packages are for, such as m4-pro; `generic` is safe on all.
     #[arg(long, value_name = "CHIP", default_value = "generic")]
@@ -192,8 +198,15 @@ impl ModelArguments {
         for warning in &notes.warnings {
             console.warning(warning);
         }
-        let decoder = self.decoder(checkpoint.config_json(), console)?;
-        let weights = WeightMap::new(&checkpoint, &decoder, inventory::tensors(&decoder)?)?;
+        let mut decoder = self.decoder(checkpoint.config_json(), console)?;
+        decoder.weights = decoder.weights.named_as(|name| checkpoint.tensor(name).is_some());
+        let mut tensors = inventory::tensors(&decoder)?;
+        let has_head = layouts::find(self.layout).is_none_or(|layout| layout.family().contract().has_head());
+        if !has_head && !decoder.tie_word_embeddings {
+            let head = decoder.source(&WeightPath::LM_HEAD).tensor;
+            tensors.retain(|spec| spec.name != head);
+        }
+        let weights = WeightMap::new(&checkpoint, &decoder, tensors)?;
         let embeddings = self.storage.recipe()?.embeddings;
         let allocated = self.allocation.recipe(&checkpoint, &decoder, &self.storage, embeddings, console)?;
         let plans = self.plans(&decoder, allocated, console)?;
@@ -293,6 +306,7 @@ impl ModelArguments {
             functions: self.functions,
             kv_write: self.kv,
             single_cache: self.single_cache,
+            split_rotate: self.split_rotate,
             conv_splits: self.conv_splits,
             chip: self.chip,
             argmax: self.argmax,

@@ -13,9 +13,10 @@ use fs_err as fs;
 use crate::error::Hint;
 use crate::output::checksums;
 use crate::output::companions::{self, CompanionError};
+use crate::output::description::program_of;
 use crate::output::emit::{self, Context, EmitError, Outcome, QuantizedWeight};
 use crate::output::forms::{FORMS, Form, FormError, ModelFiles};
-use crate::output::layouts::{self, Layout, SideFileError};
+use crate::output::layouts::{self, FileModel, Layout, SideFileError};
 use crate::output::link::link_or_copy;
 use crate::output::provenance;
 use crate::plan::{ConversionPlan, FilePlan, PlanError};
@@ -109,20 +110,28 @@ struct StagedPlan<'a> {
     models: Vec<StagedModel<'a>>,
 }
 
-/// One model, in every form that is asked for. The forms share one weight file.
+/// One file of the plan, as one model or several, in every form that is asked for. All share one weight file.
 struct StagedModel<'a> {
     file: &'a FilePlan,
-    /// The form that holds the weights, with the directory of the model.
-    first: (&'static dyn Form, PathBuf),
-    others: Vec<(&'static dyn Form, PathBuf)>,
+    /// The model whose first form holds the weights.
+    first: StagedMember,
+    others: Vec<StagedMember>,
     /// Where the weights are written.
     weights: PathBuf,
+}
+
+/// A model with some functions of a file.
+struct StagedMember {
+    model: FileModel,
+    /// The form that is read back, with the directory of the model.
+    first: (&'static dyn Form, PathBuf),
+    others: Vec<(&'static dyn Form, PathBuf)>,
 }
 
 impl<'a> StagedPlan<'a> {
     fn new(plan: &'a ConversionPlan, directory: PathBuf) -> Result<Self, ConversionError> {
         let layout = layouts::of(&plan.options)?;
-        let models = plan.files.iter().map(|file| StagedModel::new(plan, file, &directory)).collect();
+        let models = plan.files.iter().map(|file| StagedModel::new(layout, plan, file, &directory)).collect();
         Ok(Self { layout, plan, directory, models })
     }
 
@@ -138,8 +147,12 @@ impl<'a> StagedPlan<'a> {
         for side_file in self.layout.side_files(self.plan, checkpoint.companions().map_err(CompanionError::from)?)? {
             fs::write(self.directory.join(side_file.name), side_file.text)?;
         }
-        let files = self.plan.files.iter().map(|file| (file.stem.as_str(), &file.program, &file.weights));
-        fs::write(self.directory.join(PROVENANCE_JSON), provenance::text(files)?)?;
+        let members = self.models.iter().flat_map(|staged| staged.members().map(|member| (staged.file, &member.model)));
+        let models: Vec<_> = members
+            .map(|(file, model)| (model.stem.as_str(), program_of(file, &model.functions), &file.weights))
+            .collect();
+        let models = models.iter().map(|(stem, program, weights)| (*stem, program, *weights));
+        fs::write(self.directory.join(PROVENANCE_JSON), provenance::text(models)?)?;
         if self.plan.options.storage.exceptions().is_some() {
             fs::write(self.directory.join(RECIPE_JSON), recipe_file::text(&self.plan.options.storage))?;
         }
@@ -147,43 +160,75 @@ impl<'a> StagedPlan<'a> {
     }
 }
 
-impl<'a> StagedModel<'a> {
-    fn new(plan: &ConversionPlan, file: &'a FilePlan, directory: &Path) -> Self {
-        let path = |form: &'static dyn Form| (form, directory.join(format!("{}.{}", file.stem, form.name())));
+impl StagedMember {
+    fn new(plan: &ConversionPlan, model: FileModel, directory: &Path) -> Self {
+        let path = |form: &'static dyn Form| (form, directory.join(format!("{}.{}", model.stem, form.name())));
         let mut forms = FORMS.iter().copied().filter(|form| plan.options.emit.has(form.name())).map(path);
         let first = forms.next().expect("plans without a form are refused");
-        let weights = first.1.join(first.0.weights_path());
-        Self { file, others: forms.collect(), first, weights }
+        let others = forms.collect();
+        Self { model, first, others }
+    }
+
+    fn forms(&self) -> impl Iterator<Item = &(&'static dyn Form, PathBuf)> {
+        std::iter::once(&self.first).chain(&self.others)
     }
 
     /// Writes everything but the weights. The program is compiled, and so verified, before anything is written.
-    fn write(&self, plan: &ConversionPlan) -> Result<Vec<String>, ConversionError> {
-        let stem = &self.file.stem;
-        let model = plan.model(self.file).map_err(|source| FormError::Model { stem: stem.clone(), source })?;
+    fn write(&self, plan: &ConversionPlan, file: &FilePlan) -> Result<Vec<String>, ConversionError> {
+        let FileModel { stem, functions } = &self.model;
+        let model =
+            plan.partial_model(file, functions).map_err(|source| FormError::Model { stem: stem.clone(), source })?;
         let files = ModelFiles::new(stem, model)?;
-        if let Some(directory) = self.weights.parent() {
-            fs::create_dir_all(directory)?;
-        }
-        for (form, directory) in std::iter::once(&self.first).chain(&self.others) {
+        for (form, directory) in self.forms() {
             form.write(directory, &files)?;
         }
         let mut warnings: Vec<String> =
             files.compiled.warnings.iter().map(|warning| format!("{stem}: {warning}")).collect();
-        let mut forms = std::iter::once(&self.first).chain(&self.others);
-        if forms.any(|(form, _)| form.name() == COMPILED_EXTENSION) {
+        if self.forms().any(|(form, _)| form.name() == COMPILED_EXTENSION) {
             let unproven = files.compiled.unproven.iter();
             warnings.extend(unproven.map(|form| format!("{stem}: no compiled model of Core ML was seen with {form}")));
         }
         Ok(warnings)
     }
+}
 
-    /// Gives all forms the weights that are written, and reads one of them back: what they share need not be read twice.
-    fn finish(&self) -> Result<(), ConversionError> {
-        for (form, directory) in &self.others {
-            link_or_copy(&self.weights, &directory.join(form.weights_path()))?;
+impl<'a> StagedModel<'a> {
+    fn new(layout: &dyn Layout, plan: &ConversionPlan, file: &'a FilePlan, directory: &Path) -> Self {
+        let models = layout.models(plan, file).into_iter();
+        let mut members = models.map(|model| StagedMember::new(plan, model, directory));
+        let first = members.next().expect("a file has at least one model");
+        let weights = first.first.1.join(first.first.0.weights_path());
+        Self { file, others: members.collect(), first, weights }
+    }
+
+    fn members(&self) -> impl Iterator<Item = &StagedMember> {
+        std::iter::once(&self.first).chain(&self.others)
+    }
+
+    /// Writes everything but the weights.
+    fn write(&self, plan: &ConversionPlan) -> Result<Vec<String>, ConversionError> {
+        if let Some(directory) = self.weights.parent() {
+            fs::create_dir_all(directory)?;
         }
-        let (form, directory) = &self.first;
-        Ok(form.read_back(directory)?)
+        let warnings =
+            self.members().map(|member| member.write(plan, self.file)).collect::<Result<Vec<_>, ConversionError>>()?;
+        Ok(warnings.into_iter().flatten().collect())
+    }
+
+    /// Gives all models and forms the weights that are written, and reads one form of each model back: what they share need
+    /// not be read twice.
+    fn finish(&self) -> Result<(), ConversionError> {
+        for (form, directory) in self.members().flat_map(StagedMember::forms) {
+            let weights = directory.join(form.weights_path());
+            if weights != self.weights {
+                link_or_copy(&self.weights, &weights)?;
+            }
+        }
+        for member in self.members() {
+            let (form, directory) = &member.first;
+            form.read_back(directory)?;
+        }
+        Ok(())
     }
 }
 

@@ -24,9 +24,11 @@ fn model(program: &Program, weights: &WeightFile) -> ModelProvenance {
     let operations = program.functions.values().flat_map(|function| &function.block.operations);
     let values = operations.flat_map(Operation::values).filter_map(|(_, value)| value.as_blob());
     let used: BTreeSet<u64> = values.map(|blob| blob.offset).collect();
+    // Models that share a weight file need not all have functions that use all of it.
+    let is_used = |weight: &weight_file::Provenance<'_>| weight.blobs.iter().any(|offset| used.contains(offset));
     let tables = weights.tables().filter(|(_, offset)| used.contains(offset));
     ModelProvenance {
-        weights: weights.provenance().map(|weight| of_weight(&weight)).collect(),
+        weights: weights.provenance().filter(is_used).map(|weight| of_weight(&weight)).collect(),
         tables: tables.map(|(name, offset)| (name.to_owned(), offset)).collect(),
     }
 }

@@ -12,9 +12,7 @@ pub mod inventory;
 use std::collections::BTreeMap;
 
 use anec_mil::ValueType;
-use anec_schemas::contract::Contract;
-use anec_schemas::contract::monolithic::MODEL;
-use anec_schemas::contract::stateful::LM_HEAD;
+use anec_schemas::contract::{Cache, Contract};
 
 pub use self::decision::{Decision, Topic};
 pub use self::error::PlanError;
@@ -56,7 +54,7 @@ impl ConversionPlan {
 
     /// Whether it ends in an LM head, in a file of its own or not.
     pub fn has_head(&self) -> bool {
-        has_head(self.contract)
+        self.contract.has_head()
     }
 
     /// Positions for which rotations are known, where they are more than the context has.
@@ -83,17 +81,23 @@ impl ConversionPlan {
         states.collect::<BTreeMap<_, _>>().into_values().sum()
     }
 
-    /// Bytes of the KV cache, in states or in the client's memory.
+    /// Bytes of the KV cache, in states or in the client's memory; none where a call is given all tokens.
     pub fn cache_bytes(&self) -> u64 {
-        match self.state_bytes() {
-            0 => self.whole_cache_bytes(),
-            bytes => bytes,
+        match self.contract.cache {
+            Cache::State => self.state_bytes(),
+            Cache::Client => self.whole_cache_bytes(),
+            Cache::Nobody => 0,
         }
     }
 
     /// Bytes of a KV cache that keeps the whole context of every layer.
     pub fn whole_cache_bytes(&self) -> u64 {
-        estimate::cache_bytes(&self.decoder, u64::from(self.options.context_length))
+        match self.contract.cache {
+            Cache::State | Cache::Client => {
+                estimate::cache_bytes(&self.decoder, u64::from(self.options.context_length))
+            }
+            Cache::Nobody => 0,
+        }
     }
 
     /// Whether the cache is in a state, and not in the client's memory.
@@ -110,9 +114,4 @@ impl ConversionPlan {
     pub fn chunk_count(&self) -> usize {
         self.chunks().count()
     }
-}
-
-/// Whether the models of a contract end in an LM head.
-pub(crate) fn has_head(contract: &Contract) -> bool {
-    contract.files.iter().any(|file| file.role == LM_HEAD || file.role == MODEL)
 }

@@ -4,6 +4,7 @@ use anec_mil::Opset;
 use anec_mil::rules::limits::STATE_MULTIPLE;
 
 use crate::graph::Tables;
+use crate::graph::layers::kv_cache::CacheStates;
 use crate::model::decoder_plan::DecoderPlan;
 use crate::options::{Count, Functions, Options};
 use crate::output::forms;
@@ -74,6 +75,13 @@ pub(super) fn options(layout: &dyn Layout, decoder: &DecoderPlan, options: &Opti
             })?;
         }
     }
+    if options.split_rotate && !layout.splits_rotate() {
+        return Err(PlanError::Option {
+            option: "--split-rotate",
+            value: String::new(),
+            expected: format!("the layout `{}` has one file for each chunk; `anemll` takes the option", layout.name()),
+        });
+    }
     if let Some(refusal) = layout.refusal(options) {
         return Err(PlanError::Option { option: refusal.option, value: refusal.value, expected: refusal.expected });
     }
@@ -99,6 +107,19 @@ pub(super) fn options(layout: &dyn Layout, decoder: &DecoderPlan, options: &Opti
         }),
         _ => Ok(()),
     }
+}
+
+/// Functions that shift a window are there where a window is shifted.
+pub(super) fn split_rotate(options: &Options, caches: &CacheStates) -> Result<(), PlanError> {
+    if !options.split_rotate || caches.rotates() {
+        return Ok(());
+    }
+    Err(PlanError::Option {
+        option: "--split-rotate",
+        value: String::new(),
+        expected: "a model with layers that shift their window: one shorter than the context, without `--single-cache`"
+            .to_owned(),
+    })
 }
 
 /// Tables for the longest context must hold for the shorter ones too.

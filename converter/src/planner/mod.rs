@@ -15,7 +15,7 @@ use crate::graph::layers::kv_cache::CacheStates;
 use crate::graph::{ModelSettings, Tables};
 use crate::model::arch;
 use crate::model::decoder_plan::DecoderPlan;
-use crate::model::rope::{RopePlan, RopeScaling};
+use crate::model::rope::RopePlan;
 use crate::options::{ByteSize, Options};
 use crate::output::layouts::{self, Layout};
 use crate::plan::{ConversionPlan, FilePlan, PlanError, chunks, decision, head_split};
@@ -84,6 +84,7 @@ pub(crate) fn plan(
     checks::options(layout, &decoder, &options)?;
     let family = layout.family();
     let caches = CacheStates::new(&decoder, &options, layout.window_form());
+    checks::split_rotate(&options, &caches)?;
     let tables = Tables::new(&decoder, family.positions(&decoder, positions(&decoder, &caches, longest)));
     checks::shared_tables(&decoder, &options, &tables, longest)?;
     let head = head_split::split(&decoder, &options, layout.head_parts(&decoder, &options))?;
@@ -153,7 +154,7 @@ const LONGEST_ROTARY_TABLE: u32 = 1 << 15;
 /// Positions of the rotary tables: those of the longest context, or where no layer keeps a whole context, all that the model
 /// was trained for and 16 bits tell apart.
 fn positions(decoder: &DecoderPlan, caches: &CacheStates, longest: u32) -> u32 {
-    let depends_on_length = |rope: &&RopePlan| matches!(rope.scaling, RopeScaling::Dynamic { .. });
+    let depends_on_length = |rope: &&RopePlan| rope.depends_on_length();
     if !caches.is_endless() || decoder.ropes().iter().any(depends_on_length) {
         return longest;
     }

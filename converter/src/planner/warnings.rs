@@ -6,9 +6,10 @@ use anec_mil::rules::limits::STATE_MULTIPLE;
 use crate::graph::families::{Family, Oversize};
 use crate::graph::layers::kv_cache::CacheStates;
 use crate::model::decoder_plan::DecoderPlan;
+use crate::model::rope::RopeScaling;
 use crate::options::{ByteSize, Options};
+use crate::plan::FilePlan;
 use crate::plan::head_split::HeadSplit;
-use crate::plan::{self, FilePlan};
 
 pub(super) fn warnings(
     family: &dyn Family,
@@ -32,6 +33,16 @@ pub(super) fn warnings(
             options.context_length, decoder.max_position_embeddings
         ));
     }
+    let long = decoder.ropes().iter().find_map(|rope| match &rope.scaling {
+        RopeScaling::LongRope(longrope) => Some(longrope.original_max_position_embeddings),
+        _ => None,
+    });
+    if let Some(original) = long.filter(|original| *original < options.context_length as usize) {
+        warnings.push(format!(
+            "contexts of more than {original} tokens are rotated by the `long_factor` of config.json, short prompts in them \
+             too, which transformers rotates by its `short_factor`"
+        ));
+    }
     if caches.is_split() && options.target.is_neural_engine() && options.chip == Chip::Generic {
         warnings.push(
             "A14 and M1 refuse models with states of two shapes; `--single-cache`, or `--chip` of these, makes one state"
@@ -49,7 +60,7 @@ pub(super) fn warnings(
             _ => {}
         }
     }
-    if plan::has_head(family.contract()) && !head.is_even() {
+    if family.contract().has_head() && !head.is_even() {
         warnings.push(format!(
             "the vocabulary of {} does not split into {} equal parts; `lm_head_chunk_sizes` in meta.yaml gives their sizes, \
              and clients that assume equal parts pick wrong tokens",

@@ -10,10 +10,17 @@ use fs_err as fs;
 use serde_json::Value;
 
 use super::config::OracleConfig;
+use super::kinds::{HeadNorms, Norms};
 use super::{DEVICE, OracleError};
 
 const INDEX: &str = "model.safetensors.index.json";
 const SINGLE: &str = "model.safetensors";
+
+/// The tensor whose name tells what others start with.
+const EMBEDDINGS: &str = "embed_tokens.weight";
+
+/// What the names of most checkpoints start with.
+pub(super) const MODEL: &str = "model.";
 
 /// The tensors of a checkpoint, as they are stored.
 pub struct Checkpoint {
@@ -107,35 +114,60 @@ impl Checkpoint {
         VarBuilder::from_tensors(self.tensors.clone(), DType::F32, &DEVICE)
     }
 
+    /// What the names of all tensors but the head's start with: `model.` in checkpoints of models that predict tokens, nothing
+    /// in those of bare decoders, something longer in those of models with more than text in them.
+    pub(super) fn prefix(&self) -> &str {
+        self.tensors.keys().filter_map(|name| name.strip_suffix(EMBEDDINGS)).min().unwrap_or(MODEL)
+    }
+
     /// Requires every tensor that the configuration asks for.
     pub(super) fn check(&self, config: &OracleConfig) -> Result<(), OracleError> {
         let (hidden, inner) = (config.hidden_size, config.intermediate_size);
         let queries = config.num_attention_heads * config.head_dim;
         let keys = config.num_key_value_heads * config.head_dim;
-        self.require("model.embed_tokens.weight", &[config.vocab_size, hidden])?;
-        self.require("model.norm.weight", &[hidden])?;
-        if !config.tie_word_embeddings {
+        let prefix = self.prefix();
+        self.require(&format!("{prefix}embed_tokens.weight"), &[config.vocab_size, hidden])?;
+        self.require(&format!("{prefix}norm.weight"), &[hidden])?;
+        if !config.tie_word_embeddings && prefix == MODEL {
             self.require("lm_head.weight", &[config.vocab_size, hidden])?;
         }
         for layer in 0..config.num_hidden_layers {
             let require =
-                |name: &str, shape: &[usize]| self.require(&format!("model.layers.{layer}.{name}.weight"), shape);
-            require("input_layernorm", &[hidden])?;
-            require("post_attention_layernorm", &[hidden])?;
-            require("self_attn.q_proj", &[queries, hidden])?;
-            require("self_attn.k_proj", &[keys, hidden])?;
-            require("self_attn.v_proj", &[keys, hidden])?;
-            require("self_attn.o_proj", &[hidden, queries])?;
-            require("mlp.gate_proj", &[inner, hidden])?;
-            require("mlp.up_proj", &[inner, hidden])?;
-            require("mlp.down_proj", &[hidden, inner])?;
-            if config.gemma {
-                require("pre_feedforward_layernorm", &[hidden])?;
-                require("post_feedforward_layernorm", &[hidden])?;
+                |name: &str, shape: &[usize]| self.require(&format!("{prefix}layers.{layer}.{name}.weight"), shape);
+            let kind = config.kind;
+            let norms: &[&str] = match kind.norms {
+                Norms::Before => &["input_layernorm", "post_attention_layernorm"],
+                Norms::Behind => &["post_attention_layernorm", "post_feedforward_layernorm"],
+                Norms::Around => &[
+                    "input_layernorm",
+                    "post_attention_layernorm",
+                    "pre_feedforward_layernorm",
+                    "post_feedforward_layernorm",
+                ],
+            };
+            for name in norms {
+                require(name, &[hidden])?;
             }
-            if config.gemma || config.model_type == "qwen3" {
-                require("self_attn.q_norm", &[config.head_dim])?;
-                require("self_attn.k_norm", &[config.head_dim])?;
+            if kind.fused {
+                require("self_attn.qkv_proj", &[queries + 2 * keys, hidden])?;
+                require("mlp.gate_up_proj", &[2 * inner, hidden])?;
+            } else {
+                require("self_attn.q_proj", &[queries, hidden])?;
+                require("self_attn.k_proj", &[keys, hidden])?;
+                require("self_attn.v_proj", &[keys, hidden])?;
+                require("mlp.gate_proj", &[inner, hidden])?;
+                require("mlp.up_proj", &[inner, hidden])?;
+            }
+            require("self_attn.o_proj", &[hidden, queries])?;
+            require("mlp.down_proj", &[hidden, inner])?;
+            let head_norms = match kind.head_norms {
+                HeadNorms::None => None,
+                HeadNorms::Each => Some([config.head_dim; 2]),
+                HeadNorms::Together => Some([queries, keys]),
+            };
+            if let Some([query, key]) = head_norms {
+                require("self_attn.q_norm", &[query])?;
+                require("self_attn.k_norm", &[key])?;
             }
         }
         Ok(())

@@ -6,9 +6,10 @@ use fs_err as fs;
 use serde_json::Value;
 
 use super::OracleError;
+use super::kinds::{self, Kind, Slides};
 
 /// The configuration of a decoder.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 #[expect(missing_docs, reason = "the keys of `config.json`")]
 pub struct OracleConfig {
     pub model_type: String,
@@ -28,9 +29,10 @@ pub struct OracleConfig {
     pub rope_local_base_freq: Option<f64>,
     /// Factor of the scores of attention.
     pub query_scale: f64,
-    /// Whether the layers are those of Gemma 3: norms before and after, their weights stored as one less, GELU by tanh, and
-    /// embeddings times the root of `hidden_size`.
-    pub gemma: bool,
+    /// What the model type means beyond the file.
+    pub(super) kind: &'static Kind,
+    /// Channels of a head that are rotated, the first ones.
+    pub rotary_dim: usize,
     /// Factor of the token embeddings.
     pub embedding_scale: f64,
     /// Factor of what attention and MLP add to the residual.
@@ -65,13 +67,16 @@ pub enum RopeScaling {
         attention_factor: f64,
         truncate: bool,
     },
+    LongRope {
+        short_factor: Vec<f64>,
+        long_factor: Vec<f64>,
+        original_max_position_embeddings: f64,
+        attention_factor: f64,
+    },
 }
 
 /// Most heads, layers, channels or tokens that any of the numbers may say.
 const LARGEST: u64 = 1 << 24;
-
-/// Values of `model_type`.
-const MODEL_TYPES: [&str; 7] = ["gemma3_text", "granite", "llama", "mistral", "qwen2", "qwen3", "smollm3"];
 
 impl OracleConfig {
     /// Reads a `config.json`.
@@ -89,14 +94,18 @@ impl OracleConfig {
     /// # Errors
     /// A key is missing, or says something that is not understood.
     pub fn from_json(json: &Value) -> Result<Self, OracleError> {
+        let text = text_of(json);
+        let json = text.as_ref().unwrap_or(json);
         let keys = Keys { json };
         let model_type = keys.text("model_type")?;
-        if !MODEL_TYPES.contains(&model_type.as_str()) {
-            return Err(refused("model_type", &MODEL_TYPES.join(", "), model_type));
-        }
-        let (gemma, smollm3) = (model_type == "gemma3_text", model_type == "smollm3");
-        let (key, expected) = if gemma { ("hidden_activation", "gelu_pytorch_tanh") } else { ("hidden_act", "silu") };
-        if let Some(activation) = keys.get(key).filter(|activation| *activation != expected) {
+        let Some(kind) = kinds::find(&model_type) else {
+            return Err(refused("model_type", &kinds::model_types(), model_type));
+        };
+        let gemma = model_type == "gemma3_text";
+        let (key, expected) = kind.activation;
+        // Two names of one function.
+        let same = |activation: &Value| activation == expected || (expected == "silu" && activation == "swish");
+        if let Some(activation) = keys.get(key).filter(|activation| !same(activation)) {
             return Err(refused(key, expected, activation.to_string()));
         }
         for key in ["final_logit_softcapping", "attn_logit_softcapping"] {
@@ -110,15 +119,9 @@ impl OracleConfig {
         let hidden_size = keys.size("hidden_size")?;
         let num_attention_heads = keys.size("num_attention_heads")?;
         let num_hidden_layers = keys.size("num_hidden_layers")?;
-        // These have heads of their own size where the file does not say.
-        let default_head_dim = match model_type.as_str() {
-            "gemma3_text" => 256,
-            "qwen3" => 128,
-            _ => hidden_size / num_attention_heads,
-        };
-        let head_dim = keys.optional_size("head_dim")?.unwrap_or(default_head_dim);
-        let default_key_heads = if gemma || smollm3 { 4 } else { num_attention_heads };
-        let num_key_value_heads = keys.optional_size("num_key_value_heads")?.unwrap_or(default_key_heads);
+        let head_dim = keys.optional_size("head_dim")?.or(kind.head_dim).unwrap_or(hidden_size / num_attention_heads);
+        let said_key_heads = keys.optional_size("num_key_value_heads")?;
+        let num_key_value_heads = said_key_heads.or(kind.num_key_value_heads).unwrap_or(num_attention_heads);
         if !num_attention_heads.is_multiple_of(num_key_value_heads) {
             let expected = format!("a divisor of {num_attention_heads}");
             return Err(refused("num_key_value_heads", &expected, num_key_value_heads.to_string()));
@@ -128,11 +131,7 @@ impl OracleConfig {
         let rope_keys = rope.and_then(|key| json.get(key)).map(|json| Keys { json });
         let theta = match &rope_keys {
             Some(rope) if rope.json.get("rope_theta").is_some() => rope.number("rope_theta")?,
-            _ => keys.optional_number("rope_theta")?.unwrap_or(match model_type.as_str() {
-                "gemma3_text" => 1e6,
-                "smollm3" => 2e6,
-                _ => 1e4,
-            }),
+            _ => keys.optional_number("rope_theta")?.unwrap_or(kind.rope_theta),
         };
         #[expect(clippy::cast_precision_loss, reason = "at most 2^24")]
         let query_scale = match model_type.as_str() {
@@ -149,13 +148,17 @@ impl OracleConfig {
         #[expect(clippy::cast_precision_loss, reason = "at most 2^24")]
         let embedding_scale = if gemma { (hidden_size as f64).sqrt() } else { granite("embedding_multiplier")? };
         let max_position_embeddings = keys.size("max_position_embeddings")?;
-        let rope_scaling = match rope_keys {
-            Some(rope) => scaling(&rope, max_position_embeddings)?,
+        let rope_scaling = match &rope_keys {
+            Some(rope) => scaling(rope, &keys, max_position_embeddings)?,
             None => RopeScaling::None,
         };
+        let inner = rope_keys.as_ref().map(|rope| rope.optional_number("partial_rotary_factor")).transpose()?.flatten();
+        let factor = keys.optional_number("partial_rotary_factor")?.or(inner);
         Ok(Self {
-            windows: windows(&keys, &model_type, num_hidden_layers)?,
-            rotates: rotates(&keys, &model_type, num_hidden_layers)?,
+            kind,
+            rotary_dim: factor.map_or(head_dim, |factor| part_of(head_dim, factor)),
+            windows: windows(&keys, kind, num_hidden_layers)?,
+            rotates: rotates(&keys, kind, num_hidden_layers)?,
             embedding_scale,
             residual_multiplier,
             logits_scaling,
@@ -169,7 +172,10 @@ impl OracleConfig {
             vocab_size: keys.size("vocab_size")?,
             max_position_embeddings,
             rms_norm_eps: keys.number("rms_norm_eps")?,
-            tie_word_embeddings: json.get("tie_word_embeddings").and_then(Value::as_bool).unwrap_or(gemma || smollm3),
+            tie_word_embeddings: json
+                .get("tie_word_embeddings")
+                .and_then(Value::as_bool)
+                .unwrap_or(kind.tie_word_embeddings),
             rope_theta: theta,
             rope_scaling,
             rope_local_base_freq: match keys.optional_number("rope_local_base_freq")? {
@@ -177,12 +183,44 @@ impl OracleConfig {
                 given => given.filter(|_| gemma),
             },
             query_scale,
-            gemma,
         })
     }
 }
 
-fn scaling(rope: &Keys<'_>, max_position_embeddings: usize) -> Result<RopeScaling, OracleError> {
+/// Channels of a head that are rotated; a fraction of a channel is dropped.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "at most 2^24, and a part of it"
+)]
+fn part_of(head_dim: usize, factor: f64) -> usize {
+    (head_dim as f64 * factor.clamp(0.0, 1.0)) as usize
+}
+
+/// The decoder of a Gemma 3 that takes pictures, as a config of its own, with what `Gemma3TextConfig` has where keys are left
+/// out.
+fn text_of(json: &Value) -> Option<Value> {
+    if json.get("model_type").and_then(Value::as_str) != Some("gemma3") {
+        return None;
+    }
+    let mut text = json.get("text_config")?.as_object()?.clone();
+    text.insert("model_type".to_owned(), "gemma3_text".into());
+    for (key, default) in [
+        ("vocab_size", Value::from(262_208)),
+        ("hidden_size", 2304.into()),
+        ("intermediate_size", 9216.into()),
+        ("num_hidden_layers", 26.into()),
+        ("num_attention_heads", 8.into()),
+        ("max_position_embeddings", 131_072.into()),
+        ("rms_norm_eps", 1e-6.into()),
+    ] {
+        text.entry(key).or_insert(default);
+    }
+    Some(Value::Object(text))
+}
+
+fn scaling(rope: &Keys<'_>, keys: &Keys<'_>, max_position_embeddings: usize) -> Result<RopeScaling, OracleError> {
     let kind =
         rope.json.get("rope_type").or_else(|| rope.json.get("type")).and_then(Value::as_str).unwrap_or("default");
     #[expect(clippy::cast_precision_loss, reason = "at most 2^24")]
@@ -217,13 +255,32 @@ fn scaling(rope: &Keys<'_>, max_position_embeddings: usize) -> Result<RopeScalin
                 truncate: rope.json.get("truncate").and_then(Value::as_bool).unwrap_or(true),
             })
         }
-        other => Err(refused("rope_type", "default, linear, dynamic, llama3 or yarn", other.to_owned())),
+        "longrope" => {
+            let beside = keys.optional_number("original_max_position_embeddings")?;
+            let inside = rope.optional_number("original_max_position_embeddings")?;
+            // What `Phi3Config` has where nothing is said.
+            let of_phi = (keys.text("model_type")? == "phi3").then_some(4096.0);
+            let said = beside.or(inside).or(of_phi);
+            let stretch = match said {
+                Some(original) => default_original / original,
+                None => rope.optional_number("factor")?.unwrap_or(1.0),
+            };
+            let original = said.unwrap_or(default_original);
+            let sharpened = || if stretch <= 1.0 { 1.0 } else { (1.0 + stretch.ln() / original.ln()).sqrt() };
+            Ok(RopeScaling::LongRope {
+                short_factor: rope.numbers("short_factor")?,
+                long_factor: rope.numbers("long_factor")?,
+                original_max_position_embeddings: original,
+                attention_factor: rope.optional_number("attention_factor")?.unwrap_or_else(sharpened),
+            })
+        }
+        other => Err(refused("rope_type", "default, linear, dynamic, llama3, yarn or longrope", other.to_owned())),
     }
 }
 
 /// Which layers rotate queries and keys.
-fn rotates(keys: &Keys<'_>, model_type: &str, layers: usize) -> Result<Vec<bool>, OracleError> {
-    if model_type != "smollm3" {
+fn rotates(keys: &Keys<'_>, kind: &Kind, layers: usize) -> Result<Vec<bool>, OracleError> {
+    if kind.model_type != "smollm3" {
         return Ok(vec![true; layers]);
     }
     if let Some(flags) = keys.get("no_rope_layers").and_then(Value::as_array) {
@@ -234,33 +291,32 @@ fn rotates(keys: &Keys<'_>, model_type: &str, layers: usize) -> Result<Vec<bool>
 }
 
 /// Which layers see how many tokens.
-fn windows(keys: &Keys<'_>, model_type: &str, layers: usize) -> Result<Vec<Option<usize>>, OracleError> {
-    let gemma = model_type == "gemma3_text";
-    let window = keys.optional_size("sliding_window")?.or(gemma.then_some(4096));
-    if let Some(kinds) = keys.json.get("layer_types").and_then(Value::as_array) {
+fn windows(keys: &Keys<'_>, kind: &Kind, layers: usize) -> Result<Vec<Option<usize>>, OracleError> {
+    let default = (kind.slides == Slides::Pattern).then_some(4096);
+    let window = keys.optional_size("sliding_window")?.or(default);
+    let listed = keys.json.get("layer_types").and_then(Value::as_array);
+    if let Some(kinds) = listed.filter(|_| kind.slides != Slides::Never) {
         let slides = |layer: usize| kinds.get(layer).and_then(Value::as_str) == Some("sliding_attention");
         return Ok((0..layers).map(|layer| window.filter(|_| slides(layer))).collect());
     }
-    if gemma {
-        let pattern = keys.optional_size("sliding_window_pattern")?.unwrap_or(6);
-        return Ok((1..=layers).map(|number| window.filter(|_| number % pattern != 0)).collect());
-    }
     let uses_window = keys.json.get("use_sliding_window").and_then(Value::as_bool) == Some(true);
-    if model_type == "smollm3" {
-        let rotates = rotates(keys, model_type, layers)?;
-        return Ok(rotates.into_iter().map(|rotates| window.filter(|_| uses_window && !rotates)).collect());
-    }
-    let first = match model_type {
-        "mistral" => 0,
-        "qwen2" | "qwen3" if uses_window => keys
-            .json
-            .get("max_window_layers")
-            .and_then(Value::as_u64)
-            .and_then(|layer| usize::try_from(layer).ok())
-            .unwrap_or(28),
-        _ => layers,
+    let slides: Vec<bool> = match kind.slides {
+        Slides::Never => vec![false; layers],
+        Slides::All => vec![true; layers],
+        Slides::Upper => {
+            let first = keys.json.get("max_window_layers").and_then(Value::as_u64);
+            let first = first.and_then(|layer| usize::try_from(layer).ok()).unwrap_or(28);
+            (0..layers).map(|layer| uses_window && layer >= first).collect()
+        }
+        Slides::Pattern => {
+            let pattern = keys.optional_size("sliding_window_pattern")?.unwrap_or(6);
+            (1..=layers).map(|number| number % pattern != 0).collect()
+        }
+        Slides::WithoutRotation => {
+            rotates(keys, kind, layers)?.into_iter().map(|rotates| uses_window && !rotates).collect()
+        }
     };
-    Ok((0..layers).map(|layer| window.filter(|_| layer >= first)).collect())
+    Ok(slides.into_iter().map(|slides| window.filter(|_| slides)).collect())
 }
 
 struct Keys<'a> {
@@ -300,6 +356,12 @@ impl Keys<'_> {
         }
         let number = self.get(key).and_then(Value::as_f64);
         number.map(Some).ok_or_else(|| refused(key, "a number", self.found(key)))
+    }
+
+    fn numbers(&self, key: &str) -> Result<Vec<f64>, OracleError> {
+        let numbers = self.get(key).and_then(Value::as_array);
+        let numbers = numbers.and_then(|list| list.iter().map(Value::as_f64).collect::<Option<Vec<f64>>>());
+        numbers.ok_or_else(|| refused(key, "a list of numbers", self.found(key)))
     }
 
     fn number(&self, key: &str) -> Result<f64, OracleError> {

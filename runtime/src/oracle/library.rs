@@ -4,7 +4,7 @@ use candle_core::{DType, Tensor};
 use candle_nn::Activation;
 use candle_transformers::models::{llama, mistral, qwen2, qwen3};
 
-use super::checkpoint::Checkpoint;
+use super::checkpoint::{Checkpoint, MODEL};
 use super::config::{OracleConfig, RopeScaling};
 use super::{DEVICE, OracleError};
 
@@ -25,7 +25,8 @@ impl LibraryModel {
         let biased = |name: &str| checkpoint.has(&format!("model.layers.0.{name}.bias"));
         let qkv_biases = ["q_proj", "k_proj", "v_proj"].map(|name| biased(&format!("self_attn.{name}")));
         let other_biases = biased("self_attn.o_proj") || biased("mlp.gate_proj") || biased("mlp.down_proj");
-        if slides || other_biases || qkv_biases != [config.model_type == "qwen2"; 3] {
+        let is_renamed = checkpoint.prefix() != MODEL;
+        if is_renamed || slides || other_biases || qkv_biases != [config.model_type == "qwen2"; 3] {
             return Ok(None);
         }
         let model = match (config.model_type.as_str(), &config.rope_scaling) {
@@ -92,10 +93,19 @@ impl LibraryModel {
     }
 }
 
+/// Whether the token embeddings are the weight of the LM head. What a bare decoder gives is told apart by them, whether they
+/// were its head or not.
+pub(super) fn is_tied(config: &OracleConfig, checkpoint: &Checkpoint) -> bool {
+    let is_bare = checkpoint.prefix().is_empty();
+    (config.tie_word_embeddings || is_bare) && !checkpoint.has("lm_head.weight")
+}
+
 /// The weight of the LM head.
 pub(super) fn head(config: &OracleConfig, checkpoint: &Checkpoint) -> Result<Tensor, OracleError> {
-    let tied = config.tie_word_embeddings && !checkpoint.has("lm_head.weight");
-    checkpoint.tensor(if tied { "model.embed_tokens.weight" } else { "lm_head.weight" })
+    if is_tied(config, checkpoint) {
+        return checkpoint.tensor(&format!("{}embed_tokens.weight", checkpoint.prefix()));
+    }
+    checkpoint.tensor("lm_head.weight")
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the library keeps these in f32 and usize")]

@@ -8,6 +8,7 @@
 
 mod checkpoint;
 mod config;
+mod kinds;
 mod library;
 mod plain;
 mod rope;

@@ -14,7 +14,7 @@ pub(crate) enum Turn {
 }
 
 /// A table `[rows, width]` of `function`, a sine or cosine, as models read it: row by position, each frequency once or, where
-/// `width` is `head_dim`, in both halves.
+/// `width` is `rotary_dim`, in both halves.
 #[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "computed in f64, kept in f32")]
 pub(crate) fn rotation_table(
     config: &OracleConfig,
@@ -23,7 +23,7 @@ pub(crate) fn rotation_table(
     width: usize,
     function: fn(f64) -> f64,
 ) -> Vec<f32> {
-    let (frequencies, factor) = frequencies(config, turn);
+    let (frequencies, factor) = frequencies(config, turn, rows);
     let row = |position: usize| {
         let values = frequencies.iter().map(move |frequency| (function(position as f64 * frequency) * factor) as f32);
         values.cycle().take(width)
@@ -31,17 +31,29 @@ pub(crate) fn rotation_table(
     (0..rows).flat_map(row).collect()
 }
 
-/// Inverse frequencies `[head_dim / 2]`, and the factor that sines and cosines are multiplied by.
-#[expect(clippy::cast_precision_loss, reason = "head_dim is small")]
-fn frequencies(config: &OracleConfig, turn: Turn) -> (Vec<f64>, f64) {
-    let width = config.head_dim as f64;
+/// Inverse frequencies `[rotary_dim / 2]` in a context of so many positions, and the factor that sines and cosines are
+/// multiplied by.
+#[expect(clippy::cast_precision_loss, reason = "heads and contexts are small")]
+fn frequencies(config: &OracleConfig, turn: Turn, context: usize) -> (Vec<f64>, f64) {
+    let width = config.rotary_dim as f64;
     let (theta, scaling) = match (turn, config.rope_local_base_freq) {
         (Turn::Local, Some(theta)) => (theta, &RopeScaling::None),
         _ => (config.rope_theta, &config.rope_scaling),
     };
-    let base: Vec<f64> = (0..config.head_dim / 2).map(|pair| theta.powf(-2.0 * pair as f64 / width)).collect();
+    let base: Vec<f64> = (0..config.rotary_dim / 2).map(|pair| theta.powf(-2.0 * pair as f64 / width)).collect();
     match *scaling {
         RopeScaling::None => (base, 1.0),
+        RopeScaling::LongRope {
+            ref short_factor,
+            ref long_factor,
+            original_max_position_embeddings,
+            attention_factor,
+        } => {
+            let is_long = context as f64 > original_max_position_embeddings;
+            let factors = if is_long { long_factor } else { short_factor };
+            let divided = base.into_iter().zip(factors).map(|(frequency, factor)| frequency / factor);
+            (divided.collect(), attention_factor)
+        }
         RopeScaling::Linear { factor } => (base.into_iter().map(|frequency| frequency / factor).collect(), 1.0),
         RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_position_embeddings } => {
             let stretched = |frequency: f64| {

@@ -7,6 +7,7 @@
 mod conformity;
 mod coreml_llm_cli;
 mod driver;
+mod embedding;
 mod head;
 mod host_cache;
 mod inputs;

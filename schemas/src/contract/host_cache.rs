@@ -6,7 +6,7 @@
 //! numbers of functions are anec's own. Caches lie as in coreml-llm-cli, `[1, channels, 1, positions]`.
 
 use super::stateful::{self, ARGMAX, HIDDEN_SIZE, LM_HEAD_FILE, ONE, QUERY_LENGTH, SINGLE};
-use super::{Call, Contract, Count, Dimension, ElementType, FileContract, FunctionContract, Phase, Role, Size};
+use super::{Cache, Call, Contract, Count, Dimension, ElementType, FileContract, FunctionContract, Phase, Role, Size};
 use super::{TensorContract, TensorName, When};
 
 /// Token ids to hidden states, positions to rotations.
@@ -171,6 +171,7 @@ pub static CONTRACT: Contract = Contract {
     summary: "embeddings, chunks of decoder layers that read a KV cache which the client keeps, and an LM head",
     source: "the form of Apple's and Argmax's runtimes; names and numbers of functions are anec's own",
     variants: &[SINGLE, ARGMAX],
+    cache: Cache::Client,
     files: &[
         FileContract {
             role: EMBEDDINGS,

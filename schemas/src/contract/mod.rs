@@ -9,6 +9,7 @@
 //! [`monolithic`] if `monolithic_model` names its file, else [`stateful`].
 
 pub mod coreml_llm_cli;
+pub mod embedding;
 pub mod host_cache;
 pub mod monolithic;
 pub mod prefill;
@@ -36,6 +37,7 @@ pub static CONTRACTS: &[&Contract] = &[
     &coreml_llm_cli::CONTRACT,
     &coreml_llm_cli::sequoia::CONTRACT,
     &prefill::CONTRACT,
+    &embedding::CONTRACT,
 ];
 
 /// What the client of a converted directory relies on.
@@ -49,6 +51,8 @@ pub struct Contract {
     pub source: &'static str,
     /// What may differ between conversions.
     pub variants: &'static [Variant],
+    /// Who keeps keys and values of earlier tokens.
+    pub cache: Cache,
     /// The files by their roles, in the order in which a token passes them.
     pub files: &'static [FileContract],
     /// Who is called for what, in order.
@@ -71,6 +75,17 @@ impl fmt::Display for Role {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.0)
     }
+}
+
+/// Who keeps keys and values of earlier tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cache {
+    /// Core ML, in a state.
+    State,
+    /// The client, which needs its sizes.
+    Client,
+    /// Nobody: a call is given all tokens.
+    Nobody,
 }
 
 /// How many files have a role.
@@ -215,6 +230,11 @@ impl Contract {
             None => Ok(&stateful::CONTRACT),
             Some(name) => find(name),
         }
+    }
+
+    /// Whether its models end in an LM head, in a file of its own or not.
+    pub fn has_head(&self) -> bool {
+        self.files.iter().any(|file| file.role == stateful::LM_HEAD || file.role == monolithic::MODEL)
     }
 
     /// The files of a role.

@@ -7,7 +7,7 @@ use super::stateful::{
     ARGMAX, BATCH_SIZE, CONTEXT_LENGTH, ONE, PART, ROTATE, SPLIT_CACHE, SPLIT_LM_HEAD, STATES, argmax_index,
     argmax_value, causal_mask, current_pos, input_ids, logits, names, position_ids,
 };
-use super::{Call, Contract, Count, FileContract, FunctionContract, Phase, Role, TensorContract, When};
+use super::{Cache, Call, Contract, Count, FileContract, FunctionContract, Phase, Role, TensorContract, When};
 
 /// The whole model.
 pub const MODEL: Role = Role("model");
@@ -53,6 +53,7 @@ pub static CONTRACT: Contract = Contract {
     summary: "one file from token ids to logits, over one KV cache that Core ML keeps as a state",
     source: "ANEMLL's Python and Swift clients, 0.3.5, for `model_type: monolithic`",
     variants: &[ARGMAX, SPLIT_CACHE, ROTATE],
+    cache: Cache::State,
     files: &[FileContract {
         role: MODEL,
         meaning: "embeddings, all decoder layers and the head",

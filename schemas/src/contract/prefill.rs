@@ -6,7 +6,7 @@
 
 use super::host_cache::{self, names, one, several};
 use super::stateful::{self, BATCH_SIZE, CONTEXT_LENGTH, HIDDEN_SIZE, ONE};
-use super::{Call, Contract, Count, Dimension, ElementType, FileContract, FunctionContract, Phase, Role, Size};
+use super::{Cache, Call, Contract, Count, Dimension, ElementType, FileContract, FunctionContract, Phase, Role, Size};
 use super::{TensorContract, When};
 
 /// Token ids to hidden states, positions to rotations.
@@ -38,6 +38,7 @@ pub static CONTRACT: Contract = Contract {
     summary: "embeddings and chunks of decoder layers that give keys, values and hidden states of a prompt, and no head",
     source: "runtimes that take prompts on the Neural Engine and decode elsewhere; names are anec's own",
     variants: &[],
+    cache: Cache::Client,
     files: &[
         FileContract {
             role: EMBEDDINGS,

@@ -4,8 +4,8 @@
 //! ANEMLL's Python and Swift clients, 0.3.5. Its clients do not know the variant [`SINGLE`], which is anec's own.
 
 use super::{
-    Call, Contract, Count, Dimension, ElementType, FileContract, FunctionContract, Phase, Role, Size, TensorContract,
-    TensorName, Variant, When,
+    Cache, Call, Contract, Count, Dimension, ElementType, FileContract, FunctionContract, Phase, Role, Size,
+    TensorContract, TensorName, Variant, When,
 };
 
 /// Token ids to hidden states.
@@ -346,6 +346,7 @@ pub static CONTRACT: Contract = Contract {
     summary: "embeddings, chunks of decoder layers over one KV cache that Core ML keeps as a state, and an LM head",
     source: "ANEMLL's Python and Swift clients, 0.3.5; the variant `single` is anec's own",
     variants: &[SINGLE, VERIFY, ARGMAX, SPLIT_CACHE, ROTATE, LAST_CHUNK],
+    cache: Cache::State,
     files: &[EMBEDDINGS_FILE, CHUNK_FILE, LM_HEAD_FILE],
     calls: &[
         call(Phase::Prompt, EMBEDDINGS, names::MAIN, When::Always, "a full batch of token ids"),

@@ -86,7 +86,7 @@ fn a_directory_that_names_no_contract_is_stateful_and_one_that_names_another_is_
     let error = Contract::of(&named(Some("other"))).expect_err("unknown");
     assert_eq!(
         error.to_string(),
-        "`contract` of the meta file is `other`, expected one of `stateful`, `monolithic`, `host-cache`, `coreml-llm-cli`, `coreml-llm-cli-sequoia`, `prefill`"
+        "`contract` of the meta file is `other`, expected one of `stateful`, `monolithic`, `host-cache`, `coreml-llm-cli`, `coreml-llm-cli-sequoia`, `prefill`, `embedding`"
     );
 }
 

@@ -67,6 +67,7 @@ pub struct ModelInfo {
 
 /// How to run the model. Flags that are false, and keys without a value, are left out.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a key of its own in the file")]
 pub struct Parameters {
     /// Tokens that the KV cache holds.
     pub context_length: u64,
@@ -114,6 +115,9 @@ pub struct Parameters {
     /// The first package of decoder layers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ffn: Option<String>,
+    /// The first package of decoder layers that takes batches, where they have packages of their own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pf: Option<String>,
     /// The package of the whole model, where it is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub monolithic_model: Option<String>,
@@ -129,6 +133,9 @@ pub struct Parameters {
     /// Tokens of each split of the LM head.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lm_head_chunk_sizes: Vec<u64>,
+    /// Whether packages of decoder layers that take batches are not those that take a token.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub split_rotate: bool,
     /// Positions that the state of layers with a window keeps, where functions of their own shift it. Clients that see the key
     /// call `infer_rotate` and `prefill_rotate` from that position on.
     #[serde(default, skip_serializing_if = "Option::is_none")]

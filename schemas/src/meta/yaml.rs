@@ -51,11 +51,13 @@ fn parameters(text: &mut String, info: &ModelInfo) {
     optional(text, PARAMETER_INDENT, "embeddings", string(&parameters.embeddings));
     optional(text, PARAMETER_INDENT, "lm_head", string(&parameters.lm_head));
     optional(text, PARAMETER_INDENT, "ffn", string(&parameters.ffn));
+    optional(text, PARAMETER_INDENT, "pf", string(&parameters.pf));
     optional(text, PARAMETER_INDENT, "monolithic_model", string(&parameters.monolithic_model));
     optional(text, PARAMETER_INDENT, "split_lm_head", parameters.split_lm_head);
     optional(text, PARAMETER_INDENT, "argmax_in_model", flag(parameters.argmax_in_model));
     optional(text, PARAMETER_INDENT, "vocab_size", parameters.vocab_size);
     optional(text, PARAMETER_INDENT, "lm_head_chunk_sizes", list(&parameters.lm_head_chunk_sizes));
+    optional(text, PARAMETER_INDENT, "split_rotate", flag(parameters.split_rotate));
     optional(text, PARAMETER_INDENT, "sliding_window", parameters.sliding_window);
     optional(text, PARAMETER_INDENT, "prefill_dynamic_slice", flag(parameters.prefill_dynamic_slice));
     optional(text, PARAMETER_INDENT, "single_cache", flag(parameters.single_cache));

@@ -46,7 +46,23 @@ def blockwise_shift_scale(operation) -> np.ndarray:
     return (data.astype(np.float32) * scales).astype(scale.dtype)
 
 
+def affine_dequantize(operation) -> np.ndarray:
+    """The form of integers before iOS 18: scales and zero points are scalars, or vectors along an axis."""
+    data, axis = np.asarray(operation.quantized_data.val), int(operation.axis.val)
+    scale = np.asarray(operation.scale.val)
+
+    def along(values: np.ndarray) -> np.ndarray:
+        values = values.astype(np.float32)
+        shape = [1] * data.ndim
+        shape[axis] = values.size
+        return values.reshape(shape) if values.ndim else values
+
+    zero = along(np.asarray(operation.zero_point.val))
+    return ((data.astype(np.float32) - zero) * along(scale)).astype(scale.dtype)
+
+
 EXPANDED = {
+    "constexpr_affine_dequantize": affine_dequantize,
     "constexpr_lut_to_dense": lut_to_dense,
     "constexpr_blockwise_shift_scale": blockwise_shift_scale,
 }

@@ -249,3 +249,82 @@ def test_a_monolithic_gemma3_lists_its_functions_in_the_order_of_anemll(anec, pr
     found = yaml.safe_load((output / "meta.yaml").read_text())["model_info"]["parameters"]
     assert found["functions"] == ["infer", "infer_rotate", "prefill", "prefill_rotate"]
     assert found["sliding_window"] == WINDOW
+
+
+@pytest.fixture(scope="module")
+def split(anec, presets):
+    options = ("--context-length", 4 * WINDOW, "--batch-size", 16, "--calibration", "none", "--chunks", 2)
+    return anec.convert(presets("windows-gemma3"), "--layout", "anemll", "--split-rotate", *options)
+
+
+def test_split_chunks_are_those_that_chat_py_finds(split):
+    """`ffn` takes a token and `pf` a batch, whatever the position; each name finds its own chunks and no others."""
+    found = client_rules.parameters(split)
+    assert found["split_rotate"] is True
+    assert found["sliding_window"] == WINDOW
+    for key, functions in (("ffn", ["infer", "infer_rotate"]), ("pf", ["prefill", "prefill_rotate"])):
+        chunks = client_rules.all_chunks(client_rules.existing(split, found[key]), 2)
+        for chunk in chunks:
+            package = chunk.with_suffix(".mlpackage")
+            assert sorted(signatures(package)) == functions
+            assert PackageFile(package).spec.description.defaultFunctionName == functions[0]
+    text = (split / "meta.yaml").read_text()
+    order = [text.index(f"    {key}:") for key in ("ffn", "pf", "split_lm_head", "split_rotate", "sliding_window")]
+    assert order == sorted(order)
+
+
+def test_split_chunks_share_their_weights(split):
+    for number in (1, 2):
+        files = [split / f"gemma3_{kind}_chunk_{number:02}of02.mlpackage" for kind in ("FFN", "PF")]
+        assert len({next(file.rglob("weight.bin")).stat().st_ino for file in files}) == 1
+
+
+def test_split_chunks_verify(anec, presets, split, tmp_path):
+    (tmp_path / "tokens.json").write_text(json.dumps([(7 * at + 3) % 250 for at in range(100)]))
+    options = ("--tokens", tmp_path / "tokens.json", "--report", tmp_path, "--quiet", "--json")
+    outcome = anec.run("verify", split, "--against", presets("windows-gemma3"), *options)
+    assert outcome.code == 0, outcome.stdout + outcome.stderr
+    report = json.loads(outcome.stdout)
+    assert report["decode"]["kl_mean"] <= 5e-6
+    assert report["prefill"]["agreement"]["kl_mean"] <= 5e-6
+
+
+def test_split_chunks_need_a_window_to_shift(anec, presets, tmp_path):
+    command = ("convert", presets("windows-gemma3"), "-o", tmp_path / "out", "--split-rotate", "--quiet")
+    assert "`anemll` takes the option" in anec.run(*command).stderr
+    outcome = anec.run(*command, "--layout", "anemll", "--single-cache")
+    assert outcome.code == 1
+    assert "shift their window" in outcome.stderr
+
+
+def own_client(monkeypatch, directory: Path):
+    """ANEMLL's chat client and what it makes of a directory, where a checkout is at hand."""
+    repository = os.environ.get("ANEMLL_REPO")
+    if not repository:
+        pytest.skip("ANEMLL_REPO does not name a checkout of ANEMLL")
+    monkeypatch.syspath_prepend(str(Path(repository, "tests")))
+    monkeypatch.delitem(sys.modules, "chat", raising=False)
+    chat = importlib.import_module("chat")
+    monkeypatch.setattr(sys, "argv", ["chat.py", "--meta", str(directory / "meta.yaml"), "--eval"])
+    return chat, chat.parse_args()
+
+
+def test_anemlls_own_client_finds_split_chunks(monkeypatch, split):
+    chat, arguments = own_client(monkeypatch, split)
+    assert arguments.split_rotate is True
+    assert arguments.sliding_window == WINDOW
+    for name in (arguments.ffn, arguments.pf):
+        chunks = chat.find_all_chunks(chat.parse_model_path(Path(arguments.d) / name))
+        assert [Path(path) for path in chunks] == client_rules.all_chunks(client_rules.existing(split, name), 2)
+    assert chat.parse_ffn_filename(arguments.ffn) == (1, 2)
+
+
+def test_anemlls_own_client_reads_a_monolithic_directory(anec, presets, monkeypatch):
+    options = ("--context-length", 4 * WINDOW, "--batch-size", 16, "--calibration", "none")
+    directory = anec.convert(presets("windows-gemma3"), "--layout", "anemll-monolithic", *options)
+    chat, arguments = own_client(monkeypatch, directory)
+    assert arguments.is_monolithic is True
+    assert (arguments.context_length, arguments.batch_size) == (4 * WINDOW, 16)
+    assert arguments.sliding_window == WINDOW
+    model = chat.parse_model_path(Path(arguments.d) / arguments.monolithic_model)
+    assert Path(model).name == "gemma3_monolithic_full.mlmodelc"

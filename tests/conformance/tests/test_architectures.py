@@ -6,7 +6,10 @@ is sensitive to, the reference with that broken must be far away; otherwise agre
 
 import json
 
+import numpy as np
 import pytest
+import torch
+from transformers import Gemma3Config, Gemma3ForConditionalGeneration
 
 import package_check
 from client import ClientModel
@@ -39,6 +42,10 @@ CASES = {
     "tiny-smollm3": {"no_rope_layers": [1, 1, 1, 1]},
     "tiny-smollm3-window": {"sliding_window": 17},
     "tiny-granite": {"residual_multiplier": 0.44},
+    "tiny-olmo2": {"rope_theta": 5000.0},
+    "tiny-phi3": {"sliding_window": 17},
+    "tiny-phi4": {"partial_rotary_factor": 1.0, "rope_scaling": None},
+    "tiny-phi4-short": {"rope_scaling": None},
     "tiny-gemma3": {"sliding_window": 17},
     "tiny-gemma3-types": {"rope_local_base_freq": 500.0},
 }
@@ -70,7 +77,18 @@ def test_every_package_passes_every_check(anec, presets, preset):
 
 
 @pytest.mark.parametrize(
-    "preset", ["tiny-gemma3", "tiny-gemma3-types", "tiny-smollm3", "tiny-smollm3-window", "tiny-granite"]
+    "preset",
+    [
+        "tiny-gemma3",
+        "tiny-gemma3-types",
+        "tiny-smollm3",
+        "tiny-smollm3-window",
+        "tiny-granite",
+        "tiny-olmo2",
+        "tiny-phi3",
+        "tiny-phi4",
+        "tiny-phi4-short",
+    ],
 )
 def test_verify_computes_what_transformers_computes(anec, presets, preset, tmp_path):
     """The plain forward pass of `anec verify` has the perplexity of transformers, and the conversion that of both."""
@@ -108,3 +126,60 @@ def test_another_family_is_refused(anec, presets, tmp_path):
     outcome = anec.run("convert", presets("tiny-mistral"), "-o", tmp_path / "out", "--arch", "qwen")
     assert outcome.code == 1
     assert "mistral" in outcome.stderr
+
+
+@pytest.fixture(scope="module")
+def gemma3_with_pictures(tmp_path_factory):
+    """A Gemma 3 of 4B's form: its decoder under `text_config`, beside a tower for pictures."""
+    torch.manual_seed(0)
+    text = {
+        "vocab_size": 256,
+        "hidden_size": 64,
+        "intermediate_size": 96,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 32,
+        "max_position_embeddings": CONTEXT_LENGTH,
+        "query_pre_attn_scalar": 24,
+        "rope_theta": 1e5,
+        "rope_scaling": {"rope_type": "linear", "factor": 8.0},
+        "sliding_window": 16,
+        "sliding_window_pattern": 2,
+    }
+    vision = {
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "image_size": 28,
+        "patch_size": 14,
+    }
+    config = Gemma3Config(text_config=text, vision_config=vision, mm_tokens_per_image=4, image_token_index=255)
+    model = Gemma3ForConditionalGeneration(config).float().eval()
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if weight.ndim == 2 and "language_model" in name:
+                weight.mul_(6.0)
+    directory = tmp_path_factory.mktemp("gemma3") / "checkpoint"
+    model.save_pretrained(directory)
+    return directory, model
+
+
+def test_the_text_of_gemma3_is_converted_without_its_pictures(anec, gemma3_with_pictures, tmp_path):
+    checkpoint, model = gemma3_with_pictures
+    token_ids = np.random.default_rng(0).integers(0, 250, CONTEXT_LENGTH).tolist()
+    with torch.no_grad():
+        expected = model(input_ids=torch.tensor([token_ids])).logits[0]
+    output = tmp_path / "out"
+    outcome = anec.run("convert", checkpoint, "-o", output, *OPTIONS, "--calibration", "none")
+    assert outcome.code == 0, outcome.stderr
+    assert "pictures" in outcome.stderr
+    (tmp_path / "tokens.json").write_text(json.dumps(token_ids))
+    outcome = anec.run(
+        "verify", output, "--against", checkpoint, "--tokens", tmp_path / "tokens.json", "--report", tmp_path
+    )
+    assert outcome.code == 0, outcome.stdout + outcome.stderr
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["decode"]["kl_mean"] <= MAX_KL["f32"]
+    assert report["decode"]["perplexity_reference"] == pytest.approx(perplexity(expected, token_ids), rel=1e-4)

@@ -128,7 +128,13 @@ def test_the_driver_refuses_what_the_program_would_not_load(anec, convert, small
 
 @pytest.mark.parametrize(("target", "version"), [("macos14", 7), ("macos15", 9)])
 @pytest.mark.parametrize(
-    "options", [(), ("--lut", 4, "--group-size", "tensor", "--channel-scale")], ids=["fp16", "lut4"]
+    "options",
+    [
+        (),
+        ("--lut", 4, "--group-size", "tensor", "--channel-scale"),
+        ("--ffn", "int8", "--lm-head", "int8", "--int8-embeddings"),
+    ],
+    ids=["fp16", "lut4", "int8"],
 )
 def test_every_target_gets_the_programs_that_it_loads(
     anec, convert, small_checkpoint, tmp_path, target, version, options
@@ -157,7 +163,6 @@ def test_every_target_gets_the_programs_that_it_loads(
         (("--context-length", 160), "multiples of 64"),
         (("--emit", "mlpackage"), "compiled models"),
         (("--target", "macos14", "--lut", 4, "--calibration", "none"), "--group-size tensor"),
-        (("--target", "macos14", "--int8-embeddings"), "need iOS 18 or macOS 15"),
     ],
 )
 def test_options_that_the_program_cannot_honour_are_errors(anec, small_checkpoint, tmp_path, options, words):

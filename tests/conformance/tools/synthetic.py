@@ -31,6 +31,8 @@ GEMMA3 = {
     "query_pre_attn_scalar": 24,
 }
 
+PHI3 = {"architectures": ["Phi3ForCausalLM"], "model_type": "phi3", "hidden_act": "silu", "pad_token_id": 0}
+
 TINY = {
     "hidden_size": 64,
     "intermediate_size": 96,
@@ -172,6 +174,50 @@ PRESETS: dict[str, dict] = {
         "logits_scaling": 2.0,
         "mlp_bias": True,
     },
+    "tiny-olmo2": {
+        "architectures": ["Olmo2ForCausalLM"],
+        "model_type": "olmo2",
+        "hidden_act": "silu",
+        **TINY,
+        "pad_token_id": 0,
+        "attention_bias": True,
+    },
+    "tiny-phi3": {**PHI3, **TINY, "original_max_position_embeddings": 64, "sliding_window": 16},
+    # As Phi-4-mini: a part of each head is rotated, by other factors in contexts beyond the first training's.
+    "tiny-phi4": {
+        **PHI3,
+        **TINY,
+        "partial_rotary_factor": 0.75,
+        "original_max_position_embeddings": 32,
+        "rope_scaling": {
+            "type": "longrope",
+            "short_factor": [1.0, 1.1, 1.2, 1.3, 1.4, 1.5],
+            "long_factor": [1.0, 1.5, 2.0, 4.0, 6.0, 8.0],
+        },
+        "tie_word_embeddings": True,
+    },
+    "tiny-phi4-short": {
+        **PHI3,
+        **TINY,
+        "max_position_embeddings": 256,
+        "partial_rotary_factor": 0.75,
+        "original_max_position_embeddings": 64,
+        "rope_scaling": {
+            "type": "longrope",
+            "short_factor": [1.0, 1.1, 1.2, 1.3, 1.4, 1.5],
+            "long_factor": [1.0, 1.5, 2.0, 4.0, 6.0, 8.0],
+        },
+    },
+    # As embedding models are saved: the decoder alone.
+    "tiny-qwen3-embedding": {
+        **QWEN3,
+        **TINY,
+        "architectures": ["Qwen3Model"],
+        "head_dim": 32,
+        "num_hidden_layers": 3,
+        "tie_word_embeddings": True,
+    },
+    "tiny-mistral-embedding": {**MISTRAL, **TINY, "architectures": ["MistralModel"], "sliding_window": 16},
     # Windows of states whose sizes the Neural Engine takes, and one that it does not.
     "windows-mistral": {**MISTRAL, **TINY, "max_position_embeddings": 512, "sliding_window": 32},
     "windows-qwen2": {
@@ -219,6 +265,15 @@ PRESETS: dict[str, dict] = {
 
 def tensors(config: dict) -> Iterator[tuple[str, tuple[int, ...]]]:
     """Names and shapes of the weights, in the order in which they are written."""
+    is_bare = config["architectures"][0].endswith("Model")
+    for name, shape in decoder_tensors(config):
+        yield name if is_bare else f"model.{name}", shape
+    if not config["tie_word_embeddings"] and not is_bare:
+        yield "lm_head.weight", (config["vocab_size"], config["hidden_size"])
+
+
+def decoder_tensors(config: dict) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Names and shapes of the weights of the decoder alone."""
     hidden, inner = config["hidden_size"], config["intermediate_size"]
     heads, kv_heads = config["num_attention_heads"], config["num_key_value_heads"]
     head_dim = config.get("head_dim") or hidden // heads
@@ -231,28 +286,35 @@ def tensors(config: dict) -> Iterator[tuple[str, tuple[int, ...]]]:
         if bias:
             yield f"{name}.bias", (rows,)
 
-    yield "model.embed_tokens.weight", (config["vocab_size"], hidden)
+    yield "embed_tokens.weight", (config["vocab_size"], hidden)
     for layer in range(config["num_hidden_layers"]):
-        prefix = f"model.layers.{layer}"
-        yield f"{prefix}.input_layernorm.weight", (hidden,)
-        yield from linear(f"{prefix}.self_attn.q_proj", heads * head_dim, hidden, qkv_bias)
-        yield from linear(f"{prefix}.self_attn.k_proj", kv_heads * head_dim, hidden, qkv_bias)
-        yield from linear(f"{prefix}.self_attn.v_proj", kv_heads * head_dim, hidden, qkv_bias)
+        prefix = f"layers.{layer}"
+        if model_type != "olmo2":
+            yield f"{prefix}.input_layernorm.weight", (hidden,)
+        if model_type == "phi3":
+            yield f"{prefix}.self_attn.qkv_proj.weight", ((heads + 2 * kv_heads) * head_dim, hidden)
+        else:
+            yield from linear(f"{prefix}.self_attn.q_proj", heads * head_dim, hidden, qkv_bias)
+            yield from linear(f"{prefix}.self_attn.k_proj", kv_heads * head_dim, hidden, qkv_bias)
+            yield from linear(f"{prefix}.self_attn.v_proj", kv_heads * head_dim, hidden, qkv_bias)
         yield from linear(f"{prefix}.self_attn.o_proj", hidden, heads * head_dim, o_bias)
-        if model_type in ("qwen3", "gemma3_text"):
-            yield f"{prefix}.self_attn.q_norm.weight", (head_dim,)
-            yield f"{prefix}.self_attn.k_norm.weight", (head_dim,)
+        if model_type in ("qwen3", "gemma3_text", "olmo2"):
+            whole = model_type == "olmo2"
+            yield f"{prefix}.self_attn.q_norm.weight", (heads * head_dim if whole else head_dim,)
+            yield f"{prefix}.self_attn.k_norm.weight", (kv_heads * head_dim if whole else head_dim,)
         yield f"{prefix}.post_attention_layernorm.weight", (hidden,)
         if model_type == "gemma3_text":
             yield f"{prefix}.pre_feedforward_layernorm.weight", (hidden,)
+        if model_type in ("gemma3_text", "olmo2"):
             yield f"{prefix}.post_feedforward_layernorm.weight", (hidden,)
         mlp_bias = config.get("mlp_bias", False)
-        yield from linear(f"{prefix}.mlp.gate_proj", inner, hidden, mlp_bias)
-        yield from linear(f"{prefix}.mlp.up_proj", inner, hidden, mlp_bias)
+        if model_type == "phi3":
+            yield f"{prefix}.mlp.gate_up_proj.weight", (2 * inner, hidden)
+        else:
+            yield from linear(f"{prefix}.mlp.gate_proj", inner, hidden, mlp_bias)
+            yield from linear(f"{prefix}.mlp.up_proj", inner, hidden, mlp_bias)
         yield from linear(f"{prefix}.mlp.down_proj", hidden, inner, mlp_bias)
-    yield "model.norm.weight", (hidden,)
-    if not config["tie_word_embeddings"]:
-        yield "lm_head.weight", (config["vocab_size"], hidden)
+    yield "norm.weight", (hidden,)
 
 
 def write(directory: str | Path, config: dict, *, seed: int = 0, shard_bytes: int = 5 * 10**9) -> Path:

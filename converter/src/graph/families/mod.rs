@@ -5,6 +5,7 @@
 
 mod conformity;
 pub(crate) mod coreml_llm_cli;
+pub(crate) mod embedding;
 pub(crate) mod host_cache;
 pub(crate) mod monolithic;
 mod piece;
@@ -30,6 +31,7 @@ pub(crate) static FAMILIES: &[&dyn Family] = &[
     &coreml_llm_cli::CoremlLlmCli,
     &coreml_llm_cli::sequoia::Sequoia,
     &prefill::Prefill,
+    &embedding::Embedding,
 ];
 
 /// Which programs compute a model.

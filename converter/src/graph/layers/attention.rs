@@ -14,7 +14,7 @@ use super::kv_cache::{CacheOrder, Cached, KvCache};
 use super::mask::Masks;
 use super::rotary::Rotations;
 use crate::graph::{Graph, GraphError, int};
-use crate::model::decoder_plan::{LayerKind, WeightPath};
+use crate::model::decoder_plan::{LayerKind, QkNorm, WeightPath};
 
 /// What all layers of one function share, for one of the forms of attention.
 pub(crate) enum AttentionInputs {
@@ -53,11 +53,13 @@ impl Graph<'_> {
         let query = self.projection(layer, "self_attn.q_proj", [q_size, hidden], plan.qkv_bias, x)?;
         let key = self.projection(layer, "self_attn.k_proj", [kv_size, hidden], plan.qkv_bias, x)?;
         let value = self.projection(layer, "self_attn.v_proj", [kv_size, hidden], plan.qkv_bias, x)?;
+        let query = self.whole_norm(layer, &format!("{prefix}_query_norm"), &query, "self_attn.q_norm")?;
+        let key = self.whole_norm(layer, &format!("{prefix}_key_norm"), &key, "self_attn.k_norm")?;
         let query = self.split_heads(&format!("{prefix}_query"), &query, heads)?;
         let key = self.split_heads(&format!("{prefix}_key"), &key, kv_heads)?;
         let value = self.split_heads(&format!("{prefix}_value"), &value, kv_heads)?;
 
-        let (query, key) = if plan.qk_norm {
+        let (query, key) = if plan.qk_norm == QkNorm::Heads {
             let [q_norm, k_norm] =
                 ["self_attn.q_norm", "self_attn.k_norm"].map(|module| WeightPath::weight(layer, module));
             (
@@ -79,6 +81,23 @@ impl Graph<'_> {
         })?;
         let merged = self.merge_heads(&prefix, &mixed)?;
         self.projection(layer, "self_attn.o_proj", [hidden, q_size], plan.o_bias, &merged)
+    }
+
+    /// The norm over all heads of queries or keys, where the model has it.
+    ///
+    /// # Shapes
+    /// `x: [1, channels, 1, tokens]`, and so is the result.
+    pub(super) fn whole_norm(
+        &mut self,
+        layer: usize,
+        name: &str,
+        x: &Var,
+        module: &'static str,
+    ) -> Result<Var, GraphError> {
+        if self.plan().qk_norm != QkNorm::Whole {
+            return Ok(x.clone());
+        }
+        self.rms_norm(name, x, &WeightPath::weight(layer, module), 1, self.plan().rms_norm_eps)
     }
 
     /// What a layer is.

@@ -15,7 +15,7 @@ use anec_mil::{SliceMasks, Value, Var};
 use half::f16;
 
 use crate::graph::{Graph, GraphError, int};
-use crate::model::decoder_plan::WeightPath;
+use crate::model::decoder_plan::{QkNorm, WeightPath};
 
 /// A product over the third axis of the first and the second axis of the second operand.
 const PRODUCT: &str = "nchw,nwhu->nchu";
@@ -224,8 +224,9 @@ impl Graph<'_> {
         let shape = x.tensor()?.fixed_shape().expect("activations have fixed shapes");
         let channels = int(shape.get(1).copied().unwrap_or(0));
         let heads = channels / head_dim;
-        let mut x = self.ops.reshape(&format!("{name}_heads"), x, &[1, heads, head_dim, tokens])?;
-        if plan.qk_norm {
+        let x = self.whole_norm(layer, &format!("{name}_norm"), x, norm)?;
+        let mut x = self.ops.reshape(&format!("{name}_heads"), &x, &[1, heads, head_dim, tokens])?;
+        if plan.qk_norm == QkNorm::Heads {
             x = self.rms_norm(&format!("{name}_norm"), &x, &WeightPath::weight(layer, norm), 2, plan.rms_norm_eps)?;
         }
         if self.layer_kind(layer).rope.is_some() {

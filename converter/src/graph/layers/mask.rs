@@ -17,6 +17,7 @@ use crate::model::decoder_plan::{AttentionKind, DecoderPlan, LayerKind};
 pub(crate) const OUTSIDE_WINDOW: f16 = f16::from_f32_const(-1e4);
 
 /// The masks of one call, by kind of attention, each `[1, 1, group * tokens, positions]`.
+#[derive(Default)]
 pub(crate) struct Masks(BTreeMap<AttentionKind, Var>);
 
 impl Masks {
@@ -131,6 +132,14 @@ fn window(kind: AttentionKind, context_length: u64) -> Option<u64> {
         AttentionKind::Sliding { window } if (window as u64) < context_length => Some(window as u64),
         AttentionKind::Sliding { .. } | AttentionKind::Full => None,
     }
+}
+
+/// Row `p` is 0 at the keys that a query at position `p` attends to, the last `window` up to `p`, else [`OUTSIDE_WINDOW`].
+pub(crate) fn table(positions: u64, window: u64) -> Arc<[u8]> {
+    let attends = |query: u64, key: u64| key <= query && key + window > query;
+    let value = |attends: bool| if attends { f16::ZERO } else { OUTSIDE_WINDOW };
+    let entries = (0..positions).flat_map(|query| (0..positions).map(move |key| value(attends(query, key))));
+    entries.flat_map(f16::to_le_bytes).collect()
 }
 
 /// Row `p` is 0 at the keys that a query at position `p` may see, the last `window` up to `p`, and

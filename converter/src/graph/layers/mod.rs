@@ -10,7 +10,7 @@ mod logits;
 pub(crate) mod mask;
 mod mlp;
 mod rms_norm;
-mod rotary;
+pub(crate) mod rotary;
 mod softcap;
 
 pub(crate) use decoder_layer::LayerHook;

@@ -184,7 +184,7 @@ fn sines(table: &RopeTable) -> &Arc<[u8]> {
 }
 
 /// The name of a table of the rotary embedding of this number.
-fn table_name(number: usize, word: &str) -> String {
+pub(crate) fn table_name(number: usize, word: &str) -> String {
     if number == 1 { format!("rope_{word}") } else { format!("rope_{number}_{word}") }
 }
 

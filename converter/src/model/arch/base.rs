@@ -5,9 +5,9 @@
 use serde_json::{Value, json};
 
 use crate::model::decoder_plan::{
-    Activation, AttentionKind, DecoderPlan, LayerKind, NormKind, NormPlacement, WeightNames,
+    Activation, AttentionKind, DecoderPlan, LayerKind, NormKind, NormPlacement, QkNorm, WeightNames,
 };
-use crate::model::rope::RopePlan;
+use crate::model::rope::{RopeHeads, RopeLengths, RopePlan};
 use crate::source::config::{ConfigReader, shortened};
 
 const WIDTH_LIMIT: usize = 1 << 20;
@@ -33,6 +33,12 @@ pub struct Defaults {
     pub tie_word_embeddings: bool,
     /// The key that names the activation, and the only one that the model computes.
     pub activation: (&'static str, Activation),
+    /// Added to the mean square in norms.
+    pub rms_norm_eps: f64,
+    /// Whether `partial_rotary_factor` may leave channels of a head as they are.
+    pub rotates_part: bool,
+    /// `original_max_position_embeddings` beside `rope_scaling`, of architectures that have it there.
+    pub original_max_position_embeddings: Option<usize>,
 }
 
 impl Defaults {
@@ -43,6 +49,9 @@ impl Defaults {
         max_position_embeddings: 2048,
         tie_word_embeddings: false,
         activation: ("hidden_act", Activation::Silu),
+        rms_norm_eps: 1e-6,
+        rotates_part: false,
+        original_max_position_embeddings: None,
     };
 }
 
@@ -75,9 +84,15 @@ pub fn base(config: &mut ConfigReader<'_>, defaults: &Defaults) -> DecoderPlan {
         }
         None => derived_head_dim(config, hidden_size, num_attention_heads),
     };
-    let rope = RopePlan::read(config, head_dim, max_position_embeddings);
+    let original_max_position_embeddings = defaults
+        .original_max_position_embeddings
+        .map(|default| config.size("original_max_position_embeddings", POSITION_LIMIT, Some(default)));
+    let heads = RopeHeads { head_dim, rotates_part: defaults.rotates_part };
+    let lengths = RopeLengths { max_position_embeddings, original_max_position_embeddings };
+    let rope = RopePlan::read(config, heads, lengths);
+    let is_small = |eps| eps > 0.0 && eps < 1.0;
     let rms_norm_eps =
-        config.number("rms_norm_eps", "a number above 0 and below 1", |eps| eps > 0.0 && eps < 1.0, Some(1e-6));
+        config.number("rms_norm_eps", "a number above 0 and below 1", is_small, Some(defaults.rms_norm_eps));
     DecoderPlan {
         model_type: config.value("model_type").and_then(Value::as_str).unwrap_or_default().to_owned(),
         hidden_size,
@@ -93,7 +108,7 @@ pub fn base(config: &mut ConfigReader<'_>, defaults: &Defaults) -> DecoderPlan {
         qkv_bias: false,
         o_bias: false,
         mlp_bias: false,
-        qk_norm: false,
+        qk_norm: QkNorm::None,
         activation,
         norm_kind: NormKind::Rms,
         norm_placement: NormPlacement::Pre,

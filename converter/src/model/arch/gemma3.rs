@@ -7,10 +7,10 @@
 
 use serde_json::{Value, json};
 
+use super::Arch;
 use super::base::{Defaults, base, layer_types, with_attention};
-use super::{Arch, ArchChoice};
 use crate::model::decoder_plan::{
-    Activation, AttentionKind, DecoderPlan, LayerKind, NormKind, NormPlacement, WeightTransform,
+    Activation, AttentionKind, DecoderPlan, LayerKind, NormKind, NormPlacement, QkNorm, WeightTransform,
 };
 use crate::model::rope::{RopePlan, RopeScaling};
 use crate::source::config::ConfigReader;
@@ -42,8 +42,8 @@ impl Arch for Gemma3 {
         "Gemma 3"
     }
 
-    fn family(&self) -> ArchChoice {
-        ArchChoice::Gemma
+    fn family(&self) -> &'static str {
+        "gemma"
     }
 
     fn model_types(&self) -> &'static [&'static str] {
@@ -61,6 +61,7 @@ impl Arch for Gemma3 {
             max_position_embeddings: 131_072,
             tie_word_embeddings: true,
             activation: ("hidden_activation", Activation::GeluTanh),
+            ..Defaults::LLAMA
         };
         let base = base(config, &defaults);
         // One key for all four projections, the output's included.
@@ -74,7 +75,7 @@ impl Arch for Gemma3 {
         let plan = DecoderPlan {
             qkv_bias: attention_bias,
             o_bias: attention_bias,
-            qk_norm: true,
+            qk_norm: QkNorm::Heads,
             norm_kind: NormKind::RmsOnePlus,
             norm_placement: NormPlacement::PreAndPost,
             query_scale: query_pre_attn_scalar.sqrt().recip(),

@@ -1,7 +1,7 @@
 //! Granite 3: Llama with factors of embeddings, attention, residuals and logits.
 
+use super::Arch;
 use super::base::{Defaults, base};
-use super::{Arch, ArchChoice};
 use crate::model::decoder_plan::DecoderPlan;
 use crate::source::config::ConfigReader;
 
@@ -16,8 +16,8 @@ impl Arch for Granite {
         "Granite"
     }
 
-    fn family(&self) -> ArchChoice {
-        ArchChoice::Granite
+    fn family(&self) -> &'static str {
+        "granite"
     }
 
     fn model_types(&self) -> &'static [&'static str] {

@@ -1,7 +1,7 @@
 //! Llama 2, 3, 3.1, 3.2 and 3.3, and the many models that are built like them.
 
+use super::Arch;
 use super::base::{Defaults, base, unused_window};
-use super::{Arch, ArchChoice};
 use crate::model::decoder_plan::DecoderPlan;
 use crate::source::config::ConfigReader;
 
@@ -16,8 +16,8 @@ impl Arch for Llama {
         "Llama"
     }
 
-    fn family(&self) -> ArchChoice {
-        ArchChoice::Llama
+    fn family(&self) -> &'static str {
+        "llama"
     }
 
     fn model_types(&self) -> &'static [&'static str] {

@@ -1,7 +1,7 @@
 //! Mistral 7B, Mistral Nemo and what is built like them.
 
+use super::Arch;
 use super::base::{Defaults, base, window, with_attention};
-use super::{Arch, ArchChoice};
 use crate::model::decoder_plan::DecoderPlan;
 use crate::source::config::ConfigReader;
 
@@ -19,8 +19,8 @@ impl Arch for Mistral {
         "Mistral"
     }
 
-    fn family(&self) -> ArchChoice {
-        ArchChoice::Mistral
+    fn family(&self) -> &'static str {
+        "mistral"
     }
 
     fn model_types(&self) -> &'static [&'static str] {

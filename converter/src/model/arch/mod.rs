@@ -6,7 +6,7 @@
 //! # Example
 //! An architecture with Gemma's norms and activation, in Llama's place:
 //! ```
-//! use anec_converter::model::arch::{Arch, ArchChoice, Defaults, base};
+//! use anec_converter::model::arch::{Arch, Defaults, base};
 //! use anec_converter::model::decoder_plan::{Activation, DecoderPlan, NormKind};
 //! use anec_converter::source::config::ConfigReader;
 //!
@@ -17,8 +17,8 @@
 //!         "Toy"
 //!     }
 //!
-//!     fn family(&self) -> ArchChoice {
-//!         ArchChoice::Llama
+//!     fn family(&self) -> &'static str {
+//!         "llama"
 //!     }
 //!
 //!     fn model_types(&self) -> &'static [&'static str] {
@@ -46,9 +46,12 @@
 
 mod base;
 mod gemma3;
+mod gemma3_multimodal;
 mod granite;
 mod llama;
 mod mistral;
+mod olmo2;
+mod phi3;
 mod qwen2;
 mod qwen3;
 mod select;
@@ -71,13 +74,18 @@ pub trait Arch: Sync {
     fn name(&self) -> &'static str;
 
     /// The word of `--arch` that takes it in.
-    fn family(&self) -> ArchChoice;
+    fn family(&self) -> &'static str;
 
     /// Values of `model_type` in config.json.
     fn model_types(&self) -> &'static [&'static str];
 
     /// Model classes in `architectures` of config.json.
     fn architectures(&self) -> &'static [&'static str];
+
+    /// The config of the decoder, where it stands within that of a model that takes more than text.
+    fn text_config(&self, _config: &Map<String, Value>) -> Option<Map<String, Value>> {
+        None
+    }
 
     /// Reads the keys of config.json into a plan. Values that are not as they have to be stay with the reader.
     fn plan(&self, config: &mut ConfigReader<'_>) -> DecoderPlan;
@@ -91,9 +99,12 @@ pub trait Arch: Sync {
 /// All adapters.
 pub static ARCHS: &[&dyn Arch] = &[
     &gemma3::Gemma3,
+    &gemma3_multimodal::Gemma3Multimodal,
     &granite::Granite,
     &llama::Llama,
     &mistral::Mistral,
+    &olmo2::Olmo2,
+    &phi3::Phi3,
     &qwen2::Qwen2,
     &qwen3::Qwen3,
     &smollm3::SmolLm3,
@@ -133,6 +144,8 @@ pub fn plan_and_unread(
     ignored: &[String],
     unknown_keys: UnknownKeys,
 ) -> Result<(DecoderPlan, Vec<UnknownKey>), ConfigError> {
+    let text = text_config(config);
+    let config = text.as_ref().unwrap_or(config);
     check_kind(config)?;
     let arch = select(choice, config)?;
     check_model_class(arch, config, ignored)?;
@@ -141,20 +154,31 @@ pub fn plan_and_unread(
     Ok((plan, reader.finish(unknown_keys)?))
 }
 
+/// The config of a decoder within that of a larger model, where there is an adapter for it.
+fn text_config(config: &Map<String, Value>) -> Option<Map<String, Value>> {
+    let model_type = config.get("model_type")?.as_str()?;
+    ARCHS.iter().find(|arch| arch.model_types().contains(&model_type))?.text_config(config)
+}
+
 /// What builds the layers of a decoder, where its architecture has layers that no other has.
 pub(crate) fn layer_hook(plan: &DecoderPlan) -> Option<LayerHook> {
     let arch = ARCHS.iter().find(|arch| arch.model_types().contains(&plan.model_type.as_str()))?;
     arch.layer_hook()
 }
 
-/// Refuses classifiers, reward models and bare decoders by their name: their weights would only be called missing.
+/// Refuses classifiers and reward models by their name: their weights would only be called missing.
 fn check_model_class(arch: &dyn Arch, config: &Map<String, Value>, ignored: &[String]) -> Result<(), ConfigError> {
     let expected = arch.architectures();
     let classes = config.get("architectures").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     if classes.is_empty() || ignored.iter().any(|key| key == "architectures") {
         return Ok(());
     }
-    let known = |class: &Value| class.as_str().is_some_and(|class| expected.contains(&class));
+    // Embedding models are saved by the class of the decoder without its head.
+    let bare = |class: &str| {
+        let of_class = class.strip_suffix("Model");
+        of_class.is_some_and(|name| expected.iter().any(|known| known.strip_suffix("ForCausalLM") == Some(name)))
+    };
+    let known = |class: &Value| class.as_str().is_some_and(|class| expected.contains(&class) || bare(class));
     match classes.iter().find(|class| !known(class)) {
         None => Ok(()),
         Some(class) => {

@@ -1,7 +1,7 @@
 //! Qwen2 and Qwen2.5: biases on queries, keys and values.
 
+use super::Arch;
 use super::base::{Defaults, base, qwen_layers};
-use super::{Arch, ArchChoice};
 use crate::model::decoder_plan::DecoderPlan;
 use crate::source::config::ConfigReader;
 
@@ -16,8 +16,8 @@ impl Arch for Qwen2 {
         "Qwen2"
     }
 
-    fn family(&self) -> ArchChoice {
-        ArchChoice::Qwen
+    fn family(&self) -> &'static str {
+        "qwen"
     }
 
     fn model_types(&self) -> &'static [&'static str] {

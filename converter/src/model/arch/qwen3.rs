@@ -1,8 +1,8 @@
 //! Qwen3, dense: queries and keys normalized by head before they are rotated, heads of their own size.
 
+use super::Arch;
 use super::base::{Defaults, base, qwen_layers};
-use super::{Arch, ArchChoice};
-use crate::model::decoder_plan::DecoderPlan;
+use crate::model::decoder_plan::{DecoderPlan, QkNorm};
 use crate::source::config::ConfigReader;
 
 /// The adapter.
@@ -16,8 +16,8 @@ impl Arch for Qwen3 {
         "Qwen3"
     }
 
-    fn family(&self) -> ArchChoice {
-        ArchChoice::Qwen
+    fn family(&self) -> &'static str {
+        "qwen"
     }
 
     fn model_types(&self) -> &'static [&'static str] {
@@ -39,6 +39,6 @@ impl Arch for Qwen3 {
         // One key for all four projections, the output's included.
         let attention_bias = config.boolean("attention_bias", false);
         let layers = qwen_layers(config, &base);
-        DecoderPlan { qkv_bias: attention_bias, o_bias: attention_bias, qk_norm: true, layers, ..base }
+        DecoderPlan { qkv_bias: attention_bias, o_bias: attention_bias, qk_norm: QkNorm::Heads, layers, ..base }
     }
 }

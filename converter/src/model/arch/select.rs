@@ -1,6 +1,9 @@
 //! From the `--arch` flag and a config's `model_type` to an adapter.
 
+use std::sync::LazyLock;
+
 use clap::ValueEnum;
+use clap::builder::PossibleValue;
 use serde_json::{Map, Value};
 use strsim::levenshtein;
 
@@ -8,37 +11,46 @@ use super::{ARCHS, Arch};
 use crate::source::config::{ConfigError, shortened};
 
 /// What `--arch` takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ArchChoice {
     /// Whatever config.json says.
     Auto,
-    /// Llama 2 and 3, and what is built like them.
-    Llama,
-    /// Qwen2, Qwen2.5 and Qwen3, whichever config.json says.
-    Qwen,
-    /// Mistral 7B and what is built like it.
-    Mistral,
-    /// Gemma 3, text only.
-    Gemma,
-    /// Granite 3 and 4, dense.
-    Granite,
-    /// SmolLM3.
-    #[value(name = "smollm3")]
-    SmolLm3,
+    /// The adapters of this [family](Arch::family), whichever config.json says.
+    Family(&'static str),
 }
+
+/// All of them: `auto`, then every family once, in the order of [`ARCHS`].
+static CHOICES: LazyLock<Vec<ArchChoice>> = LazyLock::new(|| {
+    let mut choices = vec![ArchChoice::Auto];
+    for arch in ARCHS {
+        let choice = ArchChoice::Family(arch.family());
+        if !choices.contains(&choice) {
+            choices.push(choice);
+        }
+    }
+    choices
+});
 
 impl ArchChoice {
     /// The word on the command line.
     pub fn word(self) -> &'static str {
         match self {
             Self::Auto => "auto",
-            Self::Llama => "llama",
-            Self::Qwen => "qwen",
-            Self::Mistral => "mistral",
-            Self::Gemma => "gemma",
-            Self::Granite => "granite",
-            Self::SmolLm3 => "smollm3",
+            Self::Family(family) => family,
         }
+    }
+}
+
+impl ValueEnum for ArchChoice {
+    fn value_variants<'a>() -> &'a [Self] {
+        &CHOICES
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        let value = PossibleValue::new(self.word());
+        let of_family = ARCHS.iter().filter(|arch| arch.family() == self.word());
+        let names: Vec<&str> = of_family.map(|arch| arch.name()).collect();
+        Some(value.help(if names.is_empty() { "Whatever config.json says".to_owned() } else { names.join(", ") }))
     }
 }
 
@@ -54,10 +66,10 @@ pub fn select(choice: ArchChoice, config: &Map<String, Value>) -> Result<&'stati
     let Some(arch) = ARCHS.iter().find(|arch| arch.model_types().contains(&model_type)) else {
         return Err(unknown(model_type.chars().take(64).collect()));
     };
-    if choice == ArchChoice::Auto || choice == arch.family() {
+    if choice == ArchChoice::Auto || choice.word() == arch.family() {
         return Ok(*arch);
     }
-    let fitting = arch.family().word();
+    let fitting = arch.family();
     Err(ConfigError::Flag { flag: choice.word(), model_type: model_type.to_owned(), fitting })
 }
 

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
+use super::Arch;
 use super::base::{Defaults, base, layer_types, with_attention};
-use super::{Arch, ArchChoice};
 use crate::model::decoder_plan::{AttentionKind, DecoderPlan};
 use crate::model::rope::RopePlan;
 use crate::source::config::{ConfigReader, shortened};
@@ -28,8 +28,8 @@ impl Arch for SmolLm3 {
         "SmolLM3"
     }
 
-    fn family(&self) -> ArchChoice {
-        ArchChoice::SmolLm3
+    fn family(&self) -> &'static str {
+        "smollm3"
     }
 
     fn model_types(&self) -> &'static [&'static str] {

@@ -2,8 +2,8 @@ use serde_json::json;
 
 use super::*;
 use crate::error::Hint as _;
-use crate::model::decoder_plan::AttentionKind;
-use crate::model::rope::{Llama3, RopePlan, RopeScaling};
+use crate::model::decoder_plan::{AttentionKind, FusedRows, NormPlacement, QkNorm};
+use crate::model::rope::{Llama3, LongRope, RopePlan, RopeScaling};
 
 /// A config that every adapter accepts under its `model_type`.
 fn config(model_type: &str, changes: &Value) -> Map<String, Value> {
@@ -52,15 +52,74 @@ fn every_adapter_accepts_its_own_model_type_and_class() {
         for model_type in arch.model_types() {
             let class = arch.architectures().first().expect("a class");
             let mut changes = json!({"architectures": [class]});
-            if arch.family() == ArchChoice::Gemma {
+            if arch.family() == "gemma" {
                 changes["hidden_act"] = Value::Null;
             }
             let plan = plan_of(model_type, &changes).expect("a plan");
             assert_eq!(plan.model_type, *model_type);
             assert_eq!(plan.layers.len(), plan.num_hidden_layers);
             assert!(plan.ropes().iter().all(|rope| rope.rotary_dim == plan.head_dim));
+            if !class.ends_with("ForCausalLM") {
+                continue;
+            }
+            let bare = json!([class.replace("ForCausalLM", "Model")]);
+            changes["architectures"] = bare;
+            assert!(plan_of(model_type, &changes).is_ok(), "{model_type}");
         }
     }
+}
+
+#[test]
+fn olmo2_normalizes_behind_its_branches_and_over_all_heads() {
+    let plan = plan_of("olmo2", &json!({"attention_bias": true})).expect("a plan");
+    assert_eq!((plan.norm_placement, plan.qk_norm), (NormPlacement::Post, QkNorm::Whole));
+    assert_eq!(plan.qk_norm_sizes(), Some([64, 32]));
+    assert!(plan.qkv_bias && plan.o_bias && !plan.mlp_bias);
+    let mut config = config("olmo2", &json!({}));
+    config.shift_remove("rms_norm_eps");
+    let plan = self::plan(ArchChoice::Family("olmo"), &config, &[]).expect("a plan");
+    assert_eq!(plan.rms_norm_eps.to_bits(), 1e-5_f64.to_bits());
+}
+
+#[test]
+fn phi3_has_its_projections_in_two_weights() {
+    let plan = plan_of("phi3", &json!({"sliding_window": 64, "auto_map": {"AutoConfig": "x"}})).expect("a plan");
+    assert_eq!(attention_of(&plan), vec![SLIDING(64); 3]);
+    let of = |module| plan.weights.fused.iter().copied().find(|fused| fused.module == module);
+    let qkv = "self_attn.qkv_proj";
+    let rows =
+        |module, tensor_module, first_row, tensor_rows| FusedRows { module, tensor_module, first_row, tensor_rows };
+    assert_eq!(of("self_attn.q_proj"), Some(rows("self_attn.q_proj", qkv, 0, 128)));
+    assert_eq!(of("self_attn.k_proj"), Some(rows("self_attn.k_proj", qkv, 64, 128)));
+    assert_eq!(of("self_attn.v_proj"), Some(rows("self_attn.v_proj", qkv, 96, 128)));
+    assert_eq!(of("mlp.up_proj"), Some(rows("mlp.up_proj", "mlp.gate_up_proj", 96, 192)));
+    assert_eq!(attention_of(&plan_of("phi3", &json!({})).expect("a plan")), vec![AttentionKind::Full; 3]);
+    for key in ["attention_bias", "mlp_bias", "lm_head_bias", "full_attn_mod", "interpolate_factor"] {
+        assert_eq!(violated_keys("phi3", &json!({key: 2})), [key]);
+    }
+}
+
+#[test]
+fn phi3_rotates_a_part_of_a_head_by_the_list_for_its_context() {
+    let scaling = json!({"type": "longrope", "short_factor": vec![1.0; 6], "long_factor": vec![4.0; 6]});
+    let changes = json!({
+        "partial_rotary_factor": 0.75, "rope_scaling": scaling, "original_max_position_embeddings": 128,
+    });
+    let plan = plan_of("phi3", &changes).expect("a plan");
+    assert_eq!((plan.head_dim, rope(&plan).rotary_dim), (16, 12));
+    let stretch = (1.0 + 4_f64.ln() / 128_f64.ln()).sqrt();
+    let RopeScaling::LongRope(LongRope { attention_factor, original_max_position_embeddings, .. }) =
+        rope(&plan).scaling
+    else {
+        panic!("longrope")
+    };
+    assert!((attention_factor - stretch).abs() < 1e-12);
+    assert_eq!(original_max_position_embeddings, 128);
+    let (short, long) = (rope(&plan).frequencies(128), rope(&plan).frequencies(129));
+    assert!(short.inv_freq.iter().zip(&long.inv_freq).all(|(short, long)| (short / long - 4.0).abs() < 1e-12));
+    let of_whole_head = json!({"type": "longrope", "short_factor": vec![1.0; 8], "long_factor": vec![4.0; 8]});
+    let changes = json!({"partial_rotary_factor": 0.75, "rope_scaling": of_whole_head});
+    assert_eq!(violated_keys("phi3", &changes), ["rope_scaling.long_factor", "rope_scaling.short_factor"]);
 }
 
 #[test]
@@ -74,7 +133,7 @@ fn llama_takes_biases_head_dim_and_llama3_scaling_from_its_config() {
         }),
     )
     .expect("a plan");
-    assert!(plan.qkv_bias && plan.o_bias && plan.mlp_bias && !plan.qk_norm);
+    assert!(plan.qkv_bias && plan.o_bias && plan.mlp_bias && plan.qk_norm == QkNorm::None);
     assert_eq!((plan.head_dim, plan.q_size()), (32, 128));
     let llama3 =
         Llama3 { factor: 8.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_max_position_embeddings: 128 };
@@ -87,7 +146,7 @@ fn llama_of_the_first_release_has_a_key_head_for_each_query_head() {
     for key in ["num_key_value_heads", "rope_theta", "max_position_embeddings", "rms_norm_eps", "hidden_act"] {
         config.shift_remove(key);
     }
-    let plan = plan(ArchChoice::Llama, &config, &[]).expect("a plan");
+    let plan = plan(ArchChoice::Family("llama"), &config, &[]).expect("a plan");
     assert_eq!((plan.num_key_value_heads, plan.group(), plan.head_dim), (4, 1, 16));
     assert_eq!((plan.max_position_embeddings, rope(&plan).theta.to_bits()), (2048, 10_000_f64.to_bits()));
 }
@@ -95,13 +154,13 @@ fn llama_of_the_first_release_has_a_key_head_for_each_query_head() {
 #[test]
 fn qwen2_has_biases_on_queries_keys_and_values_only() {
     let plan = plan_of("qwen2", &json!({"use_mrope": false})).expect("a plan");
-    assert!(plan.qkv_bias && !plan.o_bias && !plan.mlp_bias && !plan.qk_norm);
+    assert!(plan.qkv_bias && !plan.o_bias && !plan.mlp_bias && plan.qk_norm == QkNorm::None);
 }
 
 #[test]
 fn qwen3_normalizes_heads_of_128_channels_by_default() {
     let plan = plan_of("qwen3", &json!({})).expect("a plan");
-    assert!(plan.qk_norm && !plan.qkv_bias && !plan.o_bias);
+    assert!(plan.qk_norm == QkNorm::Heads && !plan.qkv_bias && !plan.o_bias);
     assert_eq!((plan.head_dim, plan.q_size(), plan.hidden_size), (128, 512, 64));
     let plan = plan_of("qwen3", &json!({"head_dim": 16, "attention_bias": true})).expect("a plan");
     assert!(plan.qkv_bias && plan.o_bias && plan.head_dim == 16);
@@ -189,9 +248,9 @@ fn gemma3_has_the_defaults_of_transformers() {
     {
         config.shift_remove(key);
     }
-    let plan = plan(ArchChoice::Gemma, &config, &[]).expect("a plan");
+    let plan = plan(ArchChoice::Family("gemma"), &config, &[]).expect("a plan");
     assert_eq!((plan.num_key_value_heads, plan.head_dim, plan.max_position_embeddings), (4, 256, 131_072));
-    assert!(plan.tie_word_embeddings && plan.qk_norm && !plan.qkv_bias);
+    assert!(plan.tie_word_embeddings && plan.qk_norm == QkNorm::Heads && !plan.qkv_bias);
     assert_eq!(plan.query_scale.to_bits(), 0.0625_f64.to_bits());
     assert_eq!(attention_of(&plan)[..2], [SLIDING(4096); 2]);
     let bases: Vec<f64> = plan.ropes().iter().map(|rope| rope.theta).collect();
@@ -210,6 +269,28 @@ fn gemma3_kinds_of_layers_come_from_their_list_before_the_pattern() {
     assert_eq!(of(&listed), Ok(mixed));
     let pattern = json!({"sliding_window": 64, "num_hidden_layers": 3, "sliding_window_pattern": 2});
     assert_eq!(of(&pattern), Ok(vec![SLIDING(64), AttentionKind::Full, SLIDING(64)]));
+}
+
+#[test]
+fn the_text_of_a_gemma3_with_pictures_is_that_of_gemma3() {
+    let text = json!({
+        "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 6, "model_type": "gemma3_text", "head_dim": 16,
+        "rope_scaling": {"rope_type": "linear", "factor": 8.0}, "sliding_window": 64,
+    });
+    let whole = |text: &Value| {
+        let config = json!({
+            "architectures": ["Gemma3ForConditionalGeneration"], "model_type": "gemma3", "text_config": text,
+            "vision_config": {"hidden_size": 32}, "mm_tokens_per_image": 256, "boi_token_index": 5,
+        });
+        plan(ArchChoice::Family("gemma"), config.as_object().expect("an object"), &[])
+    };
+    let plan = whole(&text).expect("a plan");
+    assert_eq!((plan.num_attention_heads, plan.num_key_value_heads, plan.vocab_size), (8, 4, 262_208));
+    assert!(plan.tie_word_embeddings && plan.weights.other_parts.contains(&"vision_tower."));
+    assert_eq!(attention_of(&plan)[4..], [SLIDING(64), AttentionKind::Full]);
+    let error = whole(&json!({"hidden_size": 64, "unheard_of_norm": 2})).expect_err("unknown");
+    assert!(matches!(error, ConfigError::UnknownKeys(keys) if keys[0].key == "unheard_of_norm"));
+    assert!(matches!(whole(&json!(3)), Err(ConfigError::Violations(_))));
 }
 
 #[test]
@@ -277,9 +358,9 @@ fn keys_of_one_architecture_are_unknown_to_another() {
 #[test]
 fn the_flag_must_fit_the_config() {
     let of = |choice, model_type: &str| plan(choice, &config(model_type, &json!({})), &[]);
-    assert_eq!(of(ArchChoice::Qwen, "qwen2").map(|plan| plan.qkv_bias), Ok(true));
-    assert_eq!(of(ArchChoice::Qwen, "qwen3").map(|plan| plan.qk_norm), Ok(true));
-    let error = of(ArchChoice::Mistral, "qwen3").expect_err("a mismatch");
+    assert_eq!(of(ArchChoice::Family("qwen"), "qwen2").map(|plan| plan.qkv_bias), Ok(true));
+    assert_eq!(of(ArchChoice::Family("qwen"), "qwen3").map(|plan| plan.qk_norm), Ok(QkNorm::Heads));
+    let error = of(ArchChoice::Family("mistral"), "qwen3").expect_err("a mismatch");
     assert_eq!(error.to_string(), "Cannot use `--arch mistral`: config.json has `model_type` `qwen3`");
     assert_eq!(error.hint().as_deref(), Some("use `--arch qwen` or `--arch auto`"));
 }
@@ -287,7 +368,7 @@ fn the_flag_must_fit_the_config() {
 #[test]
 fn unknown_model_types_name_the_nearest_and_list_all() {
     let hint = |model_type: &str| plan_of(model_type, &json!({})).expect_err("unknown").hint();
-    let all = "upported are gemma3_text, granite, llama, mistral, qwen2, qwen3, smollm3";
+    let all = "upported are gemma3, gemma3_text, granite, llama, mistral, olmo2, phi3, qwen2, qwen3, smollm3";
     assert_eq!(hint("quen3"), Some(format!("did you mean `qwen3`? S{all}")));
     assert_eq!(hint("gpt_neox"), Some(format!("s{all}")));
     let missing = plan_of("llama", &json!({"model_type": null}));

@@ -12,7 +12,7 @@ mod weight_source;
 
 pub use self::activation::Activation;
 pub use self::layer_kind::{AttentionKind, LayerKind};
-pub use self::norm::{LayerNorms, NormKind, NormPlacement};
+pub use self::norm::{LayerNorms, NormKind, NormPlacement, QkNorm};
 pub use self::weight_map::{
     MissingTensor, SkipReason, TensorSpec, UnknownTensor, UnusableTensor, WeightMap, WeightMapError, WrongShape,
 };
@@ -23,7 +23,7 @@ use crate::model::rope::RopePlan;
 /// A decoder: token embeddings, layers of attention and gated MLP, a norm, a head over the vocabulary.
 ///
 /// Fields have the names of config.json where it has them. An adapter takes a base from its config and states what differs:
-/// `DecoderPlan { qk_norm: true, ..base }`.
+/// `DecoderPlan { qkv_bias: true, ..base }`.
 #[derive(Clone, Debug, PartialEq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own in config.json or in the model's class")]
 pub struct DecoderPlan {
@@ -56,8 +56,8 @@ pub struct DecoderPlan {
     pub o_bias: bool,
     /// Whether the projections of the MLP have biases.
     pub mlp_bias: bool,
-    /// Whether queries and keys are normalized, head by head, before they are rotated.
-    pub qk_norm: bool,
+    /// How queries and keys are normalized before they are rotated.
+    pub qk_norm: QkNorm,
     /// The activation of the MLP.
     pub activation: Activation,
     /// What the weights of norms mean.
@@ -98,6 +98,15 @@ impl DecoderPlan {
     /// Channels of all key heads, and of all value heads.
     pub fn kv_size(&self) -> usize {
         self.num_key_value_heads * self.head_dim
+    }
+
+    /// Channels that the norms of queries and of keys go over, where there are such norms.
+    pub fn qk_norm_sizes(&self) -> Option<[usize; 2]> {
+        match self.qk_norm {
+            QkNorm::None => None,
+            QkNorm::Heads => Some([self.head_dim; 2]),
+            QkNorm::Whole => Some([self.q_size(), self.kv_size()]),
+        }
     }
 
     /// Every rotary embedding once, in the order of the layers that first use it.

@@ -10,6 +10,18 @@ pub enum NormKind {
     RmsOnePlus,
 }
 
+/// How queries and keys are normalized before they are rotated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum QkNorm {
+    /// Not at all.
+    #[default]
+    None,
+    /// Each head by itself, by a weight that all heads share.
+    Heads,
+    /// All heads of a token together, by a weight of as many channels, as in OLMo 2.
+    Whole,
+}
+
 /// Where the norms of a layer stand.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum NormPlacement {

@@ -1,6 +1,6 @@
 //! A small decoder for unit tests.
 
-use super::{Activation, AttentionKind, DecoderPlan, LayerKind, NormKind, NormPlacement, WeightNames};
+use super::{Activation, AttentionKind, DecoderPlan, LayerKind, NormKind, NormPlacement, QkNorm, WeightNames};
 use crate::model::rope::{RopePlan, RopeScaling};
 
 /// Two layers of eight channels without biases.
@@ -21,7 +21,7 @@ pub(crate) fn plan() -> DecoderPlan {
         qkv_bias: false,
         o_bias: false,
         mlp_bias: false,
-        qk_norm: false,
+        qk_norm: QkNorm::None,
         activation: Activation::Silu,
         norm_kind: NormKind::Rms,
         norm_placement: NormPlacement::Pre,

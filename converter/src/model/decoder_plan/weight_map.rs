@@ -32,6 +32,10 @@ pub enum SkipReason {
     PositionIds,
     /// The head of a model whose head is its token embeddings.
     TiedHead,
+    /// The head of a model that is converted without one.
+    Head,
+    /// Parts of a model that takes more than text.
+    OtherPart,
 }
 
 impl fmt::Display for SkipReason {
@@ -40,6 +44,8 @@ impl fmt::Display for SkipReason {
             Self::RotaryFrequencies => "rotary frequencies, which are computed from config.json",
             Self::PositionIds => "position numbers, which are counted",
             Self::TiedHead => "LM head, which is tied to the token embeddings",
+            Self::Head => "LM head, which this layout has not",
+            Self::OtherPart => "parts for pictures and sound, which are not converted",
         })
     }
 }
@@ -140,7 +146,8 @@ impl Hint for WeightMapError {
         } else if self.missing.iter().any(unprefixed) {
             "the checkpoint was saved from the decoder without its head; load it as `AutoModelForCausalLM` and save that"
         } else if self.missing.len() == 1 && self.missing.iter().all(is_head) {
-            "if the head is meant to be the token embeddings, set `tie_word_embeddings` to true in config.json"
+            "if the head is meant to be the token embeddings, set `tie_word_embeddings` to true in config.json; an embedding \
+             model has none, and is converted with `--layout embedding`"
         } else if self.unknown.iter().any(|unknown| unknown.0.contains("lora_")) {
             "merge the LoRA weights with PEFT's `merge_and_unload()` and save the result"
         } else {
@@ -220,8 +227,12 @@ fn skip_reason(name: &str, plan: &DecoderPlan) -> Option<SkipReason> {
     if name.ends_with(".position_ids") {
         return Some(SkipReason::PositionIds);
     }
+    if plan.weights.other_parts.iter().any(|part| name.starts_with(part)) {
+        return Some(SkipReason::OtherPart);
+    }
     let untied = || DecoderPlan { tie_word_embeddings: false, ..plan.clone() }.source(&WeightPath::LM_HEAD).tensor;
-    (plan.tie_word_embeddings && name == untied()).then_some(SkipReason::TiedHead)
+    let reason = if plan.tie_word_embeddings { SkipReason::TiedHead } else { SkipReason::Head };
+    (name == untied()).then_some(reason)
 }
 
 #[cfg(test)]

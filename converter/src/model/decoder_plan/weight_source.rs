@@ -73,11 +73,17 @@ pub struct WeightTransform {
     pub transform: Transform,
 }
 
+/// What the names of all weights but the head's start with: in checkpoints of models that predict tokens, in those of bare
+/// decoders, such as embedding models, and of the text in models with more than text.
+const DECODER_PREFIXES: [&str; 4] = ["model.", "", "language_model.model.", "model.language_model."];
+
 /// How a checkpoint names and stores the weights of a decoder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WeightNames {
     /// What the names of all weights but the head's start with.
     pub decoder_prefix: &'static str,
+    /// What the names of weights start with that are not of the text.
+    pub other_parts: &'static [&'static str],
     /// Modules whose weights are rows of others'.
     pub fused: Vec<FusedRows>,
     /// Modules whose weights are changed before they are stored, in this order.
@@ -87,7 +93,23 @@ pub struct WeightNames {
 impl Default for WeightNames {
     /// The names of `LlamaForCausalLM`, nothing fused, nothing changed.
     fn default() -> Self {
-        Self { decoder_prefix: "model.", fused: Vec::new(), transforms: Vec::new() }
+        let [decoder_prefix, ..] = DECODER_PREFIXES;
+        Self { decoder_prefix, other_parts: &[], fused: Vec::new(), transforms: Vec::new() }
+    }
+}
+
+impl WeightNames {
+    /// The same for a checkpoint that has these tensors, whose names start with what those of token embeddings do.
+    #[must_use]
+    pub fn named_as(self, is_there: impl Fn(&str) -> bool) -> Self {
+        let module = WeightPath::EMBED_TOKENS.module;
+        let found = DECODER_PREFIXES.into_iter().find(|prefix| is_there(&format!("{prefix}{module}.weight")));
+        Self { decoder_prefix: found.unwrap_or(self.decoder_prefix), ..self }
+    }
+
+    /// Whether the checkpoint is a decoder without a head.
+    pub fn is_bare(&self) -> bool {
+        self.decoder_prefix.is_empty()
     }
 }
 
@@ -129,6 +151,15 @@ mod tests {
         let weights = WeightNames { decoder_prefix: "", ..WeightNames::default() };
         let bare = DecoderPlan { weights, ..plan };
         assert_eq!(bare.source(&WeightPath::NORM).tensor, "norm.weight");
+    }
+
+    #[test]
+    fn prefixes_are_those_of_the_tensors_that_are_there() {
+        let of = |tensor: &str| WeightNames::default().named_as(|name| name == tensor).decoder_prefix;
+        assert_eq!(of("model.embed_tokens.weight"), "model.");
+        assert_eq!(of("embed_tokens.weight"), "");
+        assert_eq!(of("language_model.model.embed_tokens.weight"), "language_model.model.");
+        assert_eq!(of("transformer.wte.weight"), "model.");
     }
 
     #[test]

@@ -3,9 +3,9 @@
 //! Up to version 4 transformers writes `rope_theta` beside `rope_scaling`, which is null or an object with `rope_type`, once
 //! called `type`; from version 5 on it writes one object `rope_parameters` with all of them. Either is read, and both where they agree.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{Llama3, RopePlan, RopeScaling, Yarn};
+use super::{Llama3, LongRope, RopePlan, RopeScaling, Yarn, float};
 use crate::source::config::{ConfigReader, shortened};
 
 /// Base of the wavelengths where config.json has none.
@@ -14,18 +14,37 @@ use crate::source::config::{ConfigReader, shortened};
 /// The config classes of all supported models in transformers 4.57.
 const DEFAULT_THETA: f64 = 10_000.0;
 
-const SUPPORTED: &str = "default, linear, dynamic, yarn or llama3";
+const SUPPORTED: &str = "default, linear, dynamic, yarn, llama3 or longrope";
 
 const POSITIONS_LIMIT: usize = 1 << 30;
 
+/// The heads that are rotated.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RopeHeads {
+    /// Channels of a head.
+    pub(crate) head_dim: usize,
+    /// Whether the config may say that some of them are not rotated.
+    pub(crate) rotates_part: bool,
+}
+
+/// Lengths that the config says outside of the keys about rotary embeddings.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RopeLengths {
+    /// Positions that the model was trained for.
+    pub(crate) max_position_embeddings: usize,
+    /// Positions of its first training, where the config says them there.
+    pub(crate) original_max_position_embeddings: Option<usize>,
+}
+
 impl RopePlan {
     /// Reads the keys about rotary embeddings.
-    pub(crate) fn read(config: &mut ConfigReader<'_>, head_dim: usize, max_position_embeddings: usize) -> Self {
-        config.only("partial_rotary_factor", &json!(1.0));
+    pub(crate) fn read(config: &mut ConfigReader<'_>, heads: RopeHeads, lengths: RopeLengths) -> Self {
+        let head_dim = heads.head_dim;
+        let rotary_dim = rotary_dim(config, heads);
         let outer_theta = optional_theta(config);
-        let scaling = config.object("rope_scaling", |inner| read_object(inner, None, max_position_embeddings));
-        let parameters =
-            config.object("rope_parameters", |inner| read_object(inner, Some("default"), max_position_embeddings));
+        let sizes = Sizes { heads, lengths, rotary_dim };
+        let scaling = config.object("rope_scaling", |inner| read_object(inner, None, sizes));
+        let parameters = config.object("rope_parameters", |inner| read_object(inner, Some("default"), sizes));
         let mut theta = outer_theta;
         for (key, object) in [("rope_scaling", &scaling), ("rope_parameters", &parameters)] {
             let Some(inner) = object.as_ref().and_then(|object| object.theta) else { continue };
@@ -47,8 +66,41 @@ impl RopePlan {
         if matches!(scaling, RopeScaling::Dynamic { .. }) && head_dim <= 2 {
             config.violation("head_dim", "more than 2 for dynamic rope scaling", head_dim.to_string());
         }
-        Self { theta: theta.unwrap_or(DEFAULT_THETA), rotary_dim: head_dim, scaling }
+        Self { theta: theta.unwrap_or(DEFAULT_THETA), rotary_dim, scaling }
     }
+}
+
+/// What an object about rotary embeddings is read with.
+#[derive(Clone, Copy)]
+struct Sizes {
+    heads: RopeHeads,
+    lengths: RopeLengths,
+    rotary_dim: usize,
+}
+
+/// Channels of a head that are rotated: a part of them where the architecture allows it.
+fn rotary_dim(config: &mut ConfigReader<'_>, heads: RopeHeads) -> usize {
+    const KEY: &str = "partial_rotary_factor";
+    let RopeHeads { head_dim, rotates_part } = heads;
+    if !rotates_part {
+        config.only(KEY, &json!(1.0));
+        return head_dim;
+    }
+    let factor = config.optional_number(KEY, "a number above 0, at most 1", |factor| factor > 0.0 && factor <= 1.0);
+    let Some(factor) = factor else { return head_dim };
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "heads have at most 2^10 channels, and transformers drops the fraction too"
+    )]
+    let rotary_dim = (head_dim as f64 * factor) as usize;
+    if rotary_dim >= 2 && rotary_dim.is_multiple_of(2) {
+        return rotary_dim;
+    }
+    let expected = format!("an even number of the {head_dim} channels of a head");
+    config.violation(KEY, expected, format!("{factor}, which is {rotary_dim}"));
+    head_dim
 }
 
 struct RopeObject {
@@ -61,12 +113,16 @@ fn optional_theta(config: &mut ConfigReader<'_>) -> Option<f64> {
     config.optional_number("rope_theta", "a number above 1", |theta| theta > 1.0)
 }
 
-fn read_object(
-    object: &mut ConfigReader<'_>,
-    default_type: Option<&'static str>,
-    max_position_embeddings: usize,
-) -> RopeObject {
-    object.only("partial_rotary_factor", &json!(1.0));
+fn read_object(object: &mut ConfigReader<'_>, default_type: Option<&'static str>, sizes: Sizes) -> RopeObject {
+    let max_position_embeddings = sizes.lengths.max_position_embeddings;
+    // Version 5 of transformers writes it here.
+    if object.value("partial_rotary_factor").is_some_and(|factor| !factor.is_null()) {
+        let inner = rotary_dim(object, sizes.heads);
+        if inner != sizes.rotary_dim && sizes.heads.rotates_part {
+            let expected = format!("{} channels of a head, as beside it", sizes.rotary_dim);
+            object.violation("partial_rotary_factor", expected, inner.to_string());
+        }
+    }
     // A note of whoever extended the context; no code reads it.
     object.value("finetuned");
     let theta = optional_theta(object);
@@ -79,6 +135,7 @@ fn read_object(
         }
         Some("yarn") => RopeScaling::Yarn(read_yarn(object, max_position_embeddings)),
         Some("llama3") => RopeScaling::Llama3(read_llama3(object)),
+        Some("longrope") => RopeScaling::LongRope(read_longrope(object, sizes)),
         // `default`, or none that is supported, which is recorded.
         _ => RopeScaling::Default,
     };
@@ -99,7 +156,8 @@ fn rope_type<'a>(object: &mut ConfigReader<'a>, default: Option<&'static str>) -
         }
         return default;
     };
-    let supported = value.as_str().filter(|name| ["default", "linear", "dynamic", "yarn", "llama3"].contains(name));
+    let known = ["default", "linear", "dynamic", "yarn", "llama3", "longrope"];
+    let supported = value.as_str().filter(|name| known.contains(name));
     if supported.is_none() {
         object.violation("rope_type", SUPPORTED, shortened(value));
     }
@@ -144,6 +202,40 @@ fn read_yarn(object: &mut ConfigReader<'_>, max_position_embeddings: usize) -> Y
     yarn
 }
 
+/// # Source
+/// Defaults: `_compute_longrope_parameters` in transformers 4.57. Where the length of the first training stands beside the
+/// object, the factor is the quotient of both lengths, whatever the object says.
+fn read_longrope(object: &mut ConfigReader<'_>, sizes: Sizes) -> LongRope {
+    let Sizes {
+        lengths: RopeLengths { max_position_embeddings, original_max_position_embeddings }, rotary_dim, ..
+    } = sizes;
+    let mut factors = |key| {
+        let value = object.value(key);
+        let number = |value: &Value| value.as_f64().filter(|factor| factor.is_finite() && *factor > 0.0);
+        let numbers = value.and_then(Value::as_array).and_then(|list| list.iter().map(number).collect::<Option<_>>());
+        numbers.filter(|list: &Vec<f64>| list.len() == rotary_dim / 2).unwrap_or_else(|| {
+            let found = value.map_or_else(|| "nothing".to_owned(), shortened);
+            object.violation(key, format!("{} numbers above 0", rotary_dim / 2), found);
+            vec![1.0; rotary_dim / 2]
+        })
+    };
+    let (short_factor, long_factor) = (factors("short_factor"), factors("long_factor"));
+    let said = object.optional_number("factor", "a number of at least 1", |factor| factor >= 1.0);
+    let inner = object.optional_size("original_max_position_embeddings", POSITIONS_LIMIT);
+    if let (Some(inner), Some(outer)) = (inner, original_max_position_embeddings)
+        && inner != outer
+    {
+        object.violation("original_max_position_embeddings", format!("{outer}, as beside it"), inner.to_string());
+    }
+    let original = original_max_position_embeddings.or(inner);
+    let stretch =
+        original.map_or_else(|| said.unwrap_or(1.0), |original| float(max_position_embeddings) / float(original));
+    let original = original.unwrap_or(max_position_embeddings);
+    let derived = || if stretch <= 1.0 { 1.0 } else { (1.0 + stretch.ln() / float(original).ln()).sqrt() };
+    let attention_factor = positive(object, "attention_factor").unwrap_or_else(derived);
+    LongRope { short_factor, long_factor, attention_factor, original_max_position_embeddings: original }
+}
+
 fn read_llama3(object: &mut ConfigReader<'_>) -> Llama3 {
     let above_zero = "a number above 0";
     let low_freq_factor = object.number("low_freq_factor", above_zero, |value| value > 0.0, None);
@@ -162,15 +254,15 @@ fn read_llama3(object: &mut ConfigReader<'_>) -> Llama3 {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::Value;
-
     use super::*;
     use crate::source::config::ConfigError;
     use crate::source::config::UnknownKeys;
 
     fn read(config: &Value) -> Result<RopePlan, Vec<String>> {
         let mut reader = ConfigReader::new(config.as_object().expect("an object"), &[]);
-        let plan = RopePlan::read(&mut reader, 64, 4096);
+        let heads = RopeHeads { head_dim: 64, rotates_part: false };
+        let lengths = RopeLengths { max_position_embeddings: 4096, original_max_position_embeddings: None };
+        let plan = RopePlan::read(&mut reader, heads, lengths);
         match reader.finish(UnknownKeys::Tell) {
             Ok(_) => Ok(plan),
             Err(ConfigError::Violations(violations)) => Err(violations.iter().map(ToString::to_string).collect()),
@@ -240,8 +332,53 @@ mod tests {
     }
 
     #[test]
+    fn longrope_has_a_factor_for_each_pair_and_a_length_to_choose_by() {
+        let object = json!({"type": "longrope", "short_factor": vec![1.0; 32], "long_factor": vec![2.0; 32]});
+        let of = |key: &str, value: Value| {
+            let mut object = object.clone();
+            object[key] = value;
+            scaling(&json!({"rope_scaling": object}))
+        };
+        let Ok(RopeScaling::LongRope(plain)) = of("type", json!("longrope")) else { panic!("longrope") };
+        assert_eq!((plain.attention_factor.to_bits(), plain.original_max_position_embeddings), (1_f64.to_bits(), 4096));
+        let Ok(RopeScaling::LongRope(longer)) = of("original_max_position_embeddings", json!(1024)) else {
+            panic!("longrope")
+        };
+        assert!((longer.attention_factor - (1.0 + 4_f64.ln() / 1024_f64.ln()).sqrt()).abs() < 1e-12);
+        for (key, value) in [
+            ("short_factor", json!(vec![1.0; 31])),
+            ("long_factor", json!(vec![0.0; 32])),
+            ("long_factor", json!(null)),
+            ("factor", json!(0.5)),
+            ("attention_factor", json!(0)),
+        ] {
+            let lines = of(key, value).expect_err("refused");
+            assert!(lines.iter().all(|line| line.starts_with(&format!("`rope_scaling.{key}`"))), "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn a_part_of_a_head_is_rotated_where_the_architecture_allows_it() {
+        let read = |factor: Value| {
+            let config = json!({"partial_rotary_factor": factor});
+            let mut reader = ConfigReader::new(config.as_object().expect("an object"), &[]);
+            let heads = RopeHeads { head_dim: 64, rotates_part: true };
+            let lengths = RopeLengths { max_position_embeddings: 4096, original_max_position_embeddings: None };
+            let plan = RopePlan::read(&mut reader, heads, lengths);
+            reader.finish(UnknownKeys::Tell).map(|_| plan.rotary_dim)
+        };
+        assert_eq!(read(json!(0.75)), Ok(48));
+        assert_eq!(read(json!(null)), Ok(64));
+        // Half a channel is dropped, as transformers drops it; one channel of a pair cannot be.
+        assert_eq!(read(json!(0.133)), Ok(8));
+        for factor in [json!(0.05), json!(0), json!(1.5), json!("half")] {
+            assert!(read(factor.clone()).is_err(), "{factor}");
+        }
+    }
+
+    #[test]
     fn kinds_that_are_not_supported_are_refused() {
-        for name in ["longrope", "su", "mrope", "proportional"] {
+        for name in ["su", "mrope", "proportional"] {
             let lines = read(&json!({"rope_scaling": {"rope_type": name}}));
             let expected = format!("`rope_scaling.rope_type`: expected {SUPPORTED}, found \"{name}\"");
             assert_eq!(lines, Err(vec![expected]));

@@ -13,6 +13,8 @@ use std::f64::consts::TAU;
 
 use half::f16;
 
+pub(crate) use config::{RopeHeads, RopeLengths};
+
 /// The rotary embedding of a model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RopePlan {
@@ -49,6 +51,12 @@ pub enum RopeScaling {
     Yarn(Yarn),
     /// Llama 3.1: as YaRN, with a ramp over wavelengths and no change of attention.
     Llama3(Llama3),
+    /// Phi-3: every frequency divided by a number of its own, one list of them for contexts of the first training and one for
+    /// longer ones, and attention sharpened.
+    ///
+    /// transformers takes the second list once a sequence is longer than the first training's context. As with
+    /// [`Dynamic`](Self::Dynamic), a converted model has the list for its context length, for short sequences too.
+    LongRope(LongRope),
 }
 
 /// Parameters of YaRN, by their names in config.json, with defaults filled in.
@@ -85,6 +93,19 @@ pub struct Llama3 {
     pub original_max_position_embeddings: usize,
 }
 
+/// Parameters of LongRoPE, by their names in config.json.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LongRope {
+    /// Divisors of the frequencies in contexts up to the original one, one for each pair of channels.
+    pub short_factor: Vec<f64>,
+    /// Divisors of the frequencies in longer contexts.
+    pub long_factor: Vec<f64>,
+    /// Factor of cosines and sines.
+    pub attention_factor: f64,
+    /// Context length of the first training.
+    pub original_max_position_embeddings: usize,
+}
+
 /// Frequencies of a rotary embedding.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Frequencies {
@@ -107,7 +128,7 @@ impl RopePlan {
     /// The frequencies for a context.
     ///
     /// # Units
-    /// `context_length` is in tokens; only [`RopeScaling::Dynamic`] depends on it.
+    /// `context_length` is in tokens; only scalings that [depend on it](Self::depends_on_length) read it.
     pub fn frequencies(&self, context_length: usize) -> Frequencies {
         let default = || unscaled(self.theta, self.rotary_dim);
         let (inv_freq, attention_scaling) = match &self.scaling {
@@ -124,8 +145,18 @@ impl RopePlan {
             RopeScaling::Llama3(llama3) => {
                 (default().into_iter().map(|frequency| llama3.scale(frequency)).collect(), 1.0)
             }
+            RopeScaling::LongRope(longrope) => {
+                let factors = longrope.factors(context_length);
+                let divided = default().into_iter().zip(factors).map(|(frequency, factor)| frequency / factor);
+                (divided.collect(), longrope.attention_factor)
+            }
         };
         Frequencies { inv_freq, attention_scaling }
+    }
+
+    /// Whether the rotation of a position is another in longer contexts.
+    pub fn depends_on_length(&self) -> bool {
+        matches!(self.scaling, RopeScaling::Dynamic { .. } | RopeScaling::LongRope(_))
     }
 
     /// The tables for a context.
@@ -206,6 +237,12 @@ impl Yarn {
             frequency / self.factor * divided + frequency * (1.0 - divided)
         });
         scaled.collect()
+    }
+}
+
+impl LongRope {
+    fn factors(&self, context_length: usize) -> &[f64] {
+        if context_length > self.original_max_position_embeddings { &self.long_factor } else { &self.short_factor }
     }
 }
 

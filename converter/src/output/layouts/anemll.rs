@@ -4,9 +4,9 @@ use std::path::Path;
 
 use anec_mil::compiled::COMPILED_EXTENSION;
 use anec_mil::package::{Metadata, PACKAGE_EXTENSION};
-use anec_schemas::contract::stateful::{CHUNK, EMBEDDINGS};
+use anec_schemas::contract::stateful::{CHUNK, EMBEDDINGS, names};
 
-use super::{Layout, Refusal, SideFile, SideFileError, meta_files, metadata};
+use super::{FileModel, Layout, Refusal, SideFile, SideFileError, meta_files, metadata};
 use crate::graph::families::{Family, Label, stateful};
 use crate::model::decoder_plan::DecoderPlan;
 use crate::options::{Functions, Options, WindowForm};
@@ -36,6 +36,31 @@ impl Layout for Anemll {
         WindowForm::Rotate
     }
 
+    fn splits_rotate(&self) -> bool {
+        true
+    }
+
+    /// # Source
+    /// ANEMLL 0.3.5 `tests/chat.py`, the only client that reads `split_rotate`: `ffn` takes a token, `pf` a batch. (What its own
+    /// `combine_models.py` writes with this option has other pairs of functions and names that `chat.py` refuses.)
+    fn models(&self, plan: &ConversionPlan, file: &FilePlan) -> Vec<FileModel> {
+        let functions = |names: &[&str]| {
+            file.functions().filter(|name| names.contains(name)).map(str::to_owned).collect::<Vec<_>>()
+        };
+        if !plan.options.split_rotate || file.label.role != CHUNK {
+            return vec![FileModel {
+                stem: file.stem.clone(),
+                functions: file.functions().map(str::to_owned).collect(),
+            }];
+        }
+        let (token, batch) = ([names::INFER, names::INFER_ROTATE], [names::PREFILL, names::PREFILL_ROTATE]);
+        let stem = chunk_stem(&plan.decoder, &plan.options, &file.label, PROMPTS);
+        vec![
+            FileModel { stem: file.stem.clone(), functions: functions(&token) },
+            FileModel { stem, functions: functions(&batch) },
+        ]
+    }
+
     fn refusal(&self, options: &Options) -> Option<Refusal> {
         refusal(options)
     }
@@ -48,7 +73,7 @@ impl Layout for Anemll {
         let suffix = metadata::anemll_suffix(options, label.role);
         let prefix = prefix(&decoder.model_type);
         match label.role {
-            CHUNK => format!("{prefix}_FFN_PF{suffix}_chunk_{:02}of{:02}", label.number, label.count),
+            CHUNK => chunk_stem(decoder, options, label, if options.split_rotate { TOKENS } else { BOTH }),
             role => format!("{prefix}_{role}{suffix}"),
         }
     }
@@ -66,6 +91,23 @@ impl Layout for Anemll {
     fn side_files(&self, plan: &ConversionPlan, checkpoint: &Path) -> Result<Vec<SideFile>, SideFileError> {
         meta_files::side_files(plan, checkpoint, prefix(&plan.decoder.model_type), COMPILED_EXTENSION)
     }
+}
+
+/// What the names of chunks say of them: that they take tokens and batches, tokens only, or batches only.
+const BOTH: &str = "FFN_PF";
+const TOKENS: &str = "FFN";
+const PROMPTS: &str = "PF";
+
+/// The name of a chunk.
+fn chunk_stem(decoder: &DecoderPlan, options: &Options, label: &Label, kind: &str) -> String {
+    let (prefix, suffix) = (prefix(&decoder.model_type), metadata::anemll_suffix(options, label.role));
+    format!("{prefix}_{kind}{suffix}_chunk_{:02}of{:02}", label.number, label.count)
+}
+
+/// The first file that takes batches, where they have files of their own.
+pub(super) fn prompt_file(plan: &ConversionPlan, extension: &str) -> Option<String> {
+    let chunk = plan.files.iter().find(|file| file.label.role == CHUNK)?;
+    Some(format!("{}.{extension}", chunk_stem(&plan.decoder, &plan.options, &chunk.label, PROMPTS)))
 }
 
 /// What ANEMLL's clients cannot be given.

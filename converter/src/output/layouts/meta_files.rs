@@ -9,7 +9,7 @@ use anec_mil::package::PACKAGE_EXTENSION;
 use anec_schemas::contract::coreml_llm_cli::sequoia;
 use anec_schemas::contract::monolithic::{self, MODEL};
 use anec_schemas::contract::stateful::{self, CHUNK, EMBEDDINGS, LM_HEAD, names};
-use anec_schemas::contract::{Role, coreml_llm_cli, host_cache, prefill};
+use anec_schemas::contract::{Cache, Role, coreml_llm_cli, host_cache, prefill};
 use anec_schemas::meta::{META_JSON, META_VERSION, META_YAML};
 use anec_schemas::{LutBits, MetaYaml, ModelInfo, Parameters, RecommendedSampling};
 use fs_err as fs;
@@ -84,9 +84,7 @@ fn parameters(plan: &ConversionPlan, checkpoint: &Path, prefix: &str, extension:
     let is_stateful = plan.contract.name == stateful::CONTRACT.name;
     let is_monolithic = plan.contract.name == monolithic::CONTRACT.name;
     // Clients that keep the cache need its sizes, and what masks they must make.
-    let keeps_cache =
-        [host_cache::CONTRACT.name, coreml_llm_cli::CONTRACT.name, sequoia::CONTRACT.name, prefill::CONTRACT.name]
-            .contains(&plan.contract.name);
+    let keeps_cache = plan.contract.cache == Cache::Client;
     let decoder = &plan.decoder;
     let window = plan.caches.window.as_ref();
     let ring = window.filter(|window| window.form == WindowForm::Ring);
@@ -95,6 +93,7 @@ fn parameters(plan: &ConversionPlan, checkpoint: &Path, prefix: &str, extension:
     let (ffn_bits, ffn_per_channel) = (bits(&options.storage.ffn), per_channel(&options.storage.ffn));
     // Directories of ANEMLL's contracts name their files by keys of their own.
     let is_listed = !is_stateful && !is_monolithic;
+    let split_rotate = options.split_rotate && plan.caches.rotates();
     let mut files: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for file in plan.files.iter().filter(|_| is_listed) {
         files.entry(file.label.role.to_string()).or_default().push(file.stem.clone());
@@ -116,6 +115,8 @@ fn parameters(plan: &ConversionPlan, checkpoint: &Path, prefix: &str, extension:
         embeddings: first(EMBEDDINGS).filter(|_| !is_listed),
         lm_head: first(LM_HEAD).filter(|_| !is_listed),
         ffn: first(CHUNK).filter(|_| !is_listed),
+        pf: split_rotate.then(|| anemll::prompt_file(plan, extension)).flatten(),
+        split_rotate,
         monolithic_model: first(MODEL).filter(|_| !is_listed),
         split_lm_head: plan.has_head().then_some(plan.head.sizes.len() as u64),
         argmax_in_model: options.argmax,
@@ -127,13 +128,13 @@ fn parameters(plan: &ConversionPlan, checkpoint: &Path, prefix: &str, extension:
         verify_length: options.functions.verify_rows().map(u64::from),
         ring_length: ring.map(|ring| ring.shape.positions),
         ring_window: ring.map(|ring| ring.window),
-        prefill_dynamic_slice: !keeps_cache,
+        prefill_dynamic_slice: plan.contract.cache == Cache::State,
         functions: if is_monolithic { monolithic_functions(plan) } else { Vec::new() },
         query_length: match options.functions {
             Functions::InferPrefill | Functions::InferPrefillVerify(_) => None,
             Functions::Single => Some(u64::from(options.batch_size)),
         },
-        hidden_size: sized(decoder.hidden_size),
+        hidden_size: (plan.contract.cache != Cache::State).then_some(decoder.hidden_size as u64),
         num_key_value_heads: sized(decoder.num_key_value_heads),
         head_dim: sized(decoder.head_dim),
         chunk_layers: listed(plan.chunks().map(|file| file.label.layers.len() as u64).collect()),
@@ -198,8 +199,8 @@ fn functions(plan: &ConversionPlan) -> String {
     if plan.contract.name == sequoia::CONTRACT.name {
         return [sequoia::PROMPT, sequoia::GENERATION].join(",");
     }
-    if plan.contract.name == prefill::CONTRACT.name {
-        return prefill::PREFILL.to_owned();
+    if plan.contract.name == prefill::CONTRACT.name || plan.contract.cache == Cache::Nobody {
+        return names::MAIN.to_owned();
     }
     plan.options.functions.to_string()
 }

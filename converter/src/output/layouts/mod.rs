@@ -8,6 +8,7 @@ mod anemll;
 mod anemll_monolithic;
 mod coreml_llm_cli;
 mod coreml_llm_cli_sequoia;
+mod embedding;
 mod host_cache;
 mod meta_files;
 mod metadata;
@@ -36,6 +37,7 @@ pub(crate) static LAYOUTS: &[&dyn Layout] = &[
     &coreml_llm_cli::CoremlLlmCli,
     &coreml_llm_cli_sequoia::CoremlLlmCliSequoia,
     &prefill::Prefill,
+    &embedding::Embedding,
 ];
 
 /// Whose client opens a converted directory.
@@ -55,6 +57,16 @@ pub(crate) trait Layout: Sync {
     /// What its clients can drive where layers look back over a window.
     fn window_form(&self) -> WindowForm {
         WindowForm::Whole
+    }
+
+    /// Whether the functions of a chunk may be in two files (`--split-rotate`).
+    fn splits_rotate(&self) -> bool {
+        false
+    }
+
+    /// The models that hold the functions of a file: one with all of them, or several that share its weight file.
+    fn models(&self, _plan: &ConversionPlan, file: &FilePlan) -> Vec<FileModel> {
+        vec![FileModel { stem: file.stem.clone(), functions: file.functions().map(str::to_owned).collect() }]
     }
 
     /// The first option that it cannot honour.
@@ -88,6 +100,15 @@ pub(crate) trait Layout: Sync {
     /// # Errors
     /// A name or number that such a file cannot hold.
     fn side_files(&self, plan: &ConversionPlan, checkpoint: &Path) -> Result<Vec<SideFile>, SideFileError>;
+}
+
+/// A model that holds functions of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FileModel {
+    /// Its name without extension.
+    pub(crate) stem: String,
+    /// Names of its functions.
+    pub(crate) functions: Vec<String>,
 }
 
 /// An option that a layout cannot honour.
@@ -157,7 +178,7 @@ mod tests {
         assert_eq!(
             error,
             "Cannot use `--layout swift`: one of anec, anemll, anemll-monolithic, host-cache, coreml-llm-cli, \
-             coreml-llm-cli-sequoia, prefill"
+             coreml-llm-cli-sequoia, prefill, embedding"
         );
     }
 }

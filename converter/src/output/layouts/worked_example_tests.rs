@@ -31,7 +31,7 @@ fn the_example_names_its_files_and_its_meta_file_names_them_too() {
     let side_files = Short.side_files(&plan, Path::new("tiny")).expect("written");
     let [yaml, _] = &side_files[..] else { panic!("two meta files") };
     assert!(yaml.text.contains("    ffn: c_chunk_01of01.mlmodelc\n"), "{}", yaml.text);
-    let model = description::model(&Short, &plan, &plan.files[0]).expect("describable");
+    let model = description::model(&Short, &plan, &plan.files[0], plan.files[0].program()).expect("describable");
     assert_eq!(model.description.metadata.expect("has metadata").short_description, "embeddings of llama");
 }
 

@@ -139,7 +139,7 @@ impl Hint for ConfigError {
             Self::Quantized { .. } => "use the unquantized original of this model; anec quantizes by itself (`--lut`)".to_owned(),
             Self::MixtureOfExperts { .. } => "only dense models can be converted".to_owned(),
             Self::Multimodal { .. } => {
-                "save the language model alone as its own checkpoint, if it is a Llama, Qwen or Mistral".to_owned()
+                "save the language model alone as its own checkpoint, if it is of an architecture that `anec convert --help` lists".to_owned()
             }
             Self::Violations(_) => return None,
             Self::UnknownKeys(keys) => {

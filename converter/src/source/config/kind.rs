@@ -30,6 +30,9 @@ const PART_KEYS: [&str; 7] = [
     "mm_vision_tower",
 ];
 
+/// Values of `model_type` of models that take more than text and whose decoder an adapter finds by itself.
+const DECODER_WITHIN: [&str; 1] = ["gemma3"];
+
 /// Refuses quantized, mixture-of-experts and multimodal models.
 ///
 /// # Errors
@@ -42,8 +45,10 @@ pub(crate) fn check_kind(config: &Map<String, Value>) -> Result<(), ConfigError>
             return Err(ConfigError::Quantized { key, method });
         }
     }
+    let model_type = set("model_type").and_then(Value::as_str);
+    let has_decoder = model_type.is_some_and(|model_type| DECODER_WITHIN.contains(&model_type));
     for key in PART_KEYS {
-        if set(key).is_some() {
+        if set(key).is_some() && !has_decoder {
             return Err(ConfigError::Multimodal { key });
         }
     }
@@ -52,7 +57,6 @@ pub(crate) fn check_kind(config: &Map<String, Value>) -> Result<(), ConfigError>
             return Err(ConfigError::MixtureOfExperts { key, found: shortened(value) });
         }
     }
-    let model_type = set("model_type").and_then(Value::as_str);
     if let Some(found) = model_type.filter(|model_type| *model_type == "mixtral" || model_type.ends_with("_moe")) {
         return Err(ConfigError::MixtureOfExperts { key: "model_type", found: format!("`{found}`") });
     }

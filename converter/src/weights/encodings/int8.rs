@@ -43,14 +43,6 @@ impl Encoding for Int8 {
         Some(BITS)
     }
 
-    fn check_opset(&self, opset: Opset) -> Result<(), &'static str> {
-        if opset < Opset::Ios18 {
-            Err("integers with a scale for each channel need iOS 18 or macOS 15")
-        } else {
-            Ok(())
-        }
-    }
-
     fn blobs(&self, rows: &Rows, shape: &[u64]) -> Result<Vec<TensorType>, UnfitError> {
         let mut scale_shape = vec![rows.count()];
         scale_shape.resize(shape.len(), 1);
@@ -59,7 +51,12 @@ impl Encoding for Int8 {
 
     fn constant(&self, ops: &mut FunctionBuilder, name: &str, blobs: Vec<Value>) -> Result<Constant, BuildError> {
         let [data, scale] = exactly(blobs);
-        let weight = ops.blockwise_shift_scale(&format!("{name}_quantized"), data, scale, None)?;
+        let name = format!("{name}_quantized");
+        let weight = if ops.opset() >= Opset::Ios18 {
+            ops.blockwise_shift_scale(&name, data, scale, None)?
+        } else {
+            ops.scaled_rows(&name, data, scale)?
+        };
         Ok(Constant { weight, result_scale: None })
     }
 

@@ -17,16 +17,21 @@ pub(super) fn find(root: &Path, meta: &MetaYaml) -> Result<Vec<ModelPart>, PartE
     let ffn = stem("ffn", parameters.ffn.as_deref())?;
     let lm_head = stem("lm_head", parameters.lm_head.as_deref())?;
     let mut parts = vec![ModelPart::find(root, PartLabel::only(EMBEDDINGS), embeddings.to_owned())?];
+    // Where batches have files of their own, these follow those of the same layers.
+    let pf = if parameters.split_rotate { Some(stem("pf", parameters.pf.as_deref())?) } else { None };
     for number in 1..=parameters.num_chunks {
-        let stem = chunk_stem(ffn, number, parameters.num_chunks)?;
-        parts.push(ModelPart::find(root, PartLabel::numbered(CHUNK, number), stem)?);
+        let label = PartLabel::numbered(CHUNK, number);
+        for (key, first) in [("ffn", Some(ffn)), ("pf", pf)] {
+            let Some(first) = first else { continue };
+            parts.push(ModelPart::find(root, label, chunk_stem(key, first, number, parameters.num_chunks)?)?);
+        }
     }
     parts.push(ModelPart::find(root, PartLabel::only(LM_HEAD), lm_head.to_owned())?);
     Ok(parts)
 }
 
-/// The name of chunk `number`, from the name of the first.
-fn chunk_stem(first: &str, number: u64, num_chunks: u64) -> Result<String, PartError> {
+/// The name of chunk `number`, from the name of the first, which `key` of the meta file says.
+fn chunk_stem(key: &'static str, first: &str, number: u64, num_chunks: u64) -> Result<String, PartError> {
     let mark = format!("{CHUNK_MARK}01of{num_chunks:02}");
     if let Some((before, "")) = first.rsplit_once(&mark) {
         return Ok(format!("{before}{CHUNK_MARK}{number:02}of{num_chunks:02}"));
@@ -34,5 +39,5 @@ fn chunk_stem(first: &str, number: u64, num_chunks: u64) -> Result<String, PartE
     if num_chunks == 1 && !first.contains(CHUNK_MARK) {
         return Ok(first.to_owned());
     }
-    Err(PartError::ChunkName { key: "ffn", name: first.to_owned(), count: num_chunks })
+    Err(PartError::ChunkName { key, name: first.to_owned(), count: num_chunks })
 }

@@ -24,7 +24,7 @@ use super::head::Head;
 use super::inputs::{self, size};
 use super::windows::Windows;
 use super::{Capabilities, Driver, Observer, Output, Session, SessionError, lacks};
-use crate::backend::{Engine, LoadedFunction, LoadedState, Tensors};
+use crate::backend::{Engine, LoadedFunction, LoadedModel, LoadedState, Tensors};
 use crate::part::{ModelPart, PartError, PartLabel};
 
 /// The driver.
@@ -73,6 +73,29 @@ enum Kind {
 struct Rotate {
     infer: LoadedFunction,
     prefill: Option<LoadedFunction>,
+}
+
+/// The functions of a part, in one model or in several.
+struct Functions(Vec<LoadedModel>);
+
+impl Functions {
+    fn open(parts: &[ModelPart], engine: &dyn Engine) -> Result<Self, SessionError> {
+        Ok(Self(parts.iter().map(|part| engine.open_model(part)).collect::<Result<_, _>>()?))
+    }
+
+    fn of(&self, name: &str) -> Option<&LoadedModel> {
+        self.0.iter().find(|model| model.function_names().iter().any(|function| function == name))
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.of(name).is_some()
+    }
+
+    /// The function, or what its absence from the first model is to the engine.
+    fn load(&self, name: &str) -> Result<LoadedFunction, SessionError> {
+        let model = self.of(name).or(self.0.first()).expect("a part has at least one model");
+        Ok(model.load(name)?)
+    }
 }
 
 impl Chunk {
@@ -138,18 +161,17 @@ impl StatefulSession {
         let mut windows = Windows::of(parameters, false)?;
         let mut verify_head = None;
         let (mut embeddings, mut head, mut chunks) = (None, None, Vec::new());
-        for part in parts {
-            let model = engine.open_model(part)?;
+        for of_layers in parts.chunk_by(|part, next| part.label == next.label) {
+            let Some(part) = of_layers.first() else { continue };
+            let model = Functions::open(of_layers, engine)?;
             if part.label.role == CHUNK {
                 // Clients run `prefill` where the meta file says that it writes wherever the position is.
-                let batched = parameters.prefill_dynamic_slice
-                    && query_length.is_none()
-                    && model.function_names().iter().any(|name| name == names::PREFILL);
+                let batched = parameters.prefill_dynamic_slice && query_length.is_none() && model.has(names::PREFILL);
                 let name = if query_length.is_some() { names::MAIN } else { names::INFER };
                 let decode = model.load(name)?;
                 check(part.label, name, &decode, &instance)?;
                 let prefill = if batched { Some(model.load(names::PREFILL)?) } else { None };
-                let has_rotate = model.function_names().iter().any(|name| name == names::INFER_ROTATE);
+                let has_rotate = model.has(names::INFER_ROTATE);
                 windows = Windows::of(parameters, has_rotate)?;
                 let rotate = match windows {
                     Windows::Rotate { .. } => Some(Rotate {

@@ -74,7 +74,7 @@ pub(super) fn table(
     config: &OracleConfig,
 ) -> Option<TableQuality> {
     let width = *constant.tensor.shape().last()?;
-    if width != config.head_dim && width != config.head_dim / 2 {
+    if width != config.rotary_dim && width != config.rotary_dim / 2 {
         return None;
     }
     let rows = constant.tensor.count() / width;

@@ -10,7 +10,7 @@ pub mod discovery;
 pub mod sequoia;
 
 use super::stateful::{self, BATCH_SIZE, CONTEXT_LENGTH, HIDDEN_SIZE, ONE, PART};
-use super::{Call, Contract, Count, Dimension, ElementType, FileContract, FunctionContract, Phase, Role, Size};
+use super::{Cache, Call, Contract, Count, Dimension, ElementType, FileContract, FunctionContract, Phase, Role, Size};
 use super::{TensorContract, TensorName, Variant, When};
 
 /// Token ids to activations, rotations and the mask; on the CPU.
@@ -158,6 +158,7 @@ pub static CONTRACT: Contract = Contract {
     summary: "compiled chunks of 64-token blocks, whose KV cache the client keeps and another model shifts",
     source: "smpanaro's coreml-llm-cli, branch main at 9d141fc, and the models published for it",
     variants: &[WHOLE_HEAD],
+    cache: Cache::Client,
     files: &[
         FileContract {
             role: EMBEDDINGS,

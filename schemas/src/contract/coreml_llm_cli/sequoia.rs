@@ -7,7 +7,9 @@
 
 use super::names;
 use crate::contract::stateful::{self, HIDDEN_SIZE, ONE};
-use crate::contract::{Call, Contract, Count, Dimension, ElementType, FileContract, FunctionContract, Phase, Role};
+use crate::contract::{
+    Cache, Call, Contract, Count, Dimension, ElementType, FileContract, FunctionContract, Phase, Role,
+};
 use crate::contract::{Size, TensorContract, TensorName, When};
 
 /// Token ids to activations, rotations and the mask; on the CPU.
@@ -114,6 +116,7 @@ pub static CONTRACT: Contract = Contract {
     summary: "compiled chunks with a function for the prompt and one for a token, whose caches are written in place",
     source: "smpanaro's coreml-llm-cli, branch sequoia at a12f09e",
     variants: &[],
+    cache: Cache::Client,
     files: &[
         FileContract {
             role: EMBEDDINGS,

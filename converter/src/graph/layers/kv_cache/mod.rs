@@ -8,6 +8,7 @@ mod function;
 mod host;
 mod late;
 mod mask;
+mod own;
 mod shift;
 mod slice;
 mod state;
@@ -22,6 +23,7 @@ use crate::graph::{Graph, GraphError};
 
 pub(crate) use function::{CacheInputs, Step, caches};
 pub(crate) use host::HostCache;
+pub(crate) use own::OwnTokens;
 pub(crate) use states::{CacheStates, KeptWhole, WindowState};
 
 /// Keys and values of all positions that a layer may attend to, each

@@ -1,7 +1,7 @@
 use std::path::Path;
 
 use super::*;
-use crate::model::decoder_plan::{LayerKind, NormPlacement, testing};
+use crate::model::decoder_plan::{LayerKind, NormPlacement, QkNorm, testing};
 use crate::plan::inventory;
 use crate::source::checkpoint::testing::{Source, write_config, write_tensors};
 
@@ -26,7 +26,7 @@ fn write(directory: &Path, sources: &[Source]) {
 
 #[test]
 fn shapes_are_those_that_the_programs_ask_for() {
-    let plan = DecoderPlan { qkv_bias: true, o_bias: true, qk_norm: true, ..testing::plan() };
+    let plan = DecoderPlan { qkv_bias: true, o_bias: true, qk_norm: QkNorm::Heads, ..testing::plan() };
     let tensors = tensors(&plan);
     let shape = |name: &str| {
         let found = tensors.iter().find(|spec| spec.name == name);
@@ -58,7 +58,8 @@ fn switches_add_exactly_their_tensors() {
     assert_eq!(count(|plan| plan.qkv_bias = true), plain + 2 * 3);
     assert_eq!(count(|plan| plan.o_bias = true), plain + 2);
     assert_eq!(count(|plan| plan.mlp_bias = true), plain + 2 * 3);
-    assert_eq!(count(|plan| plan.qk_norm = true), plain + 2 * 2);
+    assert_eq!(count(|plan| plan.qk_norm = QkNorm::Heads), plain + 2 * 2);
+    assert_eq!(count(|plan| plan.qk_norm = QkNorm::Whole), plain + 2 * 2);
     assert_eq!(count(|plan| plan.norm_placement = NormPlacement::PreAndPost), plain + 2 * 2);
     assert_eq!(count(|plan| plan.norm_placement = NormPlacement::Post), plain);
     assert_eq!(count(|plan| plan.tie_word_embeddings = true), plain - 1);
