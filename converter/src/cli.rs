@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    bench, card, check, compile, completions, convert, diff, eval, inspect, layouts, lint, man, ops, package, plan,
-    predict, rules, run, verify,
+    assemble, bench, card, check, compile, completions, convert, diff, eval, inspect, layouts, lint, man, ops, package,
+    plan, predict, publish, rules, run, verify,
 };
 
 /// Converts Llama, Qwen and Mistral checkpoints into Core ML packages for Apple's Neural Engine. Needs no Mac.
@@ -21,6 +21,8 @@ pub struct Cli {
 pub enum Command {
     /// Convert a checkpoint directory into Core ML packages.
     Convert(convert::Arguments),
+    /// Put the parts of a conversion together that several machines have made.
+    Assemble(assemble::Arguments),
     /// Show what a conversion would write, and stop.
     Plan(plan::Arguments),
     /// Compile a package into the form that apps load, without a Mac.
@@ -35,6 +37,8 @@ pub enum Command {
     Check(check::Arguments),
     /// Print a model card of a converted directory.
     Card(card::Arguments),
+    /// Publish a converted directory on the Hugging Face hub.
+    Publish(publish::Arguments),
     /// Compare two models by meaning; exit code 1 if they differ.
     Diff(diff::Arguments),
     /// Compare a converted directory with its checkpoint, and write a report.

@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 mod allocation;
+pub mod assemble;
 pub mod backend_arguments;
 pub mod bench;
 mod calibration;
@@ -9,6 +10,7 @@ pub mod check;
 pub mod compile;
 pub mod completions;
 pub mod convert;
+mod convert_part;
 pub mod diff;
 pub mod eval;
 pub mod inspect;
@@ -25,12 +27,14 @@ pub mod plan;
 mod plan_layouts;
 mod plan_report;
 pub mod predict;
+pub mod publish;
 mod rewrite;
 pub mod rules;
 pub mod run;
 pub mod self_check;
 mod storage_arguments;
 pub mod token_arguments;
+mod verification;
 pub mod verify;
 
 use std::io;
@@ -58,17 +62,21 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Package(arguments) => arguments.quiet,
         Command::Verify(arguments) => arguments.quiet,
         Command::Run(arguments) => arguments.quiet,
+        Command::Publish(arguments) => arguments.quiet,
+        Command::Assemble(arguments) => arguments.quiet,
         _ => false,
     };
     let console = Console { quiet };
     let done = |()| ExitCode::SUCCESS;
     let result = match cli.command {
         Command::Convert(arguments) => convert::run(&arguments, console),
+        Command::Assemble(arguments) => assemble::run(&arguments, console).map(done),
         Command::Plan(arguments) => plan::run(&arguments, console).map(done),
         Command::Compile(arguments) => compile::run(&arguments, console),
         Command::Package(arguments) => package::run(&arguments, console),
         Command::Predict(arguments) => predict::run(&arguments, console),
         Command::Card(arguments) => card::run(&arguments, console).map(done),
+        Command::Publish(arguments) => publish::run(&arguments, console).map(done),
         Command::Check(arguments) => check::run(&arguments, console).map(done),
         Command::Diff(arguments) => diff::run(&arguments, console).map(done),
         Command::Inspect(arguments) => inspect::run(&arguments, console).map(done),

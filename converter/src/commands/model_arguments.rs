@@ -9,6 +9,7 @@ use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use serde_json::{Map, Value};
 
+use crate::calibrate::CalibrationSource;
 use crate::commands::allocation::AllocationArguments;
 use crate::commands::locate::locate;
 use crate::commands::storage_arguments::{StorageArguments, StorageOptionsError};
@@ -261,6 +262,14 @@ impl ModelArguments {
             recipe_file::check_tensors(&options.storage, tensors.iter().map(|spec| spec.name.as_str()))?;
         }
         options.storage = self.storage.refine(options.storage, decoder);
+        if let Some(source) = self.storage.calibration(&options.storage)? {
+            options.calibration = match &source {
+                CalibrationSource::File(path) => {
+                    path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+                }
+                source => source.to_string(),
+            };
+        }
         let options = options;
         for (option, reason) in self.without_effect(&options) {
             console.warning(&format!("`{option}` has no effect: {reason}"));
@@ -280,6 +289,7 @@ impl ModelArguments {
     fn options(&self) -> Result<Options, StorageOptionsError> {
         Ok(Options {
             storage: self.storage.recipe()?,
+            calibration: CalibrationSource::None.to_string(),
             chunks: self.chunks,
             lm_head_splits: self.lm_head_splits,
             context_length: self.context_length.iter().copied().max().unwrap_or(0),

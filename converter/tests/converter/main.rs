@@ -10,6 +10,7 @@ mod help;
 mod layout_documents;
 mod lint;
 mod llm_cli_plans;
+mod parts;
 mod performance;
 mod programs;
 mod published_plans;
