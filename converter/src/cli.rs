@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    assemble, bench, card, check, compile, completions, convert, diff, eval, inspect, layouts, lint, man, ops, package,
+    assemble, bench, card, check, compare, compile, completions, convert, diff, eval, inspect, layouts, lint, man, ops, package,
     plan, predict, publish, rules, run, verify,
 };
 
@@ -14,6 +14,10 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+
+    /// Print only results and errors: no progress, notes or warnings.
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
 }
 
 /// What to do.
@@ -39,7 +43,9 @@ pub enum Command {
     Card(card::Arguments),
     /// Publish a converted directory on the Hugging Face hub.
     Publish(publish::Arguments),
-    /// Compare two models by meaning; exit code 1 if they differ.
+    /// Show what two conversions, or one and its checkpoint, answer to the same prompts, and how far apart they are.
+    Compare(compare::Arguments),
+    /// Compare two models or converted directories by meaning; exit code 1 if they differ.
     Diff(diff::Arguments),
     /// Compare a converted directory with its checkpoint, and write a report.
     Verify(verify::Arguments),

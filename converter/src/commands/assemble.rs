@@ -35,10 +35,6 @@ pub struct Arguments {
     /// Print a summary as JSON when done.
     #[arg(long)]
     json: bool,
-
-    /// Print only errors.
-    #[arg(short, long)]
-    pub(crate) quiet: bool,
 }
 
 /// Puts parts together.

@@ -15,6 +15,7 @@ use fs_err as fs;
 use serde::Serialize;
 
 use super::lint::{self, LintError};
+use super::target_system::TargetSystem;
 use super::verification::Verification;
 use crate::console::{Console, Failure, counted};
 use crate::error::render;
@@ -38,6 +39,11 @@ pub struct Arguments {
     /// The chip it must run on, such as a17-pro or m4; generic is all of them.
     #[arg(long, default_value_t = Chip::Generic)]
     chip: Chip,
+
+    /// The system it must run on: the oldest, such as ios18 or macos15, or ios or macos for every version; all of them where
+    /// not given.
+    #[arg(long, value_name = "SYSTEM")]
+    target: Option<TargetSystem>,
 
     /// Print as JSON.
     #[arg(long)]
@@ -87,7 +93,9 @@ impl Outcome {
 
 /// Checks a converted directory.
 pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
-    let conditions = Conditions { chip: arguments.chip, target: None, os: None };
+    let target = arguments.target.map(|target| target.0);
+    let os = target.and_then(|(_, version)| version);
+    let conditions = Conditions { chip: arguments.chip, target: target.map(|(system, _)| system), os };
     let directories = converted_directories(&arguments.path)?;
     let checked: Vec<Checked> = directories
         .into_iter()

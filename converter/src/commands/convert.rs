@@ -69,10 +69,6 @@ pub struct Arguments {
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
 
-    /// Print only errors.
-    #[arg(short, long)]
-    pub(crate) quiet: bool,
-
     /// Print a summary as JSON when done.
     #[arg(long)]
     pub(super) json: bool,
@@ -160,7 +156,7 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<ExitCode, Failure>
         Ok(written) => {
             staging.publish()?;
             report(arguments, &prepared, &written, started, console);
-            let is_checked = calibrated.is_some() && !arguments.no_check && !arguments.quiet;
+            let is_checked = calibrated.is_some() && !arguments.no_check && !console.quiet;
             let check = if is_checked { self_check::run(arguments, &prepared, console) } else { None };
             if arguments.json {
                 print_json(arguments, &prepared, &written, started, check, console)?;

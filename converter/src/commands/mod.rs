@@ -7,6 +7,7 @@ pub mod bench;
 mod calibration;
 pub mod card;
 pub mod check;
+pub mod compare;
 pub mod compile;
 pub mod completions;
 pub mod convert;
@@ -33,6 +34,7 @@ pub mod rules;
 pub mod run;
 pub mod self_check;
 mod storage_arguments;
+mod target_system;
 pub mod token_arguments;
 mod verification;
 pub mod verify;
@@ -56,17 +58,7 @@ pub fn render_chat_template(limit: impl FnOnce(usize) -> bool) -> ExitCode {
 
 /// Runs a command; failures are printed and become exit code 1.
 pub fn run(cli: Cli) -> ExitCode {
-    let quiet = match &cli.command {
-        Command::Convert(arguments) => arguments.quiet,
-        Command::Compile(arguments) => arguments.quiet,
-        Command::Package(arguments) => arguments.quiet,
-        Command::Verify(arguments) => arguments.quiet,
-        Command::Run(arguments) => arguments.quiet,
-        Command::Publish(arguments) => arguments.quiet,
-        Command::Assemble(arguments) => arguments.quiet,
-        _ => false,
-    };
-    let console = Console { quiet };
+    let console = Console { quiet: cli.quiet };
     let done = |()| ExitCode::SUCCESS;
     let result = match cli.command {
         Command::Convert(arguments) => convert::run(&arguments, console),
@@ -78,6 +70,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Card(arguments) => card::run(&arguments, console).map(done),
         Command::Publish(arguments) => publish::run(&arguments, console).map(done),
         Command::Check(arguments) => check::run(&arguments, console).map(done),
+        Command::Compare(arguments) => compare::run(&arguments, console).map(done),
         Command::Diff(arguments) => diff::run(&arguments, console).map(done),
         Command::Inspect(arguments) => inspect::run(&arguments, console).map(done),
         Command::Verify(arguments) => verify::run(&arguments, console).map(done),

@@ -50,8 +50,8 @@ pub struct ModelArguments {
     #[arg(long, value_name = "N|auto", default_value = "auto")]
     pub chunks: Count,
 
-    /// Parts that the LM head is split into; `auto` takes 16 for Qwen and 8 for others, or the next number that
-    /// divides the vocabulary.
+    /// Parts that the LM head is split into; `auto` takes as many as the clients of the layout expect (ANEMLL's: 16 for Qwen
+    /// and Gemma, 8 for others), or the fewest that the chip takes.
     #[arg(long, value_name = "N|auto", default_value = "auto")]
     pub lm_head_splits: Count,
 

@@ -76,10 +76,6 @@ pub struct Arguments {
     /// Print what was published as JSON.
     #[arg(long)]
     json: bool,
-
-    /// Print only errors.
-    #[arg(short, long)]
-    pub(crate) quiet: bool,
 }
 
 /// What a card is called in a repository.

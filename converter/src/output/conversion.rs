@@ -285,6 +285,9 @@ pub(crate) fn write(
         let known = first.models.iter().zip(&staged.models);
         let known = known.filter_map(|(from, to)| Some((to.weights.clone(), checksums.get(&from.weights)?.clone())));
         staged.write_beside(context.checkpoint)?;
+        if staged.directory != first.directory {
+            companions::share(&first.directory, &staged.directory)?;
+        }
         checksums::write(&staged.directory, &known.collect())?;
     }
     if context.interrupt.is_set() {

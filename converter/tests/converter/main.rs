@@ -16,4 +16,5 @@ mod programs;
 mod published_plans;
 mod resume;
 mod ship;
+mod supported;
 mod templates;

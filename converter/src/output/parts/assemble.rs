@@ -11,6 +11,7 @@ use walkdir::WalkDir;
 
 use super::{FRAME, PART_JSON, PartError, PartFile, WEIGHTS_BIN};
 use crate::output::checksums;
+use crate::output::companions;
 use crate::output::conversion::WeightPaths;
 use crate::output::forms::FORMS;
 use crate::output::link::link_or_copy;
@@ -57,6 +58,11 @@ pub(crate) fn assemble(parts: &[PathBuf], output: &Path, progress: &ProgressBar)
         read_back(output, written)?;
     }
     progress.set_message("checksums");
+    if let Some((longest, others)) = first.directories.split_first() {
+        for other in others {
+            companions::share(&output.join(longest), &output.join(other))?;
+        }
+    }
     for directory in &first.directories {
         checksums::write(&output.join(directory), &BTreeMap::new())?;
     }
