@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    assemble, bench, card, check, compare, compile, completions, convert, diff, eval, inspect, layouts, lint, man, ops, package,
-    plan, predict, publish, rules, run, verify,
+    assemble, bench, card, check, compare, compile, completions, convert, diff, eval, inspect, layouts, lint, man, ops,
+    package, plan, predict, publish, rules, run, verify,
 };
 
 /// Converts Llama, Qwen and Mistral checkpoints into Core ML packages for Apple's Neural Engine. Needs no Mac.

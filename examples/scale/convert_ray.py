@@ -3,9 +3,9 @@
     pip install ray
     python convert_ray.py MODEL -o OUT --parts 8 --work /shared/parts -- --lut 4 --calibration none
 
-Every machine needs `anec`, the checkpoint, and the directory of the parts at the same paths, so both are on storage that all
-of them share. A task whose machine is lost is done again on another one, and goes on where the lost one stopped. With
-`--calibrate`, one task makes the calibration that all parts need before the others begin.
+Every machine needs `anec`, the checkpoint, and the directory of the parts at the same paths, so both are on storage
+that all of them share. A task whose machine is lost is done again on another one, and goes on where the lost one
+stopped. With `--calibrate`, one task makes the calibration that all parts need before the others begin.
 """
 
 from __future__ import annotations
@@ -43,6 +43,12 @@ def convert(anec: str, model: str, output: str, part: str, options: list[str]) -
     return output
 
 
+def split(words: list[str]) -> tuple[list[str], list[str]]:
+    """What stands before and after the first `--`."""
+    at = words.index("--") if "--" in words else len(words)
+    return words[:at], words[at + 1 :]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", help="checkpoint, at the same path on every machine")
@@ -53,17 +59,21 @@ def main() -> None:
     parser.add_argument("--address", help="of the cluster; without it, one is started on this machine")
     parser.add_argument("--cpus", type=float, default=1, help="processors that a part may use")
     parser.add_argument("--anec", default="anec", help="the command, on every machine")
-    parser.add_argument("options", nargs="*", help="options of `anec convert`, after --")
-    arguments = parser.parse_args()
+    parser.epilog = "What follows -- are options of `anec convert`."
+    given, options = split(sys.argv[1:])
+    arguments = parser.parse_args(given)
 
     ray.init(address=arguments.address, log_to_driver=False)
     task = ray.remote(convert).options(num_cpus=arguments.cpus, max_retries=RETRIES, retry_exceptions=True)
     arguments.work.mkdir(parents=True, exist_ok=True)
+    # Workers run in directories of their own.
     work = arguments.work.resolve()
-    options = list(arguments.options)
+    anec, model = (
+        str(Path(path).resolve()) if Path(path).exists() else path for path in (arguments.anec, arguments.model)
+    )
 
     def start(part: str, name: str, *more: str):
-        return task.remote(arguments.anec, arguments.model, str(work / name), part, [*options, *more])
+        return task.remote(anec, model, str(work / name), part, [*options, *more])
 
     calibrated: list[str] = []
     if arguments.calibrate:
@@ -76,7 +86,7 @@ def main() -> None:
         parts += ray.get(done)
         print(f"{len(parts)} of {count} parts", flush=True)
     ray.shutdown()
-    subprocess.run([arguments.anec, "assemble", *parts, "-o", arguments.output], check=True)
+    subprocess.run([anec, "assemble", *parts, "-o", arguments.output], check=True)
 
 
 if __name__ == "__main__":

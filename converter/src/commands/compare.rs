@@ -131,7 +131,10 @@ fn failed(message: String) -> Failure {
 /// Requires that a model says which token comes next.
 fn check_head(session: &dyn Session, path: &Path) -> Result<(), Failure> {
     if session.capabilities().gives == Gives::HiddenState {
-        return Err(failed(format!("Cannot compare `{}`: the model has no LM head, and so gives no tokens", path.display())));
+        return Err(failed(format!(
+            "Cannot compare `{}`: the model has no LM head, and so gives no tokens",
+            path.display()
+        )));
     }
     Ok(())
 }
@@ -246,7 +249,12 @@ fn describe(report: &Report) -> String {
         let _ = writeln!(text, "\n  {same}{}\n", figures(compared.kl_mean, compared.top1));
     }
     let count = report.prompts.len();
-    let _ = writeln!(text, "{} of {count} answers are the same{}", report.same_answers, figures(report.kl_mean, report.top1));
+    let _ = writeln!(
+        text,
+        "{} of {count} answers are the same{}",
+        report.same_answers,
+        figures(report.kl_mean, report.top1)
+    );
     text
 }
 

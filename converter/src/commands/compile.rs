@@ -47,7 +47,14 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments, console: Console) -> Result<ExitCode, Failure> {
     let path = &arguments.model;
     let output = rewrite::output(arguments.output.as_ref(), path, COMPILED_EXTENSION);
-    let rewrite = Rewrite { action: "compile", path, output: &output, kind: Kind::Compiled, force: arguments.force, json: arguments.json };
+    let rewrite = Rewrite {
+        action: "compile",
+        path,
+        output: &output,
+        kind: Kind::Compiled,
+        force: arguments.force,
+        json: arguments.json,
+    };
     let name = path.file_stem().map_or_else(|| "model".to_owned(), |stem| stem.to_string_lossy().into_owned());
     let message_name = if path.is_file() { name.clone() } else { "model".to_owned() };
     let unproven = if arguments.unproven { Unproven::Allowed } else { Unproven::Refused };

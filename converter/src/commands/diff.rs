@@ -108,7 +108,11 @@ fn is_converted(path: &Path) -> bool {
 fn models(left: &Path, right: &Path, limit: usize) -> Result<Comparison, Failure> {
     let differences = difference::compare(&open_model(left)?, &open_model(right)?, limit)?;
     let is_cut = differences.len() == limit;
-    Ok(Comparison { what: "models", found: differences.into_iter().map(|found| of_model(None, found)).collect(), is_cut })
+    Ok(Comparison {
+        what: "models",
+        found: differences.into_iter().map(|found| of_model(None, found)).collect(),
+        is_cut,
+    })
 }
 
 fn of_model(within: Option<String>, difference: Difference) -> Found {
@@ -143,13 +147,7 @@ fn presence(within: String, is_left: bool) -> Found {
 }
 
 /// Compares two converted directories: models by what they are for, other files by their bytes.
-fn directory(
-    name: &str,
-    left: &Path,
-    right: &Path,
-    limit: usize,
-    comparison: &mut Comparison,
-) -> Result<(), Failure> {
+fn directory(name: &str, left: &Path, right: &Path, limit: usize, comparison: &mut Comparison) -> Result<(), Failure> {
     let within = |what: &str| if name.is_empty() { what.to_owned() } else { format!("{name}/{what}") };
     let [a, b] = [ModelDirectory::open(left)?, ModelDirectory::open(right)?];
     let parts = |directory: &ModelDirectory| -> BTreeMap<_, PathBuf> {
@@ -190,9 +188,7 @@ fn beside(directory: &Path) -> Result<BTreeMap<String, String>, Failure> {
         FORMS.iter().any(|form| top.extension().is_some_and(|extension| extension == form.name()))
     };
     let paths = checksums::files_below(directory).map_err(failed)?;
-    let paths = paths.into_iter().filter(|path| {
-        !is_in_model(path) && ![CHECKSUMS, META_JSON].contains(&path.as_str())
-    });
+    let paths = paths.into_iter().filter(|path| !is_in_model(path) && ![CHECKSUMS, META_JSON].contains(&path.as_str()));
     paths.map(|path| Ok((path.clone(), checksums::checksum(&directory.join(&path)).map_err(failed)?))).collect()
 }
 

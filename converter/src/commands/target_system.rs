@@ -38,7 +38,9 @@ mod tests {
         for target in Target::value_variants() {
             let TargetSystem((system, version)) = target.name().parse().expect("a system");
             assert_eq!(system == System::Ios, target.is_mobile());
-            assert!(version.is_some_and(|version| target.name().starts_with(&version.to_string().replace(' ', "").to_lowercase())));
+            assert!(version.is_some_and(|version| {
+                target.name().starts_with(&version.to_string().replace(' ', "").to_lowercase())
+            }));
         }
         assert_eq!("macos".parse(), Ok(TargetSystem((System::Macos, None))));
         assert!("tvos".parse::<TargetSystem>().is_err());

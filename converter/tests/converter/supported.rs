@@ -35,7 +35,11 @@ fn table(head: [&str; 3], mut rows: Vec<[String; 3]>) -> String {
 fn page() -> String {
     let archs = ARCHS.iter().map(|arch| {
         let family = arch.family().word();
-        [arch.name().to_owned(), format!("`--arch {family}`: {}", words(arch.model_types())), words(arch.architectures())]
+        [
+            arch.name().to_owned(),
+            format!("`--arch {family}`: {}", words(arch.model_types())),
+            words(arch.architectures()),
+        ]
     });
     let archs = table(["architecture", "`model_type`", "`architectures`"], archs.collect());
     let text = |value: &Value, key: &str| value[key].as_str().expect("a text").to_owned();

@@ -84,11 +84,7 @@ pub fn side_by_side(
 }
 
 /// The logits after the last token of a prompt and after every token that follows; none of a model that gives none.
-fn logits(
-    session: &mut dyn Session,
-    sequence: &[u32],
-    prompt: usize,
-) -> Result<Option<Vec<Vec<f32>>>, SessionError> {
+fn logits(session: &mut dyn Session, sequence: &[u32], prompt: usize) -> Result<Option<Vec<Vec<f32>>>, SessionError> {
     session.reset()?;
     let (prompt, rest) = sequence.split_at_checked(prompt).unwrap_or((sequence, &[]));
     let mut outputs = vec![session.feed(prompt, 0)?];

@@ -28,7 +28,7 @@ def plain(anec, small_checkpoint) -> dict[str, bytes]:
 
 @pytest.fixture
 def flaky(anec, tmp_path) -> Path:
-    """The command, which the first time that it makes part 2 is killed midway, and the process that called it with it."""
+    """The command; the first time that it makes part 2, it is killed midway, with the process that called it."""
     command = tmp_path / "bin" / "anec"
     command.parent.mkdir()
     command.write_text(
@@ -49,9 +49,17 @@ exec "{anec.binary}" "$@"
 
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="ray is not installed")
 def test_ray_does_a_part_again_whose_worker_was_killed(flaky, plain, small_checkpoint, tmp_path):
-    command = [sys.executable, EXAMPLES / "scale/convert_ray.py", small_checkpoint, "-o", tmp_path / "out", "--parts", "4"]
+    command = [
+        sys.executable,
+        EXAMPLES / "scale/convert_ray.py",
+        small_checkpoint,
+        "-o",
+        tmp_path / "out",
+        "--parts",
+        "4",
+    ]
     command += ["--work", tmp_path / "parts", "--anec", flaky, "--", *OPTIONS, "--threads", "1"]
-    environment = {**os.environ, "RAY_DEDUP_LOGS": "0", "RAY_USAGE_STATS_ENABLED": "0"}
+    environment = {**os.environ, "RAY_DEDUP_LOGS": "0", "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
     outcome = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=600, env=environment)
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr
     assert (tmp_path / "lost").exists(), "a worker was killed"
@@ -61,7 +69,9 @@ def test_ray_does_a_part_again_whose_worker_was_killed(flaky, plain, small_check
 
 def shell(script: str, environment: dict[str, str], cwd: Path) -> None:
     command = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script]
-    outcome = subprocess.run(command, cwd=cwd, env=os.environ | environment, capture_output=True, text=True, timeout=600)
+    outcome = subprocess.run(
+        command, cwd=cwd, env=os.environ | environment, capture_output=True, text=True, timeout=600
+    )
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr
 
 

@@ -1,12 +1,12 @@
-"""A small server that speaks the part of the Hugging Face hub's API that downloads and uploads need, for tests without a
-network.
+"""A small server that speaks the part of the Hugging Face hub's API that downloads and uploads need, for tests without
+a network.
 
     python hub_server.py DIRECTORY [--port N]
 
 Below DIRECTORY, OWNER/MODEL is a model with the branch `main`, and OWNER/MODEL@BRANCH another branch. `huggingface_hub`
-works with it too (HF_ENDPOINT), both ways, which is how it is known to be no invention. Large files are answered as the hub
-does: with a redirection to another place, and their SHA-256; they are taken before the commit that names them, the larger
-ones in parts.
+works with it too (HF_ENDPOINT), both ways, which is how it is known to be no invention. Large files are answered as the
+hub does: with a redirection to another place, and their SHA-256; they are taken before the commit that names them, the
+larger ones in parts.
 """
 
 from __future__ import annotations
@@ -221,7 +221,8 @@ class Answers(BaseHTTPRequestHandler):
         self.reply({"files": answers})
 
     def batch(self, model: str, asked: dict) -> None:
-        assert asked["operation"] == "upload" and asked["hash_algo"] == "sha256"
+        assert asked["operation"] == "upload"
+        assert asked["hash_algo"] == "sha256"
         objects = []
         for wanted in asked["objects"]:
             oid, size = wanted["oid"], wanted["size"]
@@ -252,7 +253,8 @@ class Answers(BaseHTTPRequestHandler):
 
     def make_commit(self, model: str, body: bytes) -> None:
         lines = [json.loads(line) for line in body.splitlines() if line]
-        assert lines[0]["key"] == "header" and lines[0]["value"]["summary"]
+        assert lines[0]["key"] == "header"
+        assert lines[0]["value"]["summary"]
         parent = lines[0]["value"].get("parentCommit")
         if parent and parent != self.hub.commit(model):
             return self.reply({"error": "A commit has happened since"}, 412)
