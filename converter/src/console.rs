@@ -1,6 +1,7 @@
 //! The only door to the terminal: data on stdout, everything else on stderr.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 
@@ -99,38 +100,41 @@ pub struct Stages {
     console: Console,
     bar: ProgressBar,
     is_terminal: bool,
-    /// The stage, when it began, and when it was last told of.
-    current: Option<(&'static str, Instant, Instant)>,
+    current: &'static str,
+    /// When each stage began, and when it was last told of. A stage may go on after another.
+    begun: BTreeMap<&'static str, (Instant, Instant)>,
 }
 
 impl Stages {
     /// None has begun.
     pub fn new(console: Console) -> Self {
         let is_terminal = io::stderr().is_terminal();
-        Self { console, bar: console.count_progress(), is_terminal, current: None }
+        Self { console, bar: console.count_progress(), is_terminal, current: "", begun: BTreeMap::new() }
     }
 
-    /// A stage that does so many things begins.
+    /// A stage that does so many things begins, or goes on.
     pub fn begin(&mut self, stage: &'static str, all: usize, noun: &str) {
-        let now = Instant::now();
-        self.current = Some((stage, now, now));
+        self.current = stage;
         self.bar.set_message(stage);
         self.bar.set_length(all as u64);
         self.bar.set_position(0);
         self.bar.reset_eta();
-        if !self.is_terminal {
+        let now = Instant::now();
+        let is_new = !self.begun.contains_key(stage);
+        self.begun.entry(stage).or_insert((now, now));
+        if is_new && !self.is_terminal {
             self.console.status(&format!("{stage}: {}", counted(all, noun)));
         }
     }
 
     /// A stage has done so many of all things.
     pub fn at(&mut self, stage: &'static str, done: usize, all: usize, noun: &str) {
-        if self.current.is_none_or(|(current, ..)| current != stage) {
+        if self.current != stage {
             self.begin(stage, all, noun);
         }
         self.bar.set_length(all as u64);
         self.bar.set_position(done as u64);
-        if let Some((_, begun, told)) = &mut self.current
+        if let Some((begun, told)) = self.begun.get_mut(stage)
             && !self.is_terminal
             && told.elapsed() >= BETWEEN_LINES
         {
