@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    bench, card, check, compile, completions, convert, diff, eval, inspect, layouts, lint, man, ops, package, plan,
-    predict, rules, run, verify,
+    assemble, bench, card, check, compare, compile, completions, convert, diff, eval, inspect, layouts, lint, man, ops,
+    package, plan, predict, publish, rules, run, verify,
 };
 
 /// Converts Llama, Qwen and Mistral checkpoints into Core ML packages for Apple's Neural Engine. Needs no Mac.
@@ -14,6 +14,10 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+
+    /// Print only results and errors: no progress, notes or warnings.
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
 }
 
 /// What to do.
@@ -21,6 +25,8 @@ pub struct Cli {
 pub enum Command {
     /// Convert a checkpoint directory into Core ML packages.
     Convert(convert::Arguments),
+    /// Put the parts of a conversion together that several machines have made.
+    Assemble(assemble::Arguments),
     /// Show what a conversion would write, and stop.
     Plan(plan::Arguments),
     /// Compile a package into the form that apps load, without a Mac.
@@ -35,7 +41,11 @@ pub enum Command {
     Check(check::Arguments),
     /// Print a model card of a converted directory.
     Card(card::Arguments),
-    /// Compare two models by meaning; exit code 1 if they differ.
+    /// Publish a converted directory on the Hugging Face hub.
+    Publish(publish::Arguments),
+    /// Show what two conversions, or one and its checkpoint, answer to the same prompts, and how far apart they are.
+    Compare(compare::Arguments),
+    /// Compare two models or converted directories by meaning; exit code 1 if they differ.
     Diff(diff::Arguments),
     /// Compare a converted directory with its checkpoint, and write a report.
     Verify(verify::Arguments),

@@ -1,8 +1,9 @@
 //! The only door to the terminal: data on stdout, everything else on stderr.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::io::{self, IsTerminal as _, Write as _};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -83,12 +84,78 @@ impl Console {
         if self.quiet || !io::stderr().is_terminal() {
             return ProgressBar::hidden();
         }
-        let template = "{msg:20!} [{wide_bar}] {pos}/{len}, {eta} left";
+        let template = "{msg:24!} [{wide_bar}] {pos}/{len}, {per_sec}, {eta} left";
         let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
         let bar = ProgressBar::with_draw_target(Some(1), ProgressDrawTarget::stderr()).with_style(style);
         bar.enable_steady_tick(Duration::from_millis(200));
         bar
     }
+}
+
+/// How often a stage tells how far it is where it is told in lines.
+const BETWEEN_LINES: Duration = Duration::from_secs(10);
+
+/// What a long command is doing: a bar in a terminal, else a line now and then, so that a log says it too.
+pub struct Stages {
+    console: Console,
+    bar: ProgressBar,
+    is_terminal: bool,
+    current: &'static str,
+    /// When each stage began, and when it was last told of. A stage may go on after another.
+    begun: BTreeMap<&'static str, (Instant, Instant)>,
+}
+
+impl Stages {
+    /// None has begun.
+    pub fn new(console: Console) -> Self {
+        let is_terminal = io::stderr().is_terminal();
+        Self { console, bar: console.count_progress(), is_terminal, current: "", begun: BTreeMap::new() }
+    }
+
+    /// A stage that does so many things begins, or goes on.
+    pub fn begin(&mut self, stage: &'static str, all: usize, noun: &str) {
+        self.current = stage;
+        self.bar.set_message(stage);
+        self.bar.set_length(all as u64);
+        self.bar.set_position(0);
+        self.bar.reset_eta();
+        let now = Instant::now();
+        let is_new = !self.begun.contains_key(stage);
+        self.begun.entry(stage).or_insert((now, now));
+        if is_new && !self.is_terminal {
+            self.console.status(&format!("{stage}: {}", counted(all, noun)));
+        }
+    }
+
+    /// A stage has done so many of all things.
+    pub fn at(&mut self, stage: &'static str, done: usize, all: usize, noun: &str) {
+        if self.current != stage {
+            self.begin(stage, all, noun);
+        }
+        self.bar.set_length(all as u64);
+        self.bar.set_position(done as u64);
+        if let Some((begun, told)) = self.begun.get_mut(stage)
+            && !self.is_terminal
+            && told.elapsed() >= BETWEEN_LINES
+        {
+            *told = Instant::now();
+            self.console.status(&format!("{stage}: {}", pace(done, all, begun.elapsed(), noun)));
+        }
+    }
+
+    /// Nothing more is done.
+    pub fn finish(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// How far a stage is, how fast, and how long it takes yet.
+fn pace(done: usize, all: usize, elapsed: Duration, noun: &str) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "for people")]
+    let rate = done as f64 / elapsed.as_secs_f64().max(f64::MIN_POSITIVE);
+    #[expect(clippy::cast_precision_loss, reason = "for people")]
+    let left = all.saturating_sub(done) as f64 / rate.max(f64::MIN_POSITIVE);
+    format!("{done} of {}, {rate:.1} {noun}s/s, {left:.0} s left", counted(all, noun))
 }
 
 /// Text that moves no cursor and sets no title: control characters other than line ends and tabs become escapes such as
@@ -132,6 +199,11 @@ impl<E: std::error::Error + Hint> From<E> for Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_stage_tells_how_fast_it_is_and_how_long_it_takes_yet() {
+        assert_eq!(pace(30, 120, Duration::from_secs(10), "token"), "30 of 120 tokens, 3.0 tokens/s, 30 s left");
+    }
 
     #[test]
     fn text_of_strangers_cannot_drive_the_terminal() {

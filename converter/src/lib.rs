@@ -1,6 +1,6 @@
 //! Converts Hugging Face checkpoints of Llama, Qwen and Mistral models into Core ML packages for Apple's Neural Engine.
 //!
-//! [`commands`] are what the `anec` binary runs; `ARCHITECTURE.md` shows the way of the data through the modules.
+//! [`commands`] are what the `anec` binary runs; `ARCHITECTURE.md` follows the data through the modules.
 
 pub mod calibrate;
 pub mod cli;

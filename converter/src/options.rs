@@ -3,6 +3,7 @@
 mod byte_size;
 mod count;
 mod graph;
+mod share;
 mod target;
 
 use anec_mil::compiled::COMPILED_EXTENSION;
@@ -12,6 +13,7 @@ use anec_mil::rules::Chip;
 pub use self::byte_size::ByteSize;
 pub use self::count::Count;
 pub use self::graph::{ConvSplits, Functions, KvWrite, WindowForm};
+pub use self::share::{Part, Share};
 pub use self::target::Target;
 use crate::weights::recipe::Recipe;
 
@@ -32,6 +34,8 @@ impl Emit {
 pub struct Options {
     /// Storage of the weights.
     pub storage: Recipe,
+    /// What palettes are calibrated with, in a word.
+    pub calibration: String,
     /// Packages that the decoder layers are split into.
     pub chunks: Count,
     /// Parts that the LM head is split into.
@@ -71,6 +75,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             storage: Recipe::default(),
+            calibration: "none".to_owned(),
             chunks: Count::Auto,
             lm_head_splits: Count::Auto,
             context_length: 512,

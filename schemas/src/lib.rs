@@ -12,4 +12,4 @@ pub mod report;
 pub mod wire;
 
 pub use manifest::{Manifest, ManifestError, ManifestItem};
-pub use meta::{LutBits, MetaError, MetaYaml, ModelInfo, Parameters, RecommendedSampling};
+pub use meta::{LutBits, MetaError, MetaYaml, ModelInfo, Origin, Parameters, RecommendedSampling};

@@ -1,7 +1,7 @@
 //! The meta files: exact text, and reading back.
 
 use anec_schemas::meta::META_VERSION;
-use anec_schemas::{LutBits, MetaError, MetaYaml, ModelInfo, Parameters, RecommendedSampling};
+use anec_schemas::{LutBits, MetaError, MetaYaml, ModelInfo, Origin, Parameters, RecommendedSampling};
 
 fn sample() -> MetaYaml {
     MetaYaml {
@@ -40,6 +40,13 @@ fn sample() -> MetaYaml {
                 }),
                 ..Parameters::default()
             },
+            origin: Some(Origin {
+                converter: "anec 0.1.0".to_owned(),
+                source: "Qwen/Qwen3-0.6B".to_owned(),
+                source_revision: Some("0123".to_owned()),
+                calibration: "builtin".to_owned(),
+                eos_token_ids: vec![151_645, 151_643],
+            }),
         },
     }
 }
@@ -83,6 +90,12 @@ model_info:
       temperature: 1.0
       top_p: 0.95
       top_k: 20
+  origin:
+    converter: anec 0.1.0
+    source: Qwen/Qwen3-0.6B
+    source_revision: \"0123\"
+    calibration: builtin
+    eos_token_ids: [151645, 151643]
 
 # ============================================================================
 # Conversion

@@ -132,6 +132,11 @@ impl<'a> Calibrating<'a> {
         Ok(Self { prepared, planned })
     }
 
+    /// Whether anything is to be calibrated.
+    pub(super) fn is_planned(&self) -> bool {
+        self.planned.is_some()
+    }
+
     /// What decides which tokens there are; files count by their content.
     pub(super) fn identity(&self) -> Result<String, CalibrateError> {
         let Some(PlannedCalibration { source, .. }) = &self.planned else { return Ok(String::new()) };

@@ -1,6 +1,7 @@
 //! `anec card`.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -8,15 +9,17 @@ use anec_mil::ValueType;
 use anec_mil::rules::Chip;
 use anec_mil::rules::chip::CHIPS;
 use anec_runtime::{ModelDirectory, PackageReport};
+use anec_schemas::ModelInfo;
 use anec_schemas::contract::stateful::{EMBEDDINGS, LM_HEAD};
-use anec_schemas::report::{REPORT_JSON, Report};
 use clap::Args;
-use fs_err as fs;
 
+use super::check::converted_directories;
+use super::verification::Verification;
 use crate::console::{Console, Failure};
 use crate::options::ByteSize;
-use crate::output::checksums::{self, CHECKSUMS};
+use crate::output::checksums::CHECKSUMS;
 use crate::plan::estimate::Cost;
+use crate::source::hub::ModelName;
 
 /// Arguments of `anec card`.
 #[derive(Debug, Args)]
@@ -27,29 +30,67 @@ Examples:
 The quality in the card is that of `report.json` in the directory: run `anec verify out --against CHECKPOINT --report out`
 first. A card without it says that the model was not verified.")]
 pub struct Arguments {
-    /// A converted directory.
+    /// A converted directory, or one that holds those of several context lengths.
     path: PathBuf,
 
-    /// The model that it was converted from, as its repository is called.
-    #[arg(long, value_name = "ORG/NAME")]
-    base_model: Option<String>,
+    #[command(flatten)]
+    facts: Facts,
+}
 
-    /// Its licence, by the identifier that model hubs use.
+/// What a card says besides what is in the directory.
+#[derive(Clone, Debug, Default, Args)]
+pub(super) struct Facts {
+    /// The model that it was converted from, as its repository is called [default: as the directory says, where the
+    /// checkpoint came from the hub].
+    #[arg(long, value_name = "ORG/NAME")]
+    pub(super) base_model: Option<String>,
+
+    /// Its licence, by the identifier that model hubs use [default: what the model card of the checkpoint names].
     #[arg(long, value_name = "ID")]
-    license: Option<String>,
+    pub(super) license: Option<String>,
+}
+
+impl Facts {
+    /// With what the directory knows where nothing is given.
+    fn of(&self, info: &ModelInfo) -> Self {
+        let is_repository = |source: &String| ModelName::parse(source).is_some_and(|name| !name.has_file());
+        let source = info.origin.as_ref().filter(|origin| origin.source_revision.is_some());
+        let base = source.map(|origin| origin.source.clone()).filter(is_repository);
+        // Anything else is a sentence.
+        let license = Some(info.license.clone()).filter(|license| !license.is_empty() && !license.contains(' '));
+        Self { base_model: self.base_model.clone().or(base), license: self.license.clone().or(license) }
+    }
 }
 
 /// Prints the card.
 pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
-    let card = card(arguments)?;
+    let card = card(&arguments.path, &arguments.facts)?;
     console.data(&card).map_err(|error| Failure { message: error.to_string(), hint: None })
 }
 
-fn card(arguments: &Arguments) -> Result<String, Failure> {
-    let directory = ModelDirectory::open(&arguments.path)?;
+/// The card of a directory, or of the longest context of several.
+pub(super) fn card(path: &Path, facts: &Facts) -> Result<String, Failure> {
+    let mut directories: Vec<(PathBuf, ModelDirectory)> = Vec::new();
+    for path in converted_directories(path)? {
+        let directory = ModelDirectory::open(&path)?;
+        directories.push((path, directory));
+    }
+    directories.sort_by_key(|(_, directory)| directory.meta().model_info.parameters.context_length);
+    let contexts: Vec<String> = directories
+        .iter()
+        .filter_map(|(path, directory)| {
+            let tokens = directory.meta().model_info.parameters.context_length;
+            Some(format!("{tokens} tokens in `{}`", path.file_name()?.to_string_lossy()))
+        })
+        .collect();
+    let is_one = directories.len() == 1;
+    let Some((path, directory)) = directories.pop() else {
+        return Err(Failure { message: format!("Cannot find a model in `{}`", path.display()), hint: None });
+    };
     let info = &directory.meta().model_info;
-    let mut text = front_matter(arguments, directory.contract().name);
-    let base = arguments.base_model.as_deref().map_or_else(String::new, |base| format!(" of `{base}`"));
+    let facts = facts.of(info);
+    let mut text = front_matter(&facts, directory.contract().name);
+    let base = facts.base_model.as_deref().map_or_else(String::new, |base| format!(" of `{base}`"));
     // Writing to a string cannot fail.
     let _ = write!(
         text,
@@ -58,17 +99,19 @@ fn card(arguments: &Arguments) -> Result<String, Failure> {
         env!("CARGO_PKG_VERSION"),
     );
     let _ = writeln!(text, "- Architecture: `{}`", info.architecture);
-    let _ = writeln!(text, "- Context: {} tokens", info.parameters.context_length);
+    if is_one {
+        let _ = writeln!(text, "- Context: {} tokens", info.parameters.context_length);
+    } else {
+        let _ = writeln!(text, "- Contexts: {}. The figures below are those of the longest.", contexts.join(", "));
+    }
     let _ = writeln!(text, "- Contract: `{}`: {}", directory.contract().name, directory.contract().summary);
     text.push('\n');
     let files = Files::of(&directory)?;
     files.describe(&mut text);
-    quality(&arguments.path, &mut text);
+    quality(&path, &mut text);
     speed(&files.cost(), &mut text);
-    text.push_str(
-        "## Run it\n\nOn any machine, on the CPU:\n\n```sh\nanec run . --prompt \"Why is the sky blue?\"\n```\n\nOn a Mac with macOS 15 or \
-         later, through Core ML:\n\n```sh\nanec run . --backend coreml --chat\n```\n\n",
-    );
+    run_it(&directory, if is_one { None } else { path.file_name() }, &mut text);
+    made(info, &mut text);
     let _ = writeln!(
         text,
         "Files, functions and tensors, and who calls what in which order: `anec layouts`. Checksums of all files are in \
@@ -78,12 +121,12 @@ fn card(arguments: &Arguments) -> Result<String, Failure> {
 }
 
 /// What hubs read.
-fn front_matter(arguments: &Arguments, contract: &str) -> String {
+fn front_matter(facts: &Facts, contract: &str) -> String {
     let mut text = "---\nlibrary_name: coreml\npipeline_tag: text-generation\n".to_owned();
-    if let Some(license) = &arguments.license {
+    if let Some(license) = &facts.license {
         let _ = writeln!(text, "license: {}", scalar(license));
     }
-    if let Some(base) = &arguments.base_model {
+    if let Some(base) = &facts.base_model {
         let _ = writeln!(text, "base_model: {}\nbase_model_relation: quantized", scalar(base));
     }
     let _ = write!(text, "tags:\n  - coreml\n  - apple-neural-engine\n  - anec\n  - {}\n---\n\n", scalar(contract));
@@ -93,6 +136,43 @@ fn front_matter(arguments: &Arguments, contract: &str) -> String {
 /// Text as a YAML scalar, whatever is in it.
 fn scalar(text: &str) -> String {
     serde_json::Value::from(text).to_string()
+}
+
+/// How to run it, on any machine and on a Mac, and in the client that its contract is for.
+fn run_it(directory: &ModelDirectory, name: Option<&OsStr>, text: &mut String) {
+    let path = name.map_or_else(|| ".".to_owned(), |name| name.to_string_lossy().into_owned());
+    let _ = write!(
+        text,
+        "## Run it\n\nOn any machine, on the CPU:\n\n```sh\nanec run {path} --prompt \"Why is the sky blue?\"\n```\n\nOn a Mac with \
+         macOS 15 or later, through Core ML:\n\n```sh\nanec run {path} --backend coreml --chat\n```\n\n"
+    );
+    let is_anemll = directory.meta().model_info.parameters.ffn.as_ref().is_some_and(|ffn| ffn.contains("FFN_PF"))
+        || directory.meta().model_info.parameters.monolithic_model.is_some();
+    if is_anemll {
+        let _ = write!(
+            text,
+            "In a clone of ANEMLL, with its Python environment:\n\n```sh\npython tests/chat.py --meta {path}/meta.yaml --prompt \
+             \"Why is the sky blue?\"\n```\n\nIn the app ANEMLL Chat: add the name of this repository as a model.\n\n"
+        );
+    }
+}
+
+/// How it was made.
+fn made(info: &ModelInfo, text: &mut String) {
+    let parameters = &info.parameters;
+    text.push_str("## How it was made\n\n");
+    if let Some(origin) = &info.origin {
+        let revision = origin.source_revision.as_ref().map_or_else(String::new, |commit| format!(" at `{commit}`"));
+        let _ = writeln!(text, "- Source: `{}`{revision}", origin.source);
+        let _ = writeln!(text, "- Converter: {}", origin.converter);
+        let _ = writeln!(text, "- Calibration of the palettes: {}", origin.calibration);
+    }
+    let layers = parameters.lut_ffn.or(parameters.lut_bits).unwrap_or_default();
+    let _ = writeln!(
+        text,
+        "- Bits of a palette index: layers {layers}, LM head {}, embeddings {} (`none`: no palette)\n",
+        parameters.lut_lmhead, parameters.lut_embeddings
+    );
 }
 
 /// The models with their sizes.
@@ -148,16 +228,18 @@ impl Files {
 /// What a verification in the directory says.
 fn quality(path: &Path, text: &mut String) {
     text.push_str("## Quality\n\n");
-    let report = fs::read_to_string(path.join(REPORT_JSON)).ok();
-    let Some(report) = report.and_then(|text| Report::from_json(&text).ok()) else {
-        text.push_str("**This conversion was not verified against its checkpoint.**\n\n");
-        return;
+    let verification = Verification::of(path);
+    let report = match &verification {
+        Verification::Missing => {
+            text.push_str("**This conversion was not verified against its checkpoint.**\n\n");
+            return;
+        }
+        Verification::Outdated(report) => {
+            text.push_str("**The files were changed after this verification.**\n\n");
+            report
+        }
+        Verification::Failed(report) | Verification::Passed(report) => report,
     };
-    let now = checksums::checksum(&path.join(CHECKSUMS)).ok();
-    let then = report.made.as_ref().and_then(|made| made.checksums_sha256.clone());
-    if then.is_some() && then != now {
-        text.push_str("**The files were changed after this verification.**\n\n");
-    }
     if !report.passed {
         let failed = report.checks.iter().filter(|check| !check.passed).map(|check| check.meaning.as_str());
         let _ =

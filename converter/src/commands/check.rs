@@ -9,12 +9,14 @@ use anec_runtime::session::{Output, Session};
 use anec_runtime::{DirectoryError, ModelDirectory, verify};
 
 use anec_schemas::meta::META_YAML;
-use anec_schemas::report::{REPORT_JSON, Report};
+use anec_schemas::report::REPORT_JSON;
 use clap::Args;
 use fs_err as fs;
 use serde::Serialize;
 
 use super::lint::{self, LintError};
+use super::target_system::TargetSystem;
+use super::verification::Verification;
 use crate::console::{Console, Failure, counted};
 use crate::error::render;
 use crate::output::checksums;
@@ -37,6 +39,11 @@ pub struct Arguments {
     /// The chip it must run on, such as a17-pro or m4; generic is all of them.
     #[arg(long, default_value_t = Chip::Generic)]
     chip: Chip,
+
+    /// The system it must run on: the oldest, such as ios18 or macos15, or ios or macos for every version; all of them where
+    /// not given.
+    #[arg(long, value_name = "SYSTEM")]
+    target: Option<TargetSystem>,
 
     /// Print as JSON.
     #[arg(long)]
@@ -86,8 +93,10 @@ impl Outcome {
 
 /// Checks a converted directory.
 pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
-    let conditions = Conditions { chip: arguments.chip, target: None, os: None };
-    let directories = directories(&arguments.path)?;
+    let target = arguments.target.map(|target| target.0);
+    let os = target.and_then(|(_, version)| version);
+    let conditions = Conditions { chip: arguments.chip, target: target.map(|(system, _)| system), os };
+    let directories = converted_directories(&arguments.path)?;
     let checked: Vec<Checked> = directories
         .into_iter()
         .map(|path| {
@@ -111,7 +120,7 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
 }
 
 /// The directory itself, or those of several context lengths in it.
-fn directories(path: &Path) -> Result<Vec<PathBuf>, Failure> {
+pub(super) fn converted_directories(path: &Path) -> Result<Vec<PathBuf>, Failure> {
     let is_converted = |path: &Path| fs::metadata(path.join(META_YAML)).is_ok();
     if !is_converted(path)
         && let Ok(entries) = fs::read_dir(path)
@@ -231,15 +240,18 @@ fn rules(path: &Path, conditions: &Conditions, console: Console) -> Result<Check
 /// Whether a report of `anec verify` is there, and what it says.
 fn verified(path: &Path) -> Check {
     let name = "verified";
-    let report = fs::read_to_string(path.join(REPORT_JSON)).ok();
-    let report = report.and_then(|text| serde_json::from_str::<Report>(&text).ok());
-    match report {
-        None => Check {
+    match Verification::of(path) {
+        Verification::Missing => Check {
             name,
             outcome: Outcome::Noted,
             detail: format!("no {REPORT_JSON}: `anec verify --report` compares with the checkpoint"),
         },
-        Some(report) if report.passed => passed(
+        Verification::Outdated(_) => Check {
+            name,
+            outcome: Outcome::Noted,
+            detail: format!("files were changed after the verification in {REPORT_JSON}"),
+        },
+        Verification::Passed(report) => passed(
             name,
             format!(
                 "all {} passed, divergence {:.4} nats",
@@ -247,7 +259,7 @@ fn verified(path: &Path) -> Check {
                 report.decode.kl_mean
             ),
         ),
-        Some(report) => {
+        Verification::Failed(report) => {
             let wrong = report.checks.iter().filter(|check| !check.passed).map(|check| format!("`{}`", check.name));
             failed(name, format!("did not pass: {}", wrong.collect::<Vec<_>>().join(", ")))
         }

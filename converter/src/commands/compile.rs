@@ -38,16 +38,23 @@ pub struct Arguments {
     #[arg(long)]
     unproven: bool,
 
-    /// Print only errors.
-    #[arg(short, long)]
-    pub(crate) quiet: bool,
+    /// Print what was written as JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 /// Compiles a model.
 pub fn run(arguments: &Arguments, console: Console) -> Result<ExitCode, Failure> {
     let path = &arguments.model;
     let output = rewrite::output(arguments.output.as_ref(), path, COMPILED_EXTENSION);
-    let rewrite = Rewrite { action: "compile", path, output: &output, kind: Kind::Compiled, force: arguments.force };
+    let rewrite = Rewrite {
+        action: "compile",
+        path,
+        output: &output,
+        kind: Kind::Compiled,
+        force: arguments.force,
+        json: arguments.json,
+    };
     let name = path.file_stem().map_or_else(|| "model".to_owned(), |stem| stem.to_string_lossy().into_owned());
     let message_name = if path.is_file() { name.clone() } else { "model".to_owned() };
     let unproven = if arguments.unproven { Unproven::Allowed } else { Unproven::Refused };

@@ -9,6 +9,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::calibration;
+use super::convert_part;
 use super::model_arguments::{ModelArguments, Prepared};
 use super::plan;
 use super::plan_report::PlanReport;
@@ -17,7 +18,7 @@ use crate::calibrate::CalibrateError;
 use crate::console::{Console, Failure};
 use crate::error::render;
 use crate::interrupt::{self, Interrupt};
-use crate::options::ByteSize;
+use crate::options::{ByteSize, Part};
 use crate::output::conversion::{self, ConversionError, Written};
 use crate::output::emit::Context;
 use crate::output::staging::{Identity, Kind, Left, Staging, StagingError, Unfinished};
@@ -33,7 +34,8 @@ Examples:
   anec convert ./Qwen2.5-0.5B -o out --lut 4
   anec convert --arch qwen --lut 6 --chunks 2          # inside a checkpoint; writes ./converted_model
   anec convert ./Llama-3.2-1B -o out --lut-ffn 4 --lut-lm-head 6 --context-length 1024
-  anec convert ./Mistral-7B -o out --lut 4 --layout anemll --target macos15")]
+  anec convert ./Mistral-7B -o out --lut 4 --layout anemll --target macos15
+  anec convert ./Llama-3.3-70B -o part-3 --lut 4 --calibration none --part 3/8   # see docs/scale.md")]
 pub struct Arguments {
     #[command(flatten)]
     pub(super) model: ModelArguments,
@@ -44,11 +46,20 @@ pub struct Arguments {
 
     /// Replace an output that exists.
     #[arg(long)]
-    force: bool,
+    pub(super) force: bool,
 
     /// Go on with a conversion that was interrupted; the result is the same as without the interruption.
     #[arg(long)]
-    resume: bool,
+    pub(super) resume: bool,
+
+    /// Do a part of the conversion: the I-th share of the weights of N, or the `calibration` that the shares need. `anec
+    /// assemble` puts the parts together.
+    #[arg(long, value_name = "I/N|calibration")]
+    pub(super) part: Option<Part>,
+
+    /// The directory of `--part calibration`. Without it, every part calibrates the whole model by itself.
+    #[arg(long, value_name = "DIR", requires = "part")]
+    pub(super) calibrated: Option<PathBuf>,
 
     /// Do not compare the result with the checkpoint, which follows a calibration.
     #[arg(long)]
@@ -58,13 +69,9 @@ pub struct Arguments {
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
 
-    /// Print only errors.
-    #[arg(short, long)]
-    pub(crate) quiet: bool,
-
     /// Print a summary as JSON when done.
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 #[derive(Serialize)]
@@ -102,11 +109,15 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<ExitCode, Failure>
         // Fails only where the pool exists already, which a fresh process rules out.
         let _ = rayon::ThreadPoolBuilder::new().num_threads(threads.get().min(most)).build_global();
     }
-    if Staging::check(Kind::Converted, &arguments.output, arguments.force)? == Left::Published && arguments.resume {
+    let kind = if arguments.part.is_some() { Kind::Part } else { Kind::Converted };
+    if Staging::check(kind, &arguments.output, arguments.force)? == Left::Published && arguments.resume {
         console.status(&format!("`{}` was complete", arguments.output.display()));
         return Ok(ExitCode::SUCCESS);
     }
     let prepared = arguments.model.prepare(console)?;
+    if let Some(part) = arguments.part {
+        return convert_part::run(arguments, &prepared, part, console);
+    }
     let plans: Vec<_> = prepared.plans.iter().collect();
     console.status(&format!(
         "Converting a {} model of {} layers to {} packages, {} of weights",
@@ -145,7 +156,7 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<ExitCode, Failure>
         Ok(written) => {
             staging.publish()?;
             report(arguments, &prepared, &written, started, console);
-            let is_checked = calibrated.is_some() && !arguments.no_check && !arguments.quiet;
+            let is_checked = calibrated.is_some() && !arguments.no_check && !console.quiet;
             let check = if is_checked { self_check::run(arguments, &prepared, console) } else { None };
             if arguments.json {
                 print_json(arguments, &prepared, &written, started, check, console)?;
@@ -161,7 +172,12 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<ExitCode, Failure>
 }
 
 /// Keeps what is finished, and says how to go on.
-fn stopped(staging: Staging, error: &dyn std::error::Error, is_interrupt: bool, console: Console) -> ExitCode {
+pub(super) fn stopped(
+    staging: Staging,
+    error: &dyn std::error::Error,
+    is_interrupt: bool,
+    console: Console,
+) -> ExitCode {
     let work = staging.keep();
     let hint = format!("go on by adding `--resume` to the same command, or remove `{}`", work.display());
     console.error(&render(error), Some(&hint));

@@ -54,7 +54,7 @@ impl Hint for PartError {
 impl Hint for DirectoryError {
     fn hint(&self) -> Option<String> {
         Some(
-            "expected a directory that `anec convert` wrote; with several context lengths, give the directory of one of them"
+            "expected a directory that `anec convert` wrote; of several context lengths, give one, such as out/context_512"
                 .to_owned(),
         )
     }

@@ -8,12 +8,13 @@ mod text;
 
 use std::path::PathBuf;
 
-use anec_mil::rules::{self, Chip, Conditions, OsVersion, Rule, Subject, System};
+use anec_mil::rules::{self, Chip, Conditions, OsVersion, Rule, Subject};
 use clap::{Args, ValueEnum};
 
 pub use self::open::LintError;
 pub(super) use self::report::LintReport;
 use self::report::ProgramReport;
+use super::target_system::TargetSystem;
 use crate::console::{Console, Failure, counted};
 
 /// Arguments of `anec lint`.
@@ -21,7 +22,7 @@ use crate::console::{Console, Failure, counted};
 #[command(after_help = "\
 Examples:
   anec lint out                                      # every program of a converted directory
-  anec lint Model.mlmodelc --chip m4 --os macos26    # of whoever made it
+  anec lint Model.mlmodelc --chip m4 --target macos26   # of whoever made it
   anec lint out --deny warnings --format github      # in a workflow
 
 Exits with 1 if there are errors. `anec rules` explains each rule.")]
@@ -34,13 +35,18 @@ pub struct Arguments {
     #[arg(long, default_value_t = Chip::Generic)]
     chip: Chip,
 
-    /// The oldest system it must run on, such as ios18 or macos15; all systems where not given.
-    #[arg(long)]
+    /// The system it must run on: the oldest, such as ios18, macos15 or macos26, or ios or macos for every version; all of
+    /// them where not given.
+    #[arg(long, value_name = "SYSTEM")]
+    target: Option<TargetSystem>,
+
+    /// What `--target` was called for versions.
+    #[arg(long, hide = true)]
     os: Option<OsVersion>,
 
-    /// The system it must run on, ios or macos; both where not given.
-    #[arg(long)]
-    target: Option<System>,
+    /// Print as JSON, as `--format json` does.
+    #[arg(long, conflicts_with = "format")]
+    json: bool,
 
     /// How findings are written.
     #[arg(long, value_enum, default_value_t = Format::Text)]
@@ -89,7 +95,8 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
         Ok(text) => Ok(text + "\n"),
         Err(error) => Err(failed(error.to_string())),
     };
-    let output = match arguments.format {
+    let format = if arguments.json { Format::Json } else { arguments.format };
+    let output = match format {
         Format::Text => text::write(&report, arguments.all),
         Format::Json => json(serde_json::to_string_pretty(&report))?,
         Format::Sarif => json(serde_json::to_string_pretty(&sarif::write(&report)))?,
@@ -128,14 +135,16 @@ pub(super) fn report(
 }
 
 fn conditions(arguments: &Arguments) -> Result<Conditions, Failure> {
-    let (target, os) = (arguments.target, arguments.os);
-    if let (Some(target), Some(os)) = (target, os)
-        && os.system != target
+    let target = arguments.target.map(|target| target.0);
+    if let (Some((system, version)), Some(os)) = (target, arguments.os)
+        && (os.system != system || version.is_some_and(|version| version != os))
     {
+        let target = version.map_or_else(|| system.to_string(), |version| version.to_string());
         let message = format!("`--os` is {os}, but `--target` is {target}");
-        return Err(Failure { message, hint: Some("`--os` alone says which system it is".to_owned()) });
+        return Err(Failure { message, hint: Some("`--target` alone says both".to_owned()) });
     }
-    Ok(Conditions { chip: arguments.chip, target, os })
+    let os = arguments.os.or(target.and_then(|(_, version)| version));
+    Ok(Conditions { chip: arguments.chip, target: target.map(|(system, _)| system), os })
 }
 
 fn lint(

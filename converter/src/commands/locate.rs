@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use indicatif::ProgressBar;
+
 use crate::console::{Console, Failure};
 use crate::source::hub::{self, Place, Progress, Wanted};
 
@@ -21,17 +23,8 @@ pub(super) fn locate(path: &Path, wanted: Wanted, console: Console) -> Result<Pa
         Place::Hub(name) => name,
     };
     console.status(&format!("Getting {name} from the hub"));
-    let bar = console.byte_progress(0);
-    let mut total = 0;
-    let fetched = hub::fetch(&name, wanted, &mut |progress| match progress {
-        Progress::File { name, size, have } => {
-            bar.set_message(name.to_owned());
-            // A file that goes on is announced again.
-            total = total.max(bar.position() + size - have);
-            bar.set_length(total);
-        }
-        Progress::Bytes(bytes) => bar.inc(bytes),
-    })?;
+    let (bar, mut progress) = transfer_progress(console);
+    let fetched = hub::fetch(&name, wanted, &mut progress)?;
     let bytes = bar.position();
     bar.finish_and_clear();
     match &fetched.note {
@@ -40,4 +33,22 @@ pub(super) fn locate(path: &Path, wanted: Wanted, console: Console) -> Result<Pa
         None => console.status(&format!("in {}", fetched.path.display())),
     }
     Ok(fetched.path)
+}
+
+/// A bar for files that are brought here or sent, and what moves it.
+pub(super) fn transfer_progress(console: Console) -> (ProgressBar, impl FnMut(Progress<'_>)) {
+    let bar = console.byte_progress(0);
+    let moved = bar.clone();
+    let mut total = 0;
+    let progress = move |progress: Progress<'_>| match progress {
+        Progress::File { name, size, have } => {
+            moved.set_message(name.to_owned());
+            // A file that goes on is announced again.
+            total = total.max(moved.position() + size - have);
+            moved.set_length(total);
+        }
+        Progress::Bytes(bytes) => moved.inc(bytes),
+        Progress::Again(bytes) => moved.set_position(moved.position().saturating_sub(bytes)),
+    };
+    (bar, progress)
 }

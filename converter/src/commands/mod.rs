@@ -1,14 +1,17 @@
 //! The commands, one file each.
 
 mod allocation;
+pub mod assemble;
 pub mod backend_arguments;
 pub mod bench;
 mod calibration;
 pub mod card;
 pub mod check;
+pub mod compare;
 pub mod compile;
 pub mod completions;
 pub mod convert;
+mod convert_part;
 pub mod diff;
 pub mod eval;
 pub mod inspect;
@@ -25,12 +28,15 @@ pub mod plan;
 mod plan_layouts;
 mod plan_report;
 pub mod predict;
+pub mod publish;
 mod rewrite;
 pub mod rules;
 pub mod run;
 pub mod self_check;
 mod storage_arguments;
+mod target_system;
 pub mod token_arguments;
+mod verification;
 pub mod verify;
 
 use std::io;
@@ -52,24 +58,19 @@ pub fn render_chat_template(limit: impl FnOnce(usize) -> bool) -> ExitCode {
 
 /// Runs a command; failures are printed and become exit code 1.
 pub fn run(cli: Cli) -> ExitCode {
-    let quiet = match &cli.command {
-        Command::Convert(arguments) => arguments.quiet,
-        Command::Compile(arguments) => arguments.quiet,
-        Command::Package(arguments) => arguments.quiet,
-        Command::Verify(arguments) => arguments.quiet,
-        Command::Run(arguments) => arguments.quiet,
-        _ => false,
-    };
-    let console = Console { quiet };
+    let console = Console { quiet: cli.quiet };
     let done = |()| ExitCode::SUCCESS;
     let result = match cli.command {
         Command::Convert(arguments) => convert::run(&arguments, console),
+        Command::Assemble(arguments) => assemble::run(&arguments, console).map(done),
         Command::Plan(arguments) => plan::run(&arguments, console).map(done),
         Command::Compile(arguments) => compile::run(&arguments, console),
         Command::Package(arguments) => package::run(&arguments, console),
         Command::Predict(arguments) => predict::run(&arguments, console),
         Command::Card(arguments) => card::run(&arguments, console).map(done),
+        Command::Publish(arguments) => publish::run(&arguments, console).map(done),
         Command::Check(arguments) => check::run(&arguments, console).map(done),
+        Command::Compare(arguments) => compare::run(&arguments, console).map(done),
         Command::Diff(arguments) => diff::run(&arguments, console).map(done),
         Command::Inspect(arguments) => inspect::run(&arguments, console).map(done),
         Command::Verify(arguments) => verify::run(&arguments, console).map(done),

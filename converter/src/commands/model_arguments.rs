@@ -9,6 +9,7 @@ use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use serde_json::{Map, Value};
 
+use crate::calibrate::CalibrationSource;
 use crate::commands::allocation::AllocationArguments;
 use crate::commands::locate::locate;
 use crate::commands::storage_arguments::{StorageArguments, StorageOptionsError};
@@ -50,8 +51,8 @@ pub struct ModelArguments {
     #[arg(long, value_name = "N|auto", default_value = "auto")]
     pub chunks: Count,
 
-    /// Parts that the LM head is split into; `auto` takes 16 for Qwen and 8 for others, or the next number that
-    /// divides the vocabulary.
+    /// Parts that the LM head is split into; `auto` takes as many as the clients of the layout expect (ANEMLL's: 16 for Qwen
+    /// and Gemma, 8 for others), or the fewest that the chip takes.
     #[arg(long, value_name = "N|auto", default_value = "auto")]
     pub lm_head_splits: Count,
 
@@ -274,6 +275,14 @@ impl ModelArguments {
             recipe_file::check_tensors(&options.storage, tensors.iter().map(|spec| spec.name.as_str()))?;
         }
         options.storage = self.storage.refine(options.storage, decoder);
+        if let Some(source) = self.storage.calibration(&options.storage)? {
+            options.calibration = match &source {
+                CalibrationSource::File(path) => {
+                    path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+                }
+                source => source.to_string(),
+            };
+        }
         let options = options;
         for (option, reason) in self.without_effect(&options) {
             console.warning(&format!("`{option}` has no effect: {reason}"));
@@ -293,6 +302,7 @@ impl ModelArguments {
     fn options(&self) -> Result<Options, StorageOptionsError> {
         Ok(Options {
             storage: self.storage.recipe()?,
+            calibration: CalibrationSource::None.to_string(),
             chunks: self.chunks,
             lm_head_splits: self.lm_head_splits,
             context_length: self.context_length.iter().copied().max().unwrap_or(0),

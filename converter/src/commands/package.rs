@@ -38,9 +38,9 @@ pub struct Arguments {
     #[arg(long)]
     force: bool,
 
-    /// Print only errors.
-    #[arg(short, long)]
-    pub(crate) quiet: bool,
+    /// Print what was written as JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 /// Makes a package of a compiled model.
@@ -48,7 +48,8 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<ExitCode, Failure>
     let path = &arguments.model;
     let output = rewrite::output(arguments.output.as_ref(), path, PACKAGE_EXTENSION);
     let action = "make a package of";
-    let rewrite = Rewrite { action, path, output: &output, kind: Kind::Package, force: arguments.force };
+    let rewrite =
+        Rewrite { action, path, output: &output, kind: Kind::Package, force: arguments.force, json: arguments.json };
     if let Some(members) = pipeline_members(path)? {
         return whole_pipeline(&rewrite, &model_files::programs(&members), console);
     }

@@ -27,6 +27,8 @@ pub(super) struct Rewrite<'a> {
     pub(super) kind: Kind,
     /// Whether an output that exists may be replaced.
     pub(super) force: bool,
+    /// Whether what was written is printed as JSON.
+    pub(super) json: bool,
 }
 
 /// What is there to write from.
@@ -107,6 +109,11 @@ impl Rewrite<'_> {
         }
         staging.publish()?;
         console.status(&format!("Wrote `{}`", self.output.display()));
+        if self.json {
+            let report = serde_json::json!({"model": self.path, "output": self.output});
+            let printed = console.data(&format!("{report}\n"));
+            printed.map_err(|error| Failure { message: error.to_string(), hint: None })?;
+        }
         Ok(ExitCode::SUCCESS)
     }
 }

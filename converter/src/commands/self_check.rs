@@ -87,7 +87,7 @@ fn compare(output: &Path, checkpoint: &Checkpoint, console: Console) -> Result<C
     let numerics = Numerics::Fp16(Accumulator::F32);
     let thresholds = Thresholds::for_model(16, config.num_hidden_layers, numerics);
     let mut oracle = Oracle::new(config, &checkpoint, Implementation::Automatic).map_err(message)?;
-    let options = VerifyOptions { numerics, thresholds, generator: String::new() };
+    let options = VerifyOptions { numerics, thresholds, generator: String::new(), logits_only: true };
     let progress = console.count_progress();
     progress.set_message("Checking");
     let verification = Verification {

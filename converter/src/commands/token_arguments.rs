@@ -41,16 +41,27 @@ pub struct TokenArguments {
 impl TokenArguments {
     /// The tokens: of the files given, else of the text that ships, by the tokenizer in `directory`.
     pub fn windows(&self, directory: &Path, context_length: u64) -> Result<TokenWindows, Failure> {
+        self.first_windows(directory, context_length, None)
+    }
+
+    /// As [`windows`](Self::windows), with a limit where none was given.
+    pub fn first_windows(
+        &self,
+        directory: &Path,
+        context_length: u64,
+        limit: Option<u32>,
+    ) -> Result<TokenWindows, Failure> {
+        let limit = self.limit.or(limit);
         let mut tokens = match (&self.tokens, &self.text) {
             (Some(path), _) => token_file(path)?,
-            (None, Some(path)) => text_file(path, directory, self.limit)?,
+            (None, Some(path)) => text_file(path, directory, limit)?,
             (None, None) => shipped_text(directory)?,
         };
         let window = self.window.map_or(context_length, u64::from).min(context_length).max(1);
         let window = usize::try_from(window).unwrap_or(usize::MAX);
         // The windows of a token file are taken as they are; a text is one.
         tokens.windows = tokens.windows.iter().flat_map(|tokens| tokens.chunks(window).map(<[u32]>::to_vec)).collect();
-        let mut left = self.limit.map_or(usize::MAX, |limit| limit as usize);
+        let mut left = limit.map_or(usize::MAX, |limit| limit as usize);
         for window in &mut tokens.windows {
             window.truncate(left);
             left -= window.len();

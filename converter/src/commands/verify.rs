@@ -16,13 +16,12 @@ use anec_schemas::report::{
 };
 use clap::Args;
 use fs_err as fs;
-use indicatif::ProgressBar;
 
 use super::backend_arguments::BackendArguments;
 use super::locate::locate;
 use super::numerics_argument::NumericsArgument;
 use super::token_arguments::TokenArguments;
-use crate::console::{Console, Failure, counted};
+use crate::console::{Console, Failure, Stages, counted};
 use crate::error::Hint;
 use crate::output::checksums::{self, CHECKSUMS};
 use crate::source;
@@ -34,6 +33,7 @@ use crate::source::hub::Wanted;
 #[command(after_help = "\
 Examples:
   anec verify out --against ~/models/Qwen2.5-0.5B-Instruct
+  anec verify out --against checkpoint --quick             # does it compute the same at all?
   anec verify out --against checkpoint --text book.txt --limit 512 --numerics fp16
   anec verify out --against checkpoint --report out-report --max-kl 0.05 --min-snr 18
   anec verify out --against checkpoint --backend coreml --units cpu-and-ne --min-ane 0.95
@@ -73,9 +73,10 @@ pub struct Arguments {
     #[arg(long)]
     json: bool,
 
-    /// Print nothing but errors and data.
-    #[arg(long, short)]
-    pub(crate) quiet: bool,
+    /// Compare over 48 tokens what the model computes, and nothing else: no stored weights, no samples, and no report. For a
+    /// model of 0.5B parameters it takes seconds.
+    #[arg(long, conflicts_with_all = ["report", "samples"])]
+    quick: bool,
 
     // Their headings hold for everything that follows.
     #[command(flatten)]
@@ -84,6 +85,9 @@ pub struct Arguments {
     #[command(flatten)]
     device: DeviceArguments,
 }
+
+/// Tokens of a quick verification.
+const QUICK_TOKENS: u32 = 48;
 
 /// Requirements. The defaults depend on the bits of the weights; a report names them.
 #[derive(Debug, Args)]
@@ -195,9 +199,12 @@ impl Hint for VerifyError {
 pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
     let core_ml = arguments.backend.core_ml(&arguments.device.given())?;
     let directory = ModelDirectory::open(&arguments.path)?;
-    can_write(&arguments.report)?;
+    if !arguments.quick {
+        can_write(&arguments.report)?;
+    }
     let parameters = &directory.meta().model_info.parameters;
-    let tokens = arguments.tokens.windows(&arguments.path, parameters.context_length)?;
+    let limit = arguments.quick.then_some(QUICK_TOKENS);
+    let tokens = arguments.tokens.first_windows(&arguments.path, parameters.context_length, limit)?;
     let against = locate(&arguments.against, Wanted::Checkpoint, console)?;
     console.status(&format!("Reading {}", against.display()));
     let (config, checkpoint) = source::open_for_oracle(&Checkpoint::open(&against)?)?;
@@ -209,9 +216,10 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
     arguments.limits.apply(&mut thresholds);
     thresholds.neural_engine = arguments.device.min_ane;
     thresholds.device_psnr_db = arguments.device.min_psnr.or(thresholds.device_psnr_db);
-    let options = VerifyOptions { numerics, thresholds, generator: format!("anec {}", env!("CARGO_PKG_VERSION")) };
-    let bar = console.count_progress();
-    let mut show = |progress| show(&bar, progress);
+    let generator = format!("anec {}", env!("CARGO_PKG_VERSION"));
+    let options = VerifyOptions { numerics, thresholds, generator, logits_only: arguments.quick };
+    let mut stages = Stages::new(console);
+    let mut show = |progress| show(&mut stages, progress);
     let verification = Verification {
         directory: &directory,
         checkpoint: &checkpoint,
@@ -229,16 +237,21 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
         }
     };
     report.made = Some(made(arguments));
-    report.samples = samples::of(&arguments.path, &directory, &mut oracle, arguments.samples.into(), numerics)?;
-    bar.finish_and_clear();
+    if !arguments.quick {
+        stages.begin("Answering", usize::from(arguments.samples), "prompt");
+        report.samples = samples::of(&arguments.path, &directory, &mut oracle, arguments.samples.into(), numerics)?;
+    }
+    stages.finish();
     if arguments.json {
         let text = report.to_json().map_err(|error| failed(error.to_string()))?;
         console.data(&text).map_err(|error| failed(error.to_string()))?;
     } else {
         console.data(&describe(&report)).map_err(|error| failed(error.to_string()))?;
     }
-    let written = write(&arguments.report, &report)?;
-    console.status(&format!("Report: {}", written.display()));
+    if !arguments.quick {
+        let written = write(&arguments.report, &report)?;
+        console.status(&format!("Report: {}", written.display()));
+    }
     if report.passed {
         return Ok(());
     }
@@ -271,24 +284,12 @@ fn failed(message: String) -> Failure {
     Failure { message, hint: None }
 }
 
-fn show(bar: &ProgressBar, progress: Progress) {
+fn show(stages: &mut Stages, progress: Progress) {
     match progress {
-        Progress::Reference(tokens) => bar.set_message(format!("Checkpoint, {tokens} tokens")),
-        Progress::Compared(done, all) => {
-            bar.set_length(all as u64);
-            bar.set_position(done as u64);
-            bar.set_message("Comparing logits");
-        }
-        Progress::Weights(part, parts) => {
-            bar.set_length(parts as u64);
-            bar.set_position(part as u64);
-            bar.set_message("Comparing weights");
-        }
-        Progress::Predictions(done, all) => {
-            bar.set_length(all as u64);
-            bar.set_position(done as u64);
-            bar.set_message("Predicting");
-        }
+        Progress::Reference(tokens) => stages.begin("Computing the checkpoint", tokens, "token"),
+        Progress::Compared(done, all) => stages.at("Comparing logits", done, all, "token"),
+        Progress::Weights(part, parts) => stages.at("Comparing weights", part, parts, "model"),
+        Progress::Predictions(done, all) => stages.at("Predicting", done, all, "prediction"),
     }
 }
 

@@ -100,7 +100,7 @@ impl FileIdentity {
 }
 
 /// Paths below `directory`, with `/` on every system.
-fn files_below(directory: &Path) -> io::Result<Vec<String>> {
+pub(crate) fn files_below(directory: &Path) -> io::Result<Vec<String>> {
     let mut paths = Vec::new();
     for entry in WalkDir::new(directory) {
         let entry = entry?;

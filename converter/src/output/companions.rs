@@ -7,6 +7,7 @@ use fs_err as fs;
 use serde_json::Value;
 
 use crate::error::Hint;
+use crate::output::link::link_or_copy;
 use crate::source::checkpoint::{
     ADDITIONAL_TEMPLATES, COMPANIONS, CONFIG_FILE, Checkpoint, CheckpointError, is_additional_template,
 };
@@ -81,6 +82,22 @@ pub(crate) fn copy(checkpoint: &Checkpoint, output: &Path) -> Result<Vec<&'stati
     Ok(copied)
 }
 
+/// Makes files of `other` links to those of `first` that are called the same and have the same bytes, so that directories of
+/// several context lengths store a tokenizer once.
+pub(crate) fn share(first: &Path, other: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(other)? {
+        let entry = entry?;
+        let (name, kind) = (entry.file_name(), entry.file_type()?);
+        let (from, to) = (first.join(&name), entry.path());
+        if kind.is_dir() && name == ADDITIONAL_TEMPLATES && from.is_dir() {
+            share(&from, &to)?;
+        } else if kind.is_file() && from.is_file() && fs::read(&from)? == fs::read(&to)? {
+            link_or_copy(&from, &to)?;
+        }
+    }
+    Ok(())
+}
+
 /// Copies the chat templates that have files of their own, beside the default one.
 fn copy_templates(checkpoint: &Checkpoint, output: &Path) -> Result<(), CompanionError> {
     let Ok(entries) = fs::read_dir(checkpoint.companions()?.join(ADDITIONAL_TEMPLATES)) else { return Ok(()) };
@@ -153,6 +170,21 @@ mod tests {
         assert_eq!(copied, ["chat_template.jinja", "config.json", "tokenizer_config.json"]);
         let text = fs::read_to_string(output.path().join("tokenizer_config.json")).expect("written");
         assert_eq!(text, "{\n  \"b\": 1,\n  \"a\": 2,\n  \"chat_template\": \"{{ x }}\"\n}\n");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_two_directories_have_in_common_is_stored_once() {
+        use std::os::unix::fs::MetadataExt as _;
+        let [first, other] = [(); 2].map(|()| tempfile::tempdir().expect("temporary"));
+        for (name, in_first, in_other) in [("tokenizer.json", "a", "a"), ("meta.yaml", "512", "1024")] {
+            fs::write(first.path().join(name), in_first).expect("writable");
+            fs::write(other.path().join(name), in_other).expect("writable");
+        }
+        share(first.path(), other.path()).expect("shared");
+        let number = |directory: &Path, name| fs::metadata(directory.join(name)).expect("there").ino();
+        assert_eq!(number(first.path(), "tokenizer.json"), number(other.path(), "tokenizer.json"));
+        assert_eq!(fs::read_to_string(other.path().join("meta.yaml")).expect("there"), "1024");
     }
 
     #[test]

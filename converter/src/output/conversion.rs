@@ -9,12 +9,14 @@ use anec_mil::blob::BlobError;
 use anec_mil::compiled::COMPILED_EXTENSION;
 use anec_schemas::provenance::{PROVENANCE_JSON, ProvenanceError};
 use fs_err as fs;
+use serde::{Deserialize, Serialize};
 
 use crate::error::Hint;
+use crate::options::Share;
 use crate::output::checksums;
 use crate::output::companions::{self, CompanionError};
 use crate::output::description::program_of;
-use crate::output::emit::{self, Context, EmitError, Outcome, QuantizedWeight};
+use crate::output::emit::{self, Context, EmitError, Outcome, QuantizedWeight, Span};
 use crate::output::forms::{FORMS, Form, FormError, ModelFiles};
 use crate::output::layouts::{self, FileModel, Layout, SideFileError};
 use crate::output::link::link_or_copy;
@@ -141,8 +143,8 @@ impl<'a> StagedPlan<'a> {
         Ok(warnings.into_iter().flatten().collect())
     }
 
-    /// Writes what stands beside the models.
-    fn write_beside(&self, checkpoint: &Checkpoint, known: &BTreeMap<PathBuf, String>) -> Result<(), ConversionError> {
+    /// Writes what stands beside the models, but for the checksums.
+    fn write_beside(&self, checkpoint: &Checkpoint) -> Result<(), ConversionError> {
         companions::copy(checkpoint, &self.directory)?;
         for side_file in self.layout.side_files(self.plan, checkpoint.companions().map_err(CompanionError::from)?)? {
             fs::write(self.directory.join(side_file.name), side_file.text)?;
@@ -156,7 +158,7 @@ impl<'a> StagedPlan<'a> {
         if self.plan.options.storage.exceptions().is_some() {
             fs::write(self.directory.join(RECIPE_JSON), recipe_file::text(&self.plan.options.storage))?;
         }
-        Ok(checksums::write(&self.directory, known)?)
+        Ok(())
     }
 }
 
@@ -171,6 +173,15 @@ impl StagedMember {
 
     fn forms(&self) -> impl Iterator<Item = &(&'static dyn Form, PathBuf)> {
         std::iter::once(&self.first).chain(&self.others)
+    }
+
+    /// Where its weights are in every form, with `/`, the first form first.
+    fn weight_paths(&self) -> impl Iterator<Item = String> {
+        self.forms().map(|(form, directory)| {
+            let path = directory.join(form.weights_path());
+            let parts: Vec<_> = path.iter().map(|part| part.to_string_lossy()).collect();
+            parts.join("/")
+        })
     }
 
     /// Writes everything but the weights. The program is compiled, and so verified, before anything is written.
@@ -205,6 +216,11 @@ impl<'a> StagedModel<'a> {
         std::iter::once(&self.first).chain(&self.others)
     }
 
+    /// Where its weights are in every model and form, with `/`; the first is where they are written.
+    fn weight_paths(&self) -> impl Iterator<Item = String> {
+        self.members().flat_map(StagedMember::weight_paths)
+    }
+
     /// Writes everything but the weights.
     fn write(&self, plan: &ConversionPlan) -> Result<Vec<String>, ConversionError> {
         if let Some(directory) = self.weights.parent() {
@@ -232,6 +248,69 @@ impl<'a> StagedModel<'a> {
     }
 }
 
+/// The plans of a conversion, each with its directory: the output itself where there is one plan.
+fn staged<'a>(plans: &[&'a ConversionPlan], output: &Path) -> Result<Vec<StagedPlan<'a>>, ConversionError> {
+    let directory = |plan: &ConversionPlan| match plans {
+        [_] => output.to_owned(),
+        _ => output.join(plan.directory_name()),
+    };
+    plans.iter().map(|plan| StagedPlan::new(plan, directory(plan))).collect()
+}
+
+/// One weight file of a conversion, which stands at several places.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct WeightPaths {
+    /// Its paths in the output, with `/`; the first is where it is written.
+    pub(crate) paths: Vec<String>,
+    /// Its bytes.
+    pub(crate) size: u64,
+}
+
+/// The weight files of a conversion, in the order of its work.
+pub(crate) fn weight_paths(plans: &[&ConversionPlan]) -> Result<Vec<WeightPaths>, ConversionError> {
+    let staged = staged(plans, Path::new(""))?;
+    let Some(first) = staged.first() else { return Ok(Vec::new()) };
+    let paths = |index: usize| {
+        let models = staged.iter().filter_map(move |plan| plan.models.get(index));
+        models.flat_map(StagedModel::weight_paths).collect()
+    };
+    let sizes = first.models.iter().enumerate();
+    Ok(sizes.map(|(index, model)| WeightPaths { paths: paths(index), size: model.file.weights.size() }).collect())
+}
+
+/// Writes everything of a conversion but weights and checksums, and gives what the Neural Engine may refuse and the
+/// directories, by their names in the output, that are to have checksums.
+pub(crate) fn write_frame(
+    plans: &[&ConversionPlan],
+    checkpoint: &Checkpoint,
+    output: &Path,
+) -> Result<(Vec<String>, Vec<String>), ConversionError> {
+    let staged = staged(plans, output)?;
+    let warnings = staged.iter().map(StagedPlan::write_models).collect::<Result<Vec<_>, _>>()?;
+    for staged in &staged {
+        staged.write_beside(checkpoint)?;
+    }
+    let name = |staged: &StagedPlan<'_>| {
+        let below = staged.directory.strip_prefix(output).unwrap_or(&staged.directory);
+        below.to_string_lossy().into_owned()
+    };
+    Ok((warnings.into_iter().flatten().collect(), staged.iter().map(name).collect()))
+}
+
+/// Writes a share of all weights into one file, and gives which bytes they are, in their order there.
+pub(crate) fn write_share(
+    plan: &ConversionPlan,
+    context: &Context<'_>,
+    share: Share,
+    path: &Path,
+) -> Result<Vec<Span>, ConversionError> {
+    let files: Vec<_> = plan.files.iter().map(|file| &file.weights).collect();
+    match emit::write_share(context, share, path, &files)? {
+        (Outcome::Complete(_), spans) => Ok(spans),
+        (Outcome::Interrupted, _) => Err(ConversionError::Interrupted),
+    }
+}
+
 /// Writes the models of every context length: into `output` itself where there is one, else each into a directory of its
 /// own, the weight files of all but the first being hard links to those of the first.
 pub(crate) fn write(
@@ -239,12 +318,7 @@ pub(crate) fn write(
     context: &Context<'_>,
     output: &Path,
 ) -> Result<Written, ConversionError> {
-    let directory = |plan: &ConversionPlan| match plans {
-        [_] => output.to_owned(),
-        _ => output.join(plan.directory_name()),
-    };
-    let staged: Vec<StagedPlan<'_>> =
-        plans.iter().map(|plan| StagedPlan::new(plan, directory(plan))).collect::<Result<_, _>>()?;
+    let staged = staged(plans, output)?;
     let warnings = staged.iter().map(StagedPlan::write_models).collect::<Result<Vec<_>, _>>()?;
     let warnings = warnings.into_iter().flatten().collect();
     let Some((first, others)) = staged.split_first() else { return Ok(Written { quantized: Vec::new(), warnings }) };
@@ -259,7 +333,11 @@ pub(crate) fn write(
     for staged in &staged {
         let known = first.models.iter().zip(&staged.models);
         let known = known.filter_map(|(from, to)| Some((to.weights.clone(), checksums.get(&from.weights)?.clone())));
-        staged.write_beside(context.checkpoint, &known.collect())?;
+        staged.write_beside(context.checkpoint)?;
+        if staged.directory != first.directory {
+            companions::share(&first.directory, &staged.directory)?;
+        }
+        checksums::write(&staged.directory, &known.collect())?;
     }
     if context.interrupt.is_set() {
         return Err(ConversionError::Interrupted);

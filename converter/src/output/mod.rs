@@ -1,5 +1,6 @@
 //! Carrying out a plan: programs, weights and what stands beside them, on disk.
 
+pub(crate) mod archive;
 pub(crate) mod checksums;
 pub mod companions;
 pub mod conversion;
@@ -8,5 +9,6 @@ pub mod emit;
 pub mod forms;
 pub(crate) mod layouts;
 mod link;
+pub(crate) mod parts;
 pub(crate) mod provenance;
 pub mod staging;

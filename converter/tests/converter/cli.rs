@@ -44,7 +44,7 @@ fn set_config(directory: &Path, key: &str, value: serde_json::Value) {
 }
 
 /// Every file below a directory with its bytes, sorted.
-fn tree(directory: &Path) -> Vec<(String, Vec<u8>)> {
+pub(crate) fn tree(directory: &Path) -> Vec<(String, Vec<u8>)> {
     fn walk(root: &Path, directory: &Path, files: &mut Vec<(String, Vec<u8>)>) {
         for entry in fs::read_dir(directory).unwrap() {
             let path = entry.unwrap().path();
@@ -62,7 +62,7 @@ fn tree(directory: &Path) -> Vec<(String, Vec<u8>)> {
     files
 }
 
-fn names(directory: &Path) -> Vec<String> {
+pub(crate) fn names(directory: &Path) -> Vec<String> {
     let mut names: Vec<String> = fs::read_dir(directory)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())

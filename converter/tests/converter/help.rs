@@ -5,7 +5,7 @@ use std::path::Path;
 use std::{env, fs};
 
 use anec_converter::cli::Cli;
-use clap::{Command, CommandFactory as _};
+use clap::{Command, CommandFactory as _, Parser as _};
 
 /// Columns of a terminal.
 const WIDTH: usize = 100;
@@ -62,5 +62,38 @@ fn every_command_has_a_manual_page() {
     for command in commands() {
         let page = directory.path().join(format!("anec-{}.1", command.get_name()));
         assert!(page.is_file(), "{}", page.display());
+        assert_renders(&page);
+    }
+}
+
+/// Renders a manual page with all warnings, where groff is there to do it.
+fn assert_renders(page: &Path) {
+    let rendered = std::process::Command::new("groff").args(["-man", "-Tutf8", "-ww"]).arg(page).output();
+    let Ok(rendered) = rendered else { return };
+    let warnings = String::from_utf8_lossy(&rendered.stderr);
+    assert!(rendered.status.success() && warnings.is_empty(), "{}: {warnings}", page.display());
+    assert!(rendered.stdout.len() > 200, "{}", page.display());
+}
+
+#[test]
+fn every_command_can_be_told_to_be_quiet_and_gives_data_as_json() {
+    // What these print is a document, a script or files.
+    let documents = ["card", "completions", "man", "predict"];
+    for command in commands() {
+        let has = |name: &str| command.get_arguments().any(|argument| argument.get_long() == Some(name));
+        assert!(has("quiet"), "{}", command.get_name());
+        assert!(has("json") || documents.contains(&command.get_name()), "{}", command.get_name());
+    }
+}
+
+#[test]
+fn systems_are_called_alike_in_all_commands() {
+    for command in commands() {
+        if command.get_arguments().any(|argument| argument.get_long() == Some("target")) {
+            for word in ["ios17", "ios18", "macos14", "macos15", "macos15-gpu"] {
+                let parsed = Cli::try_parse_from(["anec", command.get_name(), "model", "--target", word]);
+                assert!(parsed.is_ok(), "{} --target {word}", command.get_name());
+            }
+        }
     }
 }

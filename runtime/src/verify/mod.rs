@@ -10,6 +10,7 @@ mod metrics;
 mod page;
 mod parts;
 mod samples;
+mod side_by_side;
 mod thresholds;
 mod weights;
 
@@ -31,6 +32,7 @@ pub use device::{DeviceFigures, DeviceOptions, agreement, endurance, function_pl
 pub use page::report_page;
 pub use parts::{activations, part_sizes, stored_bits};
 pub use samples::{Continuation, continuations};
+pub use side_by_side::{Other, SideBySide, side_by_side};
 pub use thresholds::Thresholds;
 pub use weights::{StoredWeights, stored_weights};
 
@@ -106,6 +108,8 @@ pub struct VerifyOptions {
     pub thresholds: Thresholds,
     /// Name and version of the program that verifies.
     pub generator: String,
+    /// Whether only what models compute is compared, not every stored weight and both forms of every model.
+    pub logits_only: bool,
 }
 
 /// What is verified, against what, over what and how.
@@ -148,8 +152,15 @@ impl Verification<'_> {
         let compared = compare(&mut *session, self.oracle, self.tokens, self.progress)?;
         drop(session);
         let config = self.oracle.config();
-        let StoredWeights { weights, tables, origins } =
-            stored_weights(directory, self.checkpoint, config, self.progress)?;
+        let stored = if self.options.logits_only {
+            None
+        } else {
+            Some(stored_weights(directory, self.checkpoint, config, self.progress)?)
+        };
+        let (weights, tables, origins) = match stored {
+            Some(StoredWeights { weights, tables, origins }) => (weights, tables, Some(origins)),
+            None => (Vec::new(), Vec::new(), None),
+        };
         let info = &directory.meta().model_info;
         let bits = |bits: &LutBits| bits.0.unwrap_or(0);
         Ok(Report {
@@ -176,8 +187,8 @@ impl Verification<'_> {
             activations: Activations::default(),
             weights,
             tables,
-            origins: Some(origins),
-            parts: part_sizes(directory)?,
+            origins,
+            parts: if self.options.logits_only { Vec::new() } else { part_sizes(directory)? },
             device: None,
             checks: Vec::new(),
             passed: false,

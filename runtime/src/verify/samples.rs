@@ -65,7 +65,7 @@ fn continuation(
 }
 
 /// What the model goes on with.
-fn drafted(
+pub(super) fn drafted(
     session: &mut dyn Session,
     prompt: &[u32],
     stop_tokens: &[u32],

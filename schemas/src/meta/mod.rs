@@ -63,6 +63,31 @@ pub struct ModelInfo {
     pub model_type: Option<String>,
     /// How to run the model.
     pub parameters: Parameters,
+    /// What the model was made of; none in files of others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
+}
+
+/// What a model was made of, and by what. No client needs any of it.
+///
+/// Some clients search the whole file for `KEY:` of the keys above, so no key here ends in one of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The program with its version.
+    #[serde(default)]
+    pub converter: String,
+    /// The checkpoint: `OWNER/MODEL` where it came from a hub, else what its directory is called.
+    #[serde(default)]
+    pub source: String,
+    /// The commit of the checkpoint on the hub.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_revision: Option<String>,
+    /// What palettes are calibrated with: `none`, `builtin`, or the file.
+    #[serde(default)]
+    pub calibration: String,
+    /// Tokens that end an answer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub eos_token_ids: Vec<u64>,
 }
 
 /// How to run the model. Flags that are false, and keys without a value, are left out.

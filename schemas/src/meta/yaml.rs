@@ -3,7 +3,7 @@
 
 use std::fmt::{Display, Write as _};
 
-use super::{ModelInfo, RecommendedSampling};
+use super::{ModelInfo, Origin, RecommendedSampling};
 
 const INFO_INDENT: usize = 2;
 const PARAMETER_INDENT: usize = 4;
@@ -27,6 +27,9 @@ pub(super) fn format(info: &ModelInfo, conversion: &[(String, String)]) -> Strin
     optional(&mut text, INFO_INDENT, "model_type", info.model_type.as_deref().map(scalar));
     text.push_str("  parameters:\n");
     parameters(&mut text, info);
+    if let Some(found) = &info.origin {
+        origin(&mut text, found);
+    }
     comments(&mut text, conversion);
     text
 }
@@ -88,6 +91,15 @@ fn parameters(text: &mut String, info: &ModelInfo) {
     if let Some(recommended) = &parameters.recommended_sampling {
         sampling(text, recommended);
     }
+}
+
+fn origin(text: &mut String, origin: &Origin) {
+    text.push_str("  origin:\n");
+    line(text, PARAMETER_INDENT, "converter", scalar(&origin.converter));
+    line(text, PARAMETER_INDENT, "source", scalar(&origin.source));
+    optional(text, PARAMETER_INDENT, "source_revision", origin.source_revision.as_deref().map(quoted));
+    line(text, PARAMETER_INDENT, "calibration", scalar(&origin.calibration));
+    optional(text, PARAMETER_INDENT, "eos_token_ids", list(&origin.eos_token_ids));
 }
 
 fn sampling(text: &mut String, sampling: &RecommendedSampling) {

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from hub_server import Hub
+
 ACTION = Path(__file__).parents[3] / "examples/ci/anec/action.yml"
 INPUT = re.compile(r"\$\{\{ inputs\.(\w+) \}\}")
 
@@ -31,6 +33,8 @@ def run_action(anec, tmp_path):
             if "run" not in step or step["name"] == "Build":
                 continue
             if "verify" in step.get("if", "") and values["verify"] != "true":
+                continue
+            if "publish" in step.get("if", "") and not values["publish"]:
                 continue
             environment = {name: INPUT.sub(lambda match: values[match[1]], text) for name, text in step["env"].items()}
             environment |= {name: str(tmp_path / name) for name in ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY")}
@@ -66,3 +70,15 @@ def test_a_conversion_that_fails_stops_the_action(run_action, small_checkpoint):
     done = run_action(model=str(small_checkpoint / "nowhere"))
     assert list(done) == ["Convert"]
     assert done["Convert"].returncode != 0
+
+
+def test_the_action_publishes_what_it_has_verified(run_action, small_checkpoint, tmp_path, monkeypatch):
+    (tmp_path / "models/acme").mkdir(parents=True)
+    with Hub(tmp_path / "models") as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
+        inputs = {"model": str(small_checkpoint), "options": "--ffn int8 --lm-head int8", "token": hub.writer}
+        done = run_action(**inputs, verify="true", publish="acme/tiny")
+        assert list(done) == ["Convert", "Lint", "Verify", "Check", "Publish"], done
+        assert all(outcome.returncode == 0 for outcome in done.values()), done
+        assert hub.commits == ["acme/tiny"]
+        assert "**" not in (tmp_path / "models/acme/tiny/README.md").read_text()

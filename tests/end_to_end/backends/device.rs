@@ -34,7 +34,12 @@ fn verified(script: Script) -> Report {
         checkpoint: &checkpoint,
         oracle: &mut oracle,
         tokens: &TokenWindows { source: TEXT_NAME.to_owned(), windows: vec![tokens] },
-        options: &VerifyOptions { numerics: Numerics::F32, thresholds, generator: "a test".to_owned() },
+        options: &VerifyOptions {
+            numerics: Numerics::F32,
+            thresholds,
+            generator: "a test".to_owned(),
+            logits_only: false,
+        },
         progress: &mut |_| (),
     };
     let device = DeviceOptions { units: Units::CpuAndNeuralEngine, predictions: PREDICTIONS };

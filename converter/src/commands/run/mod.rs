@@ -117,10 +117,6 @@ pub struct Arguments {
     #[arg(long)]
     json: bool,
 
-    /// Print only the text and errors.
-    #[arg(short, long)]
-    pub(crate) quiet: bool,
-
     // Its heading holds for everything that follows.
     #[command(flatten)]
     sampling: SamplingArguments,

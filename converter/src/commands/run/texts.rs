@@ -57,7 +57,7 @@ impl Turns {
     }
 
     /// A conversation that goes on.
-    pub(super) fn of(messages: Vec<Value>) -> Self {
+    pub(in crate::commands) fn of(messages: Vec<Value>) -> Self {
         Self { messages }
     }
 
@@ -107,6 +107,11 @@ impl Texts {
     /// Whether text is put into a template.
     pub(in crate::commands) fn has_template(&self) -> bool {
         self.template.is_some()
+    }
+
+    /// Takes text as it is from now on.
+    pub(in crate::commands) fn without_template(&mut self) {
+        self.template = None;
     }
 
     /// What `tokenizer_config.json` says.

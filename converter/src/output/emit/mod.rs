@@ -7,12 +7,13 @@
 mod queue;
 pub(crate) mod read;
 mod section;
+mod share;
 mod target;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -28,6 +29,7 @@ use self::target::Target;
 use crate::calibrate::{CalibrateError, CalibrationStore};
 use crate::error::Hint;
 use crate::interrupt::Interrupt;
+use crate::options::Share;
 use crate::output::staging::{FinishedPart, Journal};
 use crate::source::checkpoint::{Checkpoint, CheckpointError};
 use crate::weights::encodings::blocks::{Block, Coder, Scratch, append_little_endian, to_usize};
@@ -35,6 +37,7 @@ use crate::weights::rows::Rows;
 use crate::weights::weight_file::WeightFile;
 
 pub(crate) use self::section::source_bytes;
+pub(crate) use self::share::Span;
 
 /// Blocks that the system is asked to load ahead, for each worker.
 const BLOCKS_AHEAD: usize = 4;
@@ -118,20 +121,54 @@ pub(crate) fn write(
 ) -> Result<Outcome, EmitError> {
     let targets = files.iter().map(|(path, weights)| Target::open(path, weights)).collect::<Result<Vec<_>, _>>()?;
     let sections = sections(files.iter().map(|(_, weights)| *weights));
-    let finished = verified(context, &sections, &targets);
     let part_count = sections.last().map_or(0, |section| section.first_part + section.part_count());
-    let is_finished: Vec<bool> = (0..part_count).map(|part| finished.get(part).is_some_and(Option::is_some)).collect();
-    let left = (0..files.len()).map(|file| {
+    fill(context, &sections, &targets, &vec![true; part_count], complete)
+}
+
+/// Fills `path` with a share of the bytes of all weight files, and gives which they are, in their order there.
+///
+/// # Errors
+/// As [`write`].
+pub(crate) fn write_share(
+    context: &Context<'_>,
+    share: Share,
+    path: &Path,
+    files: &[&WeightFile],
+) -> Result<(Outcome, Vec<Span>), EmitError> {
+    let sections = sections(files.iter().copied());
+    let owned = share::owned(&sections, share);
+    let spans = share::spans(&sections, &owned, files, share)?;
+    let targets = Target::open_share(path, files, &spans, share.is_first())?;
+    context.progress.set_length(share::owned_bytes(&sections, &owned));
+    Ok((fill(context, &sections, &targets, &owned, |_| {})?, spans))
+}
+
+/// Does the parts of the work that are `owned`, by the numbers of the parts.
+fn fill(
+    context: &Context<'_>,
+    sections: &[Section<'_>],
+    targets: &[Target],
+    owned: &[bool],
+    complete: impl Fn(usize) + Sync,
+) -> Result<Outcome, EmitError> {
+    let finished = verified(context, sections, targets);
+    // The work of others is none that is left.
+    let is_finished: Vec<bool> = owned
+        .iter()
+        .enumerate()
+        .map(|(part, is_owned)| !is_owned || finished.get(part).is_some_and(Option::is_some))
+        .collect();
+    let left = (0..targets.len()).map(|file| {
         let parts = sections.iter().filter(|section| section.file == file);
         let parts = parts.flat_map(|section| section.first_part..section.first_part + section.part_count());
         AtomicUsize::new(parts.filter(|part| !is_finished.get(*part).copied().unwrap_or(false)).count())
     });
     let emission = Emission {
         context,
-        targets: &targets,
-        sections: &sections,
+        targets,
+        sections,
         counts: sections.iter().map(|section| Mutex::new(Count::new(section))).collect(),
-        queue: Queue::new(&sections, &is_finished, BLOCKS_AHEAD * rayon::current_num_threads()),
+        queue: Queue::new(sections, &is_finished, BLOCKS_AHEAD * rayon::current_num_threads()),
         left: left.collect(),
         finished: Mutex::new(finished),
         complete: &complete,
@@ -149,7 +186,7 @@ pub(crate) fn write(
         return Ok(Outcome::Interrupted);
     }
     let finished = emission.finished.into_inner().unwrap_or_else(PoisonError::into_inner);
-    Ok(Outcome::Complete(quantized(&sections, &finished)))
+    Ok(Outcome::Complete(quantized(sections, &finished)))
 }
 
 /// Parts that the journal has and whose bytes are there as it says; by part number.

@@ -2,6 +2,7 @@
 //! named there, with its files by role.
 
 use std::collections::BTreeMap;
+use std::io::Read as _;
 use std::path::Path;
 
 use anec_mil::compiled::COMPILED_EXTENSION;
@@ -11,7 +12,7 @@ use anec_schemas::contract::monolithic::{self, MODEL};
 use anec_schemas::contract::stateful::{self, CHUNK, EMBEDDINGS, LM_HEAD, names};
 use anec_schemas::contract::{Cache, Role, coreml_llm_cli, host_cache, prefill};
 use anec_schemas::meta::{META_JSON, META_VERSION, META_YAML};
-use anec_schemas::{LutBits, MetaYaml, ModelInfo, Parameters, RecommendedSampling};
+use anec_schemas::{LutBits, MetaYaml, ModelInfo, Origin, Parameters, RecommendedSampling};
 use fs_err as fs;
 
 use super::{SideFile, SideFileError, anemll};
@@ -21,6 +22,13 @@ use crate::options::{Functions, KvWrite, WindowForm};
 use crate::plan::ConversionPlan;
 use crate::source::hub;
 use crate::weights::storage::Storage;
+
+/// The model card of a checkpoint, and as much of it as is read.
+const CARD: &str = "README.md";
+const CARD_BYTES: u64 = 1 << 16;
+
+/// Longest identifier of a licence.
+const LONGEST_LICENSE: usize = 64;
 
 /// The name of a model whose directory has none.
 const UNNAMED: &str = "model";
@@ -65,14 +73,58 @@ fn model_info(plan: &ConversionPlan, checkpoint: &Path, parameters: Parameters) 
         name: format!("anec-{model}-ctx{}{suffix}", options.context_length),
         version: META_VERSION.to_owned(),
         description,
-        license: "see the model's own licence".to_owned(),
+        license: license(checkpoint).unwrap_or_else(|| "see the model's own licence".to_owned()),
         author: "anec".to_owned(),
         framework: "Core ML".to_owned(),
         language: "Rust".to_owned(),
         architecture: plan.decoder.model_type.clone(),
         model_type: is_monolithic.then(|| monolithic::CONTRACT.name.to_owned()),
         parameters,
+        origin: Some(origin(plan, checkpoint)),
     }
+}
+
+/// What the model is made of.
+fn origin(plan: &ConversionPlan, checkpoint: &Path) -> Origin {
+    let path = fs::canonicalize(checkpoint).unwrap_or_else(|_| checkpoint.to_owned());
+    let (source, source_revision) = match hub::cached_repository(&path) {
+        Some((repository, commit)) => (repository, Some(commit)),
+        None => (model_name(checkpoint), None),
+    };
+    Origin {
+        converter: format!("anec {}", env!("CARGO_PKG_VERSION")),
+        source,
+        source_revision,
+        calibration: plan.options.calibration.clone(),
+        eos_token_ids: eos_token_ids(checkpoint),
+    }
+}
+
+/// The licence that the model card of a checkpoint names, by the identifier of model hubs.
+fn license(checkpoint: &Path) -> Option<String> {
+    let mut text = String::new();
+    fs::File::open(checkpoint.join(CARD)).ok()?.take(CARD_BYTES).read_to_string(&mut text).ok()?;
+    let (head, _) = text.strip_prefix("---")?.split_once("\n---")?;
+    let value = |key: &str| {
+        let value = head.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
+        let value = value.trim().trim_matches(['"', '\'']);
+        let is_name = |character: char| character.is_ascii_alphanumeric() || "-._".contains(character);
+        (!value.is_empty() && value.len() <= LONGEST_LICENSE && value.chars().all(is_name)).then(|| value.to_owned())
+    };
+    value("license").filter(|license| license != "other").or_else(|| value("license_name"))
+}
+
+/// Tokens that end an answer: those of `generation_config.json`, or else of `config.json`.
+fn eos_token_ids(checkpoint: &Path) -> Vec<u64> {
+    let found = ["generation_config.json", "config.json"].iter().find_map(|name| {
+        let config: serde_json::Value = serde_json::from_slice(&fs::read(checkpoint.join(name)).ok()?).ok()?;
+        let ids = match config.get("eos_token_id")? {
+            serde_json::Value::Array(ids) => ids.iter().filter_map(serde_json::Value::as_u64).collect(),
+            id => vec![id.as_u64()?],
+        };
+        Some(ids)
+    });
+    found.unwrap_or_default()
 }
 
 fn parameters(plan: &ConversionPlan, checkpoint: &Path, prefix: &str, extension: &str) -> Parameters {
@@ -241,4 +293,34 @@ fn conversion_parameters(plan: &ConversionPlan) -> Vec<(String, String)> {
         entries.push(("sliding_window_of_layer", windows.join(" ")));
     }
     entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_licence_is_that_of_the_model_card() {
+        let directory = tempfile::tempdir().expect("temporary");
+        let found = |text: &str| {
+            fs::write(directory.path().join(CARD), text).expect("writable");
+            license(directory.path())
+        };
+        assert_eq!(found("---\nlanguage: en\nlicense: apache-2.0\n---\n# Model").as_deref(), Some("apache-2.0"));
+        let named = "---\nlicense: other\nlicense_name: \"qwen-research\"\n---\n";
+        assert_eq!(found(named).as_deref(), Some("qwen-research"));
+        for none in ["", "# Model\nlicense: mit\n", "---\nlicense: [mit\n---\n", "---\nlicense: mit\n"] {
+            assert_eq!(found(none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn the_tokens_that_end_an_answer_are_those_of_the_generation_config() {
+        let directory = tempfile::tempdir().expect("temporary");
+        let write = |name: &str, text: &str| fs::write(directory.path().join(name), text).expect("writable");
+        write("config.json", r#"{"eos_token_id": 2}"#);
+        assert_eq!(eos_token_ids(directory.path()), [2]);
+        write("generation_config.json", r#"{"eos_token_id": [7, 9]}"#);
+        assert_eq!(eos_token_ids(directory.path()), [7, 9]);
+    }
 }

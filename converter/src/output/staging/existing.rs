@@ -11,9 +11,14 @@ use fs_err as fs;
 
 use super::Kind;
 use crate::output::checksums::{self, CHECKSUMS};
+use crate::output::parts::{CALIBRATION, CALIBRATION_JSON, FRAME, PART_JSON, WEIGHTS_BIN};
 
 /// What `anec verify` and file managers put beside what was converted.
 pub(crate) const BESIDE: [&str; 4] = [CHECKSUMS, REPORT_JSON, REPORT_HTML, ".DS_Store"];
+
+/// Files and directories of a part of a conversion.
+const PART_FILES: [&str; 4] = [PART_JSON, CALIBRATION_JSON, WEIGHTS_BIN, ".DS_Store"];
+const PART_DIRECTORIES: [&str; 2] = [FRAME, CALIBRATION];
 
 /// Every file of a compiled model but its weights.
 const COMPILED: [&str; 4] = [PROGRAM_PATH, DATA_PATH, ANALYTICS_PATH, METADATA_PATH];
@@ -40,9 +45,18 @@ pub(super) fn foreign(kind: Kind, output: &Path) -> io::Result<Option<PathBuf>> 
         Kind::Package => first_file(output, "", &|path| {
             [MANIFEST_PATH, MODEL_PATH].contains(&path) || path.starts_with(&format!("{WEIGHTS_DIRECTORY}/"))
         }),
+        Kind::Part if !is_part(output) => Ok(Some(output.to_owned())),
+        Kind::Part => first_file(output, "", &|path| {
+            PART_FILES.contains(&path) || PART_DIRECTORIES.iter().any(|name| path.starts_with(&format!("{name}/")))
+        }),
         Kind::Converted if output.join(CHECKSUMS).is_file() => foreign_in_converted(output),
         Kind::Converted => foreign_in_contexts(output),
     }
+}
+
+/// Whether a directory is a part of a conversion.
+fn is_part(output: &Path) -> bool {
+    [PART_JSON, CALIBRATION_JSON].iter().any(|name| output.join(name).is_file())
 }
 
 /// Of a directory with checksums, which list every file of a conversion.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::plan::ConversionPlan;
-use crate::source::checkpoint::Checkpoint;
+use crate::source::checkpoint::{Checkpoint, CheckpointError};
 use crate::weights::weight_file::Job;
 
 /// Digests of everything that decides the bytes of an output.
@@ -31,6 +31,31 @@ impl Identity {
     pub(crate) fn new(checkpoint: &Checkpoint, plans: &[&ConversionPlan], calibration: &str) -> io::Result<Self> {
         let plan = plan_digest(plans, calibration);
         Ok(Self { program: program(), checkpoint: checkpoint_digest(checkpoint)?, plan })
+    }
+
+    /// The identity of a conversion that several machines share: the same wherever the checkpoint is and whenever it was
+    /// copied there. Weights are known by the first row of every tensor.
+    ///
+    /// # Errors
+    /// A tensor cannot be read.
+    pub(crate) fn portable(
+        checkpoint: &Checkpoint,
+        plans: &[&ConversionPlan],
+        calibration: &str,
+    ) -> Result<Self, CheckpointError> {
+        let plan = plan_digest(plans, calibration);
+        Ok(Self { program: program(), checkpoint: content_digest(checkpoint)?, plan })
+    }
+
+    /// The same conversion, of which only a part is made.
+    pub(crate) fn of_part(&self, part: &impl std::fmt::Display) -> Self {
+        Self { plan: format!("{} part {part}", self.plan), ..self.clone() }
+    }
+
+    /// All of it in one word.
+    pub(crate) fn digest(&self) -> String {
+        let Self { program, checkpoint, plan } = self;
+        base16ct::lower::encode_string(&Sha256::digest(format!("{program}\n{checkpoint}\n{plan}")))
     }
 
     /// The identity of an output that is never resumed.
@@ -69,6 +94,24 @@ fn checkpoint_digest(checkpoint: &Checkpoint) -> io::Result<String> {
         let metadata = fs::metadata(&file)?;
         let modified = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
         add(&mut hasher, &(metadata.len(), modified));
+    }
+    Ok(base16ct::lower::encode_string(&hasher.finalize()))
+}
+
+/// Config, shapes, and the first row of every tensor that can be read.
+fn content_digest(checkpoint: &Checkpoint) -> Result<String, CheckpointError> {
+    let mut hasher = Sha256::new();
+    add(&mut hasher, checkpoint.config_json());
+    let mut row = Vec::new();
+    for name in checkpoint.tensor_names() {
+        add(&mut hasher, &(name, checkpoint.tensor(name).map(|tensor| tensor.shape)));
+        // What cannot be converted is not.
+        if checkpoint.check_usable(name).is_ok() {
+            checkpoint.rows_f32(name, 0..1, &mut row)?;
+            for value in &row {
+                hasher.update(value.to_le_bytes());
+            }
+        }
     }
     Ok(base16ct::lower::encode_string(&hasher.finalize()))
 }

@@ -24,6 +24,7 @@ use fs_err as fs;
 use self::journal::OpenError;
 use crate::error::Hint;
 use crate::output::forms::FORMS;
+use crate::output::parts::FRAME;
 
 pub(crate) use self::existing::BESIDE;
 pub(crate) use self::identity::Identity;
@@ -106,6 +107,8 @@ pub(crate) enum Kind {
     Compiled,
     /// A package.
     Package,
+    /// A part of a conversion.
+    Part,
 }
 
 /// What an earlier attempt left.
@@ -167,7 +170,11 @@ impl Staging {
             if let Some(difference) = found.difference(identity) {
                 return Err(StagingError::Different { path: staging.work.clone(), difference });
             }
-            remove_all_but_models(&staging.path())?;
+            match staging.kind {
+                // Its weights are no model.
+                Kind::Part => remove_if_there(&staging.path().join(FRAME))?,
+                _ => remove_all_but_models(&staging.path())?,
+            }
         } else {
             remove_if_there(&staging.path())?;
             remove_if_there(&staging.calibration())?;

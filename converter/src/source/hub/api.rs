@@ -4,6 +4,8 @@
 //! <https://huggingface.co/docs/hub/api>, and what `huggingface_hub` 0.36 sends: `HF_ENDPOINT`, `HF_TOKEN`, the token that
 //! `hf auth login` keeps, `HF_HUB_OFFLINE`, and the headers `X-Repo-Commit`, `X-Linked-Etag`, `X-Linked-Size`, `X-Error-Code`.
 
+pub(super) mod upload;
+
 use std::collections::BTreeSet;
 use std::env;
 use std::fmt::Write as _;

@@ -121,10 +121,24 @@ pub(crate) fn snapshot_of_root(path: &Path) -> Option<PathBuf> {
 
 /// The name of the model whose snapshot a path is.
 pub(crate) fn cached_name(path: &Path) -> Option<String> {
+    let folder = cached_folder(path)?;
+    let name = folder.rsplit_once("--").map_or(folder, |(_, name)| name);
+    (!name.is_empty()).then(|| name.to_owned())
+}
+
+/// The repository and the commit whose snapshot a path is.
+pub(crate) fn cached_repository(path: &Path) -> Option<(String, String)> {
+    let commit = path.file_name()?.to_str()?;
+    let (owner, model) = cached_folder(path)?.split_once("--")?;
+    let repository = format!("{owner}/{model}");
+    ModelName::parse(&repository).filter(|_| is_commit(commit)).map(|_| (repository, commit.to_owned()))
+}
+
+/// What a cache calls the model whose snapshot a path is.
+fn cached_folder(path: &Path) -> Option<&str> {
     let snapshots = path.parent()?;
     let folder = snapshots.parent()?.file_name()?.to_str()?.strip_prefix("models--")?;
-    let name = folder.rsplit_once("--").map_or(folder, |(_, name)| name);
-    (snapshots.file_name()? == "snapshots" && !name.is_empty()).then(|| name.to_owned())
+    (snapshots.file_name()? == "snapshots").then_some(folder)
 }
 
 #[cfg(test)]
@@ -136,6 +150,10 @@ mod tests {
         let path = Path::new("hub/models--Qwen--Qwen2.5-0.5B/snapshots/0123");
         assert_eq!(cached_name(path).as_deref(), Some("Qwen2.5-0.5B"));
         assert_eq!(cached_name(Path::new("models/Qwen/snapshots/0123")), None);
+        assert_eq!(cached_repository(path), None, "no commit");
+        let commit = "0123456789".repeat(4);
+        let path = Path::new("hub/models--Qwen--Qwen2.5-0.5B/snapshots").join(&commit);
+        assert_eq!(cached_repository(&path), Some(("Qwen/Qwen2.5-0.5B".to_owned(), commit)));
     }
 
     #[test]

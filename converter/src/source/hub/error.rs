@@ -71,8 +71,55 @@ pub enum HubError {
         /// The files.
         found: Vec<String>,
     },
+    /// There is no token to write with.
+    #[error("Cannot publish `{name}`: there is no token")]
+    NoToken {
+        /// The model.
+        name: String,
+    },
+    /// The token may not write there.
+    #[error("Cannot write to `{name}`: the hub does not allow it")]
+    NotAllowed {
+        /// The model.
+        name: String,
+        /// Whether a token was sent.
+        has_token: bool,
+    },
+    /// Somebody else made a commit in between.
+    #[error("Cannot publish `{name}`: the repository was changed while the files were sent")]
+    Moved {
+        /// The model.
+        name: String,
+    },
+    /// The hub says why not.
+    #[error("The hub refused `{url}` ({status}): {message}")]
+    Refused {
+        /// What was asked for.
+        url: String,
+        /// The number of the answer.
+        status: u16,
+        /// What it says.
+        message: String,
+    },
+    /// The hub refuses a file.
+    #[error("The hub does not take `{file}`: {message}")]
+    File {
+        /// The file.
+        file: String,
+        /// What it says.
+        message: String,
+    },
+    /// A file that cannot be read.
+    #[error("Cannot read `{path}`")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// The hub answers with something else.
-    #[error("Cannot download `{url}`: the server answered {status}")]
+    #[error("Cannot use `{url}`: the server answered {status}")]
     Status {
         /// What was asked for.
         url: String,
@@ -80,7 +127,7 @@ pub enum HubError {
         status: u16,
     },
     /// The answer makes no sense.
-    #[error("Cannot download `{url}`: expected {expected}, found {found}")]
+    #[error("Cannot use `{url}`: expected {expected}, found {found}")]
     Answer {
         /// What was asked for.
         url: String,
@@ -156,11 +203,23 @@ impl Hint for HubError {
                 "check the connection, HTTPS_PROXY and HF_ENDPOINT; HF_HUB_OFFLINE=1 uses the cache alone"
             }
             Self::Interrupted { .. } => "run the same command again: it goes on where it stopped",
+            Self::NoToken { .. } | Self::NotAllowed { has_token: false, .. } => {
+                "put a token with write access of https://huggingface.co/settings/tokens into HF_TOKEN"
+            }
+            Self::NotAllowed { .. } => {
+                "check the name, and that the token in HF_TOKEN may write to repositories of its owner"
+            }
+            Self::Moved { .. } => "run the same command again: files that were sent are not sent again",
             Self::NoHome => "set HF_HOME to the directory for downloads",
             Self::Status { status: 429, .. } => "wait a little; a token in HF_TOKEN allows more requests",
-            Self::Name { .. } | Self::Revision { .. } | Self::Status { .. } | Self::Answer { .. } | Self::Io { .. } => {
-                return None;
-            }
+            Self::Name { .. }
+            | Self::Revision { .. }
+            | Self::Refused { .. }
+            | Self::File { .. }
+            | Self::Read { .. }
+            | Self::Status { .. }
+            | Self::Answer { .. }
+            | Self::Io { .. } => return None,
         };
         Some(hint.to_owned())
     }

@@ -18,6 +18,9 @@ const CONFIG: &str = "config.json";
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
+/// The model card, which names the licence.
+const CARD: &str = "README.md";
+
 /// Most bytes of an index.
 const INDEX_LIMIT: u64 = 64 << 20;
 
@@ -25,8 +28,10 @@ const INDEX_LIMIT: u64 = 64 << 20;
 pub(super) fn needed(name: &ModelName, wanted: Wanted, listing: &Listing) -> Result<Vec<String>, HubError> {
     let files = &listing.files;
     let has = |file: &str| files.contains(file);
-    let others =
-        files.iter().filter(|file| COMPANIONS.contains(&file.as_str()) || is_additional_template(file)).cloned();
+    let others = files
+        .iter()
+        .filter(|file| COMPANIONS.contains(&file.as_str()) || is_additional_template(file) || *file == CARD);
+    let others = others.cloned();
     if let Some(file) = name.file() {
         if !has(file) {
             let found = format!(": there is no `{file}`");

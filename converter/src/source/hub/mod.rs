@@ -2,7 +2,8 @@
 //!
 //! Files are kept in the cache that `huggingface_hub` keeps, in its layout, so that what either has downloaded the other
 //! need not. `hf-hub`, the library for this, brings more than three hundred crates and three of them compile C, which the
-//! binary must do without; what is here is the protocol of one download: which files, from where, into which place.
+//! binary must do without; what is here is the protocol of one download: which files, from where, into which place. And
+//! that of one upload: what is new of a directory, in one commit.
 
 mod api;
 mod cache;
@@ -10,15 +11,17 @@ mod download;
 mod error;
 mod files;
 mod name;
+mod publish;
 
 use std::path::{Path, PathBuf};
 
 use self::api::Api;
 use self::cache::Cache;
 
-pub(crate) use self::cache::{cached_name, snapshot_of_root};
+pub(crate) use self::cache::{cached_name, cached_repository, snapshot_of_root};
 pub use self::error::HubError;
 pub use self::name::ModelName;
+pub use self::publish::{Content, LocalFile, Publication, Published, local_files, publish};
 
 /// How far a download is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,8 +35,10 @@ pub enum Progress<'a> {
         /// Bytes that are there.
         have: u64,
     },
-    /// So many bytes more have come.
+    /// So many bytes more have come or gone.
     Bytes(u64),
+    /// The last so many bytes are sent again.
+    Again(u64),
 }
 
 /// What of a model is to be brought here.

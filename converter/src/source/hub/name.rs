@@ -42,6 +42,27 @@ impl ModelName {
         format!("{}/{}", self.owner, self.model)
     }
 
+    /// Its owner, and what its owner calls it.
+    pub(super) fn parts(&self) -> (&str, &str) {
+        (&self.owner, &self.model)
+    }
+
+    /// The model at a revision; none where that is no name of one.
+    #[must_use]
+    pub fn at(self, revision: &str) -> Option<Self> {
+        is_revision(revision).then(|| Self { revision: Some(revision.to_owned()), ..self })
+    }
+
+    /// Whether a revision was named.
+    pub fn has_revision(&self) -> bool {
+        self.revision.is_some()
+    }
+
+    /// Whether one of its files was named.
+    pub fn has_file(&self) -> bool {
+        self.file.is_some()
+    }
+
     /// The folder of the model in the cache.
     pub(super) fn folder(&self) -> String {
         format!("models--{}--{}", self.owner, self.model)
