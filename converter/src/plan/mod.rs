@@ -93,7 +93,9 @@ impl ConversionPlan {
 
     /// Bytes of a KV cache that keeps the whole context of every layer.
     pub fn whole_cache_bytes(&self) -> u64 {
-        estimate::cache_bytes(&self.decoder, u64::from(self.options.context_length))
+        let bytes = estimate::cache_bytes(&self.decoder, u64::from(self.options.context_length));
+        let head_dim = self.decoder.head_dim as u64;
+        if self.has_state() { bytes / head_dim * self.caches.head_channels() } else { bytes }
     }
 
     /// Whether the cache is in a state, and not in the client's memory.
