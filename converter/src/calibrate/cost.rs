@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::product::project;
 use super::engine::parts_of;
+use super::product::project;
 use super::settings::{PaletteShape, Palettes, Strength, TensorRows};
 use super::tokens::{CalibrationSource, Expected, KEPT_BYTES, expected, parameters};
 use super::weights::matrix_rows;

@@ -15,11 +15,7 @@ use crate::weights::storage::Storage;
 ///
 /// # Errors
 /// The architecture has layers that calibration does not know.
-pub fn palettes(
-    plan: &DecoderPlan,
-    recipe: &Recipe,
-    head_parts: &[Range<u64>],
-) -> Result<Palettes, CalibrateError> {
+pub fn palettes(plan: &DecoderPlan, recipe: &Recipe, head_parts: &[Range<u64>]) -> Result<Palettes, CalibrateError> {
     if arch::layer_hook(plan).is_some() {
         return Err(CalibrateError::Unsupported { model_type: plan.model_type.clone() });
     }

@@ -86,7 +86,8 @@ pub(crate) fn split(plan: &DecoderPlan, options: &Options, expected: Option<u64>
 /// The rows of each of `parts`: as many in all where that divides the vocabulary, and otherwise whole groups in all but the
 /// last.
 fn sizes(vocab_size: u64, row_unit: u64, parts: u64) -> Vec<u64> {
-    if vocab_size.is_multiple_of(parts) && (!vocab_size.is_multiple_of(row_unit) || (vocab_size / parts).is_multiple_of(row_unit))
+    if vocab_size.is_multiple_of(parts)
+        && (!vocab_size.is_multiple_of(row_unit) || (vocab_size / parts).is_multiple_of(row_unit))
     {
         return vec![vocab_size / parts; usize::try_from(parts).unwrap_or_default()];
     }
