@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::engine::parts_of;
 use super::product::project;
 use super::settings::{PaletteShape, Palettes, Strength, TensorRows};
 use super::tokens::{CalibrationSource, Expected, KEPT_BYTES, expected, parameters};
@@ -124,7 +125,7 @@ impl CalibrationCost {
             }
         }
         let head = matrix_rows(plan, &WeightPath::LM_HEAD, [plan.vocab_size, plan.hidden_size]);
-        if let Some(shape) = palettes.get(&TensorRows::of(&head)) {
+        if let Some((_, shape)) = parts_of(palettes, &head).first() {
             let hidden = float(plan.hidden_size);
             work.gram += hidden * hidden * float(tokens);
             work.factors += hidden.powi(3) / 3.0;

@@ -1,5 +1,7 @@
 //! All layers, one after the other, and the head.
 
+use std::ops::Range;
+
 use anec_quantize::compensate::Factor;
 
 use super::error::CalibrateError;
@@ -7,12 +9,13 @@ use super::forward::rms_norm;
 use super::layer::{Context, Residual, calibrate_layer, calibrated, check_finite};
 use super::product::gram;
 use super::result::CalibratedTensor;
-use super::settings::{Palettes, Strength, TensorRows};
+use super::settings::{PaletteShape, Palettes, Strength, TensorRows};
 use super::shape::{LayerShape, Rotations};
 use super::weights::{LayerWeights, matrix_rows, norm_weight, whole};
 use crate::model::decoder_plan::{DecoderPlan, WeightPath};
 use crate::output::emit::read::read;
 use crate::source::checkpoint::Checkpoint;
+use crate::weights::rows::Rows;
 use crate::weights::transform::Transform;
 
 /// Rows of the head that are quantized at a time: bounds memory, and is a multiple of every usual group.
@@ -107,17 +110,21 @@ impl<'a> Calibrator<'a> {
         Ok(Some(results))
     }
 
-    /// Quantizes the head by what the last layer gives; none where it has no palettes.
+    /// Quantizes the head by what the last layer gives, in the parts that have palettes of their own; none where it has no
+    /// palettes.
     ///
     /// # Errors
     /// As [`next_layer`](Self::next_layer).
     pub fn head(
         &self,
         proceed: &(dyn Fn() -> Result<(), CalibrateError> + Sync),
-    ) -> Result<Option<CalibratedTensor>, CalibrateError> {
+    ) -> Result<Vec<CalibratedTensor>, CalibrateError> {
         let (channels, vocab_size) = (self.plan.hidden_size, self.plan.vocab_size);
         let rows = matrix_rows(self.plan, &WeightPath::LM_HEAD, [vocab_size, channels]);
-        let Some(shape) = self.palettes.get(&TensorRows::of(&rows)) else { return Ok(None) };
+        let parts = parts_of(self.palettes, &rows);
+        if parts.is_empty() {
+            return Ok(Vec::new());
+        }
         let layer = self.plan.num_hidden_layers;
         let norm = norm_weight(self.checkpoint, self.plan, &WeightPath::NORM, channels)?;
         #[expect(clippy::cast_possible_truncation, reason = "f32 is what is computed in")]
@@ -126,23 +133,40 @@ impl<'a> Calibrator<'a> {
         let failed = |source| CalibrateError::Gram { layer, what: "norm", source };
         let factor = Factor::new(&gram(&x, channels), channels, self.strength.damping).map_err(failed)?;
         drop(x);
-        let step = ((HEAD_ROWS / shape.group_rows).max(1) * shape.group_rows) as u64;
-        let mut result: Option<CalibratedTensor> = None;
-        for start in (0..vocab_size as u64).step_by(usize::try_from(step).unwrap_or(usize::MAX)) {
-            proceed()?;
-            let weight = whole(self.checkpoint, &rows.with_rows(&(start..(start + step).min(vocab_size as u64))))?;
-            let failed = |source| CalibrateError::Weight { tensor: rows.tensor.clone(), source };
-            let part = calibrated(&rows, &weight, *shape, &factor, self.strength).map_err(failed)?;
-            match &mut result {
-                None => result = Some(part),
-                Some(result) => {
-                    result.indices.extend(part.indices);
-                    result.palettes.entries.extend(part.palettes.entries);
-                }
-            }
-        }
-        Ok(result)
+        parts.into_iter().map(|(rows, shape)| self.head_part(&rows, shape, &factor, proceed)).collect()
     }
+
+    fn head_part(
+        &self,
+        rows: &Rows,
+        shape: PaletteShape,
+        factor: &Factor,
+        proceed: &(dyn Fn() -> Result<(), CalibrateError> + Sync),
+    ) -> Result<CalibratedTensor, CalibrateError> {
+        let step = ((HEAD_ROWS / shape.group_rows).max(1) * shape.group_rows) as u64;
+        let count = rows.count();
+        let block = |start: u64| {
+            proceed()?;
+            let weight = whole(self.checkpoint, &rows.with_rows(&(start..(start + step).min(count))))?;
+            let failed = |source| CalibrateError::Weight { tensor: rows.tensor.clone(), source };
+            calibrated(rows, &weight, shape, factor, self.strength).map_err(failed)
+        };
+        let mut part = block(0)?;
+        for start in (step..count).step_by(usize::try_from(step).unwrap_or(usize::MAX)) {
+            let CalibratedTensor { palettes, indices, .. } = block(start)?;
+            part.indices.extend(indices);
+            part.palettes.entries.extend(palettes.entries);
+        }
+        Ok(part)
+    }
+}
+
+/// The parts of a weight that have palettes, in order.
+pub(super) fn parts_of(palettes: &Palettes, rows: &Rows) -> Vec<(Rows, PaletteShape)> {
+    let Range { start, end } = rows.rows.clone();
+    let within = |key: &TensorRows| key.tensor == rows.tensor && key.first >= start && key.end <= end;
+    let parts = palettes.iter().filter(|(key, _)| within(key));
+    parts.map(|(key, shape)| (rows.with_rows(&(key.first - start..key.end - start)), *shape)).collect()
 }
 
 /// The embeddings of tokens, `[tokens, hidden]`.

@@ -60,10 +60,11 @@ impl Calibration<'_> {
             store.put_residual(done, calibrator.residual())?;
             tell(done);
         }
-        if !store.find(HEAD)
-            && let Some(head) = calibrator.head(&proceed)?
-        {
-            store.put(HEAD, &[head])?;
+        if !store.find(HEAD) {
+            let head = calibrator.head(&proceed)?;
+            if !head.is_empty() {
+                store.put(HEAD, &head)?;
+            }
         }
         tell(layers + 1);
         Ok((store, tokens))

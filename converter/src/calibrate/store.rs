@@ -74,7 +74,7 @@ impl CalibrationStore {
     }
 
     /// Rows of a tensor that were calibrated: their palettes, and their indices, `[rows, columns]`. Rows are whole groups
-    /// from the first row of the weight on.
+    /// from the first row of the weight on; its last group may be short.
     ///
     /// # Errors
     /// The file cannot be read, or the rows were not calibrated.
@@ -85,8 +85,9 @@ impl CalibrationStore {
         let within = |row: u64| usize::try_from(row - key.first).ok();
         let rows = within(rows.start).zip(within(rows.end)).map(|(start, end)| start..end).ok_or_else(missing)?;
         let GroupPalettes { bits, group_rows, entries } = &stored.palettes;
-        let whole = rows.start.is_multiple_of(*group_rows) && rows.end.is_multiple_of(*group_rows);
-        let palettes = ((rows.start / group_rows) << bits)..((rows.end / group_rows) << bits);
+        let is_last = within(key.end) == Some(rows.end);
+        let whole = rows.start.is_multiple_of(*group_rows) && (is_last || rows.end.is_multiple_of(*group_rows));
+        let palettes = ((rows.start / group_rows) << bits)..(rows.end.div_ceil(*group_rows) << bits);
         let palettes = entries.get(palettes).filter(|_| whole).ok_or_else(missing)?;
         let indices = stored.indices(&rows)?;
         Ok(CalibratedRows { bits: *bits, columns: stored.columns, palettes, indices })
@@ -126,7 +127,7 @@ impl CalibrationStore {
             let [first, end, columns] = [reader.count()?, reader.count()?, reader.count()?];
             let [rows, bits, group_rows] = [end.checked_sub(first)?, reader.count()?, reader.count()?];
             let bits = u8::try_from(bits).ok().filter(|bits| (1..=8).contains(bits))?;
-            let groups = rows.checked_div(group_rows)?;
+            let groups = (group_rows > 0).then(|| rows.div_ceil(group_rows))?;
             let entries = reader.bytes(groups.checked_mul(2 << bits)?)?;
             let (pairs, _) = entries.as_chunks();
             let entries = pairs.iter().map(|pair| f16::from_le_bytes(*pair)).collect();

@@ -50,7 +50,7 @@ impl PlannedCalibration {
     pub(super) fn new(storage: &StorageArguments, plan: &ConversionPlan) -> Result<Option<Self>, Failure> {
         let recipe = &plan.options.storage;
         let Some(source) = storage.calibration(recipe)? else { return Ok(None) };
-        Ok(Some(Self { source, palettes: palettes(&plan.decoder, recipe)? }))
+        Ok(Some(Self { source, palettes: palettes(&plan.decoder, recipe, &plan.head.parts())? }))
     }
 
     /// Requires that the checkpoint can be calibrated, before work starts, and warns of what is doubtful.

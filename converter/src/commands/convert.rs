@@ -14,6 +14,7 @@ use super::model_arguments::{ModelArguments, Prepared};
 use super::plan;
 use super::plan_report::PlanReport;
 use super::self_check::{self, CheckReport};
+use super::tokenizer_check;
 use crate::calibrate::CalibrateError;
 use crate::console::{Console, Failure};
 use crate::error::render;
@@ -21,6 +22,7 @@ use crate::interrupt::{self, Interrupt};
 use crate::options::{ByteSize, Part};
 use crate::output::conversion::{self, ConversionError, Written};
 use crate::output::emit::Context;
+use crate::output::free_space;
 use crate::output::staging::{Identity, Kind, Left, Staging, StagingError, Unfinished};
 
 /// The output directory where none is given.
@@ -114,11 +116,20 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<ExitCode, Failure>
         console.status(&format!("`{}` was complete", arguments.output.display()));
         return Ok(ExitCode::SUCCESS);
     }
+    for path in Staging::edited(&arguments.output)? {
+        console.warning(&format!("`--force` replaces `{path}`, which was edited since it was written"));
+    }
     let prepared = arguments.model.prepare(console)?;
     if let Some(part) = arguments.part {
         return convert_part::run(arguments, &prepared, part, console);
     }
+    for warning in tokenizer_check::warnings(&prepared.checkpoint, prepared.plans.longest.decoder.vocab_size) {
+        console.warning(&warning);
+    }
     let plans: Vec<_> = prepared.plans.iter().collect();
+    if !arguments.resume {
+        free_space::require(&arguments.output, prepared.plans.longest.total_bytes())?;
+    }
     console.status(&format!(
         "Converting a {} model of {} layers to {} packages, {} of weights",
         prepared.plans.longest.decoder.model_type,

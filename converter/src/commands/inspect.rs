@@ -1,5 +1,7 @@
 //! `anec inspect`.
 
+mod checkpoint;
+
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -21,9 +23,10 @@ Examples:
   anec inspect out                                # every package of a converted directory
   anec inspect out/lm_head_lut6.mlpackage --json
   anec inspect Model.mlpackage --mil | less       # the program as text
-  anec inspect Pipeline.mlpackage/model0          # a member of a pipeline")]
+  anec inspect Pipeline.mlpackage/model0          # a member of a pipeline
+  anec inspect ./Qwen3-0.6B                       # a checkpoint, or a .gguf: what it is, and what would stop a conversion")]
 pub struct Arguments {
-    /// A .mlpackage, .mlmodelc or .mlmodel, a member of a pipeline, or a converted directory.
+    /// A .mlpackage, .mlmodelc or .mlmodel, a member of a pipeline, a converted directory, or a checkpoint.
     path: PathBuf,
 
     /// Print the program in Core ML's text form.
@@ -62,6 +65,9 @@ impl Hint for DirectoryError {
 
 /// Describes what is at the path.
 pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
+    if let Some(outcome) = inspect_checkpoint(arguments, console) {
+        return outcome;
+    }
     let paths = models(&arguments.path)?;
     let reports: Vec<PackageReport> =
         paths.iter().map(|path| Ok(PackageReport::open(path)?)).collect::<Result<_, Failure>>()?;
@@ -81,6 +87,36 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
         return Err(failed(format!("{} found", counted(problems, "problem"))));
     }
     Ok(())
+}
+
+/// Describes a checkpoint; none where the path is something else.
+fn inspect_checkpoint(arguments: &Arguments, console: Console) -> Option<Result<(), Failure>> {
+    let path = &arguments.path;
+    let is_other =
+        fs::metadata(path.join(META_YAML)).is_ok() || model_files::find(path).is_ok_and(|found| !found.is_empty());
+    if is_other || !checkpoint::is_checkpoint(path) {
+        return None;
+    }
+    if arguments.mil {
+        let message = format!("Cannot print the program of `{}`: it is a checkpoint, which has none", path.display());
+        return Some(Err(Failure { message, hint: Some("`anec convert` makes programs of it".to_owned()) }));
+    }
+    Some(print_checkpoint(arguments, console))
+}
+
+fn print_checkpoint(arguments: &Arguments, console: Console) -> Result<(), Failure> {
+    let failed = |message: String| Failure { message, hint: None };
+    let report = checkpoint::report(&arguments.path)?;
+    let output = if arguments.json {
+        serde_json::to_string_pretty(&report).map_err(|error| failed(error.to_string()))? + "\n"
+    } else {
+        checkpoint::describe(&report)
+    };
+    console.data(&output).map_err(|error| failed(error.to_string()))?;
+    match report.problems.len() {
+        0 => Ok(()),
+        count => Err(failed(format!("{} found", counted(count, "problem")))),
+    }
 }
 
 /// The models of a converted directory in the order of their calls, or what else there is.

@@ -36,6 +36,7 @@ pub mod self_check;
 mod storage_arguments;
 mod target_system;
 pub mod token_arguments;
+mod tokenizer_check;
 mod verification;
 pub mod verify;
 

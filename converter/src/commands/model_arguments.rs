@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anec_mil::rules::Chip;
 use clap::Args;
@@ -34,6 +34,11 @@ pub struct ModelArguments {
     /// Hugging Face hub as OWNER/MODEL or OWNER/MODEL@REVISION.
     #[arg(default_value = ".")]
     pub model_dir: PathBuf,
+
+    /// Leave PREFIX out of the names of the tensors that begin with it. Prefixes of torch.compile, data parallelism, PEFT and
+    /// multimodal models are left out by themselves.
+    #[arg(long, value_name = "PREFIX")]
+    pub strip_prefix: Option<String>,
 
     /// Architecture; `auto` and `qwen` pick the right one from config.json.
     #[arg(long, value_enum, default_value_t = ArchChoice::Auto)]
@@ -188,7 +193,15 @@ impl Plans {
 impl ModelArguments {
     /// Opens the checkpoint, checks every tensor against the config, and plans the conversion.
     pub(crate) fn prepare(&self, console: Console) -> Result<Prepared, Failure> {
-        self.prepare_from(Checkpoint::open(&locate(&self.model_dir, Wanted::Checkpoint, console)?)?, console)
+        self.prepare_from(self.open(&locate(&self.model_dir, Wanted::Checkpoint, console)?)?, console)
+    }
+
+    fn open(&self, path: &Path) -> Result<Checkpoint, CheckpointError> {
+        let checkpoint = Checkpoint::open(path)?;
+        match &self.strip_prefix {
+            Some(prefix) => checkpoint.without_prefix(prefix),
+            None => Ok(checkpoint),
+        }
     }
 
     fn prepare_from(&self, checkpoint: Checkpoint, console: Console) -> Result<Prepared, Failure> {
@@ -228,7 +241,7 @@ impl ModelArguments {
     /// the checkpoint, where there is one.
     pub(crate) fn prepare_plans(&self, console: Console) -> Result<(Plans, Option<Checkpoint>), Failure> {
         let model_dir = locate(&self.model_dir, Wanted::Config, console)?;
-        let config = match Checkpoint::open(&model_dir) {
+        let config = match self.open(&model_dir) {
             Ok(checkpoint) => {
                 let Prepared { checkpoint, plans, .. } = self.prepare_from(checkpoint, console)?;
                 return Ok((plans, Some(checkpoint)));

@@ -57,7 +57,7 @@ pub struct StorageArguments {
     #[arg(long, value_name = "BITS")]
     pub lut_embeddings: Option<LutBits>,
 
-    /// Output channels that share a palette: a number that divides them, or `tensor` [default: 8].
+    /// Output channels that share a palette: a number, or `tensor` [default: 8].
     #[arg(long, value_name = "N|tensor")]
     pub group_size: Option<GroupSize>,
 
@@ -213,7 +213,6 @@ impl StorageArguments {
 
     /// Gives what suffers most from few bits more of them: keys, values and the head under `--lut 4` with calibration.
     pub(super) fn refine(&self, recipe: Recipe, plan: &DecoderPlan) -> Recipe {
-        let recipe = self.undivided(recipe, plan);
         let Some(Lut { channels: Some(channels), .. }) = recipe.ffn.lut() else { return recipe };
         if self.uniform || !self.mixes(&recipe) {
             return recipe;
@@ -233,19 +232,6 @@ impl StorageArguments {
                     recipe = recipe.with_tensor(WeightKind::Layer, &source.tensor, more.clone());
                 }
             }
-        }
-        recipe
-    }
-
-    /// A head of 8 bits whose vocabulary is not made of whole groups has one palette, where nobody asked for groups.
-    fn undivided(&self, mut recipe: Recipe, plan: &DecoderPlan) -> Recipe {
-        let head = &recipe.lm_head;
-        let Some(Lut { bits, channels: Some(channels), .. }) = head.lut() else { return recipe };
-        let is_asked_for = self.group_size.is_some() || self.own_lm_head().is_some() || self.recipe.is_some();
-        let is_whole = (plan.vocab_size as u64).is_multiple_of(channels);
-        if bits == UNCALIBRATED_BITS && !head.is_calibrated() && !is_asked_for && !is_whole {
-            let text = head.to_string().replacen(&format!(":{channels}"), ":tensor", 1);
-            recipe.lm_head = text.parse().expect("a palette for the whole tensor");
         }
         recipe
     }

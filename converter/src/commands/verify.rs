@@ -48,6 +48,10 @@ pub struct Arguments {
     #[arg(long, value_name = "CHECKPOINT")]
     against: PathBuf,
 
+    /// Leave PREFIX out of the names of the checkpoint's tensors, as `anec convert --strip-prefix` did.
+    #[arg(long, value_name = "PREFIX")]
+    strip_prefix: Option<String>,
+
     #[command(flatten)]
     tokens: TokenArguments,
 
@@ -207,7 +211,11 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
     let tokens = arguments.tokens.first_windows(&arguments.path, parameters.context_length, limit)?;
     let against = locate(&arguments.against, Wanted::Checkpoint, console)?;
     console.status(&format!("Reading {}", against.display()));
-    let (config, checkpoint) = source::open_for_oracle(&Checkpoint::open(&against)?)?;
+    let mut checkpoint = Checkpoint::open(&against)?;
+    if let Some(prefix) = &arguments.strip_prefix {
+        checkpoint = checkpoint.without_prefix(prefix)?;
+    }
+    let (config, checkpoint) = source::open_for_oracle(&checkpoint)?;
     let implementation = if arguments.plain_reference { Implementation::Plain } else { Implementation::Automatic };
     let num_hidden_layers = config.num_hidden_layers;
     let mut oracle = Oracle::new(config, &checkpoint, implementation)?;

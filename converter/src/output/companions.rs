@@ -9,7 +9,8 @@ use serde_json::Value;
 use crate::error::Hint;
 use crate::output::link::link_or_copy;
 use crate::source::checkpoint::{
-    ADDITIONAL_TEMPLATES, COMPANIONS, CONFIG_FILE, Checkpoint, CheckpointError, is_additional_template,
+    ADDITIONAL_TEMPLATES, COMPANIONS, CONFIG_FILE, Checkpoint, CheckpointError, README, README_COPY,
+    is_additional_template,
 };
 
 /// The largest companion file that is copied; real tokenizers stay under 40 MB.
@@ -69,13 +70,12 @@ pub(crate) fn copy(checkpoint: &Checkpoint, output: &Path) -> Result<Vec<&'stati
             copied.push(name);
             continue;
         }
-        let found = fs::metadata(&source)?.len();
-        if found > MAX_COMPANION_BYTES {
-            return Err(CompanionError::TooLarge { path: source, found });
-        }
-        // Read and written anew, so that neither permissions nor links of the source come along.
-        fs::write(output.join(name), fs::read(&source)?)?;
+        copy_file(&source, &output.join(name))?;
         copied.push(name);
+    }
+    if let Some(source) = checkpoint.companion(README)? {
+        copy_file(&source, &output.join(README_COPY))?;
+        copied.push(README_COPY);
     }
     copy_templates(checkpoint, output)?;
     inline_chat_template(output)?;
@@ -98,6 +98,15 @@ pub(crate) fn share(first: &Path, other: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Reads a file and writes it anew, so that neither permissions nor links of the source come along.
+fn copy_file(source: &Path, to: &Path) -> Result<(), CompanionError> {
+    let found = fs::metadata(source)?.len();
+    if found > MAX_COMPANION_BYTES {
+        return Err(CompanionError::TooLarge { path: source.to_owned(), found });
+    }
+    Ok(fs::write(to, fs::read(source)?)?)
+}
+
 /// Copies the chat templates that have files of their own, beside the default one.
 fn copy_templates(checkpoint: &Checkpoint, output: &Path) -> Result<(), CompanionError> {
     let Ok(entries) = fs::read_dir(checkpoint.companions()?.join(ADDITIONAL_TEMPLATES)) else { return Ok(()) };
@@ -108,12 +117,8 @@ fn copy_templates(checkpoint: &Checkpoint, output: &Path) -> Result<(), Companio
             continue;
         }
         let Some(source) = checkpoint.companion(&name)? else { continue };
-        let found = fs::metadata(&source)?.len();
-        if found > MAX_COMPANION_BYTES {
-            return Err(CompanionError::TooLarge { path: source, found });
-        }
         fs::create_dir_all(output.join(ADDITIONAL_TEMPLATES))?;
-        fs::write(output.join(name), fs::read(&source)?)?;
+        copy_file(&source, &output.join(name))?;
     }
     Ok(())
 }
@@ -188,15 +193,20 @@ mod tests {
     }
 
     #[test]
-    fn licences_and_additional_templates_are_copied() {
+    fn licences_the_model_card_and_additional_templates_are_copied() {
         let (source, output) = (checkpoint_directory(), tempfile::tempdir().expect("temporary"));
         fs::create_dir(source.path().join(ADDITIONAL_TEMPLATES)).expect("writable");
-        for name in ["LICENSE", "additional_chat_templates/tool_use.jinja", "additional_chat_templates/notes.txt"] {
+        for name in
+            ["LICENSE", "README.md", "additional_chat_templates/tool_use.jinja", "additional_chat_templates/notes.txt"]
+        {
             fs::write(source.path().join(name), name).expect("writable");
         }
         let checkpoint = Checkpoint::open(source.path()).expect("a checkpoint");
         copy(&checkpoint, output.path()).expect("copied");
         assert!(output.path().join("LICENSE").is_file());
+        // README.md is the card of the result.
+        assert_eq!(fs::read_to_string(output.path().join("README.checkpoint.md")).expect("copied"), "README.md");
+        assert!(!output.path().join("README.md").exists());
         let templates = output.path().join(ADDITIONAL_TEMPLATES);
         assert!(templates.join("tool_use.jinja").is_file() && !templates.join("notes.txt").exists());
         let config = anec_runtime::tokenizer::TokenizerConfig::open(output.path()).expect("a config");

@@ -7,6 +7,7 @@ pub mod conversion;
 mod description;
 pub mod emit;
 pub mod forms;
+pub(crate) mod free_space;
 pub(crate) mod layouts;
 mod link;
 pub(crate) mod parts;

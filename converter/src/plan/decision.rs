@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use anec_mil::rules::chip::DmaNotch;
+use anec_mil::rules::limits::STATE_MULTIPLE;
 use anec_mil::rules::notch;
 
 use super::ConversionPlan;
@@ -184,10 +185,19 @@ fn kv_write(plan: &ConversionPlan) -> String {
     if !plan.has_state() {
         return "the client's: a call reads it and gives its own columns, which the client writes".to_owned();
     }
-    match plan.options.kv_write {
+    let mut text = match plan.options.kv_write {
         KvWrite::Slice => "slice_update at the current position: moves only the new rows".to_owned(),
         KvWrite::Mask => "masks: no slice depends on the position, but each layer writes its whole rows".to_owned(),
+    };
+    let (head_dim, kept) = (plan.decoder.head_dim as u64, plan.caches.head_channels());
+    if kept > head_dim {
+        let _ = write!(
+            text,
+            "; heads of {head_dim} channels are kept as {kept}, with zeros behind, because the Neural Engine takes states of \
+             multiples of {STATE_MULTIPLE}"
+        );
     }
+    text
 }
 
 fn chunks(plan: &ConversionPlan) -> String {
@@ -217,7 +227,7 @@ fn lm_head(plan: &ConversionPlan) -> String {
         Reason::Expected => "nearest to what clients expect",
         Reason::Fewest => "the fewest",
     };
-    let even = if plan.head.is_even() { "equal parts" } else { "parts that differ by one" };
+    let even = if plan.head.is_even() { "equal parts" } else { "parts of about equal size" };
     match parts {
         1 => format!("1 part of {rows} rows: {limit}"),
         _ => format!("{parts} {even} of {rows} rows: {limit}, {why}"),

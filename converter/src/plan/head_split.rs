@@ -60,28 +60,42 @@ impl HeadSplit {
 /// Splits the vocabulary; `expected` parts where clients expect some number and nothing else is asked for.
 pub(crate) fn split(plan: &DecoderPlan, options: &Options, expected: Option<u64>) -> Result<HeadSplit, PlanError> {
     let vocab_size = plan.vocab_size as u64;
-    // Parts are made of whole palette groups.
-    let unit = match storage(plan, options).encoding().row_unit() {
-        unit if vocab_size.is_multiple_of(unit) => unit,
-        _ => 1,
-    };
-    let units = vocab_size / unit;
+    // Parts are made of whole palette groups, where the vocabulary is. Where it is not, equal parts come first: each may
+    // end in a short group, which costs it the bytes of less than a group.
+    let row_unit = storage(plan, options).encoding().row_unit().clamp(1, vocab_size.max(1));
+    let unit = if vocab_size.is_multiple_of(row_unit) { row_unit } else { 1 };
+    let max_rows = (max_rows(options) / row_unit).max(1).saturating_mul(row_unit);
     let (parts, reason) = match (options.lm_head_splits, expected) {
         (Count::Exactly(count), _) => (u64::from(count.get()), Reason::Asked),
-        (Count::Auto, Some(parts)) => (even_parts(units, unit, parts, max_rows(options)), Reason::Expected),
+        (Count::Auto, Some(parts)) => (even_parts(vocab_size / unit, unit, parts, max_rows), Reason::Expected),
         (Count::Auto, None) => {
-            (even_parts(units, unit, fewest_parts(plan, options), max_rows(options)), Reason::Fewest)
+            (even_parts(vocab_size / unit, unit, fewest_parts(plan, options), max_rows), Reason::Fewest)
         }
     };
-    if parts > units {
+    let most = vocab_size / unit;
+    if parts > most {
         return Err(PlanError::Option {
             option: "--lm-head-splits",
             value: parts.to_string(),
-            expected: format!("the vocabulary of {vocab_size} makes at most {units} parts"),
+            expected: format!("the vocabulary of {vocab_size} makes at most {most} parts"),
         });
     }
-    let sizes = (0..parts).map(|part| unit * (units / parts + u64::from(part < units % parts))).collect();
-    Ok(HeadSplit { sizes, reason })
+    Ok(HeadSplit { sizes: sizes(vocab_size, row_unit, parts), reason })
+}
+
+/// The rows of each of `parts`: as many in all where that divides the vocabulary, and otherwise whole groups in all but the
+/// last.
+fn sizes(vocab_size: u64, row_unit: u64, parts: u64) -> Vec<u64> {
+    if vocab_size.is_multiple_of(parts)
+        && (!vocab_size.is_multiple_of(row_unit) || (vocab_size / parts).is_multiple_of(row_unit))
+    {
+        return vec![vocab_size / parts; usize::try_from(parts).unwrap_or_default()];
+    }
+    let unit = if vocab_size.div_ceil(row_unit) >= parts { row_unit } else { 1 };
+    let units = vocab_size.div_ceil(unit);
+    let size = |part: u64| unit * (units / parts + u64::from(part < units % parts));
+    let excess = |part: u64| if part + 1 == parts { units * unit - vocab_size } else { 0 };
+    (0..parts).map(|part| size(part) - excess(part)).collect()
 }
 
 fn storage<'a>(plan: &DecoderPlan, options: &'a Options) -> &'a Storage {
@@ -139,11 +153,28 @@ mod tests {
     }
 
     #[test]
+    fn parts_hold_every_token_once_for_every_vocabulary_and_group() {
+        for vocab_size in [1, 7, 8, 9, 63, 64, 65, 32_001, 32_002, 32_003, 64_001, 128_257, 151_669] {
+            for row_unit in [1, 2, 8, 24, 32, 1024] {
+                for parts in [1, 2, 3, 7, 8, 16, 47] {
+                    if parts > vocab_size {
+                        continue;
+                    }
+                    let sizes = sizes(vocab_size, row_unit, parts);
+                    assert_eq!(sizes.len() as u64, parts);
+                    assert_eq!(sizes.iter().sum::<u64>(), vocab_size, "{vocab_size} {row_unit} {parts}");
+                    assert!(sizes.iter().all(|size| *size > 0), "{vocab_size} {row_unit} {parts}: {sizes:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn a_prime_vocabulary_keeps_every_token() {
         let parts = even_parts(32_003, 1, 8, 16_384);
         assert_eq!(parts, 8);
-        let sizes: Vec<u64> = (0..parts).map(|part| 32_003 / parts + u64::from(part < 32_003 % parts)).collect();
-        assert_eq!(sizes.iter().sum::<u64>(), 32_003);
+        let sizes = sizes(32_003, 8, parts);
+        assert_eq!(sizes, [4008, 4000, 4000, 4000, 4000, 4000, 4000, 3995]);
         assert!(!HeadSplit { sizes, reason: Reason::Expected }.is_even());
     }
 }

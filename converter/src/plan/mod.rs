@@ -92,12 +92,14 @@ impl ConversionPlan {
 
     /// Bytes of a KV cache that keeps the whole context of every layer.
     pub fn whole_cache_bytes(&self) -> u64 {
-        match self.contract.cache {
+        let bytes = match self.contract.cache {
             Cache::State | Cache::Client => {
                 estimate::cache_bytes(&self.decoder, u64::from(self.options.context_length))
             }
             Cache::Nobody => 0,
-        }
+        };
+        let head_dim = self.decoder.head_dim as u64;
+        if self.has_state() { bytes / head_dim * self.caches.head_channels() } else { bytes }
     }
 
     /// Whether the cache is in a state, and not in the client's memory.

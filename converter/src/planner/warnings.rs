@@ -1,7 +1,6 @@
 //! What the user should know before shipping the result.
 
 use anec_mil::rules::Chip;
-use anec_mil::rules::limits::STATE_MULTIPLE;
 
 use crate::graph::families::{Family, Oversize};
 use crate::graph::layers::kv_cache::CacheStates;
@@ -20,13 +19,6 @@ pub(super) fn warnings(
     caches: &CacheStates,
 ) -> Vec<String> {
     let mut warnings = Vec::new();
-    if options.target.is_neural_engine() && !(decoder.head_dim as u64).is_multiple_of(STATE_MULTIPLE) {
-        warnings.push(format!(
-            "the KV cache has heads of {} channels; the Neural Engine is reported to refuse states whose sizes are not \
-             multiples of {STATE_MULTIPLE}",
-            decoder.head_dim
-        ));
-    }
     if options.context_length as usize > decoder.max_position_embeddings {
         warnings.push(format!(
             "the context length of {} exceeds the {} positions that the model was trained for",

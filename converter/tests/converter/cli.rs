@@ -405,12 +405,109 @@ fn inspect_reads_a_package_and_a_directory() {
 }
 
 #[test]
-fn a_group_size_that_does_not_divide_names_the_tensor_and_one_that_does() {
-    refuses(
-        &checkpoint(),
-        &["--lut", "4", "--group-size", "7"],
-        &["_proj.weight", "group size 7", "hint:", "--group-size"],
-    );
+fn a_group_size_that_divides_no_channels_converts_and_verifies() {
+    let parent = tempfile::tempdir().unwrap();
+    let output = parent.path().join("out");
+    let (path, report) = (output.to_str().unwrap(), parent.path().join("report"));
+    let model = checkpoint();
+    let model = model.to_str().unwrap();
+    let options = ["--lut", "8", "--group-size", "7", "--lut-embeddings", "8", "--quiet"];
+    let converted = anec(&[&["convert", model, "-o", path], &options[..]].concat());
+    assert!(converted.status.success(), "{}", stderr(&converted));
+    let linted = anec(&["lint", path]);
+    assert!(stdout(&linted).contains("0 errors, 0 warnings"), "{}", stdout(&linted));
+    let verified = anec(&["verify", path, "--against", model, "--report", report.to_str().unwrap()]);
+    assert!(verified.status.success(), "{}{}", stdout(&verified), stderr(&verified));
+}
+
+#[test]
+fn tokenizers_that_are_missing_damaged_or_of_another_model_are_told() {
+    let said = |damage: &dyn Fn(&Path)| {
+        let (directory, parent) = (copy(), tempfile::tempdir().unwrap());
+        damage(directory.path());
+        let output = parent.path().join("out");
+        let converted = anec(&["convert", directory.path().to_str().unwrap(), "-o", output.to_str().unwrap()]);
+        assert!(converted.status.success(), "{}", stderr(&converted));
+        stderr(&converted)
+    };
+    let is_quiet = |text: &str| !text.contains("tokenizer");
+    assert!(is_quiet(&said(&|_| {})), "{}", said(&|_| {}));
+    let remove = |directory: &Path| fs::remove_file(directory.join("tokenizer.json")).unwrap();
+    assert!(said(&remove).contains("there is no tokenizer.json"));
+    let only = said(&|directory| {
+        remove(directory);
+        fs::write(directory.join("tekken.json"), "{}").unwrap();
+    });
+    assert!(only.contains("only tekken.json"), "{only}");
+    let damaged = said(&|directory| fs::write(directory.join("tokenizer.json"), r#"{"a":"#).unwrap());
+    assert!(damaged.contains("`tokenizer.json` is malformed"), "{damaged}");
+    let other = said(&|directory| {
+        let path = directory.join("tokenizer.json");
+        let mut tokenizer: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        tokenizer["model"]["vocab"]["of another model"] = 100_000.into();
+        fs::write(path, tokenizer.to_string()).unwrap();
+    });
+    assert!(other.contains("it is of another model"), "{other}");
+    let ends = said(&|directory| set_config(directory, "eos_token_id", 7.into()));
+    // generation_config.json still says what the tokenizer does.
+    assert!(is_quiet(&ends), "{ends}");
+}
+
+#[test]
+fn inspect_says_what_a_checkpoint_is_and_what_would_stop_its_conversion() {
+    let directory = copy();
+    let path = directory.path().to_str().unwrap();
+    let inspected = anec(&["inspect", path]);
+    assert!(inspected.status.success(), "{}", stderr(&inspected));
+    for word in ["qwen3, 4 layers", "vocabulary 2048 tokens", "BF16"] {
+        assert!(stdout(&inspected).contains(word), "`{word}` not in:\n{}", stdout(&inspected));
+    }
+    let json: serde_json::Value = serde_json::from_str(&stdout(&anec(&["inspect", path, "--json"]))).unwrap();
+    assert_eq!(json["tensors"][0]["name"], "model.embed_tokens.weight");
+    set_config(directory.path(), "num_hidden_layers", 5.into());
+    set_config(directory.path(), "layer_types", serde_json::Value::Null);
+    let broken = anec(&["inspect", path]);
+    assert!(!broken.status.success());
+    assert!(stdout(&broken).contains("`model.layers.4."), "{}", stdout(&broken));
+}
+
+#[test]
+fn a_prefix_of_all_names_is_told_once_and_left_out_on_request() {
+    let directory = copy();
+    let path = directory.path().join("model.safetensors");
+    let bytes = fs::read(&path).unwrap();
+    let (length, rest) = bytes.split_first_chunk::<8>().unwrap();
+    let (header, data) = rest.split_at(usize::try_from(u64::from_le_bytes(*length)).unwrap());
+    let header = String::from_utf8(header.to_vec()).unwrap().replace("\"model.", "\"student.model.");
+    let parts = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), data];
+    fs::write(&path, parts.concat()).unwrap();
+    let (model, parent) = (directory.path().to_str().unwrap(), tempfile::tempdir().unwrap());
+    let output = parent.path().join("out");
+    let refused = anec(&["convert", model, "-o", output.to_str().unwrap()]);
+    assert!(!refused.status.success());
+    assert!(stderr(&refused).contains("`--strip-prefix student.`"), "{}", stderr(&refused));
+    assert!(stderr(&refused).lines().count() < 8, "{}", stderr(&refused));
+    let prefix = ["--strip-prefix", "student."];
+    let converted = anec(&[&["convert", model, "-o", output.to_str().unwrap()], &prefix[..]].concat());
+    assert!(converted.status.success(), "{}", stderr(&converted));
+    let report = parent.path().join("report");
+    let verify = ["verify", output.to_str().unwrap(), "--against", model, "--report", report.to_str().unwrap()];
+    let verified = anec(&[&verify[..], &prefix].concat());
+    assert!(verified.status.success(), "{}{}", stdout(&verified), stderr(&verified));
+}
+
+#[test]
+fn force_names_what_was_edited_since_it_was_written() {
+    let parent = tempfile::tempdir().unwrap();
+    let output = parent.path().join("out");
+    let (model, path) = (checkpoint(), output.to_str().unwrap());
+    let convert = ["convert", model.to_str().unwrap(), "-o", path, "--emit", "mlpackage", "--force"];
+    assert!(anec(&convert).status.success());
+    let meta = output.join("meta.yaml");
+    fs::write(&meta, fs::read_to_string(&meta).unwrap() + "# mine\n").unwrap();
+    let replaced = anec(&convert);
+    assert!(replaced.status.success());
+    assert!(stderr(&replaced).contains("`meta.yaml`, which was edited"), "{}", stderr(&replaced));
 }
 
 #[test]

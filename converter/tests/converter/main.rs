@@ -6,6 +6,7 @@ mod chat;
 mod cli;
 mod compiled;
 mod documents;
+mod fuzz_corpus;
 mod help;
 mod layout_documents;
 mod lint;

@@ -34,7 +34,7 @@ fn table(head: [&str; 3], mut rows: Vec<[String; 3]>) -> String {
 
 fn page() -> String {
     let archs = ARCHS.iter().map(|arch| {
-        let family = arch.family().word();
+        let family = arch.family();
         [
             arch.name().to_owned(),
             format!("`--arch {family}`: {}", words(arch.model_types())),

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use super::{CompensateError, expect};
 use crate::{Method, Palettizer};
 
-/// Palettes of `2^bits` entries, each for `group_rows` rows in a row.
+/// Palettes of `2^bits` entries, each for `group_rows` rows in a row, the last for those that are left.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GroupPalettes {
     /// Bits of an index.
@@ -29,8 +29,7 @@ impl GroupPalettes {
     pub(super) fn check(&self, rows: usize) -> Result<(), CompensateError> {
         crate::check_bits(self.bits)?;
         let group_rows = self.group_rows.max(1);
-        expect("rows beyond whole groups", rows % group_rows, 0)?;
-        expect("palette entries", self.entries.len(), (rows / group_rows) << self.bits)
+        expect("palette entries", self.entries.len(), rows.div_ceil(group_rows) << self.bits)
     }
 }
 
@@ -40,7 +39,7 @@ impl GroupPalettes {
 /// `weights: [rows, importance.len()]`, row-major.
 ///
 /// # Errors
-/// The weights are not whole groups, or an importance is negative or not finite.
+/// The weights are not whole rows, or an importance is negative or not finite.
 pub fn palettize_groups(
     weights: &[f32],
     importance: &[f32],
@@ -49,7 +48,7 @@ pub fn palettize_groups(
 ) -> Result<GroupPalettes, CompensateError> {
     let columns = importance.len();
     let group = columns.saturating_mul(group_rows).max(1);
-    expect("weights beyond whole groups", weights.len() % group, 0)?;
+    expect("weights beyond whole rows", weights.len() % columns.max(1), 0)?;
     crate::check_bits(bits)?;
     let importance = importance.repeat(group_rows);
     let make = || Palettizer::new(bits, Method::Fast).map(|palettizer| (palettizer, Vec::new(), Vec::new()));
@@ -58,7 +57,8 @@ pub fn palettize_groups(
         narrow.clear();
         narrow.extend(weights.iter().map(|weight| to_f16(*weight)));
         indices.clear();
-        Ok(palettizer.weighted_group(narrow, &importance, indices)?.palette.entries().to_vec())
+        let importance = importance.get(..narrow.len()).unwrap_or_default();
+        Ok(palettizer.weighted_group(narrow, importance, indices)?.palette.entries().to_vec())
     });
     let palettes = palettes.collect::<Result<Vec<_>, CompensateError>>()?;
     Ok(GroupPalettes { bits, group_rows, entries: palettes.concat() })

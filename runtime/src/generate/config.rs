@@ -39,12 +39,22 @@ impl GenerationConfig {
         Ok(companion::read_json(directory, GENERATION_CONFIG_JSON, MAX_CONFIG_BYTES)?.unwrap_or_default())
     }
 
+    /// Tokens that end a text, as this file says.
+    pub fn eos_tokens(&self) -> &[u32] {
+        match &self.eos_token_id {
+            Some(OneOrMany::One(token)) => std::slice::from_ref(token),
+            Some(OneOrMany::Many(tokens)) => tokens,
+            None => &[],
+        }
+    }
+
     /// Tokens that end a text: those of this file, or else the one that the tokenizer names.
     pub fn stop_tokens(&self, config: &TokenizerConfig, tokenizer: &TextTokenizer) -> Vec<u32> {
-        match &self.eos_token_id {
-            Some(OneOrMany::One(token)) => vec![*token],
-            Some(OneOrMany::Many(tokens)) if !tokens.is_empty() => tokens.clone(),
-            _ => config.special_token("eos_token").and_then(|spelling| tokenizer.token(spelling)).into_iter().collect(),
+        match self.eos_tokens() {
+            [] => {
+                config.special_token("eos_token").and_then(|spelling| tokenizer.token(spelling)).into_iter().collect()
+            }
+            tokens => tokens.to_vec(),
         }
     }
 }

@@ -114,6 +114,12 @@ impl TextTokenizer {
         self.tokenizer.token_to_id(spelling)
     }
 
+    /// The number behind that of the last token of its model. Tokens that were added to the model are not counted.
+    pub fn vocabulary_end(&self) -> usize {
+        let last = self.tokenizer.get_vocab(false).into_values().max();
+        last.map_or(0, |last| usize::try_from(last).map_or(usize::MAX, |last| last.saturating_add(1)))
+    }
+
     /// Whether a spelling is that of a token without text.
     pub fn is_special(&self, spelling: &str) -> bool {
         self.tokenizer.get_added_vocabulary().is_special_token(spelling)

@@ -143,7 +143,6 @@ def test_a_bad_checkpoint_is_refused(anec, presets, tmp_path, case, lut):
 OPTIONS = {
     "more chunks than layers": (["--chunks", "3"], "--chunks"),
     "a batch larger than the context": (["--context-length", "32", "--batch-size", "64"], "--batch-size"),
-    "a group size that does not divide": (["--lut", "4", "--group-size", "7"], "7"),
     "more head parts than tokens": (["--lm-head-splits", "300"], "--lm-head-splits"),
     "a limit that nothing fits": (["--size-limit", "1KB"], "limit"),
     "another architecture": (["--arch", "mistral"], "llama"),

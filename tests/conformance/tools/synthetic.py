@@ -92,6 +92,11 @@ PRESETS: dict[str, dict] = {
     "tiny-llama": {**LLAMA, **TINY},
     "tiny-llama-biases": {**LLAMA, **TINY, "num_key_value_heads": 4, "attention_bias": True, "mlp_bias": True},
     "tiny-llama-head-dim": {**LLAMA, **TINY, "head_dim": 24},
+    # Channels of a head that states of the Neural Engine do not take.
+    "tiny-llama-head-48": {**LLAMA, **TINY, "head_dim": 48, "attention_bias": True},
+    "tiny-llama-head-80": {**LLAMA, **TINY, "head_dim": 80},
+    "tiny-qwen3-head-100": {**QWEN3, **TINY, "head_dim": 100},
+    "tiny-mistral-window-head-48": {**MISTRAL, **TINY, "head_dim": 48, "sliding_window": 16},
     "tiny-llama-fp16-tied": {**LLAMA, **TINY, "torch_dtype": "float16", "tie_word_embeddings": True},
     "tiny-llama-fp32": {**LLAMA, **TINY, "torch_dtype": "float32"},
     "tiny-llama-prime-vocabulary": {**LLAMA, **TINY, "vocab_size": 509},

@@ -2,11 +2,14 @@
 //!
 //! The queries of one KV head are stacked on the row axis, `[1, num_key_value_heads, group * tokens, head_dim]`, so that
 //! one matrix product per KV head serves them all and keys and values are never copied.
+//!
+//! Where a cache keeps heads of more channels than the model has, queries, keys and values have zeros behind their own: they
+//! add nothing to a score, and what they give is cut off again.
 
 use std::rc::Rc;
 
 use anec_mil::ops::split::Split;
-use anec_mil::{Value, Var};
+use anec_mil::{SliceMasks, Value, Var};
 use half::f16;
 
 use super::attention_columns::ColumnInputs;
@@ -32,6 +35,8 @@ pub(crate) struct RowInputs {
     pub(crate) rotations: Rotations,
     /// Where keys and values are kept.
     pub(crate) cache: Rc<dyn KvCache>,
+    /// Channels of a head in the cache, at least `head_dim`.
+    pub(crate) head_channels: u64,
 }
 
 impl Graph<'_> {
@@ -76,9 +81,14 @@ impl Graph<'_> {
             ),
             None => (query, key),
         };
+        let head_channels = inputs.head_channels;
+        let query = self.filled_up_heads(&format!("{prefix}_query"), &query, head_channels)?;
+        let key = self.filled_up_heads(&format!("{prefix}_key"), &key, head_channels)?;
+        let value = self.filled_up_heads(&format!("{prefix}_value"), &value, head_channels)?;
         let mixed = inputs.cache.attend(self, layer, &prefix, &key, &value, &mut |graph, cached| {
             graph.attend(&prefix, &query, cached, layer, inputs)
         })?;
+        let mixed = self.own_channels(&prefix, &mixed, head_channels)?;
         let merged = self.merge_heads(&prefix, &mixed)?;
         self.projection(layer, "self_attn.o_proj", [hidden, q_size], plan.o_bias, &merged)
     }
@@ -108,9 +118,9 @@ impl Graph<'_> {
     /// Softmax attention of stacked queries.
     ///
     /// # Shapes
-    /// `query: [1, num_attention_heads, tokens, head_dim]`, keys and values:
-    /// `[1, num_key_value_heads, cached positions, head_dim]`; the result is
-    /// `[1, num_key_value_heads, group * tokens, head_dim]`.
+    /// `query: [1, num_attention_heads, tokens, head_channels]`, keys and values:
+    /// `[1, num_key_value_heads, cached positions, head_channels]`; the result is
+    /// `[1, num_key_value_heads, group * tokens, head_channels]`.
     fn attend(
         &mut self,
         prefix: &str,
@@ -121,7 +131,7 @@ impl Graph<'_> {
     ) -> Result<Var, GraphError> {
         let plan = self.plan();
         let rows = int(plan.group() as u64 * self.tokens);
-        let stacked_shape = [1, int(plan.num_key_value_heads as u64), rows, int(plan.head_dim as u64)];
+        let stacked_shape = [1, int(plan.num_key_value_heads as u64), rows, int(inputs.head_channels)];
         // Scaled before the product, not after, so that scores stay inside fp16 for as long as they can.
         let scale = self.ops.constant(&format!("{prefix}_scale"), Value::fp16(f16::from_f64(plan.query_scale)));
         let scaled = self.ops.mul(&format!("{prefix}_query_scaled"), query, &scale)?;
@@ -171,6 +181,43 @@ impl Graph<'_> {
         }
         let split = self.ops.reshape(&format!("{name}_split"), x, &[1, heads, head_dim, tokens])?;
         Ok(self.ops.transpose(&format!("{name}_heads"), &split, &[0, 1, 3, 2])?)
+    }
+
+    /// Zeros behind the channels of every head, up to as many as a cache keeps; the heads themselves where that is as many.
+    ///
+    /// # Shapes
+    /// `x: [1, heads, tokens, head_dim]`; the result is `[1, heads, tokens, head_channels]`.
+    fn filled_up_heads(&mut self, name: &str, x: &Var, head_channels: u64) -> Result<Var, GraphError> {
+        let added = head_channels - self.plan().head_dim as u64;
+        if added == 0 {
+            return Ok(x.clone());
+        }
+        let mut shape = x.tensor()?.fixed_shape().expect("activations have fixed shapes");
+        if let Some(last) = shape.last_mut() {
+            *last = added;
+        }
+        let zeros = shape.iter().product::<u64>();
+        let table = format!("head_zeros_{}x{}", shape.get(1).copied().unwrap_or(1), self.tokens);
+        let zeros = self.table(&table, &shape, || (0..zeros).map(|_| f16::ZERO).collect());
+        Ok(self.ops.concat(&format!("{name}_filled_up"), &[x, &zeros], -1)?)
+    }
+
+    /// The channels of every head that are the model's own.
+    ///
+    /// # Shapes
+    /// `x: [1, num_key_value_heads, rows, head_channels]`; the result is `[1, num_key_value_heads, rows, head_dim]`.
+    fn own_channels(&mut self, prefix: &str, x: &Var, head_channels: u64) -> Result<Var, GraphError> {
+        let head_dim = self.plan().head_dim as u64;
+        if head_channels == head_dim {
+            return Ok(x.clone());
+        }
+        let shape = x.tensor()?.fixed_shape().expect("activations have fixed shapes");
+        let mut end: Vec<i32> = shape.into_iter().map(int).collect();
+        if let Some(last) = end.last_mut() {
+            *last = int(head_dim);
+        }
+        let masks = SliceMasks::end(&[true, true, true, false]);
+        Ok(self.ops.slice_by_index(&format!("{prefix}_own_channels"), x, &[0, 0, 0, 0], &end, &masks)?)
     }
 
     /// `[1, num_key_value_heads, group * tokens, head_dim]` to `[1, heads * head_dim, 1, tokens]`.

@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use anec_mil::Var;
 use anec_mil::ops::split::Split;
+use anec_mil::{SliceMasks, Var};
 
 use crate::graph::{Graph, GraphError, int};
 use crate::model::decoder_plan::WeightPath;
@@ -30,12 +30,13 @@ impl Graph<'_> {
     /// # Shapes
     /// `x: [1, in_channels, 1, tokens]`; the result is `[1, out_channels, 1, tokens]`.
     pub(crate) fn linear(&mut self, name: &str, x: &Var, linear: &Linear) -> Result<Var, GraphError> {
-        let out_channels = linear.rows.rows.end - linear.rows.rows.start;
-        let bits = self.settings.recipe.of(linear.kind, &linear.rows.tensor).quantized_bits();
-        let parts = self.settings.splitter.parts(out_channels, linear.rows.columns, bits);
+        let storage = self.settings.recipe.of(linear.kind, &linear.rows.tensor);
+        let bits = storage.quantized_bits();
+        let stored_channels = storage.encoding().stored_rows(&linear.rows);
+        let parts = self.settings.splitter.parts(stored_channels, linear.rows.columns, bits);
         self.weights.requests.add_matrix(Matrix {
             label: linear.label.to_owned(),
-            rows: out_channels,
+            rows: stored_channels,
             columns: linear.rows.columns,
             bits,
             parts: parts.iter().map(|part| part.end - part.start).collect(),
@@ -61,21 +62,43 @@ impl Graph<'_> {
 
     fn convolution(&mut self, name: &str, x: &Var, linear: &Linear) -> Result<Var, GraphError> {
         let Linear { rows, bias, kind, .. } = linear;
-        let out_channels = rows.rows.end - rows.rows.start;
+        let out_channels = rows.count();
         let shape = [out_channels, rows.columns, 1, 1];
         let weight_name = format!("{name}_weight");
-        let stored = self.weights.weight(rows, &shape, self.settings.recipe.of(*kind, &rows.tensor))?;
+        let storage = self.settings.recipe.of(*kind, &rows.tensor);
+        let is_filled_up = storage.encoding().stored_rows(rows) > out_channels;
+        let stored = self.weights.weight(rows, &shape, storage)?;
         let Constant { weight, result_scale } = stored.constant(&mut self.ops, &weight_name)?;
-        let Some(scale) = result_scale else {
+        if result_scale.is_none() && !is_filled_up {
             let bias = bias.as_ref().map(|bias| self.bias(name, bias, &[out_channels]));
             return Ok(self.ops.conv1x1(name, x, &weight, bias.as_ref())?);
+        }
+        let last = |is_last: bool, step: &str| if is_last { name.to_owned() } else { format!("{name}_{step}") };
+        let (has_scale, has_bias) = (result_scale.is_some(), bias.is_some());
+        let mut product = if is_filled_up {
+            let whole_groups = self.ops.conv1x1(&format!("{name}_whole_groups"), x, &weight, None)?;
+            self.first_channels(&last(!has_scale && !has_bias, "unscaled"), &whole_groups, out_channels)?
+        } else {
+            self.ops.conv1x1(&format!("{name}_unscaled"), x, &weight, None)?
         };
-        let product = self.ops.conv1x1(&format!("{name}_unscaled"), x, &weight, None)?;
-        let scale = self.ops.constant(&format!("{name}_scale"), scale);
-        let Some(bias) = bias else { return Ok(self.ops.mul(name, &product, &scale)?) };
-        let scaled = self.ops.mul(&format!("{name}_scaled"), &product, &scale)?;
+        if let Some(scale) = result_scale {
+            let scale = self.ops.constant(&format!("{name}_scale"), scale);
+            product = self.ops.mul(&last(!has_bias, "scaled"), &product, &scale)?;
+        }
+        let Some(bias) = bias else { return Ok(product) };
         let bias = self.bias(name, bias, &[1, out_channels, 1, 1]);
-        Ok(self.ops.add(name, &scaled, &bias)?)
+        Ok(self.ops.add(name, &product, &bias)?)
+    }
+
+    /// The first channels of `x`, `[1, channels, height, width]`.
+    fn first_channels(&mut self, name: &str, x: &Var, channels: u64) -> Result<Var, GraphError> {
+        let mut end: Vec<i32> =
+            x.tensor()?.fixed_shape().expect("activations have fixed shapes").into_iter().map(int).collect();
+        if let Some(end) = end.get_mut(1) {
+            *end = int(channels);
+        }
+        let masks = SliceMasks::end(&[true, false, true, true]);
+        Ok(self.ops.slice_by_index(name, x, &[0, 0, 0, 0], &end, &masks)?)
     }
 
     fn bias(&mut self, name: &str, bias: &Rows, shape: &[u64]) -> Var {

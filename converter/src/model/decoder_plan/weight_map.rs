@@ -53,9 +53,9 @@ impl fmt::Display for SkipReason {
 /// A checkpoint whose tensors are not those of its config.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "Cannot match the checkpoint's tensors with its config.json: {} missing, {} unknown, {} of another shape{}{}{}{}{}",
+    "Cannot match the checkpoint's tensors with its config.json: {} missing, {} unknown, {} of another shape{}{}",
     .missing.len(), .unknown.len(), .shapes.len(), unusable_count(.unusable),
-    listed(.missing), listed(.unknown), listed(.shapes), listed(.unusable)
+    details(.missing, .unknown, .shapes, .unusable)
 )]
 pub struct WeightMapError {
     /// Tensors that the config asks for, sorted by name.
@@ -66,6 +66,29 @@ pub struct WeightMapError {
     pub shapes: Vec<WrongShape>,
     /// Tensors that the config asks for and whose elements cannot be converted, sorted by name.
     pub unusable: Vec<UnusableTensor>,
+}
+
+/// Every problem on a line; a prefix that accounts for all of them is named once.
+fn details(
+    missing: &[MissingTensor],
+    unknown: &[UnknownTensor],
+    shapes: &[WrongShape],
+    unusable: &[UnusableTensor],
+) -> String {
+    match common_prefix(missing, unknown).filter(|_| shapes.is_empty() && unusable.is_empty()) {
+        Some(prefix) => format!("\n  the missing tensors are there under names that begin with `{prefix}`"),
+        None => [listed(missing), listed(unknown), listed(shapes), listed(unusable)].concat(),
+    }
+}
+
+/// What stands before the names of all missing tensors in the checkpoint.
+fn common_prefix<'a>(missing: &[MissingTensor], unknown: &'a [UnknownTensor]) -> Option<&'a str> {
+    let first = missing.first()?;
+    let prefixes = unknown.iter().filter_map(|unknown| unknown.0.strip_suffix(first.0.as_str()));
+    let names: BTreeSet<&str> = unknown.iter().map(|unknown| unknown.0.as_str()).collect();
+    prefixes
+        .filter(|prefix| !prefix.is_empty())
+        .find(|prefix| missing.iter().all(|missing| names.contains(format!("{prefix}{}", missing.0).as_str())))
 }
 
 /// A tensor whose elements cannot be converted.
@@ -141,6 +164,9 @@ impl Hint for WeightMapError {
         };
         let is_head = |missing: &MissingTensor| missing.0 == "lm_head.weight";
         let only_unusable = self.missing.is_empty() && self.unknown.is_empty() && self.shapes.is_empty();
+        if let Some(prefix) = common_prefix(&self.missing, &self.unknown) {
+            return Some(format!("`--strip-prefix {prefix}` leaves it out"));
+        }
         let hint = if let Some(tensor) = self.unusable.first().filter(|_| only_unusable) {
             return tensor.hint.clone();
         } else if self.missing.iter().any(unprefixed) {

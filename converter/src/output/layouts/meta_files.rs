@@ -20,11 +20,11 @@ use crate::graph::layers::mask;
 use crate::model::decoder_plan::AttentionKind;
 use crate::options::{Functions, KvWrite, WindowForm};
 use crate::plan::ConversionPlan;
+use crate::source::checkpoint::README;
 use crate::source::hub;
 use crate::weights::storage::Storage;
 
-/// The model card of a checkpoint, and as much of it as is read.
-const CARD: &str = "README.md";
+/// As much of a checkpoint's model card as is read.
 const CARD_BYTES: u64 = 1 << 16;
 
 /// Longest identifier of a licence.
@@ -103,7 +103,7 @@ fn origin(plan: &ConversionPlan, checkpoint: &Path) -> Origin {
 /// The licence that the model card of a checkpoint names, by the identifier of model hubs.
 fn license(checkpoint: &Path) -> Option<String> {
     let mut text = String::new();
-    fs::File::open(checkpoint.join(CARD)).ok()?.take(CARD_BYTES).read_to_string(&mut text).ok()?;
+    fs::File::open(checkpoint.join(README)).ok()?.take(CARD_BYTES).read_to_string(&mut text).ok()?;
     let (head, _) = text.strip_prefix("---")?.split_once("\n---")?;
     let value = |key: &str| {
         let value = head.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
@@ -303,7 +303,7 @@ mod tests {
     fn the_licence_is_that_of_the_model_card() {
         let directory = tempfile::tempdir().expect("temporary");
         let found = |text: &str| {
-            fs::write(directory.path().join(CARD), text).expect("writable");
+            fs::write(directory.path().join(README), text).expect("writable");
             license(directory.path())
         };
         assert_eq!(found("---\nlanguage: en\nlicense: apache-2.0\n---\n# Model").as_deref(), Some("apache-2.0"));

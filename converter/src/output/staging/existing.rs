@@ -65,6 +65,40 @@ fn foreign_in_converted(output: &Path) -> io::Result<Option<PathBuf>> {
     first_file(output, "", &|path| BESIDE.contains(&path) || listed.contains_key(path))
 }
 
+/// The files of an earlier conversion, by their paths from `output`, that were edited since it was written. Large files are
+/// read only where they are younger than the checksums.
+///
+/// # Errors
+/// Something cannot be read.
+pub(super) fn edited(output: &Path) -> io::Result<Vec<String>> {
+    if output.join(CHECKSUMS).is_file() {
+        return edited_in_converted(output, "");
+    }
+    let mut edited = Vec::new();
+    for (path, name, kind) in entries(output)? {
+        if kind.is_dir() && path.join(CHECKSUMS).is_file() {
+            edited.extend(edited_in_converted(&path, &format!("{name}/"))?);
+        }
+    }
+    Ok(edited)
+}
+
+fn edited_in_converted(directory: &Path, prefix: &str) -> io::Result<Vec<String>> {
+    /// Most bytes of a file that is read whatever its age.
+    const SMALL: u64 = 1 << 20;
+    let written = fs::metadata(directory.join(CHECKSUMS))?.modified()?;
+    let mut edited = Vec::new();
+    for (path, sum) in checksums::listed(directory)? {
+        let file = directory.join(&path);
+        let Ok(metadata) = fs::symlink_metadata(&file) else { continue };
+        let is_suspect = metadata.len() <= SMALL || metadata.modified()? > written;
+        if metadata.is_file() && is_suspect && checksums::checksum(&file)? != sum {
+            edited.push(format!("{prefix}{path}"));
+        }
+    }
+    Ok(edited)
+}
+
 /// Of a directory that holds conversions, one for each context length, and nothing else.
 fn foreign_in_contexts(output: &Path) -> io::Result<Option<PathBuf>> {
     let mut contexts = 0;

@@ -80,7 +80,7 @@ fn program() -> String {
     format!("{} {}", env!("CARGO_PKG_VERSION"), base16ct::lower::encode_string(&Sha256::digest(content)))
 }
 
-/// Weights are known by the size and time of their files, as build tools do: reading them takes as long as converting.
+/// Weights are known by the size and times of their files, as build tools do: reading them takes as long as converting.
 fn checkpoint_digest(checkpoint: &Checkpoint) -> io::Result<String> {
     let mut hasher = Sha256::new();
     add(&mut hasher, checkpoint.config_json());
@@ -93,7 +93,7 @@ fn checkpoint_digest(checkpoint: &Checkpoint) -> io::Result<String> {
     for file in files {
         let metadata = fs::metadata(&file)?;
         let modified = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-        add(&mut hasher, &(metadata.len(), modified));
+        add(&mut hasher, &(metadata.len(), modified, changed(&metadata)));
     }
     Ok(base16ct::lower::encode_string(&hasher.finalize()))
 }
@@ -114,6 +114,18 @@ fn content_digest(checkpoint: &Checkpoint) -> Result<String, CheckpointError> {
         }
     }
     Ok(base16ct::lower::encode_string(&hasher.finalize()))
+}
+
+/// When a file was last changed, which an edit in place moves also where it sets the time of modification back.
+#[cfg(unix)]
+fn changed(metadata: &std::fs::Metadata) -> Option<(i64, i64)> {
+    use std::os::unix::fs::MetadataExt as _;
+    Some((metadata.ctime(), metadata.ctime_nsec()))
+}
+
+#[cfg(not(unix))]
+fn changed(_metadata: &std::fs::Metadata) -> Option<(i64, i64)> {
+    None
 }
 
 fn plan_digest(plans: &[&ConversionPlan], calibration: &str) -> String {

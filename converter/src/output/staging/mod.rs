@@ -148,6 +148,18 @@ impl Staging {
         Ok(Left::Unfinished)
     }
 
+    /// The files of the output that `force` replaces though they were edited since anec wrote them; none where there is no
+    /// output.
+    ///
+    /// # Errors
+    /// Something cannot be read.
+    pub(crate) fn edited(output: &Path) -> Result<Vec<String>, StagingError> {
+        if fs::symlink_metadata(output).is_ok_and(|metadata| metadata.is_dir()) {
+            return Ok(existing::edited(output)?);
+        }
+        Ok(Vec::new())
+    }
+
     /// Starts an output beside its final place, or goes on with one.
     ///
     /// # Errors

@@ -1,4 +1,5 @@
 use super::*;
+use crate::output::checksums;
 
 fn identity(plan: &str) -> Identity {
     Identity { program: "program".to_owned(), checkpoint: "checkpoint".to_owned(), plan: plan.to_owned() }
@@ -211,4 +212,20 @@ fn a_work_directory_that_outlived_its_output_goes_away() {
     fs::create_dir(&work).expect("writable");
     assert!(matches!(Staging::check(Kind::Converted, &output, false), Err(StagingError::Exists { .. })));
     assert_eq!(names(parent.path()), ["out"]);
+}
+
+#[test]
+fn files_that_were_edited_since_they_were_written_are_named() {
+    let parent = tempfile::tempdir().expect("a temporary directory");
+    let output = parent.path().join("out");
+    assert_eq!(Staging::edited(&output).expect("nothing is there"), [""; 0]);
+    for context in ["context_512", "context_64"] {
+        let directory = output.join(context);
+        fs::create_dir_all(&directory).expect("writable");
+        fs::write(directory.join("meta.yaml"), context).expect("writable");
+        checksums::write(&directory, &std::collections::BTreeMap::new()).expect("written");
+    }
+    assert_eq!(Staging::edited(&output).expect("readable"), [""; 0]);
+    fs::write(output.join("context_64/meta.yaml"), "mine").expect("writable");
+    assert_eq!(Staging::edited(&output).expect("readable"), ["context_64/meta.yaml"]);
 }

@@ -48,6 +48,14 @@ pub enum CheckpointError {
         /// What it is.
         found: String,
     },
+    /// A prefix of names that cannot be left out.
+    #[error("Cannot leave `{prefix}` out of the names of the tensors: {problem}")]
+    Prefix {
+        /// The prefix.
+        prefix: String,
+        /// Why not.
+        problem: String,
+    },
     /// A config that speaks of quantization, and no tensor that is quantized.
     #[error("Cannot find what config.json says, {expected}: no tensor is called *{}", .markers.join(" or *"))]
     NotQuantized {
@@ -249,6 +257,7 @@ impl Hint for CheckpointError {
             Self::NotQuantized { .. } => {
                 "if the weights are not quantized, remove the key from config.json; else download the files of one model"
             }
+            Self::Prefix { .. } => "`anec inspect CHECKPOINT --json` lists the names of its tensors",
             Self::Temporary { .. } => "free some room, or name another directory in TMPDIR",
             Self::Pickled { .. } => {
                 "load the model in Python and save it with `save_pretrained(directory, safe_serialization=True)`"

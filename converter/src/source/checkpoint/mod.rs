@@ -12,6 +12,7 @@ mod decode;
 mod directory;
 mod error;
 mod file_map;
+mod prefix;
 mod rows;
 mod safetensors_directory;
 mod shard;
@@ -66,6 +67,12 @@ pub(crate) const COMPANIONS: [&str; 19] = [
     "tokenizer_config.json",
     "vocab.json",
 ];
+
+/// The model card of a checkpoint, which is copied under [another name](README_COPY).
+pub(crate) const README: &str = "README.md";
+
+/// What the model card of the checkpoint is called beside the models: README.md is the card of the result.
+pub(crate) const README_COPY: &str = "README.checkpoint.md";
 
 /// Directory of the chat templates that stand beside the default one, such as `tool_use.jinja`.
 pub(crate) const ADDITIONAL_TEMPLATES: &str = "additional_chat_templates";
@@ -208,6 +215,17 @@ impl Checkpoint {
     pub fn tensor(&self, name: &str) -> Option<TensorInfo<'_>> {
         let tensor = self.tensors.get(name)?;
         Some(TensorInfo { shape: tensor.shape(), file: &self.shards.get(tensor.shard)?.path })
+    }
+
+    /// How the elements of a tensor are stored: their type, or that they are packed.
+    pub fn stored_as(&self, name: &str) -> Option<String> {
+        Some(match &self.tensors.get(name)?.content {
+            Content::Plain(entry) => match &entry.dtype {
+                Ok(dtype) => format!("{dtype:?}"),
+                Err(other) => other.clone(),
+            },
+            Content::Decoded { .. } => "packed".to_owned(),
+        })
     }
 
     /// Whether a tensor can be converted; only those that are used have to be.

@@ -9,7 +9,7 @@ use std::path::Path;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{CONFIG_FILE, Checkpoint, CheckpointError, Companions, Directory, Entry, Notes, Shard, Tensor};
+use super::{CONFIG_FILE, Checkpoint, CheckpointError, Companions, Directory, Entry, Notes, Shard, Tensor, prefix};
 use crate::source::{Source, config, quantized};
 
 pub(super) const SINGLE_FILE: &str = "model.safetensors";
@@ -47,13 +47,12 @@ impl Source for SafetensorsDirectory {
         } else {
             return Err(directory.missing_weights());
         };
-        let (stored, prefix) = without_prefix(stored);
+        let (stored, prefix) = prefix::without_known(stored);
         let tensors = if let Some(scheme) = &scheme {
             quantized::tensors(scheme.as_ref(), stored, &shards)?
         } else {
             stored.into_iter().map(|(name, (shard, entry))| (name, Tensor::plain(shard, entry))).collect()
         };
-        let prefix = prefix.map(|prefix| format!("tensors whose names all begin with `{prefix}`, which is left out"));
         let found: Vec<String> = scheme.map(|scheme| scheme.found()).into_iter().chain(prefix).collect();
         let found = (!found.is_empty()).then(|| found.join("; "));
         let notes = Notes { found, ..Notes::default() };
@@ -78,22 +77,6 @@ impl Source for SafetensorsDirectory {
         config::check_kind(&config)?;
         Ok(config)
     }
-}
-
-/// What training tools put before the names of all tensors: torch.compile, data parallelism, multimodal models, PEFT.
-const PREFIXES: [&str; 4] = ["_orig_mod.", "module.", "language_model.", "base_model.model."];
-
-/// Leaves out what all names begin with, if it is of a training tool, and says what that was.
-fn without_prefix(mut stored: StoredTensors) -> (StoredTensors, Option<String>) {
-    let mut left_out = String::new();
-    while let Some(prefix) =
-        PREFIXES.iter().find(|prefix| !stored.is_empty() && stored.keys().all(|name| name.starts_with(**prefix)))
-    {
-        left_out.push_str(prefix);
-        let shorter = |(name, tensor): (String, _)| (name.strip_prefix(prefix).unwrap_or(&name).to_owned(), tensor);
-        stored = stored.into_iter().map(shorter).collect();
-    }
-    (stored, (!left_out.is_empty()).then_some(left_out))
 }
 
 /// Opens the files of an index and compares their tensors with it, both ways.

@@ -357,3 +357,44 @@ fn a_sentencepiece_tokenizer_merges_by_score_and_falls_back_to_bytes() {
     assert_eq!(encode("\n"), [1, 2, 9 + 10]);
     assert_eq!(tokenizer.decode(&encode("ab ba\n")).expect("decoded"), "ab ba\n");
 }
+
+/// The merges of a tokenizer of SentencePiece's kind whose tokens all have one score but for those that the user defined.
+fn merges_of(architecture: &str, tokens: &[&str], user_defined: &[usize]) -> Vec<String> {
+    let kind = |id: usize| match id {
+        0 => 2_i32,
+        id if user_defined.contains(&id) => 4,
+        _ => 1,
+    };
+    let kinds: Vec<Vec<u8>> = (0..tokens.len()).map(|id| kind(id).to_le_bytes().to_vec()).collect();
+    // llama.cpp's converter gives tokens of the user the lowest score.
+    let score = |id: usize| if user_defined.contains(&id) { -1000.0_f32 } else { -1.0 };
+    let scores: Vec<Vec<u8>> = (0..tokens.len()).map(|id| score(id).to_le_bytes().to_vec()).collect();
+    let texts: Vec<Vec<u8>> = tokens.iter().map(|token| string(token)).collect();
+    let (_directory, path) = model(architecture)
+        .text("tokenizer.ggml.model", "llama")
+        .list("tokenizer.ggml.tokens", 8, &texts)
+        .list("tokenizer.ggml.token_type", 5, &kinds)
+        .list("tokenizer.ggml.scores", 6, &scores)
+        .write();
+    let checkpoint = Checkpoint::open(&path).expect("a model");
+    let file = checkpoint.companions().expect("made").join("tokenizer.json");
+    let tokenizer: serde_json::Value = serde_json::from_slice(&fs::read(file).expect("read")).expect("JSON");
+    let merges = tokenizer["model"]["merges"].as_array().expect("merges");
+    let pair =
+        |pair: &serde_json::Value| format!("{}+{}", pair[0].as_str().expect("text"), pair[1].as_str().expect("text"));
+    merges.iter().map(pair).collect()
+}
+
+#[test]
+fn merges_of_one_score_are_in_the_order_of_the_published_tokenizer() {
+    let tokens = ["<unk>", "a", "b", "aa", "ab", "aab"];
+    // `aab` is `a+ab` or `aa+b`: the ids of the halves decide, but for Gemma their lengths do.
+    assert_eq!(merges_of("llama", &tokens, &[]), ["a+a", "a+b", "a+ab", "aa+b"]);
+    assert_eq!(merges_of("gemma3", &tokens, &[]), ["aa+b", "a+ab", "a+a", "a+b"]);
+}
+
+#[test]
+fn runs_of_spaces_are_spelled_as_sentencepiece_does_and_merged_first() {
+    let tokens = ["<unk>", "▁", "t", "▁t", "  ", "   "];
+    assert_eq!(merges_of("gemma3", &tokens, &[4, 5]), ["▁▁+▁", "▁+▁▁", "▁+▁", "▁+t"]);
+}

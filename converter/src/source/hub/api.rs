@@ -46,6 +46,26 @@ pub(super) struct Listing {
     pub(super) files: BTreeSet<String>,
 }
 
+/// An answer that is not what was asked for.
+pub(super) struct Unexpected {
+    expected: &'static str,
+    found: String,
+}
+
+impl Listing {
+    /// Reads what the hub says of a model.
+    pub(super) fn read(answer: &[u8]) -> Result<Self, Unexpected> {
+        let model: Model = serde_json::from_slice(answer)
+            .map_err(|error| Unexpected { expected: "the description of a model", found: error.to_string() })?;
+        if !is_commit(&model.sha) {
+            return Err(Unexpected { expected: "a commit", found: model.sha.chars().take(64).collect() });
+        }
+        let files = model.siblings.into_iter().map(|sibling| sibling.rfilename);
+        let files = files.filter(|file| file.split('/').all(|part| is_part(part, 255))).take(MAX_FILES).collect();
+        Ok(Self { commit: model.sha, files })
+    }
+}
+
 /// What is known of a file before it is downloaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct FileInfo {
@@ -114,16 +134,11 @@ impl Api {
         self.check(name, &url, &response)?;
         let text = response.body_mut().with_config().limit(LISTING_LIMIT).read_to_vec();
         let text = text.map_err(|source| HubError::Network { url: url.clone(), source: Box::new(source) })?;
-        let answer =
-            |expected: &str, found: String| HubError::Answer { url: url.clone(), expected: expected.to_owned(), found };
-        let model: Model =
-            serde_json::from_slice(&text).map_err(|error| answer("the description of a model", error.to_string()))?;
-        if !is_commit(&model.sha) {
-            return Err(answer("a commit", model.sha.chars().take(64).collect()));
-        }
-        let files = model.siblings.into_iter().map(|sibling| sibling.rfilename);
-        let files = files.filter(|file| file.split('/').all(|part| is_part(part, 255))).take(MAX_FILES).collect();
-        Ok(Listing { commit: model.sha, files })
+        Listing::read(&text).map_err(|Unexpected { expected, found }| HubError::Answer {
+            url: url.clone(),
+            expected: expected.to_owned(),
+            found,
+        })
     }
 
     /// The address of a file.

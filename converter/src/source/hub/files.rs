@@ -11,15 +11,12 @@ use super::Wanted;
 use super::api::{Listing, is_below};
 use super::error::HubError;
 use super::name::ModelName;
-use crate::source::checkpoint::{COMPANIONS, is_additional_template};
+use crate::source::checkpoint::{COMPANIONS, README, is_additional_template};
 use crate::source::gguf;
 
 const CONFIG: &str = "config.json";
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
-
-/// The model card, which names the licence.
-const CARD: &str = "README.md";
 
 /// Most bytes of an index.
 const INDEX_LIMIT: u64 = 64 << 20;
@@ -28,10 +25,7 @@ const INDEX_LIMIT: u64 = 64 << 20;
 pub(super) fn needed(name: &ModelName, wanted: Wanted, listing: &Listing) -> Result<Vec<String>, HubError> {
     let files = &listing.files;
     let has = |file: &str| files.contains(file);
-    let others = files
-        .iter()
-        .filter(|file| COMPANIONS.contains(&file.as_str()) || is_additional_template(file) || *file == CARD);
-    let others = others.cloned();
+    let others = files.iter().filter(|file| is_companion(file)).cloned();
     if let Some(file) = name.file() {
         if !has(file) {
             let found = format!(": there is no `{file}`");
@@ -55,6 +49,11 @@ pub(super) fn needed(name: &ModelName, wanted: Wanted, listing: &Listing) -> Res
         [only] => Ok(gguf::parts_among(only, files)),
         _ => Err(HubError::Several { name: name.to_string(), found: models }),
     }
+}
+
+/// Whether a file is copied beside the models.
+fn is_companion(file: &str) -> bool {
+    COMPANIONS.contains(&file) || file == README || is_additional_template(file)
 }
 
 /// What a model has in place of weights that can be read.

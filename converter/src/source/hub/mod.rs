@@ -111,6 +111,13 @@ fn cached(name: &ModelName, wanted: Wanted, folder: &cache::ModelFolder) -> Opti
     Some(Fetched { path, note: Some(note) })
 }
 
+/// The files that the hub's answer about a model names, sorted, without those whose names lead out of a directory; none where it
+/// is no such answer. For those who hold the reader against answers of any kind.
+pub fn files_of_answer(answer: &[u8]) -> Option<Vec<String>> {
+    let listing = api::Listing::read(answer).ok()?;
+    Some(listing.files.into_iter().collect())
+}
+
 /// What a path on the command line stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {

@@ -77,6 +77,10 @@ impl Encoding for Calibrated {
         self.0.check_opset(opset)
     }
 
+    fn stored_rows(&self, rows: &Rows) -> u64 {
+        self.0.stored_rows(rows)
+    }
+
     fn blobs(&self, rows: &Rows, shape: &[u64]) -> Result<Vec<TensorType>, UnfitError> {
         self.0.blobs(rows, shape)
     }
@@ -116,7 +120,7 @@ struct Found {
 
 impl BlockCoder for Found {
     fn places(&self, rows: &Range<u64>) -> Vec<Place> {
-        let group = |row: u64| (row - self.indices.first_row) / self.group_rows;
+        let group = |row: u64| (row - self.indices.first_row).div_ceil(self.group_rows);
         vec![self.indices.place(rows), self.palettes.place(&(group(rows.start)..group(rows.end)))]
     }
 

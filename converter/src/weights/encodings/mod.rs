@@ -154,7 +154,14 @@ pub(crate) trait Encoding: fmt::Debug + Send + Sync {
         Ok(())
     }
 
-    /// The blobs of a weight in file order. The first axis of `shape` is the rows.
+    /// Rows of the constant: those of the weight, and, where it is made of larger units, some behind them that are nobody's.
+    /// Their bytes are zeros, and no graph may use what they give.
+    fn stored_rows(&self, rows: &Rows) -> u64 {
+        rows.count()
+    }
+
+    /// The blobs of a weight in file order. The first axis of `shape` is the rows, which the blobs have as
+    /// [`stored_rows`](Self::stored_rows) says.
     ///
     /// # Errors
     /// Rows that its parameters do not fit.

@@ -86,6 +86,36 @@ fn blocks_fill_every_byte_of_the_blobs_once() {
 }
 
 #[test]
+fn blocks_of_a_short_last_group_fill_its_rows_and_leave_what_is_behind_them() {
+    for storage in examples().filter(|storage| storage.lut().is_some()) {
+        for (rows, columns) in [(16..16 + 899, 4864), (0..13, 5), (8..2059, 4100), (0..9, 1_000_001)] {
+            let rows = Rows::new("w", rows, columns);
+            let types = storage.encoding().blobs(&rows, &[rows.count(), columns, 1, 1]).expect("any rows fit");
+            let blobs = offsets(&types);
+            let starts: Vec<u64> = blobs.iter().map(|(start, _)| *start).collect();
+            let mut places: Vec<Place> = Vec::new();
+            for run in storage.encoding().runs(&rows, &starts) {
+                places.extend(blocks(&run).iter().flat_map(|block| run.coder.places(block)));
+                if let Coder::Shared(coder) = &run.coder {
+                    places.push(coder.palette_place());
+                }
+            }
+            places.sort_by_key(|place| place.start);
+            let bits = u64::from(storage.quantized_bits().expect("palettes have bits"));
+            for (number, (start, end)) in blobs.into_iter().enumerate() {
+                let filled = if number == 0 { start + (rows.count() * columns * bits).div_ceil(8) } else { end };
+                let mut at = start;
+                for place in places.iter().filter(|place| (start..end).contains(&place.start)) {
+                    assert_eq!(place.start, at, "{storage} {rows:?}: blob {number}");
+                    at = place.end;
+                }
+                assert_eq!(at, filled, "{storage} {rows:?}: blob {number}");
+            }
+        }
+    }
+}
+
+#[test]
 fn blocks_have_as_many_bytes_as_their_places() {
     let weights: Vec<f16> = (0..48_u16 * 5).map(|n| f16::from_f32(f32::from(n % 31) / 32.0 - 0.5)).collect();
     let rows = Rows::new("w", 0..48, 5);

@@ -118,7 +118,8 @@ fn attention_inputs(graph: &mut Graph<'_>) -> Result<RowInputs, GraphError> {
         let mask = graph.per_query_group(&format!("{name}_group"), &mask)?;
         masks.add(kind, mask);
     }
-    Ok(RowInputs { masks, rotations, cache: Rc::new(OwnTokens) })
+    let head_channels = graph.plan().head_dim as u64;
+    Ok(RowInputs { masks, rotations, cache: Rc::new(OwnTokens), head_channels })
 }
 
 /// The first part of a table that is as long as the longest context of the conversion: tables of all contexts are one.

@@ -41,6 +41,7 @@ pub(in crate::graph::families) fn function(
         masks: graph.given_masks(kinds, |number| numbered(names::MASK, number))?,
         rotations: graph.given_rotations(|number| [names::COS, names::SIN].map(|name| numbered(name, number))),
         cache: Rc::<HostCache>::clone(&cache),
+        head_channels: plan.head_dim as u64,
     });
     let x = graph.enter_channels_first("hidden_states_channels_first", inputs.get(names::HIDDEN_STATES))?;
     let mut x = graph.layers(layers, &x, &attention, LayerPart::Whole)?;

@@ -92,7 +92,8 @@ pub(in crate::graph::families) fn attention_inputs(
         step,
     };
     let (cache, masks) = caches(graph, &cache_inputs, layers)?;
-    Ok(AttentionInputs::Rows(RowInputs { masks, rotations: graph.rotations(kinds, &positions)?, cache }))
+    let rotations = graph.rotations(kinds, &positions)?;
+    Ok(AttentionInputs::Rows(RowInputs { masks, rotations, cache, head_channels: states.head_channels() }))
 }
 
 /// The positions of the tokens counted from `current_pos`, which is where they start: functions all of whose layers shift their

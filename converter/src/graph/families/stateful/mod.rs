@@ -59,7 +59,7 @@ impl Family for Stateful {
             .with_size(Size::HIDDEN_SIZE, plan.hidden_size as u64)
             .with_size(Size::NUM_HIDDEN_LAYERS, plan.num_hidden_layers as u64)
             .with_size(Size::NUM_KEY_VALUE_HEADS, plan.num_key_value_heads as u64)
-            .with_size(Size::HEAD_DIM, plan.head_dim as u64)
+            .with_size(Size::HEAD_DIM, caches.head_channels())
             .with_size(Size::SPLIT_LM_HEAD, part_sizes.len() as u64)
             .with_sizes(Size::LM_HEAD_CHUNK_SIZES, &part_sizes)
             .with_variant(SINGLE, settings.functions == Functions::Single)

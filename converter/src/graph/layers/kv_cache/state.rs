@@ -19,7 +19,7 @@ pub(super) trait Write {
     /// The content of `state` with `update` in one of its rows, given its content `before`. Names of ops start with `name`.
     ///
     /// # Shapes
-    /// `update: [1, num_key_value_heads, tokens, head_dim]`; the result has the shape of the state.
+    /// `update: [1, num_key_value_heads, tokens, head_channels]`; the result has the shape of the state.
     fn updated(
         &self,
         graph: &mut Graph<'_>,
@@ -51,7 +51,7 @@ impl State {
         Ok(graph.ops.update_state(name, &self.var, &updated)?)
     }
 
-    /// One row of its content: `[1, num_key_value_heads, positions, head_dim]`.
+    /// One row of its content: `[1, num_key_value_heads, positions, head_channels]`.
     pub(super) fn row(&self, graph: &mut Graph<'_>, name: &str, content: &Var, row: u64) -> Result<Var, GraphError> {
         let [_, heads, positions, head_dim] = self.shape.axes(graph.plan()).map(int);
         let begin = [int(row), 0, 0, 0];
@@ -77,7 +77,7 @@ impl State {
     /// function of a model must use every state.
     pub(super) fn touch(&self, graph: &mut Graph<'_>, name: &str) -> Result<(), GraphError> {
         let content = self.read(graph, &format!("{name}_before"))?;
-        let end = [1, 1, 1, int(graph.plan().head_dim as u64)];
+        let end = [1, 1, 1, int(self.shape.head_channels)];
         let ends = SliceMasks::end(&[false, false, false, true]);
         let corner = graph.ops.slice_by_index(&format!("{name}_corner"), &content, &[0, 0, 0, 0], &end, &ends)?;
         let begin = graph.ops.constant(&format!("{name}_begin"), anec_mil::Value::int32s(&[0, 0, 0, 0]));

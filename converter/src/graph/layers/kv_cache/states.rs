@@ -20,13 +20,16 @@ pub(crate) struct CacheStates {
 /// A state: the layers that it is for, and the positions that it keeps of each.
 ///
 /// # Shapes
-/// `[2 * layers, num_key_value_heads, positions, head_dim]`: keys of its layer `l` in row `l`, values in row `layers + l`.
+/// `[2 * layers, num_key_value_heads, positions, head_channels]`: keys of its layer `l` in row `l`, values in row
+/// `layers + l`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct StateShape {
     /// Layers, ascending.
     pub(crate) layers: Vec<usize>,
     /// Positions.
     pub(crate) positions: u64,
+    /// Channels of a head: `head_dim`, and zeros behind them where states do not take so few.
+    pub(crate) head_channels: u64,
 }
 
 /// The state of layers with windows.
@@ -59,7 +62,7 @@ impl StateShape {
     /// The lengths of its axes.
     pub(super) fn axes(&self, plan: &DecoderPlan) -> [u64; 4] {
         let rows = 2 * self.layers.len() as u64;
-        [rows, plan.num_key_value_heads as u64, self.positions, plan.head_dim as u64]
+        [rows, plan.num_key_value_heads as u64, self.positions, self.head_channels]
     }
 }
 
@@ -67,13 +70,15 @@ impl CacheStates {
     /// The states for a model, where a layout's clients use windows in this form.
     pub(crate) fn new(plan: &DecoderPlan, options: &Options, form: WindowForm) -> Self {
         let context_length = u64::from(options.context_length);
-        let whole = Self::whole(plan, context_length);
+        let head_channels = head_channels(plan, options);
+        let mut whole = Self::whole(plan, context_length);
+        whole.full.head_channels = head_channels;
         let Some(window) = window_state(plan, options, form) else { return whole };
         if options.single_cache {
             return Self { kept_whole: Some(KeptWhole::Asked), ..whole };
         }
         let layers = (0..plan.num_hidden_layers).filter(|layer| window.shape.layers.binary_search(layer).is_err());
-        let full = StateShape { layers: layers.collect(), positions: context_length };
+        let full = StateShape { layers: layers.collect(), positions: context_length, head_channels };
         if !full.layers.is_empty() && STATES_OF_ONE_SHAPE.contains(&options.chip) {
             return Self { kept_whole: Some(KeptWhole::Chip), ..whole };
         }
@@ -83,7 +88,13 @@ impl CacheStates {
     /// One state that keeps the whole context of every layer.
     pub(crate) fn whole(plan: &DecoderPlan, context_length: u64) -> Self {
         let layers = (0..plan.num_hidden_layers).collect();
-        Self { full: StateShape { layers, positions: context_length }, window: None, kept_whole: None }
+        let full = StateShape { layers, positions: context_length, head_channels: plan.head_dim as u64 };
+        Self { full, window: None, kept_whole: None }
+    }
+
+    /// Channels of a head in every state.
+    pub(crate) fn head_channels(&self) -> u64 {
+        self.full.head_channels
     }
 
     /// Whether there are two states.
@@ -135,7 +146,14 @@ fn window_state(plan: &DecoderPlan, options: &Options, form: WindowForm) -> Opti
     let multiple = if options.target.is_neural_engine() { STATE_MULTIPLE } else { 1 };
     let positions = (longest + spare(options)).next_multiple_of(multiple);
     let is_smaller = positions < context_length || (is_endless && positions == context_length);
-    is_smaller.then_some(WindowState { shape: StateShape { layers, positions }, form, window: longest })
+    let shape = StateShape { layers, positions, head_channels: head_channels(plan, options) };
+    is_smaller.then_some(WindowState { shape, form, window: longest })
+}
+
+/// Channels of a head as states keep it.
+fn head_channels(plan: &DecoderPlan, options: &Options) -> u64 {
+    let multiple = if options.target.is_neural_engine() { STATE_MULTIPLE } else { 1 };
+    (plan.head_dim as u64).next_multiple_of(multiple)
 }
 
 /// Positions that a call may write beyond its tokens, and that a client may go back: rows of a single function without a

@@ -66,7 +66,9 @@ impl<'a> Tokenizer<'a> {
     /// # Errors
     /// What the file says of its tokenizer makes no sense.
     pub(super) fn files(&self) -> Result<Vec<(&'static str, String)>, GgufError> {
-        let Some(vocabulary) = Vocabulary::read(self.metadata, self.bytes)? else { return Ok(Vec::new()) };
+        let Some(vocabulary) = Vocabulary::read(self.metadata, self.bytes, self.model()? == "llama")? else {
+            return Ok(Vec::new());
+        };
         let special = |name: &str| {
             let id = self.metadata.optional_unsigned(&format!("tokenizer.ggml.{name}_token_id"))?;
             Ok::<_, GgufError>(id.and_then(|id| vocabulary.spelling(id)))

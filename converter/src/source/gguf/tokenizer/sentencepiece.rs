@@ -1,6 +1,8 @@
 //! SentencePiece's BPE, as Llama 2 and Gemma have it: spaces are spelled `▁`, characters that are no tokens become their
 //! bytes, and the order of the merges is that of the tokens' scores.
 
+use std::cmp::Ordering;
+
 use serde_json::{Map, Value, json};
 
 use super::vocabulary::{Kind, Vocabulary};
@@ -47,21 +49,44 @@ pub(super) fn tokenizer(
         "model": {
             "type": "BPE", "dropout": null, "unk_token": unknown, "continuing_subword_prefix": null,
             "end_of_word_suffix": null, "fuse_unk": true, "byte_fallback": true, "ignore_merges": false,
-            "vocab": vocab, "merges": merges(vocabulary, &scores),
+            "vocab": vocab, "merges": merges(vocabulary, &scores, order(metadata, bytes)?),
         },
     });
     Ok(tokenizer.as_object().cloned().unwrap_or_default())
 }
 
-/// All ways to make a token of two others, those first that SentencePiece would take first.
+/// What decides between merges of one score.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Order {
+    /// The ids of the halves alone.
+    Ids,
+    /// The lengths of the halves, longer ones first, then their ids.
+    Lengths,
+}
+
+/// The order that the published tokenizers of an architecture were made with.
 ///
 /// # Source
-/// `generate_merges` of transformers' `convert_slow_tokenizer.py`, which published tokenizers were made by: by score, then by
-/// the lengths of the halves, longer ones first, then by the ids of the halves.
-fn merges(vocabulary: &Vocabulary<'_>, scores: &[f32]) -> Vec<[String; 2]> {
+/// `SentencePieceExtractor.extract` of transformers' `convert_slow_tokenizer.py` before and since Gemma: the merges of Llama 2
+/// are in the first order, those of Gemma 3 in the second.
+fn order(metadata: &Metadata, bytes: &[u8]) -> Result<Order, GgufError> {
+    let architecture = metadata.optional_string(bytes, "general.architecture")?;
+    let is_gemma = architecture.is_some_and(|architecture| architecture.starts_with("gemma"));
+    Ok(if is_gemma { Order::Lengths } else { Order::Ids })
+}
+
+/// The score of a token that the user defined, above those of all others. GGUF files say -1000, which is llama.cpp's.
+///
+/// # Source
+/// SentencePiece's trainer gives such pieces the score 0.
+const USER_DEFINED_SCORE: f32 = 0.0;
+
+/// All ways to make a token of two others, those first that SentencePiece would take first: by score, then as `order` says.
+fn merges(vocabulary: &Vocabulary<'_>, scores: &[f32], order: Order) -> Vec<[String; 2]> {
     let mut merges = Vec::new();
-    for (id, spelling, _) in vocabulary.iter() {
+    for (id, spelling, kind) in vocabulary.iter() {
         let Some(score) = scores.get(id).filter(|_| spelling.len() <= LONGEST_MERGED) else { continue };
+        let score = if kind == Kind::UserDefined { USER_DEFINED_SCORE } else { *score };
         let characters = spelling.char_indices().map(|(at, _)| at).skip(1);
         let mut of_token: Vec<_> = characters
             .filter_map(|at| {
@@ -70,12 +95,15 @@ fn merges(vocabulary: &Vocabulary<'_>, scores: &[f32]) -> Vec<[String; 2]> {
             })
             .collect();
         of_token.sort_unstable_by_key(|(left, right, ..)| (*left, *right));
-        let lengths = |left: &str, right: &str| (left.chars().count(), right.chars().count());
-        merges.extend(of_token.into_iter().map(|(_, _, left, right)| (*score, lengths(left, right), left, right)));
+        let lengths = |left: &str, right: &str| match order {
+            Order::Ids => (0, 0),
+            Order::Lengths => (left.chars().count(), right.chars().count()),
+        };
+        merges.extend(of_token.into_iter().map(|(_, _, left, right)| (score, lengths(left, right), left, right)));
     }
     // Stable, so that the order of ids decides between equals.
     merges.sort_by(|(score, lengths, ..), (other, other_lengths, ..)| {
-        other.total_cmp(score).then(other_lengths.cmp(lengths))
+        other.partial_cmp(score).unwrap_or(Ordering::Equal).then(other_lengths.cmp(lengths))
     });
     merges.into_iter().map(|(_, _, left, right)| [left.to_owned(), right.to_owned()]).collect()
 }

@@ -8,6 +8,9 @@ use crate::source::gguf::metadata::Metadata;
 /// Most tokens of a vocabulary, far above every published one.
 const MAX_TOKENS: usize = 1 << 22;
 
+/// Spaces as SentencePiece spells them. The longest run of spaces that is a token has 31.
+const SPACES: &str = "▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁";
+
 /// What a token is.
 ///
 /// # Source
@@ -33,8 +36,12 @@ pub(super) struct Vocabulary<'a> {
 impl<'a> Vocabulary<'a> {
     /// The tokens of a file; none where it has none.
     ///
-    /// Rows of the embeddings that llama.cpp made up names for, at the end of the list, are no tokens.
-    pub(super) fn read(metadata: &Metadata, bytes: &'a [u8]) -> Result<Option<Self>, GgufError> {
+    /// Rows of the embeddings that llama.cpp made up names for, at the end of the list, are no tokens. Where `spells_spaces`,
+    /// runs of spaces that the user defined are spelled as SentencePiece does, which llama.cpp's converter undoes.
+    ///
+    /// # Source
+    /// `_create_vocab_sentencepiece` of llama.cpp's `convert_hf_to_gguf.py`: "pre-normalize user-defined spaces".
+    pub(super) fn read(metadata: &Metadata, bytes: &'a [u8], spells_spaces: bool) -> Result<Option<Self>, GgufError> {
         let Some(mut spellings) = metadata.strings(bytes, "tokenizer.ggml.tokens")? else { return Ok(None) };
         if spellings.len() > MAX_TOKENS {
             let (found, most) = (spellings.len() as u64, MAX_TOKENS as u64);
@@ -53,6 +60,13 @@ impl<'a> Vocabulary<'a> {
         while spellings.last().zip(kinds.last()).is_some_and(made_up) {
             spellings.pop();
             kinds.pop();
+        }
+        if spells_spaces {
+            for (spelling, kind) in spellings.iter_mut().zip(&kinds) {
+                if *kind == Kind::UserDefined {
+                    *spelling = run_of_spaces(spelling).unwrap_or(spelling);
+                }
+            }
         }
         let mut ids = HashMap::with_capacity(spellings.len());
         for (id, spelling) in spellings.iter().enumerate() {
@@ -81,6 +95,12 @@ impl<'a> Vocabulary<'a> {
     pub(super) fn spelling(&self, id: u64) -> Option<&'a str> {
         self.spellings.get(usize::try_from(id).ok()?).copied()
     }
+}
+
+/// Spaces alone, as SentencePiece spells them.
+fn run_of_spaces(spelling: &str) -> Option<&'static str> {
+    let is_run = !spelling.is_empty() && spelling.bytes().all(|byte| byte == b' ');
+    SPACES.get(..spelling.len() * '▁'.len_utf8()).filter(|_| is_run)
 }
 
 fn kind(number: i32) -> Kind {

@@ -38,9 +38,9 @@ struct Palettes {
 }
 
 impl Palettes {
-    /// The palettes of some whole groups.
+    /// The palettes of some whole groups, of which the last may be short.
     fn place(&self, rows: &Range<u64>) -> Place {
-        let byte = |row: u64| self.at + (row - self.first_row) / self.group_rows * self.bytes;
+        let byte = |row: u64| self.at + (row - self.first_row).div_ceil(self.group_rows) * self.bytes;
         Place { start: byte(rows.start), end: byte(rows.end) }
     }
 }

@@ -35,7 +35,7 @@ pub(crate) static KIND: Kind = Kind {
 pub enum GroupSize {
     /// All of them.
     Tensor,
-    /// This many; it must divide the channels.
+    /// This many; the last group is short where they do not divide the channels.
     Channels(NonZeroU32),
 }
 
@@ -125,9 +125,10 @@ impl Palettes {
 
     /// Rows that share a palette.
     fn group_rows(self, rows: &Rows) -> u64 {
+        let count = rows.count().max(1);
         match self.group_size {
-            GroupSize::Tensor => rows.count(),
-            GroupSize::Channels(size) => u64::from(size.get()),
+            GroupSize::Tensor => count,
+            GroupSize::Channels(size) => u64::from(size.get()).min(count),
         }
     }
 
@@ -198,23 +199,25 @@ impl Encoding for Palettes {
         }
     }
 
+    fn stored_rows(&self, rows: &Rows) -> u64 {
+        rows.count().next_multiple_of(self.group_rows(rows))
+    }
+
+    /// # Source
+    /// `constexpr_lut_to_dense`: the number of palettes divides the rows of the indices, so a short group is filled up.
     fn blobs(&self, rows: &Rows, shape: &[u64]) -> Result<Vec<TensorType>, UnfitError> {
         let (channels, group_rows) = (rows.count(), self.group_rows(rows));
-        if group_rows == 0 || !channels.is_multiple_of(group_rows) {
-            let nearest = nearest_divisor(channels, group_rows);
-            return Err(UnfitError {
-                tensor: rows.tensor.clone(),
-                storage: self.spec(),
-                problem: format!("group size {group_rows} does not divide its {channels} output channels"),
-                hint: Some(format!("use `--group-size {nearest}`")),
-            });
-        }
         let width = u32::from(self.bits);
         let dtype = DataType::unsigned(width).expect("there are integers as wide as the indices of palettes");
-        let mut lut_shape = vec![channels / group_rows];
+        let mut lut_shape = vec![channels.div_ceil(group_rows)];
         lut_shape.resize(shape.len(), 1);
         lut_shape.extend([1_u64 << width, 1]);
-        let mut blobs = vec![TensorType::fixed(dtype, shape), TensorType::fixed(DataType::Float16, &lut_shape)];
+        let mut indices_shape = shape.to_vec();
+        if let Some(first) = indices_shape.first_mut() {
+            *first = self.stored_rows(rows);
+        }
+        let lut = TensorType::fixed(DataType::Float16, &lut_shape);
+        let mut blobs = vec![TensorType::fixed(dtype, &indices_shape), lut];
         if self.channel_scale {
             blobs.push(TensorType::fixed(DataType::Float16, &[1, channels, 1, 1]));
         }
@@ -233,18 +236,19 @@ impl Encoding for Palettes {
     }
 
     fn runs(&self, rows: &Rows, offsets: &[u64]) -> Vec<Run> {
-        let (bits, group_rows) = (u64::from(self.bits), self.group_rows(rows).max(1));
+        let (bits, group_rows) = (u64::from(self.bits), self.group_rows(rows));
         let parameters = Parameters { bits: self.bits, method: self.method(), group_rows };
         let places = Places::new(rows, &parameters, offsets);
         let is_large = group_rows.saturating_mul(rows.columns) > BLOCK_ELEMENTS;
-        let groups = rows.count() / group_rows;
+        let groups = rows.count().div_ceil(group_rows);
         // A run must start on a byte; one that holds all rows does.
         if is_large && (groups == 1 || groups_to_bytes(rows.columns, bits, group_rows) == 1) {
             let rows_per_block = rows_per_block(rows.columns, bits, 1);
             let group = |group: u64| {
                 let start = rows.rows.start + group * group_rows;
+                let end = (start + group_rows).min(rows.rows.end);
                 let coder = coder::Shared { parameters, places, first_row: start };
-                Run { rows: start..start + group_rows, rows_per_block, coder: Coder::Shared(Box::new(coder)) }
+                Run { rows: start..end, rows_per_block, coder: Coder::Shared(Box::new(coder)) }
             };
             return (0..groups).map(group).collect();
         }
@@ -252,14 +256,6 @@ impl Encoding for Palettes {
         let coder = Coder::Alone(Box::new(coder::Groups { parameters, places }));
         vec![Run { rows: rows.rows.clone(), rows_per_block, coder }]
     }
-}
-
-/// The divisor of `channels` nearest to `wanted`; the larger one where two are as near.
-fn nearest_divisor(channels: u64, wanted: u64) -> u64 {
-    let divisors = (1..=channels.isqrt())
-        .filter(|divisor| channels.is_multiple_of(*divisor))
-        .flat_map(|divisor| [divisor, channels / divisor]);
-    divisors.min_by_key(|divisor| (divisor.abs_diff(wanted), u64::MAX - divisor)).unwrap_or(1)
 }
 
 #[cfg(test)]
@@ -292,11 +288,21 @@ mod tests {
     }
 
     #[test]
-    fn the_nearest_group_size_divides_the_channels() {
-        assert_eq!(nearest_divisor(896, 10), 8);
-        assert_eq!(nearest_divisor(100, 8), 10);
-        assert_eq!(nearest_divisor(7, 8), 7);
-        assert_eq!(nearest_divisor(64, 64), 64);
+    fn a_short_last_group_is_stored_as_a_whole_one() {
+        let shapes = |text: &str, rows: u64| {
+            let storage: Storage = text.parse().expect("a storage");
+            let rows = Rows::new("w", 8..8 + rows, 32);
+            let blobs = storage.encoding().blobs(&rows, &[rows.count(), 32, 1, 1]).expect("any rows fit");
+            let shapes: Vec<u64> = blobs.iter().map(|ty| ty.fixed_shape().expect("fixed")[0]).collect();
+            assert_eq!(storage.encoding().stored_rows(&rows), shapes[0]);
+            (shapes[0], shapes[1])
+        };
+        assert_eq!(shapes("lut4:8", 32_001), (32_008, 4001));
+        assert_eq!(shapes("lut4:8", 32_000), (32_000, 4000));
+        assert_eq!(shapes("lut6:tensor", 32_003), (32_003, 1));
+        assert_eq!(shapes("lut4:8", 3), (3, 1), "fewer rows than a group has share one palette");
+        assert_eq!(shapes("lut4:8+scale", 9), (16, 2));
+        assert_eq!(shapes("lut4:8+calibrated", 9), (16, 2));
     }
 
     #[test]
