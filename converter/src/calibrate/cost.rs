@@ -244,7 +244,8 @@ impl Sizes<'_> {
         // for. The feedback takes the Gram matrix's place.
         let square = widest * widest * if self.leans { 2.0 * F32 + F64 } else { F32 + F64 };
         let streams = float(self.streams());
-        let activations = n * F32 * streams * (hidden + 1.5 * float(intermediate_size));
+        // Inputs as the quantized layers and as the checkpoint give them, and as they count; the stream before and behind.
+        let activations = n * F32 * (streams * (hidden + 1.5 * float(intermediate_size)) + (streams - 1.0) * hidden);
         let weights = (self.layer_weights() + 3.0 * widest * hidden) * F32;
         answering.max(square + activations + weights)
     }

@@ -131,7 +131,7 @@ impl<'a> Calibrator<'a> {
         let x = rms_norm(&self.residual.quantized, &norm, self.plan.rms_norm_eps as f32);
         check_finite(&x, channels, self.length, layer, "norm")?;
         let failed = |source| CalibrateError::Gram { layer, what: "norm", source };
-        let factor = Factor::new(&gram(&x, channels), channels, self.strength.damping).map_err(failed)?;
+        let factor = Factor::new(&gram(&x, &x, channels), channels, self.strength.damping).map_err(failed)?;
         drop(x);
         parts.into_iter().map(|(rows, shape)| self.head_part(&rows, shape, &factor, proceed)).collect()
     }

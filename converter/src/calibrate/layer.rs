@@ -4,6 +4,8 @@ use anec_quantize::compensate::{
     CompensateError, Compensated, Factor, GroupPalettes, compensate, palettize_groups, refit,
 };
 
+use rayon::prelude::*;
+
 use super::error::CalibrateError;
 use super::forward::add_scaled;
 use super::product::{cross, gram, multiply};
@@ -44,6 +46,8 @@ struct Stage<'a> {
     channels: usize,
     /// The residual stream, whose error projections that write to it make up for.
     residual: Option<&'a Residual>,
+    /// How much each token counts; alike where none.
+    counts: Option<Vec<f32>>,
     context: &'a Context<'a>,
 }
 
@@ -71,28 +75,28 @@ pub(super) fn calibrate_layer(
         reference: x_ref.as_deref(),
         channels: shape.hidden,
         residual: None,
+        counts: None,
         context,
     };
     results.extend(stage.quantize(&mut [&mut weights.q, &mut weights.k, &mut weights.v])?);
     let attended = weights.attend(&x, shape, context.rotations, length);
     drop((x, x_ref));
 
-    let out_ref = attended_ref.as_deref().map(|x| weights.o.apply(x));
-    let lagging = writes_plainly(weights, Branch::Attention, shape).then_some(&*residual);
+    let after = behind(weights, Branch::Attention, attended_ref.as_deref(), residual, shape);
+    let plainly = writes_plainly(weights, Branch::Attention, shape);
     let stage = Stage {
         layer,
         what: "output of attention",
         inputs: &attended,
         reference: attended_ref.as_deref(),
         channels: shape.q_size(),
-        residual: lagging,
+        residual: plainly.then_some(&*residual),
+        counts: after.as_deref().filter(|_| plainly).map(|after| token_counts(after, shape.hidden, context.strength)),
         context,
     };
     results.extend(stage.quantize(&mut [&mut weights.o])?);
     weights.leave(Branch::Attention, weights.o.apply(&attended), &mut residual.quantized, shape);
-    if let (Some(residual), Some(out)) = (&mut residual.reference, out_ref) {
-        weights.leave(Branch::Attention, out, residual, shape);
-    }
+    residual.reference = after;
     drop((attended, attended_ref));
 
     let (x, x_ref) = both(residual, Branch::Mlp, weights);
@@ -104,29 +108,59 @@ pub(super) fn calibrate_layer(
         reference: x_ref.as_deref(),
         channels: shape.hidden,
         residual: None,
+        counts: None,
         context,
     };
     results.extend(stage.quantize(&mut [&mut weights.gate, &mut weights.up])?);
     let inner = weights.expand(&x, shape);
     drop((x, x_ref));
 
-    let out_ref = inner_ref.as_deref().map(|x| weights.down.apply(x));
-    let lagging = writes_plainly(weights, Branch::Mlp, shape).then_some(&*residual);
+    let after = behind(weights, Branch::Mlp, inner_ref.as_deref(), residual, shape);
+    let plainly = writes_plainly(weights, Branch::Mlp, shape);
     let stage = Stage {
         layer,
         what: "down",
         inputs: &inner,
         reference: inner_ref.as_deref(),
         channels: shape.intermediate,
-        residual: lagging,
+        residual: plainly.then_some(&*residual),
+        counts: after.as_deref().filter(|_| plainly).map(|after| token_counts(after, shape.hidden, context.strength)),
         context,
     };
     results.extend(stage.quantize(&mut [&mut weights.down])?);
     weights.leave(Branch::Mlp, weights.down.apply(&inner), &mut residual.quantized, shape);
-    if let (Some(residual), Some(out)) = (&mut residual.reference, out_ref) {
-        weights.leave(Branch::Mlp, out, residual, shape);
-    }
+    residual.reference = after;
     Ok(results)
+}
+
+/// The checkpoint's own residual stream behind a branch whose last projection gets `inputs`, before it is quantized.
+fn behind(
+    weights: &LayerWeights,
+    branch: Branch,
+    inputs: Option<&[f32]>,
+    residual: &Residual,
+    shape: &LayerShape,
+) -> Option<Vec<f32>> {
+    let (inputs, mut after) = inputs.zip(residual.reference.clone())?;
+    let last = match branch {
+        Branch::Attention => &weights.o,
+        Branch::Mlp => &weights.down,
+    };
+    weights.leave(branch, last.apply(inputs), &mut after, shape);
+    Some(after)
+}
+
+/// How much an error that is added to each token of a residual stream counts: what reads the stream divides it by its root
+/// mean square, so little where that is large. One on average.
+#[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "counts and weights")]
+fn token_counts(stream: &[f32], hidden: usize, strength: Strength) -> Vec<f32> {
+    let count = |token: &[f32]| {
+        let square: f64 = token.iter().map(|value| f64::from(*value) * f64::from(*value)).sum();
+        (square / hidden as f64 + f64::EPSILON).powf(-strength.stream)
+    };
+    let counts: Vec<f64> = stream.chunks_exact(hidden).map(count).collect();
+    let mean = counts.iter().sum::<f64>() / counts.len().max(1) as f64;
+    counts.into_iter().map(|count| (count / mean) as f32).collect()
 }
 
 /// Whether what a branch makes is added to the residual as it is, so that its projection can make up for an error there.
@@ -144,9 +178,11 @@ impl Stage<'_> {
         if !projections.iter().any(|projection| shape_of(projection).is_some()) {
             return Ok(Vec::new());
         }
-        let h = gram(self.inputs, self.channels);
+        let counted = self.counted();
+        let counted = counted.as_deref().unwrap_or(self.inputs);
+        let h = gram(self.inputs, counted, self.channels);
         // Targets first: what they are solved with is as large as what weights are quantized by.
-        let targets = self.targets(&h, projections)?;
+        let targets = self.targets(&h, counted, projections)?;
         proceed()?;
         let factor = self.factor(&h, strength.damping)?;
         drop(h);
@@ -163,17 +199,31 @@ impl Stage<'_> {
         Ok(results)
     }
 
+    /// The inputs, each token times what it counts; none where all count alike.
+    fn counted(&self) -> Option<Vec<f32>> {
+        let counts = self.counts.as_deref()?;
+        let mut counted = self.inputs.to_vec();
+        let tokens = counted.par_chunks_mut(self.channels).zip(counts);
+        tokens.for_each(|(token, count)| token.iter_mut().for_each(|value| *value *= count));
+        Some(counted)
+    }
+
     /// The weights, moved to where the checkpoint's inputs would have led; none for those that stay.
-    fn targets(&self, h: &[f32], projections: &[&mut Projection]) -> Result<Vec<Option<Vec<f32>>>, CalibrateError> {
+    fn targets(
+        &self,
+        h: &[f32],
+        counted: &[f32],
+        projections: &[&mut Projection],
+    ) -> Result<Vec<Option<Vec<f32>>>, CalibrateError> {
         let Strength { inputs: alpha, residual: rho, target_damping, .. } = self.context.strength;
         let none = || projections.iter().map(|_| None).collect();
         let Some(reference) = self.reference.filter(|reference| alpha > 0.0 && *reference != self.inputs) else {
             return Ok(none());
         };
         let channels = self.channels;
-        let mut difference = cross(reference, self.inputs, [channels, channels]);
+        let mut difference = cross(reference, counted, [channels, channels]);
         difference.iter_mut().zip(h).for_each(|(c, h)| *c = narrow(alpha) * (*c - h));
-        let lagging = self.residual.filter(|_| rho > 0.0).and_then(|residual| self.lagging(residual, rho));
+        let lagging = self.residual.filter(|_| rho > 0.0).and_then(|residual| self.lagging(residual, counted, rho));
         let moved = |projection: &&mut Projection| {
             let mut moved = multiply(&projection.weight, &difference, channels);
             if let Some(lagging) = &lagging {
@@ -197,12 +247,12 @@ impl Stage<'_> {
         Ok(targets)
     }
 
-    /// `(r_fp - r_q)ᵀ x_q / tokens`, times a strength: `[hidden, channels]`.
-    fn lagging(&self, residual: &Residual, rho: f64) -> Option<Vec<f32>> {
+    /// `(r_fp - r_q)ᵀ x_q / tokens`, tokens as they count, times a strength: `[hidden, channels]`.
+    fn lagging(&self, residual: &Residual, counted: &[f32], rho: f64) -> Option<Vec<f32>> {
         let Residual { quantized, reference: Some(reference) } = residual else { return None };
         let difference: Vec<f32> = reference.iter().zip(quantized).map(|(a, b)| narrow(rho) * (a - b)).collect();
         let hidden = quantized.len() / (self.inputs.len() / self.channels);
-        Some(cross(&difference, self.inputs, [hidden, self.channels]))
+        Some(cross(&difference, counted, [hidden, self.channels]))
     }
 
     fn factor(&self, h: &[f32], damping: f64) -> Result<Factor, CalibrateError> {
@@ -265,6 +315,17 @@ fn narrow(value: f64) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tokens_with_a_large_stream_count_little_and_all_count_one_on_average() {
+        let stream = [1.0, -1.0, 30.0, 40.0, 1.0, 1.0];
+        let found = token_counts(&stream, 2, Strength::default());
+        assert!((found.iter().sum::<f32>() / 3.0 - 1.0).abs() < 1e-6);
+        assert!((found[0] / found[1] - 1250.0_f32.sqrt()).abs() < 1e-3, "{found:?}");
+        assert_eq!(found[0], found[2]);
+        let alike = Strength { stream: 0.0, ..Strength::default() };
+        assert_eq!(token_counts(&stream, 2, alike), [1.0; 3]);
+    }
 
     #[test]
     fn activations_that_are_no_numbers_are_named_by_layer_input_window_and_token() {

@@ -88,20 +88,21 @@ pub(super) fn cross(a: &[f32], b: &[f32], [a_channels, b_channels]: [usize; 2]) 
     result
 }
 
-/// `xᵀ x / tokens`, the Gram matrix of the inputs of a projection, whole.
+/// `xᵀ y / tokens`, whole: the Gram matrix of the inputs `x` of a projection, where `y` is `x` with each token times what it
+/// counts, or `x` itself.
 ///
 /// # Shapes
-/// `x: [tokens, channels]`; `[channels, channels]`.
-pub(super) fn gram(x: &[f32], channels: usize) -> Vec<f32> {
+/// `x` and `y`: `[tokens, channels]`; `[channels, channels]`.
+pub(super) fn gram(x: &[f32], y: &[f32], channels: usize) -> Vec<f32> {
     let tokens = x.len() / channels;
-    let x = MatRef::from_row_major_slice(x, tokens, channels);
+    let [x, y] = [x, y].map(|values| MatRef::from_row_major_slice(values, tokens, channels));
     let mut result = vec![0.0; channels * channels];
     result.par_chunks_mut(TILE * channels).enumerate().for_each(|(tile, result)| {
         let rows = result.len() / channels;
         let columns = tile * TILE + rows;
         let result = MatMut::from_row_major_slice_mut(result, rows, channels).subcols_mut(0, columns);
         let x = x.subcols(0, columns);
-        let own = x.subcols(tile * TILE, rows);
+        let own = y.subcols(tile * TILE, rows);
         matmul(result, Accum::Replace, own.transpose(), x, reciprocal(tokens));
     });
     for row in 0..channels {
@@ -140,7 +141,7 @@ mod tests {
             }
         }
         assert_eq!(project_few(&x, &w, Some(&[1.0; 5]), inputs), y);
-        let found = gram(&x, inputs);
+        let found = gram(&x, &x, inputs);
         let both = cross(&x, &x, [inputs, inputs]);
         for (i, j) in [(0, 0), (199, 3), (3, 199), (150, 198)] {
             let sum: f32 = (0..tokens).map(|token| x[token * inputs + i] * x[token * inputs + j]).sum();

@@ -33,8 +33,8 @@ const PROMPTS: &str = include_str!("prompts.txt");
 const WINDOW: usize = 512;
 
 /// Windows of a text, and of chats: more hardly helps.
-const TEXT_WINDOWS: usize = 12;
-const CHAT_WINDOWS: usize = 12;
+const TEXT_WINDOWS: usize = 15;
+const CHAT_WINDOWS: usize = 16;
 
 /// Windows of a file of the user's.
 const FILE_WINDOWS: usize = 24;
@@ -46,7 +46,7 @@ const SAMPLE_WINDOWS: usize = 8;
 const LEAST_TOKENS: usize = 1024;
 
 /// Prompts that are answered: enough for many subjects, few enough for long answers.
-const ANSWERED_PROMPTS: usize = 25;
+const ANSWERED_PROMPTS: usize = 32;
 
 /// Tokens of a prompt with its answer.
 const LONGEST_ANSWER: usize = 384;
