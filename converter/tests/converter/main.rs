@@ -19,3 +19,4 @@ mod resume;
 mod ship;
 mod supported;
 mod templates;
+mod vocabularies;
