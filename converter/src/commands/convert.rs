@@ -13,6 +13,7 @@ use super::model_arguments::{ModelArguments, Prepared};
 use super::plan;
 use super::plan_report::PlanReport;
 use super::self_check::{self, CheckReport};
+use super::training;
 use crate::calibrate::CalibrateError;
 use crate::console::{Console, Failure};
 use crate::error::render;
@@ -44,7 +45,7 @@ pub struct Arguments {
 
     /// Replace an output that exists.
     #[arg(long)]
-    force: bool,
+    pub(super) force: bool,
 
     /// Go on with a conversion that was interrupted; the result is the same as without the interruption.
     #[arg(long)]
@@ -93,6 +94,9 @@ const THREADS_PER_CORE: usize = 4;
 
 /// Converts a checkpoint.
 pub fn run(arguments: &Arguments, console: Console) -> Result<ExitCode, Failure> {
+    if arguments.model.layout == training::LAYOUT {
+        return training::run(arguments, console);
+    }
     let started = Instant::now();
     if let Some(threads) = arguments.threads {
         let most = std::thread::available_parallelism().map_or(1, NonZeroUsize::get) * THREADS_PER_CORE;

@@ -31,6 +31,7 @@ pub mod run;
 pub mod self_check;
 mod storage_arguments;
 pub mod token_arguments;
+pub mod training;
 pub mod verify;
 
 use std::io;

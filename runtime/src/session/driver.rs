@@ -6,7 +6,7 @@ use std::path::Path;
 use anec_schemas::MetaYaml;
 use anec_schemas::contract::{Contract, ContractError, Count};
 
-use super::{Session, SessionError, coreml_llm_cli, host_cache, monolithic, prefill, stateful};
+use super::{Session, SessionError, coreml_llm_cli, host_cache, kernels, monolithic, prefill, stateful};
 use crate::backend::Engine;
 use crate::part::{ModelPart, PartError, PartLabel, stem};
 
@@ -18,6 +18,7 @@ static DRIVERS: &[&dyn Driver] = &[
     &coreml_llm_cli::CoremlLlmCli,
     &coreml_llm_cli::sequoia::Sequoia,
     &prefill::Prefill,
+    &kernels::Kernels,
 ];
 
 /// Knows what the client of a contract does.

@@ -10,6 +10,7 @@ mod driver;
 mod head;
 mod host_cache;
 mod inputs;
+mod kernels;
 mod monolithic;
 mod output;
 mod prefill;

@@ -10,6 +10,7 @@
 
 pub mod coreml_llm_cli;
 pub mod host_cache;
+pub mod kernels;
 pub mod monolithic;
 pub mod prefill;
 pub mod stateful;
@@ -36,6 +37,7 @@ pub static CONTRACTS: &[&Contract] = &[
     &coreml_llm_cli::CONTRACT,
     &coreml_llm_cli::sequoia::CONTRACT,
     &prefill::CONTRACT,
+    &kernels::CONTRACT,
 ];
 
 /// What the client of a converted directory relies on.

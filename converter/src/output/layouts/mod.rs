@@ -9,6 +9,8 @@ mod anemll_monolithic;
 mod coreml_llm_cli;
 mod coreml_llm_cli_sequoia;
 mod host_cache;
+mod kernels;
+mod kernels_manifest;
 mod meta_files;
 mod metadata;
 mod prefill;
@@ -19,7 +21,8 @@ mod worked_example_tests;
 
 use std::path::Path;
 
-use anec_mil::package::Metadata;
+use anec_mil::compiled::COMPILED_EXTENSION;
+use anec_mil::package::{Metadata, PACKAGE_EXTENSION};
 use anec_schemas::MetaError;
 
 use crate::graph::families::{Family, Label};
@@ -36,6 +39,7 @@ pub(crate) static LAYOUTS: &[&dyn Layout] = &[
     &coreml_llm_cli::CoremlLlmCli,
     &coreml_llm_cli_sequoia::CoremlLlmCliSequoia,
     &prefill::Prefill,
+    &kernels::Kernels,
 ];
 
 /// Whose client opens a converted directory.
@@ -51,6 +55,16 @@ pub(crate) trait Layout: Sync {
 
     /// Names of the forms that it takes.
     fn forms(&self) -> &'static [&'static str];
+
+    /// Those that are written where none are asked for.
+    fn default_forms(&self) -> &'static [&'static str] {
+        &[PACKAGE_EXTENSION, COMPILED_EXTENSION]
+    }
+
+    /// Columns of each call where none are asked for, of a layout whose programs have one function of a fixed number.
+    fn columns(&self) -> Option<u32> {
+        None
+    }
 
     /// What its clients can drive where layers look back over a window.
     fn window_form(&self) -> WindowForm {
@@ -157,7 +171,7 @@ mod tests {
         assert_eq!(
             error,
             "Cannot use `--layout swift`: one of anec, anemll, anemll-monolithic, host-cache, coreml-llm-cli, \
-             coreml-llm-cli-sequoia, prefill"
+             coreml-llm-cli-sequoia, prefill, kernels"
         );
     }
 }
