@@ -31,6 +31,8 @@ pub mod run;
 pub mod self_check;
 mod storage_arguments;
 pub mod token_arguments;
+pub mod tokenize;
+pub mod train;
 pub mod training;
 pub mod verify;
 
@@ -59,6 +61,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Package(arguments) => arguments.quiet,
         Command::Verify(arguments) => arguments.quiet,
         Command::Run(arguments) => arguments.quiet,
+        Command::Train(arguments) => arguments.quiet,
         _ => false,
     };
     let console = Console { quiet };
@@ -81,6 +84,8 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Rules(arguments) => rules::run(&arguments, console).map(done),
         Command::Run(arguments) => run::run(&arguments, console).map(done),
         Command::Bench(arguments) => bench::run(&arguments, console).map(done),
+        Command::Train(arguments) => train::run(&arguments, console),
+        Command::Tokenize(arguments) => tokenize::run(&arguments, console).map(done),
         Command::Man(arguments) => man::run(&arguments, console).map(done),
         Command::Completions(arguments) => completions::run(&arguments, console).map(done),
     };

@@ -18,6 +18,7 @@ mod graph;
 mod kind;
 mod operands;
 mod shape;
+pub(crate) mod train;
 mod write;
 
 pub use error::TrainingError;

@@ -101,7 +101,7 @@ class Step:
         scores = HEADS * SEQUENCE
         flat = {"probs": probs.detach().reshape(scores, SEQUENCE), "dp": probs.grad.reshape(scores, SEQUENCE)}
         sdpa1 = {"dv": heads["v"].grad, **flat}
-        # The second half is linear in dp; what it is given is rounded, so its gradients are those of the rounded numbers.
+        # The second half is given rounded numbers, so its gradients are those of the rounded numbers.
         rounded = {name: value.half().double() for name, value in flat.items()}
         p, dp = (value.view(HEADS, SEQUENCE, SEQUENCE) for value in rounded.values())
         ds = p * (dp - (p * dp).sum(-1, keepdim=True)) / math.sqrt(HEAD_DIM)
