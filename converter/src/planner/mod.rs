@@ -104,6 +104,7 @@ pub(crate) fn plan(
         recipe: &options.storage,
         head_parts: &head.parts(),
         argmax: options.argmax,
+        fused: options.fuse,
         tables: &tables,
         layer_hook: arch::layer_hook(&decoder),
     };
@@ -112,7 +113,7 @@ pub(crate) fn plan(
         Some(shared) => shared.chunks().map(|file| file.label.layers.clone()).collect(),
     };
     let mut files = Vec::new();
-    for (index, label) in family.labels(&ranges).into_iter().enumerate() {
+    for (index, label) in family.labels(&settings.cut(&ranges)).into_iter().enumerate() {
         let weights = match shared {
             None => WeightFile::of(settings.opset),
             Some(shared) => {

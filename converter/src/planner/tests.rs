@@ -8,8 +8,8 @@ use anec_schemas::contract::{Contract, Instance};
 
 use super::*;
 use crate::graph::GraphError;
-use crate::graph::families::Reads;
 use crate::graph::families::stateful::Stateful;
+use crate::graph::families::{Cut, Reads};
 use crate::model::arch::{self, ArchChoice};
 use crate::options::Count;
 use crate::output::layouts::{Refusal, SideFile, SideFileError};
@@ -30,8 +30,8 @@ impl Family for Whole {
         false
     }
 
-    fn labels(&self, layers: &[std::ops::Range<usize>]) -> Vec<Label> {
-        Stateful.labels(layers)
+    fn labels(&self, cut: &Cut<'_>) -> Vec<Label> {
+        Stateful.labels(cut)
     }
 
     fn instance(&self, settings: &ModelSettings<'_>, label: &Label) -> Instance {
