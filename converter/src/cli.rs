@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::{
     assemble, bench, card, check, compare, compile, completions, convert, diff, eval, inspect, layouts, lint, man, ops,
-    package, plan, predict, publish, rules, run, verify,
+    package, plan, predict, publish, rules, run, tokenize, train, verify,
 };
 
 /// Converts Llama, Qwen and Mistral checkpoints into Core ML packages for Apple's Neural Engine. Needs no Mac.
@@ -63,6 +63,10 @@ pub enum Command {
     Run(run::Arguments),
     /// Measure loading, prefill and decoding of a converted directory.
     Bench(bench::Arguments),
+    /// Train a small model with the programs of a training step.
+    Train(train::Arguments),
+    /// Write the tokens of a text, to train on.
+    Tokenize(tokenize::Arguments),
     /// Write manual pages, one a command.
     Man(man::Arguments),
     /// Print a completion script for a shell.

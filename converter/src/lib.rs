@@ -15,4 +15,5 @@ pub mod output;
 pub mod plan;
 mod planner;
 pub mod source;
+pub mod training;
 pub mod weights;

@@ -59,6 +59,8 @@ pub struct Options {
     pub chip: Chip,
     /// Whether the head returns the best token of each part instead of logits.
     pub argmax: bool,
+    /// Whether projections that share an input are one program, where they have programs of their own.
+    pub fuse: bool,
     /// Target system.
     pub target: Target,
     /// Largest weight file, where it differs from the target's.
@@ -87,6 +89,7 @@ impl Default for Options {
             conv_splits: ConvSplits::Auto,
             chip: Chip::Generic,
             argmax: false,
+            fuse: false,
             target: Target::Ios18,
             size_limit: None,
             layout: "anec",

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::blob::BlobFile;
-use crate::compiled::{CompiledError, CompiledModel, DATA_PATH};
+use crate::compiled::{CompiledError, CompiledModel, DATA_PATH, LooseModel, PROGRAM_PATH};
 use crate::package::{
     MANIFEST_PATH, MAX_MODEL_BYTES, Model, ModelError, Package, PackageError, PackageFiles, PathError, Pipeline,
     checked_relative_path, decode_model, decode_model_with_notes, decode_pipeline, open_weights, read_limited,
@@ -19,6 +19,8 @@ pub enum Form {
     Compiled,
     /// A bare model message, with its weight files beside it.
     Message,
+    /// A program as text, with its weight files.
+    Text,
 }
 
 impl fmt::Display for Form {
@@ -27,6 +29,7 @@ impl fmt::Display for Form {
             Self::Package => "package",
             Self::Compiled => "compiled model",
             Self::Message => "model message",
+            Self::Text => "program text",
         })
     }
 }
@@ -40,6 +43,8 @@ pub enum StoredModel<F> {
     Compiled(CompiledModel<F>),
     /// A bare model message.
     Message(MessageFile<F>),
+    /// A program as text.
+    Text(LooseModel<F>),
 }
 
 /// A bare model message among the files of a directory.
@@ -54,8 +59,10 @@ pub struct MessageFile<F> {
 /// A stored model that cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum StoredModelError {
-    /// Neither a package nor a compiled model.
-    #[error("There is neither `{MANIFEST_PATH}` of a package nor `{DATA_PATH}` of a compiled model")]
+    /// Neither a package nor a compiled model nor a program.
+    #[error(
+        "There is neither `{MANIFEST_PATH}` of a package nor `{DATA_PATH}` of a compiled model nor `{PROGRAM_PATH}` of a program"
+    )]
     NoModel,
     /// A pipeline without the member that is asked for.
     #[error("There is no member {index} in a pipeline of {count}")]
@@ -97,16 +104,19 @@ impl From<ModelError> for StoredModelError {
 }
 
 impl<F: PackageFiles> StoredModel<F> {
-    /// Opens a package or a compiled model, whichever is there.
+    /// Opens a package, a compiled model or a program as text, whichever is there.
     ///
     /// # Errors
-    /// Neither is there, or what is there is malformed.
+    /// None is there, or what is there is malformed.
     pub fn open(files: F) -> Result<Self, StoredModelError> {
         if files.open(MANIFEST_PATH).is_ok() {
             return Ok(Self::Package(Package::open(files)?));
         }
         if files.open(DATA_PATH).is_ok() {
             return Ok(Self::Compiled(CompiledModel::open(files)?));
+        }
+        if files.open(PROGRAM_PATH).is_ok() {
+            return Ok(Self::Text(LooseModel::new(files)));
         }
         Err(StoredModelError::NoModel)
     }
@@ -135,7 +145,7 @@ impl<F: PackageFiles> StoredModel<F> {
                 Some(Self::Message(MessageFile { files: package.into_files(), path, part }))
             }
             Self::Message(MessageFile { files, path, .. }) => Some(Self::Message(MessageFile { files, path, part })),
-            Self::Compiled(_) => None,
+            Self::Compiled(_) | Self::Text(_) => None,
         })
     }
 
@@ -156,6 +166,7 @@ impl<F: PackageFiles> StoredModel<F> {
             Self::Package(_) => Form::Package,
             Self::Compiled(_) => Form::Compiled,
             Self::Message(_) => Form::Message,
+            Self::Text(_) => Form::Text,
         }
     }
 
@@ -168,6 +179,7 @@ impl<F: PackageFiles> StoredModel<F> {
             Self::Package(package) => Ok(package.model()?),
             Self::Compiled(compiled) => Ok(compiled.model()?),
             Self::Message(_) => Ok(decode_model(&self.message_bytes()?.unwrap_or_default())?),
+            Self::Text(text) => Ok(text.model()?),
         }
     }
 
@@ -181,17 +193,18 @@ impl<F: PackageFiles> StoredModel<F> {
             Self::Package(package) => Ok(package.model_with_notes()?),
             Self::Compiled(compiled) => Ok(compiled.model_with_notes()?),
             Self::Message(_) => Ok(decode_model_with_notes(&self.message_bytes()?.unwrap_or_default())?),
+            Self::Text(text) => Ok((text.model()?, Vec::new())),
         }
     }
 
-    /// The bytes of the model message; a compiled model has none.
+    /// The bytes of the model message; a compiled model and a text have none.
     ///
     /// # Errors
     /// It cannot be read.
     pub fn message_bytes(&self) -> Result<Option<Vec<u8>>, StoredModelError> {
         match self {
             Self::Package(package) => Ok(Some(package.model_bytes()?)),
-            Self::Compiled(_) => Ok(None),
+            Self::Compiled(_) | Self::Text(_) => Ok(None),
             Self::Message(MessageFile { part: Some(part), .. }) => Ok(Some(part.clone())),
             Self::Message(file) => Ok(Some(read_limited(&file.files, &file.path, MAX_MODEL_BYTES)?)),
         }
@@ -206,6 +219,7 @@ impl<F: PackageFiles> StoredModel<F> {
             Self::Package(package) => Ok(package.weights(name)?),
             Self::Compiled(compiled) => Ok(compiled.weights(name)?),
             Self::Message(file) => Ok(open_weights(&file.files, &file.path, name)?),
+            Self::Text(text) => Ok(text.weights(name)?),
         }
     }
 
@@ -218,6 +232,7 @@ impl<F: PackageFiles> StoredModel<F> {
             Self::Package(package) => Ok(package.weight_path(name)?),
             Self::Compiled(compiled) => Ok(compiled.weight_path(name)?),
             Self::Message(file) => Ok(weight_path(&file.path, name)?),
+            Self::Text(text) => Ok(text.weight_path(name)?),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use anec_mil::compiled::COMPILED_EXTENSION;
+use anec_mil::compiled::{COMPILED_EXTENSION, LOOSE_EXTENSION};
 use anec_mil::package::{PACKAGE_EXTENSION, PathError, checked_relative_path};
 use anec_mil::stored::{Form, StoredModel};
 use anec_schemas::contract::Role;
@@ -13,7 +13,7 @@ use anec_schemas::meta::META_YAML;
 
 use crate::fs_package::{FsPackage, OpenError, open_model, within};
 
-/// One model of a directory, as a package, compiled, or both.
+/// One model of a directory, in one form or several.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModelPart {
     /// What it does.
@@ -24,6 +24,8 @@ pub struct ModelPart {
     pub package: Option<PathBuf>,
     /// The compiled model.
     pub compiled: Option<PathBuf>,
+    /// The program as text.
+    pub text: Option<PathBuf>,
 }
 
 /// What a model of a directory does, in the words of its contract.
@@ -112,8 +114,10 @@ pub enum PartError {
         /// What is listed.
         listed: String,
     },
-    /// A model is there in neither form.
-    #[error("The {label} `{stem}` is there neither as .{PACKAGE_EXTENSION} nor as .{COMPILED_EXTENSION}")]
+    /// A model is there in no form.
+    #[error(
+        "The {label} `{stem}` is there neither as .{PACKAGE_EXTENSION} nor as .{COMPILED_EXTENSION} nor as .{LOOSE_EXTENSION}"
+    )]
     Missing {
         /// What it would do.
         label: PartLabel,
@@ -150,18 +154,20 @@ impl ModelPart {
             }
         };
         let (package, compiled) = (find(PACKAGE_EXTENSION)?, find(COMPILED_EXTENSION)?);
-        if package.is_none() && compiled.is_none() {
+        let text = find(LOOSE_EXTENSION)?;
+        if package.is_none() && compiled.is_none() && text.is_none() {
             return Err(PartError::Missing { label, stem });
         }
-        Ok(Self { label, stem, package, compiled })
+        Ok(Self { label, stem, package, compiled, text })
     }
 
-    /// Opens the model: the package where it is there, the compiled model otherwise.
+    /// Opens the model: the package where it is there, else the compiled model, else the text.
     ///
     /// # Errors
     /// The model is not usable.
     pub fn open(&self) -> Result<StoredModel<FsPackage>, PartError> {
-        self.open_as(if self.package.is_some() { Form::Package } else { Form::Compiled })
+        let forms = [Form::Package, Form::Compiled];
+        self.open_as(forms.into_iter().find(|form| self.path(*form).is_some()).unwrap_or(Form::Text))
     }
 
     /// Opens the model in this form.
@@ -178,13 +184,14 @@ impl ModelPart {
         match form {
             Form::Package => self.package.as_deref(),
             Form::Compiled => self.compiled.as_deref(),
+            Form::Text => self.text.as_deref(),
             Form::Message => None,
         }
     }
 
-    /// Where the model is: the package where it is there, the compiled model otherwise.
+    /// Where the model is: the package where it is there, else the compiled model, else the text.
     pub fn any_path(&self) -> Option<&Path> {
-        self.package.as_deref().or(self.compiled.as_deref())
+        self.package.as_deref().or(self.compiled.as_deref()).or(self.text.as_deref())
     }
 }
 
@@ -192,7 +199,7 @@ impl ModelPart {
 pub(crate) fn stem<'meta>(key: &'static str, name: Option<&'meta str>) -> Result<&'meta str, PartError> {
     let checked = |name| checked_relative_path(name).map_err(|source| PartError::Path { key, source });
     let name = checked(name.ok_or(PartError::NotNamed { key })?)?;
-    let known = [COMPILED_EXTENSION, PACKAGE_EXTENSION];
+    let known = [COMPILED_EXTENSION, PACKAGE_EXTENSION, LOOSE_EXTENSION];
     let without = |extension: &&str| name.strip_suffix(extension).and_then(|name| name.strip_suffix('.'));
     checked(known.iter().find_map(without).unwrap_or(name))
 }

@@ -4,6 +4,7 @@
 //! Nothing here reads or writes a file; text and bytes come in and go out.
 
 pub mod contract;
+pub mod kernels;
 pub mod manifest;
 pub mod meta;
 pub mod proto;
@@ -12,4 +13,4 @@ pub mod report;
 pub mod wire;
 
 pub use manifest::{Manifest, ManifestError, ManifestItem};
-pub use meta::{LutBits, MetaError, MetaYaml, ModelInfo, Origin, Parameters, RecommendedSampling};
+pub use meta::{Glue, LutBits, MetaError, MetaYaml, ModelInfo, Origin, Parameters, RecommendedSampling};

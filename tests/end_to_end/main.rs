@@ -4,6 +4,7 @@ mod backends;
 mod checkpoint;
 mod drafts;
 mod forms;
+mod kernels;
 mod packages;
 mod plan_decisions;
 mod provenance;

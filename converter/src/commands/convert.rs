@@ -15,6 +15,7 @@ use super::plan;
 use super::plan_report::PlanReport;
 use super::self_check::{self, CheckReport};
 use super::tokenizer_check;
+use super::training;
 use crate::calibrate::CalibrateError;
 use crate::console::{Console, Failure};
 use crate::error::render;
@@ -102,6 +103,9 @@ const THREADS_PER_CORE: usize = 4;
 
 /// Converts a checkpoint.
 pub fn run(arguments: &Arguments, console: Console) -> Result<ExitCode, Failure> {
+    if arguments.model.layout == training::LAYOUT {
+        return training::run(arguments, console);
+    }
     let started = Instant::now();
     if let Some(threads) = arguments.threads {
         let most = std::thread::available_parallelism().map_or(1, NonZeroUsize::get) * THREADS_PER_CORE;

@@ -36,7 +36,10 @@ pub mod self_check;
 mod storage_arguments;
 mod target_system;
 pub mod token_arguments;
+pub mod tokenize;
 mod tokenizer_check;
+pub mod train;
+pub mod training;
 mod verification;
 pub mod verify;
 
@@ -82,6 +85,8 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Rules(arguments) => rules::run(&arguments, console).map(done),
         Command::Run(arguments) => run::run(&arguments, console).map(done),
         Command::Bench(arguments) => bench::run(&arguments, console).map(done),
+        Command::Train(arguments) => train::run(&arguments, console),
+        Command::Tokenize(arguments) => tokenize::run(&arguments, console).map(done),
         Command::Man(arguments) => man::run(&arguments, console).map(done),
         Command::Completions(arguments) => completions::run(&arguments, console).map(done),
     };

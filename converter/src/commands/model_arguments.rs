@@ -13,6 +13,7 @@ use crate::calibrate::CalibrationSource;
 use crate::commands::allocation::AllocationArguments;
 use crate::commands::locate::locate;
 use crate::commands::storage_arguments::{StorageArguments, StorageOptionsError};
+use crate::commands::training::{self, TrainingArguments};
 use crate::console::{Console, Failure};
 use crate::model::arch::{self, ArchChoice};
 use crate::model::decoder_plan::{DecoderPlan, WeightMap, WeightPath};
@@ -27,6 +28,7 @@ use crate::weights::recipe::Recipe;
 use crate::weights::recipe_file;
 
 /// Which model, and how to convert it.
+#[expect(clippy::struct_excessive_bools, reason = "switches of a command line")]
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 pub struct ModelArguments {
@@ -61,6 +63,10 @@ pub struct ModelArguments {
     #[arg(long, value_name = "N|auto", default_value = "auto")]
     pub lm_head_splits: Count,
 
+    /// Make one kernel of queries, keys and values, and one of gate and up.
+    #[arg(long)]
+    pub fuse: bool,
+
     /// Return the best token of each LM-head part instead of logits.
     #[arg(long)]
     pub argmax: bool,
@@ -80,7 +86,7 @@ pub struct ModelArguments {
     #[arg(long, value_name = "infer,prefill[,verify:K]|single", default_value = "infer,prefill")]
     pub functions: Functions,
 
-    /// Rows of a single function [default: 16].
+    /// Rows of a single function [default: 16], or columns of the kernels' [default: 32].
     #[arg(long, value_name = "TOKENS")]
     pub query_length: Option<NonZeroU32>,
 
@@ -119,9 +125,14 @@ pub struct ModelArguments {
     #[arg(long, alias = "runtime", value_name = "NAME", default_value = layouts::LAYOUTS[0].name(), value_parser = layout_name())]
     pub layout: &'static str,
 
-    /// Forms to write: packages, compiled models, or both with one weight file between them.
-    #[arg(long, value_name = "FORM", default_value = BOTH, value_parser = emit_value())]
-    pub emit: Emit,
+    /// Forms to write: packages, compiled models, or both with one weight file between them; kernels also as texts
+    /// [default: both; mil for kernels].
+    #[arg(long, value_name = "FORM", value_parser = emit_value())]
+    pub emit: Option<Emit>,
+
+    /// What shapes the programs of a training step.
+    #[command(flatten)]
+    pub training: TrainingArguments,
 
     /// Ignore a key of config.json that anec does not know; repeat for more.
     #[arg(long, value_name = "KEY")]
@@ -144,8 +155,10 @@ fn layout_name() -> impl TypedValueParser<Value = &'static str> {
         let value = PossibleValue::new(layout.name()).help(layout.summary());
         if index == 0 { value.alias(FORMER_DEFAULT) } else { value }
     });
+    let names = names.chain([PossibleValue::new(training::LAYOUT).help(training::SUMMARY)]);
     PossibleValuesParser::new(names).map(|name| match layouts::find(&name) {
         Some(layout) => layout.name(),
+        None if name == training::LAYOUT => training::LAYOUT,
         // No other value is let through.
         None => layouts::LAYOUTS[0].name(),
     })
@@ -237,6 +250,12 @@ impl ModelArguments {
         Ok(decoder)
     }
 
+    /// The model of a config, whose weights are not asked for.
+    pub(crate) fn config_alone(&self, console: Console) -> Result<DecoderPlan, Failure> {
+        let path = locate(&self.model_dir, Wanted::Config, console)?;
+        self.decoder(&Checkpoint::read_config(&path)?, console)
+    }
+
     /// Plans the conversion from the config where there are no weights, and as [`Self::prepare`] does where there are; with
     /// the checkpoint, where there is one.
     pub(crate) fn prepare_plans(&self, console: Console) -> Result<(Plans, Option<Checkpoint>), Failure> {
@@ -267,10 +286,12 @@ impl ModelArguments {
 
     /// Options that were given and do nothing, and why.
     fn without_effect(&self, options: &Options) -> Vec<(&'static str, &'static str)> {
-        let is_single = self.functions == Functions::Single;
+        let has_columns = self.layout().columns().is_some();
+        let is_single = self.functions == Functions::Single || has_columns;
         let functions = [
             ("--query-length", self.query_length.is_some() && !is_single, "it needs `--functions single`"),
             ("--batch-size", self.batch_size.is_some() && is_single, "a single function takes `--query-length` rows"),
+            ("--fuse", self.fuse && !has_columns, "only kernels are fused: `--layout kernels`"),
         ];
         let functions =
             functions.into_iter().filter_map(|(option, has_none, reason)| has_none.then_some((option, reason)));
@@ -312,7 +333,12 @@ impl ModelArguments {
         Ok(plans)
     }
 
+    fn layout(&self) -> &'static dyn layouts::Layout {
+        layouts::find(self.layout).unwrap_or(layouts::LAYOUTS[0])
+    }
+
     fn options(&self) -> Result<Options, StorageOptionsError> {
+        let layout = self.layout();
         Ok(Options {
             storage: self.storage.recipe()?,
             calibration: CalibrationSource::None.to_string(),
@@ -320,6 +346,9 @@ impl ModelArguments {
             lm_head_splits: self.lm_head_splits,
             context_length: self.context_length.iter().copied().max().unwrap_or(0),
             batch_size: match self.functions {
+                _ if layout.columns().is_some() => {
+                    self.query_length.map(NonZeroU32::get).or(layout.columns()).unwrap_or(QUERY_LENGTH)
+                }
                 Functions::InferPrefill | Functions::InferPrefillVerify(_) => self.batch_size.map_or_else(
                     || self.context_length.iter().copied().min().unwrap_or(BATCH_SIZE).min(BATCH_SIZE),
                     NonZeroU32::get,
@@ -333,10 +362,11 @@ impl ModelArguments {
             conv_splits: self.conv_splits,
             chip: self.chip,
             argmax: self.argmax,
+            fuse: self.fuse,
             target: self.target,
             size_limit: self.size_limit,
             layout: self.layout,
-            emit: self.emit.clone(),
+            emit: self.emit.clone().unwrap_or_else(|| Emit(layout.default_forms().to_vec())),
         })
     }
 }

@@ -55,7 +55,7 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<ExitCode, Failure>
     }
     let accept = |stored: &StoredModel<FsPackage>| match stored.form() {
         Form::Package => Err(rewrite.refused("it is one already", "give a .mlmodelc, or a .mlmodel")),
-        Form::Compiled | Form::Message => Ok(()),
+        Form::Compiled | Form::Message | Form::Text => Ok(()),
     };
     rewrite.run(console, accept, |source, directory| {
         package::write(directory, source.model, source.weight_files)?;

@@ -8,6 +8,7 @@ use anec_schemas::contract::{ContractError, Role};
 use half::f16;
 
 use super::conv_split::ConvSplitter;
+use super::families::Cut;
 use super::layers::LayerHook;
 use super::layers::kv_cache::CacheStates;
 use super::tables::Tables;
@@ -84,6 +85,8 @@ pub(crate) struct ModelSettings<'a> {
     pub(crate) head_parts: &'a [Range<u64>],
     /// Whether the head gives the best token of each part instead of logits.
     pub(crate) argmax: bool,
+    /// Whether projections that share an input are one program, where they have programs of their own.
+    pub(crate) fused: bool,
     /// Tables.
     pub(crate) tables: &'a Tables,
     /// What builds the decoder layers, where it is not [`Graph::decoder_layer`].
@@ -91,6 +94,11 @@ pub(crate) struct ModelSettings<'a> {
 }
 
 impl ModelSettings<'_> {
+    /// How the model is cut into pieces, where its layers are cut at these.
+    pub(crate) fn cut<'c>(&self, layers: &'c [Range<usize>]) -> Cut<'c> {
+        Cut { layers, head_parts: self.head_parts.len(), fused: self.fused }
+    }
+
     /// Rows of the function that checks drafts; 0 where there is none.
     pub(crate) fn verify_length(&self) -> u64 {
         u64::from(self.functions.verify_rows().unwrap_or(0))

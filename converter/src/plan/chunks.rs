@@ -61,7 +61,7 @@ fn weights_of(
 ) -> Result<WeightFile, GraphError> {
     let cuts = [0..layers.start, layers.clone(), layers.end..settings.plan.num_hidden_layers];
     let cuts: Vec<Range<usize>> = cuts.into_iter().filter(|cut| !cut.is_empty()).collect();
-    let label: Option<Label> = family.labels(&cuts).into_iter().find(|label| label.layers == *layers);
+    let label: Option<Label> = family.labels(&settings.cut(&cuts)).into_iter().find(|label| label.layers == *layers);
     Piece::weights_of(family, settings, &label.expect("a family makes a piece of every range of layers"))
 }
 

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use anec_mil::rules::chip::DmaNotch;
 use anec_mil::rules::limits::STATE_MULTIPLE;
 use anec_mil::rules::notch;
+use anec_schemas::contract::kernels;
 
 use super::ConversionPlan;
 use crate::graph::conv_split::{Cause, ConvSplitter};
@@ -201,6 +202,13 @@ fn kv_write(plan: &ConversionPlan) -> String {
 }
 
 fn chunks(plan: &ConversionPlan) -> String {
+    if plan.contract.name == kernels::CONTRACT.name {
+        let (count, heads) = (plan.chunk_count(), plan.head.sizes.len());
+        let each = if plan.options.fuse { "for projections that share an input" } else { "for each projection" };
+        return format!(
+            "{count} kernels of layers, one {each}, and {heads} of the LM head; embeddings and norms beside"
+        );
+    }
     let sizes = |pick: fn(u64, u64) -> u64| plan.chunks().map(|file| file.weight_bytes).reduce(pick).unwrap_or(0);
     let (largest, smallest) = (sizes(u64::max), sizes(u64::min));
     let count = plan.chunk_count();

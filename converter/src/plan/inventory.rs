@@ -37,6 +37,7 @@ pub fn tensors(decoder: &DecoderPlan) -> Result<Vec<TensorSpec>, PlanError> {
         recipe: &recipe,
         head_parts: std::slice::from_ref(&whole_head),
         argmax: false,
+        fused: false,
         tables: &tables,
         layer_hook: arch::layer_hook(decoder),
     };
@@ -44,7 +45,7 @@ pub fn tensors(decoder: &DecoderPlan) -> Result<Vec<TensorSpec>, PlanError> {
     let family: &dyn Family = &Stateful;
     // A file for each piece: a tied head is the embeddings' tensor in another shape.
     let mut files = Vec::new();
-    for label in family.labels(std::slice::from_ref(&(0..decoder.num_hidden_layers))) {
+    for label in family.labels(&settings.cut(std::slice::from_ref(&(0..decoder.num_hidden_layers)))) {
         files.push(Piece::weights_of(family, &settings, &label)?);
     }
     let size = |length: &u64| usize::try_from(*length).expect("sizes of the plan are usize");

@@ -98,8 +98,7 @@ impl ConversionPlan {
             }
             Cache::Nobody => 0,
         };
-        let head_dim = self.decoder.head_dim as u64;
-        if self.has_state() { bytes / head_dim * self.caches.head_channels() } else { bytes }
+        bytes / self.decoder.head_dim as u64 * self.caches.head_channels()
     }
 
     /// Whether the cache is in a state, and not in the client's memory.

@@ -9,6 +9,8 @@ mod checks;
 mod tests;
 mod warnings;
 
+use anec_schemas::contract::Cache;
+
 use crate::graph::conv_split::ConvSplitter;
 use crate::graph::families::{Family, Label, Oversize, Piece};
 use crate::graph::layers::kv_cache::CacheStates;
@@ -27,8 +29,7 @@ impl ConversionPlan {
     /// Plans the conversion of a model.
     ///
     /// # Errors
-    /// Options that do not fit the model or the layout, a weight file over the limit, or a group size that does not divide a
-    /// weight.
+    /// Options that do not fit the model or the layout, or a weight file over the limit.
     ///
     /// # Example
     /// ```
@@ -83,7 +84,10 @@ pub(crate) fn plan(
 ) -> Result<ConversionPlan, PlanError> {
     checks::options(layout, &decoder, &options)?;
     let family = layout.family();
-    let caches = CacheStates::new(&decoder, &options, layout.window_form());
+    let mut caches = CacheStates::new(&decoder, &options, layout.window_form());
+    if family.contract().cache != Cache::State {
+        caches = caches.kept_by_client(&decoder);
+    }
     checks::split_rotate(&options, &caches)?;
     let tables = Tables::new(&decoder, family.positions(&decoder, positions(&decoder, &caches, longest)));
     checks::shared_tables(&decoder, &options, &tables, longest)?;
@@ -100,6 +104,7 @@ pub(crate) fn plan(
         recipe: &options.storage,
         head_parts: &head.parts(),
         argmax: options.argmax,
+        fused: options.fuse,
         tables: &tables,
         layer_hook: arch::layer_hook(&decoder),
     };
@@ -108,7 +113,7 @@ pub(crate) fn plan(
         Some(shared) => shared.chunks().map(|file| file.label.layers.clone()).collect(),
     };
     let mut files = Vec::new();
-    for (index, label) in family.labels(&ranges).into_iter().enumerate() {
+    for (index, label) in family.labels(&settings.cut(&ranges)).into_iter().enumerate() {
         let weights = match shared {
             None => WeightFile::of(settings.opset),
             Some(shared) => {

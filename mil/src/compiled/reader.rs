@@ -52,9 +52,7 @@ impl<F: PackageFiles> CompiledModel<F> {
     /// # Errors
     /// It is missing or not UTF-8.
     pub fn program_text(&self) -> Result<String, CompiledError> {
-        let bytes = read_limited(&self.files, PROGRAM_PATH, MAX_PROGRAM_BYTES)?;
-        let text = String::from_utf8(bytes);
-        text.map_err(|error| CompiledError::Utf8 { position: error.utf8_error().valid_up_to() })
+        program_text(&self.files)
     }
 
     /// The model as the package had it: what the compiler added is taken away, and inputs are in the order of the
@@ -102,6 +100,13 @@ impl<F: PackageFiles> CompiledModel<F> {
     pub fn weights(&self, name: &str) -> Result<BlobFile<F::File>, CompiledError> {
         Ok(open_weights(&self.files, PROGRAM_PATH, name)?)
     }
+}
+
+/// The text of the program among these files.
+pub(super) fn program_text(files: &impl PackageFiles) -> Result<String, CompiledError> {
+    let bytes = read_limited(files, PROGRAM_PATH, MAX_PROGRAM_BYTES)?;
+    let text = String::from_utf8(bytes);
+    text.map_err(|error| CompiledError::Utf8 { position: error.utf8_error().valid_up_to() })
 }
 
 /// The model of a description and a program's text, and where they contradict each other.

@@ -128,7 +128,8 @@ fn add_build_info(program: &mut Program, compiler: &BTreeMap<String, String>) {
     set_build_info(program, entries);
 }
 
-fn set_build_info(program: &mut Program, entries: BTreeMap<String, String>) {
+/// Sets the build information to these entries, sorted; takes it away where there are none.
+pub(super) fn set_build_info(program: &mut Program, entries: BTreeMap<String, String>) {
     let string = || ValueType::Tensor(TensorType::scalar(DataType::String));
     if entries.is_empty() {
         program.attributes.remove(BUILD_INFO);

@@ -141,6 +141,15 @@ fn mean_of_integers(lane: &[i32]) -> Option<i32> {
 }
 
 impl FunctionBuilder {
+    /// Adds up the elements of `x` over `axes`, which stay with length 1 where `keep_dims` is set.
+    pub fn reduce_sum(&mut self, name: &str, x: &Var, axes: &[i32], keep_dims: bool) -> Result<Var, BuildError> {
+        self.call(&REDUCE_SUM, name)
+            .operand("x", x)
+            .constant("axes", Value::int32s(axes))
+            .constant("keep_dims", Value::bool(keep_dims))
+            .single()
+    }
+
     /// Finds the largest element of `x` over `axes`, which stay with length 1 where `keep_dims` is set.
     pub fn reduce_max(&mut self, name: &str, x: &Var, axes: &[i32], keep_dims: bool) -> Result<Var, BuildError> {
         self.call(&REDUCE_MAX, name)

@@ -131,6 +131,11 @@ fn not(call: &mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError> {
 }
 
 impl FunctionBuilder {
+    /// Computes the logistic sigmoid of `x`.
+    pub fn sigmoid(&mut self, name: &str, x: &Var) -> Result<Var, BuildError> {
+        self.call(&SIGMOID, name).operand("x", x).single()
+    }
+
     /// Computes the hyperbolic tangent of `x`.
     pub fn tanh(&mut self, name: &str, x: &Var) -> Result<Var, BuildError> {
         self.call(&TANH, name).operand("x", x).single()

@@ -6,7 +6,7 @@ use std::path::Path;
 use anec_schemas::MetaYaml;
 use anec_schemas::contract::{Contract, ContractError, Count};
 
-use super::{Session, SessionError, coreml_llm_cli, embedding, host_cache, monolithic, prefill, stateful};
+use super::{Session, SessionError, coreml_llm_cli, embedding, host_cache, kernels, monolithic, prefill, stateful};
 use crate::backend::Engine;
 use crate::part::{ModelPart, PartError, PartLabel, stem};
 
@@ -19,6 +19,7 @@ static DRIVERS: &[&dyn Driver] = &[
     &coreml_llm_cli::sequoia::Sequoia,
     &prefill::Prefill,
     &embedding::Embedding,
+    &kernels::Kernels,
 ];
 
 /// Knows what the client of a contract does.

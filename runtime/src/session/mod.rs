@@ -11,6 +11,7 @@ mod embedding;
 mod head;
 mod host_cache;
 mod inputs;
+mod kernels;
 mod monolithic;
 mod output;
 mod prefill;

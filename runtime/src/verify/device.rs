@@ -271,8 +271,13 @@ mod tests {
         };
         let plan =
             ComputePlan { operations: vec![operation("conv", Device::NeuralEngine), operation("gather", Device::Cpu)] };
-        let part =
-            ModelPart { label: PartLabel::only(Role("head")), stem: "head".to_owned(), package: None, compiled: None };
+        let part = ModelPart {
+            label: PartLabel::only(Role("head")),
+            stem: "head".to_owned(),
+            package: None,
+            compiled: None,
+            text: None,
+        };
         let report = function_plan(&part, "main", &plan);
         assert_eq!(report.neural_engine, Some(0.5));
         assert_eq!(report.elsewhere.len(), 1);

@@ -107,7 +107,10 @@ fn what_is_missing_is_named() {
     let root = directory.path();
     fs::remove_dir_all(root.join("layers_chunk_02of02.mlpackage")).expect("writable");
     let error = ModelDirectory::open(root).expect_err("a chunk is missing");
-    assert_eq!(error.to_string(), "The chunk 2 `layers_chunk_02of02` is there neither as .mlpackage nor as .mlmodelc");
+    assert_eq!(
+        error.to_string(),
+        "The chunk 2 `layers_chunk_02of02` is there neither as .mlpackage nor as .mlmodelc nor as .mil"
+    );
     fs::write(root.join("meta.yaml"), "model_info: {parameters: {context_length: 1, batch_size: 1, num_chunks: 1}}")
         .expect("writable");
     assert!(matches!(ModelDirectory::open(root), Err(DirectoryError::Part(PartError::NotNamed { key: "embeddings" }))));

@@ -23,6 +23,10 @@ impl Size {
     pub const HIDDEN_SIZE: Self = Self("hidden_size");
     /// Decoder layers of the model.
     pub const NUM_HIDDEN_LAYERS: Self = Self("num_hidden_layers");
+    /// Channels within an MLP.
+    pub const INTERMEDIATE_SIZE: Self = Self("intermediate_size");
+    /// Heads of queries.
+    pub const NUM_ATTENTION_HEADS: Self = Self("num_attention_heads");
     /// Heads of keys and values.
     pub const NUM_KEY_VALUE_HEADS: Self = Self("num_key_value_heads");
     /// Channels of a head.

@@ -11,6 +11,7 @@
 pub mod coreml_llm_cli;
 pub mod embedding;
 pub mod host_cache;
+pub mod kernels;
 pub mod monolithic;
 pub mod prefill;
 pub mod stateful;
@@ -38,6 +39,7 @@ pub static CONTRACTS: &[&Contract] = &[
     &coreml_llm_cli::sequoia::CONTRACT,
     &prefill::CONTRACT,
     &embedding::CONTRACT,
+    &kernels::CONTRACT,
 ];
 
 /// What the client of a converted directory relies on.

@@ -86,7 +86,7 @@ fn a_directory_that_names_no_contract_is_stateful_and_one_that_names_another_is_
     let error = Contract::of(&named(Some("other"))).expect_err("unknown");
     assert_eq!(
         error.to_string(),
-        "`contract` of the meta file is `other`, expected one of `stateful`, `monolithic`, `host-cache`, `coreml-llm-cli`, `coreml-llm-cli-sequoia`, `prefill`, `embedding`"
+        "`contract` of the meta file is `other`, expected one of `stateful`, `monolithic`, `host-cache`, `coreml-llm-cli`, `coreml-llm-cli-sequoia`, `prefill`, `embedding`, `kernels`"
     );
 }
 
@@ -164,6 +164,28 @@ fn a_block_of_coreml_llm_cli_lies_as_a_square_and_its_cache_keys_first() {
     );
     let head = coreml_llm_cli::CONTRACT.function(coreml_llm_cli::LM_HEAD, "main", &chunk).expect("there");
     assert_eq!(texts(head.outputs_in(&chunk)), ["logits_0 fp16 [1, 64, 51]", "logits_1 fp16 [1, 64, 50]"]);
+}
+
+#[test]
+fn kernels_of_a_layer_are_seven_or_fused_four() {
+    let small = small()
+        .with_size(Size::QUERY_LENGTH, 32)
+        .with_size(Size::NUM_ATTENTION_HEADS, 4)
+        .with_size(Size::INTERMEDIATE_SIZE, 96);
+    for (fused, count) in [(false, 7), (true, 4)] {
+        let instance = small.clone().with_variant(kernels::FUSED, fused);
+        let layer = [kernels::EMBEDDINGS, kernels::NORMS, kernels::LM_HEAD];
+        let files = kernels::CONTRACT.files.iter().filter(|file| file.functions_in(&instance).next().is_some());
+        let roles: Vec<Role> = files.map(|file| file.role).filter(|role| !layer.contains(role)).collect();
+        assert_eq!((roles.len(), roles.as_slice()), (count, kernels::layer_roles(fused)));
+    }
+    let fused = small.with_variant(kernels::FUSED, true);
+    let qkv = kernels::CONTRACT.function(kernels::QKV_PROJ, "main", &fused).expect("there");
+    assert_eq!(texts(qkv.inputs_in(&fused)), ["x fp16 [1, 32, 1, 32]"]);
+    assert_eq!(
+        texts(qkv.outputs_in(&fused)),
+        ["k fp16 [1, 32, 1, 32]", "q fp16 [1, 64, 1, 32]", "v fp16 [1, 32, 1, 32]"]
+    );
 }
 
 #[test]

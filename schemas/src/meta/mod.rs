@@ -6,6 +6,7 @@
 //! # Source
 //! `generate_meta_yaml.py`, `tests/chat.py` and `YAMLConfig.swift` of ANEMLL 0.3.5.
 
+mod glue;
 mod lut;
 mod yaml;
 
@@ -13,6 +14,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use glue::Glue;
 pub use lut::LutBits;
 
 /// Name of the YAML form within a converted directory.
@@ -213,6 +215,9 @@ pub struct Parameters {
     /// The models by their roles, without extensions and in order, where `embeddings`, `ffn` and `lm_head` do not name them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub files: BTreeMap<String, Vec<String>>,
+    /// What a client computes between the programs, where it computes anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub glue: Option<Glue>,
     /// How to sample, as the checkpoint recommends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recommended_sampling: Option<RecommendedSampling>,
@@ -325,7 +330,11 @@ impl MetaYaml {
                 return Err(MetaError::NotFinite { key, found });
             }
         }
-        Ok(())
+        let glue = self.model_info.parameters.glue.as_ref();
+        match glue.and_then(|glue| glue.numbers().into_iter().find(|(_, number)| !number.is_finite())) {
+            Some((key, found)) => Err(MetaError::NotFinite { key, found }),
+            None => Ok(()),
+        }
     }
 }
 

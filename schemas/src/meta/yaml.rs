@@ -3,12 +3,13 @@
 
 use std::fmt::{Display, Write as _};
 
-use super::{ModelInfo, Origin, RecommendedSampling};
+use super::{Glue, ModelInfo, Origin, RecommendedSampling};
 
 const INFO_INDENT: usize = 2;
 const PARAMETER_INDENT: usize = 4;
 const SAMPLING_INDENT: usize = 6;
 const FILES_INDENT: usize = 6;
+const GLUE_INDENT: usize = 6;
 const FUNCTIONS_INDENT: usize = 6;
 
 /// Line around the comments at the end.
@@ -88,6 +89,9 @@ fn parameters(text: &mut String, info: &ModelInfo) {
             line(text, FILES_INDENT, &scalar(role), format!("[{}]", stems.join(", ")));
         }
     }
+    if let Some(given) = &parameters.glue {
+        glue(text, given);
+    }
     if let Some(recommended) = &parameters.recommended_sampling {
         sampling(text, recommended);
     }
@@ -100,6 +104,21 @@ fn origin(text: &mut String, origin: &Origin) {
     optional(text, PARAMETER_INDENT, "source_revision", origin.source_revision.as_deref().map(quoted));
     line(text, PARAMETER_INDENT, "calibration", scalar(&origin.calibration));
     optional(text, PARAMETER_INDENT, "eos_token_ids", list(&origin.eos_token_ids));
+}
+
+fn glue(text: &mut String, glue: &Glue) {
+    text.push_str("    glue:\n");
+    line(text, GLUE_INDENT, "num_attention_heads", glue.num_attention_heads);
+    line(text, GLUE_INDENT, "intermediate_size", glue.intermediate_size);
+    line(text, GLUE_INDENT, "activation", scalar(&glue.activation));
+    for (key, number) in glue.numbers() {
+        line(text, GLUE_INDENT, key, format!("{number:?}"));
+    }
+    line(text, GLUE_INDENT, "head_norms", glue.head_norms);
+    let norms: Vec<String> = glue.norms.iter().map(|norm| quoted(norm)).collect();
+    line(text, GLUE_INDENT, "norms", format!("[{}]", norms.join(", ")));
+    optional(text, GLUE_INDENT, "layer_windows", list(&glue.layer_windows));
+    optional(text, GLUE_INDENT, "layer_rotations", list(&glue.layer_rotations));
 }
 
 fn sampling(text: &mut String, sampling: &RecommendedSampling) {

@@ -79,7 +79,7 @@ fn open(compiled: &Path) -> Result<ReferenceModel, FrameworkError> {
     let stem = compiled.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
     let package = fs::read_to_string(compiled.join(PACKAGE)).ok().map(PathBuf::from);
     let compiled = package.is_none().then(|| compiled.to_owned());
-    let part = ModelPart { label: PartLabel::only(EMBEDDINGS), stem, package, compiled };
+    let part = ModelPart { label: PartLabel::only(EMBEDDINGS), stem, package, compiled, text: None };
     ReferenceBackend::default().open(&part).map_err(|error| failed(&error))
 }
 

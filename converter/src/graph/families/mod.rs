@@ -7,6 +7,7 @@ mod conformity;
 pub(crate) mod coreml_llm_cli;
 pub(crate) mod embedding;
 pub(crate) mod host_cache;
+pub(crate) mod kernels;
 pub(crate) mod monolithic;
 mod piece;
 pub(crate) mod prefill;
@@ -32,6 +33,7 @@ pub(crate) static FAMILIES: &[&dyn Family] = &[
     &coreml_llm_cli::sequoia::Sequoia,
     &prefill::Prefill,
     &embedding::Embedding,
+    &kernels::Kernels,
 ];
 
 /// Which programs compute a model.
@@ -52,9 +54,9 @@ pub(crate) trait Family: Sync {
         true
     }
 
-    /// The pieces of a model whose decoder layers are cut at `layers`, in the order in which a client calls them. Where
-    /// layers are cut, each range is that of one piece.
-    fn labels(&self, layers: &[Range<usize>]) -> Vec<Label>;
+    /// The pieces of a model that is cut so, in the order in which a client calls them. Where layers are cut, each range is
+    /// that of one piece.
+    fn labels(&self, cut: &Cut<'_>) -> Vec<Label>;
 
     /// The sizes and variants of one piece, by which the contract says what its functions take and give.
     fn instance(&self, settings: &ModelSettings<'_>, label: &Label) -> Instance;
@@ -77,6 +79,17 @@ pub(crate) trait Family: Sync {
 
     /// What to do where the weights of a piece are over the limit of a file.
     fn oversize(&self, label: &Label) -> Oversize;
+}
+
+/// How a model is cut into pieces.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cut<'a> {
+    /// Ranges of its decoder layers, one behind the other.
+    pub(crate) layers: &'a [Range<usize>],
+    /// Parts of its LM head.
+    pub(crate) head_parts: usize,
+    /// Whether projections that share an input are one piece, where they have pieces of their own.
+    pub(crate) fused: bool,
 }
 
 /// Which piece of a model it is.
@@ -132,21 +145,24 @@ pub(crate) enum Oversize {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     #[test]
     fn every_family_labels_roles_of_its_contract_and_every_layer_once() {
         for family in FAMILIES {
-            let labels = family.labels(&[0..2, 2..5]);
-            let mut next = 0;
+            let labels = family.labels(&Cut { layers: &[0..2, 2..5], head_parts: 3, fused: false });
+            let mut next = BTreeMap::new();
             for label in &labels {
                 assert!(family.contract().file(label.role).is_ok(), "{}: {}", family.name(), label.role);
                 if label.has_layers() {
-                    assert_eq!(label.layers.start, next, "{}", family.name());
-                    next = label.layers.end;
+                    let next = next.entry(label.role).or_insert(0);
+                    assert_eq!(label.layers.start, *next, "{}", family.name());
+                    *next = label.layers.end;
                 }
             }
-            assert_eq!(next, 5, "{}", family.name());
+            assert!(!next.is_empty() && next.values().all(|next| *next == 5), "{}", family.name());
         }
     }
 }

@@ -7,6 +7,7 @@ pub(crate) mod compiled;
 mod error;
 pub(crate) mod model_directory;
 pub(crate) mod package;
+mod text;
 
 use std::path::Path;
 
@@ -17,7 +18,7 @@ use anec_runtime::PackageReport;
 pub use self::error::FormError;
 
 /// All forms. Of those that are written, the first holds the weights that the others share.
-pub(crate) static FORMS: &[&dyn Form] = &[&package::Package, &compiled::Compiled];
+pub(crate) static FORMS: &[&dyn Form] = &[&package::Package, &compiled::Compiled, &text::Text];
 
 /// How a program lies on disk.
 pub(crate) trait Form: Sync {

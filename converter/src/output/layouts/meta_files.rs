@@ -10,12 +10,12 @@ use anec_mil::package::PACKAGE_EXTENSION;
 use anec_schemas::contract::coreml_llm_cli::sequoia;
 use anec_schemas::contract::monolithic::{self, MODEL};
 use anec_schemas::contract::stateful::{self, CHUNK, EMBEDDINGS, LM_HEAD, names};
-use anec_schemas::contract::{Cache, Role, coreml_llm_cli, host_cache, prefill};
+use anec_schemas::contract::{Cache, Role, coreml_llm_cli, host_cache, kernels, prefill};
 use anec_schemas::meta::{META_JSON, META_VERSION, META_YAML};
 use anec_schemas::{LutBits, MetaYaml, ModelInfo, Origin, Parameters, RecommendedSampling};
 use fs_err as fs;
 
-use super::{SideFile, SideFileError, anemll};
+use super::{SideFile, SideFileError, anemll, kernels as kernels_layout};
 use crate::graph::layers::mask;
 use crate::model::decoder_plan::AttentionKind;
 use crate::options::{Functions, KvWrite, WindowForm};
@@ -61,6 +61,8 @@ fn model_info(plan: &ConversionPlan, checkpoint: &Path, parameters: Parameters) 
     let is_monolithic = parameters.monolithic_model.is_some();
     let kind = if is_monolithic {
         "Type: Monolithic (embeddings, layers and head in one file)".to_owned()
+    } else if plan.contract.name == kernels::CONTRACT.name {
+        format!("Kernels: {}", plan.files.len())
     } else {
         format!("Chunks: {}", plan.chunk_count())
     };
@@ -136,6 +138,7 @@ fn parameters(plan: &ConversionPlan, checkpoint: &Path, prefix: &str, extension:
     let is_stateful = plan.contract.name == stateful::CONTRACT.name;
     let is_monolithic = plan.contract.name == monolithic::CONTRACT.name;
     // Clients that keep the cache need its sizes, and what masks they must make.
+    let is_kernels = plan.contract.name == kernels::CONTRACT.name;
     let keeps_cache = plan.contract.cache == Cache::Client;
     let decoder = &plan.decoder;
     let window = plan.caches.window.as_ref();
@@ -162,7 +165,7 @@ fn parameters(plan: &ConversionPlan, checkpoint: &Path, prefix: &str, extension:
         lut_ffn_per_channel: ffn_per_channel.filter(|_| !is_monolithic),
         lut_lmhead: bits(&options.storage.lm_head),
         lut_lmhead_per_channel: per_channel(&options.storage.lm_head),
-        num_chunks: if is_monolithic { 0 } else { plan.chunk_count() as u64 },
+        num_chunks: if is_monolithic || is_kernels { 0 } else { plan.chunk_count() as u64 },
         model_prefix: prefix.to_owned(),
         embeddings: first(EMBEDDINGS).filter(|_| !is_listed),
         lm_head: first(LM_HEAD).filter(|_| !is_listed),
@@ -183,17 +186,27 @@ fn parameters(plan: &ConversionPlan, checkpoint: &Path, prefix: &str, extension:
         prefill_dynamic_slice: plan.contract.cache == Cache::State,
         functions: if is_monolithic { monolithic_functions(plan) } else { Vec::new() },
         query_length: match options.functions {
+            _ if is_kernels => Some(u64::from(options.batch_size)),
             Functions::InferPrefill | Functions::InferPrefillVerify(_) => None,
             Functions::Single => Some(u64::from(options.batch_size)),
         },
         hidden_size: (plan.contract.cache != Cache::State).then_some(decoder.hidden_size as u64),
         num_key_value_heads: sized(decoder.num_key_value_heads),
         head_dim: sized(decoder.head_dim),
-        chunk_layers: listed(plan.chunks().map(|file| file.label.layers.len() as u64).collect()),
-        attention_windows: listed(mask::windows(decoder, u64::from(options.context_length))),
+        chunk_layers: if is_kernels {
+            Vec::new()
+        } else {
+            listed(plan.chunks().map(|file| file.label.layers.len() as u64).collect())
+        },
+        attention_windows: if is_kernels {
+            Vec::new()
+        } else {
+            listed(mask::windows(decoder, u64::from(options.context_length)))
+        },
         rotary_dims: listed(decoder.ropes().iter().map(|rope| rope.rotary_dim as u64).collect()),
         contract: (!is_stateful).then(|| plan.contract.name.to_owned()),
         files,
+        glue: is_kernels.then(|| kernels_layout::glue(plan)),
         recommended_sampling: recommended_sampling(checkpoint),
     }
 }
@@ -250,6 +263,9 @@ fn functions(plan: &ConversionPlan) -> String {
     }
     if plan.contract.name == sequoia::CONTRACT.name {
         return [sequoia::PROMPT, sequoia::GENERATION].join(",");
+    }
+    if plan.contract.name == kernels::CONTRACT.name {
+        return kernels::names::MAIN.to_owned();
     }
     if plan.contract.name == prefill::CONTRACT.name || plan.contract.cache == Cache::Nobody {
         return names::MAIN.to_owned();

@@ -10,6 +10,8 @@ mod coreml_llm_cli;
 mod coreml_llm_cli_sequoia;
 mod embedding;
 mod host_cache;
+mod kernels;
+mod kernels_manifest;
 mod meta_files;
 mod metadata;
 mod prefill;
@@ -20,7 +22,8 @@ mod worked_example_tests;
 
 use std::path::Path;
 
-use anec_mil::package::Metadata;
+use anec_mil::compiled::COMPILED_EXTENSION;
+use anec_mil::package::{Metadata, PACKAGE_EXTENSION};
 use anec_schemas::MetaError;
 
 use crate::graph::families::{Family, Label};
@@ -38,6 +41,7 @@ pub(crate) static LAYOUTS: &[&dyn Layout] = &[
     &coreml_llm_cli_sequoia::CoremlLlmCliSequoia,
     &prefill::Prefill,
     &embedding::Embedding,
+    &kernels::Kernels,
 ];
 
 /// Whose client opens a converted directory.
@@ -53,6 +57,16 @@ pub(crate) trait Layout: Sync {
 
     /// Names of the forms that it takes.
     fn forms(&self) -> &'static [&'static str];
+
+    /// Those that are written where none are asked for.
+    fn default_forms(&self) -> &'static [&'static str] {
+        &[PACKAGE_EXTENSION, COMPILED_EXTENSION]
+    }
+
+    /// Columns of each call where none are asked for, of a layout whose programs have one function of a fixed number.
+    fn columns(&self) -> Option<u32> {
+        None
+    }
 
     /// What its clients can drive where layers look back over a window.
     fn window_form(&self) -> WindowForm {
@@ -178,7 +192,7 @@ mod tests {
         assert_eq!(
             error,
             "Cannot use `--layout swift`: one of anec, anemll, anemll-monolithic, host-cache, coreml-llm-cli, \
-             coreml-llm-cli-sequoia, prefill, embedding"
+             coreml-llm-cli-sequoia, prefill, embedding, kernels"
         );
     }
 }

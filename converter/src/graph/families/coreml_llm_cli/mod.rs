@@ -19,7 +19,7 @@ use anec_schemas::contract::{Contract, Instance, Size};
 use self::chunk::Kind;
 use super::conformity::Inputs;
 use super::stateful::Stateful;
-use super::{Family, GraphError, Label, ModelSettings, Oversize, Reads};
+use super::{Cut, Family, GraphError, Label, ModelSettings, Oversize, Reads};
 use crate::graph::Tables;
 use crate::model::decoder_plan::DecoderPlan;
 use crate::weights::weight_file::WeightFile;
@@ -69,8 +69,8 @@ impl Family for CoremlLlmCli {
         positions(plan, longest)
     }
 
-    fn labels(&self, layers: &[Range<usize>]) -> Vec<Label> {
-        labels(layers)
+    fn labels(&self, cut: &Cut<'_>) -> Vec<Label> {
+        labels(cut.layers)
     }
 
     fn instance(&self, settings: &ModelSettings<'_>, label: &Label) -> Instance {

@@ -1,8 +1,6 @@
 //! What the successor of coreml-llm-cli drives: a function for a prompt of up to 512 tokens, which makes the caches, and one for
 //! a token, which gives them shifted.
 
-use std::ops::Range;
-
 use anec_mil::ops::split::Split;
 use anec_mil::{Function, FunctionBuilder};
 use anec_schemas::contract::coreml_llm_cli::names;
@@ -16,7 +14,7 @@ use super::chunk::{self, Kind};
 use super::{embeddings, processors};
 use crate::graph::families::conformity::Inputs;
 use crate::graph::families::stateful::Stateful;
-use crate::graph::families::{Family, Label, Oversize, Reads};
+use crate::graph::families::{Cut, Family, Label, Oversize, Reads};
 use crate::graph::layers::linear::Linear;
 use crate::graph::{Graph, GraphError, ModelSettings, int};
 use crate::model::decoder_plan::{DecoderPlan, WeightPath};
@@ -39,8 +37,8 @@ impl Family for Sequoia {
         super::positions(plan, longest)
     }
 
-    fn labels(&self, layers: &[Range<usize>]) -> Vec<Label> {
-        super::labels(layers)
+    fn labels(&self, cut: &Cut<'_>) -> Vec<Label> {
+        super::labels(cut.layers)
     }
 
     fn instance(&self, settings: &ModelSettings<'_>, label: &Label) -> Instance {

@@ -4,7 +4,6 @@
 //! Inputs: `input_ids` int32 `[1, context_length]` and `pooling` fp16 `[1, 1, context_length]`. Outputs: `hidden_state` and
 //! `embedding` fp16 `[1, 1, hidden_size]`. Positions are those of the call, so rotations and masks are constants.
 
-use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -14,7 +13,7 @@ use anec_schemas::contract::{Contract, Instance};
 
 use super::conformity::Inputs;
 use super::stateful::{Stateful, embeddings};
-use super::{Family, GraphError, Label, ModelSettings, Oversize, Reads};
+use super::{Cut, Family, GraphError, Label, ModelSettings, Oversize, Reads};
 use crate::graph::layers::LayerPart;
 use crate::graph::layers::attention::{AttentionInputs, RowInputs};
 use crate::graph::layers::kv_cache::OwnTokens;
@@ -40,8 +39,8 @@ impl Family for Embedding {
         false
     }
 
-    fn labels(&self, layers: &[Range<usize>]) -> Vec<Label> {
-        let end = layers.last().map_or(0, |range| range.end);
+    fn labels(&self, cut: &Cut<'_>) -> Vec<Label> {
+        let end = cut.layers.last().map_or(0, |range| range.end);
         vec![Label { layers: 0..end, ..Label::only(ENCODER) }]
     }
 

@@ -4,15 +4,13 @@
 pub(super) mod chunk;
 pub(super) mod embeddings;
 
-use std::ops::Range;
-
 use anec_mil::Function;
 use anec_schemas::contract::host_cache::{CHUNK, CONTRACT, EMBEDDINGS, FUNCTIONS, LM_HEAD};
 use anec_schemas::contract::{Contract, Instance, Size};
 
 use super::conformity::Inputs;
 use super::stateful::{Stateful, lm_head};
-use super::{Family, GraphError, Label, ModelSettings, Oversize, Reads};
+use super::{Cut, Family, GraphError, Label, ModelSettings, Oversize, Reads};
 use crate::graph::layers::kv_cache::CacheOrder;
 use crate::graph::layers::mask;
 use crate::weights::weight_file::WeightFile;
@@ -29,9 +27,9 @@ impl Family for HostCache {
         &CONTRACT
     }
 
-    fn labels(&self, layers: &[Range<usize>]) -> Vec<Label> {
+    fn labels(&self, cut: &Cut<'_>) -> Vec<Label> {
         let mut labels = vec![Label::only(EMBEDDINGS)];
-        labels.extend(Label::of_layers(CHUNK, layers));
+        labels.extend(Label::of_layers(CHUNK, cut.layers));
         labels.push(Label::only(LM_HEAD));
         labels
     }
@@ -41,7 +39,6 @@ impl Family for HostCache {
         let masks = mask::windows(settings.plan, settings.context_length).len() as u64;
         Stateful
             .instance(settings, label)
-            .with_size(Size::HEAD_DIM, settings.plan.head_dim as u64)
             .with_size(Size::CHUNK_LAYERS, label.layers.len() as u64)
             .with_size(Size::ATTENTION_MASKS, masks)
             .with_size(Size::ROTARY_EMBEDDINGS, rotary_dims.len() as u64)

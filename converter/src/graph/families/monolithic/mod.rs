@@ -4,8 +4,6 @@
 //! Inputs, with `tokens` = 1 in `infer` and `batch_size` in `prefill`: `input_ids` int32 `[1, tokens]`, and positions, mask and
 //! state as in a [`chunk`]. Outputs: those of the [`lm_head`] for one token, in `prefill` the last of the batch.
 
-use std::ops::Range;
-
 use anec_mil::{Function, SliceMasks, Var};
 use anec_schemas::contract::monolithic::{CONTRACT, MODEL};
 use anec_schemas::contract::stateful::names;
@@ -13,7 +11,7 @@ use anec_schemas::contract::{Contract, Instance};
 
 use super::conformity::Inputs;
 use super::stateful::{Stateful, chunk, embeddings, lm_head};
-use super::{Family, GraphError, Label, ModelSettings, Oversize, Reads};
+use super::{Cut, Family, GraphError, Label, ModelSettings, Oversize, Reads};
 use crate::graph::layers::LayerPart;
 use crate::graph::{Graph, int};
 use crate::model::decoder_plan::WeightPath;
@@ -35,8 +33,8 @@ impl Family for Monolithic {
         false
     }
 
-    fn labels(&self, layers: &[Range<usize>]) -> Vec<Label> {
-        let end = layers.last().map_or(0, |range| range.end);
+    fn labels(&self, cut: &Cut<'_>) -> Vec<Label> {
+        let end = cut.layers.last().map_or(0, |range| range.end);
         vec![Label { layers: 0..end, ..Label::only(MODEL) }]
     }
 

@@ -1,7 +1,5 @@
 //! Programs for prompts alone: those of the host-cache family for one number of tokens, with caches in rows and without a head.
 
-use std::ops::Range;
-
 use anec_mil::Function;
 use anec_schemas::contract::prefill::{CHUNK, CONTRACT, EMBEDDINGS};
 use anec_schemas::contract::{Contract, Instance};
@@ -9,7 +7,7 @@ use anec_schemas::contract::{Contract, Instance};
 use super::conformity::Inputs;
 use super::host_cache::{HostCache, chunk, embeddings};
 use super::stateful::Stateful;
-use super::{Family, GraphError, Label, ModelSettings, Oversize, Reads};
+use super::{Cut, Family, GraphError, Label, ModelSettings, Oversize, Reads};
 use crate::graph::layers::kv_cache::CacheOrder;
 use crate::weights::weight_file::WeightFile;
 
@@ -25,9 +23,9 @@ impl Family for Prefill {
         &CONTRACT
     }
 
-    fn labels(&self, layers: &[Range<usize>]) -> Vec<Label> {
+    fn labels(&self, cut: &Cut<'_>) -> Vec<Label> {
         let mut labels = vec![Label::only(EMBEDDINGS)];
-        labels.extend(Label::of_layers(CHUNK, layers));
+        labels.extend(Label::of_layers(CHUNK, cut.layers));
         labels
     }
 

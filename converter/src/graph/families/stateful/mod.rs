@@ -4,8 +4,6 @@ pub(super) mod chunk;
 pub(super) mod embeddings;
 pub(super) mod lm_head;
 
-use std::ops::Range;
-
 use anec_mil::Function;
 use anec_schemas::contract::stateful::{
     ARGMAX, CHUNK, CONTRACT, EMBEDDINGS, LAST_CHUNK, LM_HEAD, ROTATE, SINGLE, SPLIT_CACHE, VERIFY,
@@ -13,7 +11,7 @@ use anec_schemas::contract::stateful::{
 use anec_schemas::contract::{Contract, Instance, Size};
 
 use super::conformity::Inputs;
-use super::{Family, GraphError, Label, ModelSettings, Oversize, Reads};
+use super::{Cut, Family, GraphError, Label, ModelSettings, Oversize, Reads};
 use crate::options::Functions;
 use crate::weights::weight_file::WeightFile;
 
@@ -29,9 +27,9 @@ impl Family for Stateful {
         &CONTRACT
     }
 
-    fn labels(&self, layers: &[Range<usize>]) -> Vec<Label> {
+    fn labels(&self, cut: &Cut<'_>) -> Vec<Label> {
         let mut labels = vec![Label::only(EMBEDDINGS)];
-        labels.extend(Label::of_layers(CHUNK, layers));
+        labels.extend(Label::of_layers(CHUNK, cut.layers));
         labels.push(Label::only(LM_HEAD));
         labels
     }

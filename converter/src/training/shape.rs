@@ -1,0 +1,129 @@
+//! The sizes that decide every shape of a training step.
+
+use super::TrainingError;
+use crate::model::decoder_plan::{Activation, AttentionKind, DecoderPlan, NormPlacement, QkNorm};
+use crate::model::rope::RopeScaling;
+
+/// The longest axis of a program.
+const LONGEST_AXIS: usize = 1 << 20;
+
+/// Sizes of a model and of its calls.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TrainingShape {
+    /// Channels between layers.
+    pub dim: usize,
+    /// Channels within an MLP.
+    pub hidden: usize,
+    /// Heads, of queries as of keys and values.
+    pub heads: usize,
+    /// Layers.
+    pub layers: usize,
+    /// Tokens of a call.
+    pub sequence: usize,
+    /// Tokens of the vocabulary.
+    pub vocabulary: usize,
+    /// Added to the mean square in norms.
+    pub norm_eps: f64,
+    /// The base of the frequencies by which neighbouring channels of queries and keys are rotated; none where they are not.
+    pub rope_theta: Option<f64>,
+}
+
+impl TrainingShape {
+    /// Stories110M, of llama2.c, with the sequence that is published for it and no rotation.
+    pub const STORIES_110M: Self = Self {
+        dim: 768,
+        hidden: 2048,
+        heads: 12,
+        layers: 12,
+        sequence: 256,
+        vocabulary: 32_000,
+        norm_eps: 1e-5,
+        rope_theta: None,
+    };
+
+    /// Channels of a head.
+    pub fn head_dim(&self) -> usize {
+        self.dim / self.heads
+    }
+
+    /// The shape of a model, over calls of `sequence` tokens.
+    ///
+    /// # Errors
+    /// The model has what the programs do not.
+    pub fn of(plan: &DecoderPlan, sequence: usize, with_rope: bool) -> Result<Self, TrainingError> {
+        let refuse = |key, expected: &str, found: String| {
+            Err(TrainingError::Config { key, expected: expected.to_owned(), found })
+        };
+        if plan.num_key_value_heads != plan.num_attention_heads {
+            let expected = format!("{}, as many as `num_attention_heads`", plan.num_attention_heads);
+            return refuse("num_key_value_heads", &expected, plan.num_key_value_heads.to_string());
+        }
+        if plan.q_size() != plan.hidden_size {
+            let expected = (plan.hidden_size / plan.num_attention_heads).to_string();
+            return refuse("head_dim", &expected, plan.head_dim.to_string());
+        }
+        if plan.qkv_bias || plan.o_bias || plan.mlp_bias {
+            return refuse("attention_bias", "no biases", "true".to_owned());
+        }
+        if plan.qk_norm != QkNorm::None
+            || plan.norm_placement != NormPlacement::Pre
+            || plan.activation != Activation::Silu
+        {
+            return refuse("model_type", "a model of Llama's layers", plan.model_type.clone());
+        }
+        let mut rope_theta = None;
+        for layer in &plan.layers {
+            if layer.attention != AttentionKind::Full {
+                return refuse("sliding_window", "none", "some".to_owned());
+            }
+            if let Some(rope) = layer.rope.as_ref().filter(|_| with_rope) {
+                if rope.scaling != RopeScaling::Default {
+                    return refuse("rope_scaling", "none", "some".to_owned());
+                }
+                rope_theta = Some(rope.theta);
+            }
+        }
+        let shape = Self {
+            dim: plan.hidden_size,
+            hidden: plan.intermediate_size,
+            heads: plan.num_attention_heads,
+            layers: plan.num_hidden_layers,
+            sequence,
+            vocabulary: plan.vocab_size,
+            norm_eps: plan.rms_norm_eps,
+            rope_theta,
+        };
+        shape.check()?;
+        Ok(shape)
+    }
+
+    /// Requires sizes that programs can have.
+    ///
+    /// # Errors
+    /// A size is zero, odd where it must not be, or too large.
+    pub fn check(&self) -> Result<(), TrainingError> {
+        let refuse = |key, expected: String, found: usize| {
+            Err(TrainingError::Config { key, expected, found: found.to_string() })
+        };
+        for (key, size) in [
+            ("hidden_size", self.dim),
+            ("intermediate_size", self.hidden),
+            ("num_attention_heads", self.heads),
+            ("num_hidden_layers", self.layers),
+            ("vocab_size", self.vocabulary),
+            ("sequence", self.sequence),
+        ] {
+            if !(1..=LONGEST_AXIS).contains(&size) {
+                return refuse(key, format!("1 to {LONGEST_AXIS}"), size);
+            }
+        }
+        if !self.dim.is_multiple_of(2 * self.heads) {
+            return refuse("hidden_size", format!("a multiple of twice the {} heads", self.heads), self.dim);
+        }
+        let widest = self.heads.saturating_mul(self.sequence).max(self.dim.saturating_mul(8)).max(self.hidden * 4);
+        if widest > LONGEST_AXIS {
+            return refuse("sequence", format!("one with axes up to {LONGEST_AXIS}"), self.sequence);
+        }
+        Ok(())
+    }
+}
