@@ -78,7 +78,7 @@ fn assert_renders(page: &Path) {
 #[test]
 fn every_command_can_be_told_to_be_quiet_and_gives_data_as_json() {
     // What these print is a document, a script or files.
-    let documents = ["card", "completions", "man", "predict"];
+    let documents = ["card", "completions", "man", "predict", "tokenize", "train"];
     for command in commands() {
         let has = |name: &str| command.get_arguments().any(|argument| argument.get_long() == Some(name));
         assert!(has("quiet"), "{}", command.get_name());
