@@ -95,10 +95,6 @@ pub struct Arguments {
 
     #[command(flatten)]
     backend: BackendArguments,
-
-    /// Print only errors.
-    #[arg(short, long)]
-    pub(crate) quiet: bool,
 }
 
 /// Trains.
