@@ -41,7 +41,7 @@ impl Hint for AllocateError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::TooFew { .. } => Some("give more bits, or larger groups: `--group-size 32`".to_owned()),
-            Self::NoChoice { .. } => Some("give a group size that divides its output channels".to_owned()),
+            Self::NoChoice { .. } => Some("its weights are not finite, or too large for fp16".to_owned()),
         }
     }
 }

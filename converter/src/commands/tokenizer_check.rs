@@ -29,7 +29,9 @@ pub(super) fn warnings(checkpoint: &Checkpoint, vocab_size: usize) -> Vec<String
     // One that cannot be followed or made is an error where it is copied.
     let Ok(found) = checkpoint.companion(TOKENIZER_JSON) else { return Vec::new() };
     if found.is_none() {
-        return vec![missing(checkpoint)];
+        // A source that makes the files says itself why it does not.
+        let is_told = checkpoint.notes().warnings.iter().any(|warning| warning.contains("tokenizer"));
+        return if is_told { Vec::new() } else { vec![missing(checkpoint)] };
     }
     let Ok(directory) = checkpoint.companions() else { return Vec::new() };
     let tokenizer = match TextTokenizer::open(directory) {

@@ -41,8 +41,8 @@ pub(crate) fn require(output: &Path, weights: u64) -> Result<(), NoRoomError> {
 /// Bytes that are free where `output` will be; none where that is not known.
 #[cfg(unix)]
 fn free(output: &Path) -> Option<u64> {
-    let place = output.ancestors().map(|path| if path.as_os_str().is_empty() { Path::new(".") } else { path });
-    let stat = place.filter_map(|path| rustix::fs::statvfs(path).ok()).next()?;
+    let mut place = output.ancestors().map(|path| if path.as_os_str().is_empty() { Path::new(".") } else { path });
+    let stat = place.find_map(|path| rustix::fs::statvfs(path).ok())?;
     stat.f_bavail.checked_mul(stat.f_frsize)
 }
 

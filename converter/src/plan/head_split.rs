@@ -62,7 +62,7 @@ pub(crate) fn split(plan: &DecoderPlan, options: &Options, expected: Option<u64>
     let vocab_size = plan.vocab_size as u64;
     // Parts are made of whole palette groups, where the vocabulary is. Where it is not, equal parts come first: each may
     // end in a short group, which costs it the bytes of less than a group.
-    let row_unit = storage(plan, options).encoding().row_unit().clamp(1, vocab_size.max(1));
+    let row_unit = storage(plan, options).encoding().row_unit().max(1);
     let unit = if vocab_size.is_multiple_of(row_unit) { row_unit } else { 1 };
     let max_rows = (max_rows(options) / row_unit).max(1).saturating_mul(row_unit);
     let (parts, reason) = match (options.lm_head_splits, expected) {

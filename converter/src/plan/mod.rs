@@ -94,8 +94,7 @@ impl ConversionPlan {
     /// Bytes of a KV cache that keeps the whole context of every layer.
     pub fn whole_cache_bytes(&self) -> u64 {
         let bytes = estimate::cache_bytes(&self.decoder, u64::from(self.options.context_length));
-        let head_dim = self.decoder.head_dim as u64;
-        if self.has_state() { bytes / head_dim * self.caches.head_channels() } else { bytes }
+        bytes / self.decoder.head_dim as u64 * self.caches.head_channels()
     }
 
     /// Whether the cache is in a state, and not in the client's memory.
@@ -117,4 +116,9 @@ impl ConversionPlan {
 /// Whether the models of a contract end in an LM head.
 pub(crate) fn has_head(contract: &Contract) -> bool {
     contract.files.iter().any(|file| file.role == LM_HEAD || file.role == MODEL)
+}
+
+/// Whether the models of a contract keep keys and values in states.
+pub(crate) fn has_state(contract: &Contract) -> bool {
+    contract.files.iter().flat_map(|file| file.functions).any(|function| !function.states.is_empty())
 }

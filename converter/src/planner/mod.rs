@@ -18,7 +18,7 @@ use crate::model::decoder_plan::DecoderPlan;
 use crate::model::rope::{RopePlan, RopeScaling};
 use crate::options::{ByteSize, Options};
 use crate::output::layouts::{self, Layout};
-use crate::plan::{ConversionPlan, FilePlan, PlanError, chunks, decision, head_split};
+use crate::plan::{ConversionPlan, FilePlan, PlanError, chunks, decision, has_state, head_split};
 use crate::weights::recipe::Recipe;
 use crate::weights::storage::Storage;
 use crate::weights::weight_file::WeightFile;
@@ -27,8 +27,7 @@ impl ConversionPlan {
     /// Plans the conversion of a model.
     ///
     /// # Errors
-    /// Options that do not fit the model or the layout, a weight file over the limit, or a group size that does not divide a
-    /// weight.
+    /// Options that do not fit the model or the layout, or a weight file over the limit.
     ///
     /// # Example
     /// ```
@@ -83,7 +82,10 @@ pub(crate) fn plan(
 ) -> Result<ConversionPlan, PlanError> {
     checks::options(layout, &decoder, &options)?;
     let family = layout.family();
-    let caches = CacheStates::new(&decoder, &options, layout.window_form());
+    let mut caches = CacheStates::new(&decoder, &options, layout.window_form());
+    if !has_state(family.contract()) {
+        caches = caches.kept_by_client(&decoder);
+    }
     let tables = Tables::new(&decoder, family.positions(&decoder, positions(&decoder, &caches, longest)));
     checks::shared_tables(&decoder, &options, &tables, longest)?;
     let head = head_split::split(&decoder, &options, layout.head_parts(&decoder, &options))?;

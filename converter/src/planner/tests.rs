@@ -135,5 +135,8 @@ fn a_function_that_is_not_the_contracts_is_a_bug_that_is_told() {
 #[test]
 fn the_state_is_counted_once_whoever_declares_it() {
     let plan = plan_of(Options::default()).expect("planned");
-    assert_eq!(plan.state_bytes(), crate::plan::estimate::cache_bytes(&plan.decoder, 512));
+    // Heads of 16 channels are kept as 32.
+    assert_eq!(plan.decoder.head_dim, 16);
+    assert_eq!(plan.state_bytes(), 2 * crate::plan::estimate::cache_bytes(&plan.decoder, 512));
+    assert_eq!(plan.state_bytes(), plan.whole_cache_bytes());
 }

@@ -17,3 +17,4 @@ mod published_plans;
 mod resume;
 mod ship;
 mod templates;
+mod vocabularies;

@@ -117,7 +117,7 @@ pub(super) fn rounded(weight: &[f32], columns: usize) -> Result<Vec<f32>, Quanti
 pub(super) fn palette_shape(storage: &Storage, rows: usize) -> Option<PaletteShape> {
     let lut = storage.lut()?;
     let group_rows = lut.channels.and_then(|channels| usize::try_from(channels).ok()).unwrap_or(rows);
-    Some(PaletteShape { bits: lut.bits, group_rows: group_rows.max(1) })
+    Some(PaletteShape { bits: lut.bits, group_rows: group_rows.clamp(1, rows.max(1)) })
 }
 
 /// Bits of the blobs; none where the weight cannot be stored so.

@@ -87,7 +87,8 @@ pub(super) fn report(path: &Path) -> Result<CheckpointReport, CheckpointError> {
     if let Some(plan) = &plan {
         match inventory::tensors(plan) {
             Ok(tensors) => {
-                problems.extend(WeightMap::new(&checkpoint, plan, tensors).err().map(|error| render(&error)))
+                let mismatch = WeightMap::new(&checkpoint, plan, tensors).err();
+                problems.extend(mismatch.map(|error| render(&error)));
             }
             Err(error) => problems.push(render(&error)),
         }

@@ -73,16 +73,17 @@ fn checkpoint_digest(checkpoint: &Checkpoint) -> io::Result<String> {
     Ok(base16ct::lower::encode_string(&hasher.finalize()))
 }
 
-/// When a file was last changed, which an edit in place moves also where it sets the time of modification back.
+/// When a file was last changed, which an edit in place moves also where it sets the time of modification back; 0 where systems
+/// do not say.
 #[cfg(unix)]
-fn changed(metadata: &std::fs::Metadata) -> Option<(i64, i64)> {
+fn changed(metadata: &std::fs::Metadata) -> (i64, i64) {
     use std::os::unix::fs::MetadataExt as _;
-    Some((metadata.ctime(), metadata.ctime_nsec()))
+    (metadata.ctime(), metadata.ctime_nsec())
 }
 
 #[cfg(not(unix))]
-fn changed(_metadata: &std::fs::Metadata) -> Option<(i64, i64)> {
-    None
+fn changed(_metadata: &std::fs::Metadata) -> (i64, i64) {
+    (0, 0)
 }
 
 fn plan_digest(plans: &[&ConversionPlan], calibration: &str) -> String {

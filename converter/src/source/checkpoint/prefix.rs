@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 
 use super::{Checkpoint, CheckpointError};
 
-/// What training tools put before the names of tensors: torch.compile, data parallelism, multimodal models, PEFT.
+/// What training tools put before the names of all tensors: torch.compile, data parallelism, multimodal models, PEFT.
 const PREFIXES: [&str; 4] = ["_orig_mod.", "module.", "language_model.", "base_model.model."];
+
+/// Those of them that a part of a model may have, because the tool was given that part. Others tell a model's parts apart.
+const PREFIXES_OF_PARTS: [&str; 2] = ["_orig_mod.", "module."];
 
 impl Checkpoint {
     /// The checkpoint with `prefix` left out of the names of the tensors that begin with it.
@@ -31,9 +34,13 @@ impl Checkpoint {
 /// Leaves out what training tools put before names, where no two names become one, and says what that was.
 pub(super) fn without_known<V>(mut tensors: BTreeMap<String, V>) -> (BTreeMap<String, V>, Option<String>) {
     let (mut left_out, mut most, total) = (String::new(), 0, tensors.len());
-    while let Some(prefix) =
-        PREFIXES.iter().find(|prefix| with_prefix(&tensors, prefix) > 0 && clash(&tensors, prefix).is_none())
-    {
+    let is_left_out = |tensors: &BTreeMap<String, V>, prefix: &str| {
+        let count = with_prefix(tensors, prefix);
+        let is_enough =
+            if PREFIXES_OF_PARTS.contains(&prefix) { count > 0 } else { count == tensors.len() && count > 0 };
+        is_enough && clash(tensors, prefix).is_none()
+    };
+    while let Some(prefix) = PREFIXES.iter().find(|prefix| is_left_out(&tensors, prefix)) {
         most = most.max(with_prefix(&tensors, prefix));
         left_out.push_str(prefix);
         tensors = stripped(tensors, prefix);
@@ -86,5 +93,6 @@ mod tests {
         assert!(note.is_some_and(|note| note.contains("begin with `_orig_mod.`") && !note.contains("all begin")));
         assert_eq!(left(&["module.a", "a"]), (vec!["a".to_owned(), "module.a".to_owned()], None));
         assert_eq!(left(&["model.a"]), (vec!["model.a".to_owned()], None));
+        assert_eq!(left(&["language_model.a", "vision_tower.b"]).1, None, "parts of one model");
     }
 }

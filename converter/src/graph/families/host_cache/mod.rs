@@ -41,7 +41,6 @@ impl Family for HostCache {
         let masks = mask::windows(settings.plan, settings.context_length).len() as u64;
         Stateful
             .instance(settings, label)
-            .with_size(Size::HEAD_DIM, settings.plan.head_dim as u64)
             .with_size(Size::CHUNK_LAYERS, label.layers.len() as u64)
             .with_size(Size::ATTENTION_MASKS, masks)
             .with_size(Size::ROTARY_EMBEDDINGS, rotary_dims.len() as u64)

@@ -92,6 +92,12 @@ impl CacheStates {
         Self { full, window: None, kept_whole: None }
     }
 
+    /// As they are where the client keeps keys and values, and nothing refuses heads of any size.
+    pub(crate) fn kept_by_client(mut self, plan: &DecoderPlan) -> Self {
+        self.full.head_channels = plan.head_dim as u64;
+        self
+    }
+
     /// Channels of a head in every state.
     pub(crate) fn head_channels(&self) -> u64 {
         self.full.head_channels
