@@ -92,9 +92,9 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
 /// Describes a checkpoint; none where the path is something else.
 fn inspect_checkpoint(arguments: &Arguments, console: Console) -> Option<Result<(), Failure>> {
     let path = &arguments.path;
-    let is_other =
-        fs::metadata(path.join(META_YAML)).is_ok() || model_files::find(path).is_ok_and(|found| !found.is_empty());
-    if is_other || !checkpoint::is_checkpoint(path) {
+    let holds_models =
+        || fs::metadata(path.join(META_YAML)).is_ok() || model_files::find(path).is_ok_and(|found| !found.is_empty());
+    if !checkpoint::is_checkpoint(path) || (path.is_dir() && holds_models()) {
         return None;
     }
     if arguments.mil {
