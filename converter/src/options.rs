@@ -31,6 +31,7 @@ impl Emit {
 
 /// Everything that shapes a conversion.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 pub struct Options {
     /// Storage of the weights.
     pub storage: Recipe,

@@ -28,7 +28,6 @@ use crate::weights::recipe::Recipe;
 use crate::weights::recipe_file;
 
 /// Which model, and how to convert it.
-#[expect(clippy::struct_excessive_bools, reason = "switches of a command line")]
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 pub struct ModelArguments {
