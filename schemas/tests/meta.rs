@@ -248,6 +248,7 @@ fn the_contract_and_the_files_of_its_roles_survive() {
 fn a_model_in_one_file_has_the_keys_that_anemll_writes_for_one() {
     let mut meta = sample();
     meta.model_info.model_type = Some("monolithic".to_owned());
+    meta.model_info.origin = None;
     meta.model_info.parameters = Parameters {
         context_length: 512,
         batch_size: 64,
