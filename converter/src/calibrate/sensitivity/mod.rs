@@ -175,8 +175,14 @@ impl Sensitivity<'_> {
         let at_x = head.gradient(&x, self.tokens.length)?;
         let mut gradient = vec![0.0; residual.len()];
         gradients::rms_norm(residual, &norm, eps, &at_x, &mut gradient);
-        let stage = Stage::new(plan.num_hidden_layers, x.clone(), plan.hidden_size, self.strength.damping)?;
-        let choices = head.choices(&x, &stage.factor, self.candidates, self.strength)?;
+        // What palettes make up for on the tokens that they were fitted to is more than on others, which counts here: nothing
+        // behind the head makes up for the rest.
+        let window = self.tokens.length * plan.hidden_size;
+        let fitted = (x.len() / window / 2).max(1) * window;
+        let others = x.get(fitted..).filter(|others| !others.is_empty()).unwrap_or(&x);
+        let fitted = x.get(..fitted).unwrap_or(&x).to_vec();
+        let stage = Stage::new(plan.num_hidden_layers, fitted, plan.hidden_size, self.strength.damping)?;
+        let choices = head.choices(others, &stage.factor, self.candidates, self.strength)?;
         let tensor =
             TensorChoices { kind: WeightKind::LmHead, tensor: rows.tensor.clone(), elements: rows.elements(), choices };
         Ok((gradient, tensor))
