@@ -3,7 +3,6 @@
 use anec_quantize::compensate::{
     CompensateError, Compensated, Factor, GroupPalettes, compensate, palettize_groups, refit,
 };
-
 use rayon::prelude::*;
 
 use super::error::CalibrateError;
