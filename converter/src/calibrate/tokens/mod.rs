@@ -32,9 +32,19 @@ const PROMPTS: &str = include_str!("prompts.txt");
 /// Tokens of a window, where the model takes as many.
 const WINDOW: usize = 512;
 
-/// Windows of a text, and of chats: more hardly helps.
-const TEXT_WINDOWS: usize = 15;
-const CHAT_WINDOWS: usize = 16;
+/// A window for so many channels of the widest input of a layer: what is known of each pair of channels comes from tokens.
+const CHANNELS_PER_WINDOW: usize = 32;
+
+/// Windows of the smallest checkpoints, of those whose calibration takes minutes, and of larger ones.
+const LEAST_WINDOWS: usize = 16;
+const MOST_WINDOWS: usize = 48;
+const MOST_WINDOWS_OF_LARGE: usize = 31;
+
+/// Parameters beyond which a checkpoint is large.
+const LARGE_PARAMETERS: usize = 500_000_000;
+
+/// Windows of the text that ships, at most.
+const TEXT_WINDOWS: usize = 17;
 
 /// Windows of a file of the user's.
 const FILE_WINDOWS: usize = 24;
@@ -45,11 +55,11 @@ const SAMPLE_WINDOWS: usize = 8;
 /// Fewer tokens than this tell too little of the inputs of a layer.
 const LEAST_TOKENS: usize = 1024;
 
-/// Prompts that are answered: enough for many subjects, few enough for long answers.
-const ANSWERED_PROMPTS: usize = 32;
+/// Prompts that are answered for a window of answers: enough for many subjects, few enough for long answers.
+const PROMPTS_PER_WINDOW: usize = 2;
 
 /// Tokens of a prompt with its answer.
-const LONGEST_ANSWER: usize = 384;
+const LONGEST_ANSWER: usize = 448;
 
 /// Parameters beyond which the checkpoint is not made to answer: each token reads all of them.
 const MOST_GENERATING_PARAMETERS: usize = 4_000_000_000;
@@ -115,11 +125,12 @@ pub fn calibration_tokens(
         CalibrationSource::File(path) => (maker.file(path, FILE_WINDOWS)?, file_name(path)),
         CalibrationSource::None => return Err(CalibrateError::TooShort { found: 0, least: LEAST_TOKENS }),
         CalibrationSource::Builtin => {
-            let mut tokens = maker.shipped(TEXT_WINDOWS)?;
-            let answers = answers(checkpoint, plan, &maker.tokenizer, &maker.config, &maker.cutter, proceed)?;
+            let [text_windows, chat_windows] = builtin_windows(plan);
+            let mut tokens = maker.shipped(text_windows)?;
+            let answers = maker.answers(checkpoint, chat_windows, proceed)?;
             let description = match &answers {
                 Some(answers) => {
-                    tokens.extend(maker.cutter.cut(answers, CHAT_WINDOWS));
+                    tokens.extend(maker.cutter.cut(answers, chat_windows));
                     "text that ships with anec, and answers of the checkpoint to prompts that ship"
                 }
                 None => "text that ships with anec",
@@ -190,11 +201,52 @@ impl<'a> Maker<'a> {
         Ok(self.cutter.cut(&self.tokenizer.encode(TEXT, SpecialTokens::Present)?, windows))
     }
 
+    /// Answers of the checkpoint with their prompts, one after the other; none where it has no chat template or is too large.
+    fn answers(
+        &self,
+        checkpoint: &Checkpoint,
+        windows: usize,
+        proceed: &(dyn Fn() -> Result<(), CalibrateError> + Sync),
+    ) -> Result<Option<Vec<u32>>, CalibrateError> {
+        let Self { plan, tokenizer, config, cutter } = self;
+        if config.chat_templates.is_empty() || !answers_prompts(plan) {
+            return Ok(None);
+        }
+        let all: Vec<&str> = PROMPTS.lines().filter(|line| !line.is_empty()).collect();
+        let count = all.len().min(PROMPTS_PER_WINDOW * windows);
+        let chosen = (0..count).filter_map(|index| all.get(index * all.len() / count));
+        let prompts = chosen.map(|prompt| chat::prompt(prompt, config, tokenizer)).collect::<Result<Vec<_>, _>>()?;
+        for prompt in &prompts {
+            check_vocabulary(prompt, plan.vocab_size)?;
+        }
+        let stop = GenerationConfig::open(checkpoint.companions()?)
+            .map_err(anec_runtime::tokenizer::TokenizerError::from)?
+            .stop_tokens(config, tokenizer);
+        let longest = LONGEST_ANSWER.min(plan.max_position_embeddings);
+        let enough = windows * cutter.length;
+        let request = Request { prompts: &prompts, stop: &stop, longest, enough, seed: 0 };
+        Ok(Some(generate::generate(checkpoint, plan, &request, proceed)?.concat()))
+    }
+
     fn checked(&self, tokens: Vec<u32>, description: String) -> Result<CalibrationTokens, CalibrateError> {
         check_length(tokens.len(), self.cutter.length)?;
         check_vocabulary(&tokens, self.plan.vocab_size)?;
         Ok(CalibrationTokens { tokens: Tokens { length: self.cutter.length, tokens }, description })
     }
+}
+
+/// Windows of the text that ships and of answers: half of each as far as the text goes.
+fn builtin_windows(plan: &DecoderPlan) -> [usize; 2] {
+    let is_large = generate::parameters(plan) > LARGE_PARAMETERS;
+    let most = if is_large { MOST_WINDOWS_OF_LARGE } else { MOST_WINDOWS };
+    let windows = (plan.intermediate_size / CHANNELS_PER_WINDOW).clamp(LEAST_WINDOWS, most);
+    let text = windows.div_ceil(2).min(TEXT_WINDOWS);
+    [text, windows - text]
+}
+
+/// Whether the checkpoint is made to answer prompts.
+fn answers_prompts(plan: &DecoderPlan) -> bool {
+    generate::parameters(plan) <= MOST_GENERATING_PARAMETERS
 }
 
 /// Tokens of a window.
@@ -226,41 +278,14 @@ pub(super) struct Expected {
 pub(super) fn expected(source: &CalibrationSource, plan: &DecoderPlan) -> Expected {
     let length = window(plan);
     let [windows, chats] = match source {
-        CalibrationSource::Builtin if generate::parameters(plan) <= MOST_GENERATING_PARAMETERS => {
-            [TEXT_WINDOWS, CHAT_WINDOWS]
+        CalibrationSource::Builtin => {
+            let [text, chats] = builtin_windows(plan);
+            [text, if answers_prompts(plan) { chats } else { 0 }]
         }
-        CalibrationSource::Builtin => [TEXT_WINDOWS, 0],
         CalibrationSource::File(_) => [FILE_WINDOWS, 0],
         CalibrationSource::None => [0, 0],
     };
     Expected { tokens: (windows + chats) * length, length, answers: chats * length }
-}
-
-/// Answers of the checkpoint with their prompts, one after the other; none where it has no chat template or is too large.
-fn answers(
-    checkpoint: &Checkpoint,
-    plan: &DecoderPlan,
-    tokenizer: &TextTokenizer,
-    config: &TokenizerConfig,
-    cutter: &Cutter,
-    proceed: &(dyn Fn() -> Result<(), CalibrateError> + Sync),
-) -> Result<Option<Vec<u32>>, CalibrateError> {
-    if config.chat_templates.is_empty() || generate::parameters(plan) > MOST_GENERATING_PARAMETERS {
-        return Ok(None);
-    }
-    let all: Vec<&str> = PROMPTS.lines().filter(|line| !line.is_empty()).collect();
-    let chosen = (0..ANSWERED_PROMPTS).filter_map(|index| all.get(index * all.len() / ANSWERED_PROMPTS));
-    let prompts = chosen.map(|prompt| chat::prompt(prompt, config, tokenizer)).collect::<Result<Vec<_>, _>>()?;
-    for prompt in &prompts {
-        check_vocabulary(prompt, plan.vocab_size)?;
-    }
-    let stop = GenerationConfig::open(checkpoint.companions()?)
-        .map_err(anec_runtime::tokenizer::TokenizerError::from)?
-        .stop_tokens(config, tokenizer);
-    let longest = LONGEST_ANSWER.min(plan.max_position_embeddings);
-    let enough = CHAT_WINDOWS * cutter.length;
-    let request = Request { prompts: &prompts, stop: &stop, longest, enough, seed: 0 };
-    Ok(Some(generate::generate(checkpoint, plan, &request, proceed)?.concat()))
 }
 
 fn check_vocabulary(tokens: &[u32], vocab_size: usize) -> Result<(), CalibrateError> {
@@ -310,7 +335,7 @@ mod tests {
 
     #[test]
     fn enough_prompts_and_text_ship() {
-        assert!(PROMPTS.lines().count() >= ANSWERED_PROMPTS);
+        assert!(PROMPTS.lines().count() >= 50);
         assert!(TEXT.len() > 4 * WINDOW * TEXT_WINDOWS / 2);
     }
 }
