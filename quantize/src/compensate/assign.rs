@@ -1,6 +1,6 @@
 //! The loop over columns: assign, note the error, let later columns make up for it.
 
-use pulp::Arch;
+use pulp::{Arch, NullaryFnOnce};
 use rayon::prelude::*;
 
 use super::palettes::GroupPalettes;
@@ -89,7 +89,7 @@ impl Rows<'_> {
             let after = &mut errors[start * ROWS..(start + columns) * ROWS];
             for (lane, table) in tables.iter().enumerate() {
                 let within = Within { feedback: self.feedback, channels, start, columns, lane, table };
-                arch.dispatch(|| within.assign(&mut block, &mut found, after));
+                arch.dispatch(Assign { within, block: &mut block, found: &mut found, errors: &mut *after });
             }
             for (place, channel) in self.order.iter().enumerate().skip(start).take(columns) {
                 for row in 0..count {
@@ -146,10 +146,29 @@ struct Within<'a> {
     table: &'a LaneTable,
 }
 
+/// The work on [`Within`], compiled for each instruction set: as a closure it would be compiled for the least of them.
+struct Assign<'a> {
+    within: Within<'a>,
+    /// The targets, without the feedback of the block.
+    block: &'a mut [f32],
+    found: &'a mut [u8],
+    /// The weights, and then their errors.
+    errors: &'a mut [f32],
+}
+
+impl NullaryFnOnce for Assign<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Self { within, block, found, errors } = self;
+        within.assign(block, found, errors);
+    }
+}
+
 impl Within<'_> {
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "must be compiled with the instruction set of the caller")]
-    /// `errors` holds the weights and gets their errors; `block` holds the targets without the feedback of the block.
     fn assign(&self, block: &mut [f32], found: &mut [u8], errors: &mut [f32]) {
         let mut work = [[0.0_f32; LANES]; BLOCK];
         let offset = self.lane * LANES;

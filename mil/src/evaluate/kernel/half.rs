@@ -1,14 +1,27 @@
 //! fp16 to f32, several at a time.
 
-use pulp::Arch;
+use pulp::{Arch, NullaryFnOnce};
 
 /// Widens little-endian fp16, exactly, as many as there are of both.
 pub(in crate::evaluate) fn widen(bytes: &[u8], output: &mut [f32]) {
-    Arch::new().dispatch(|| {
-        for (output, pair) in output.iter_mut().zip(bytes.as_chunks::<2>().0) {
+    Arch::new().dispatch(Widen { bytes, output });
+}
+
+/// The work of [`widen`], compiled for each instruction set, which a closure need not be.
+struct Widen<'a> {
+    bytes: &'a [u8],
+    output: &'a mut [f32],
+}
+
+impl NullaryFnOnce for Widen<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        for (output, pair) in self.output.iter_mut().zip(self.bytes.as_chunks::<2>().0) {
             *output = widen_one(u16::from_le_bytes(*pair));
         }
-    });
+    }
 }
 
 /// One fp16 as f32, without branches, so that compilers can do several at once.
