@@ -160,6 +160,7 @@ impl NullaryFnOnce for Assign<'_> {
     type Output = ();
 
     #[inline(always)]
+    #[expect(clippy::inline_always, reason = "must be compiled with the instruction set of the caller")]
     fn call(self) {
         let Self { within, block, found, errors } = self;
         within.assign(block, found, errors);

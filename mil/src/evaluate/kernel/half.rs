@@ -17,6 +17,7 @@ impl NullaryFnOnce for Widen<'_> {
     type Output = ();
 
     #[inline(always)]
+    #[expect(clippy::inline_always, reason = "must be compiled with the instruction set of the caller")]
     fn call(self) {
         for (output, pair) in self.output.iter_mut().zip(self.bytes.as_chunks::<2>().0) {
             *output = widen_one(u16::from_le_bytes(*pair));
