@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import resource
+import subprocess
 from pathlib import Path
 
 import pytest
 import torch
 
 import package_check
+import synthetic
 from conftest import CONTEXT_LENGTH
 from judge import reference_model
 
@@ -71,3 +74,17 @@ def test_every_text_is_the_program_of_its_package(anec, kernels, small_checkpoin
     some = [path for path in sorted(Path(texts).glob("*.mil")) if "layer_0" not in path.name or "layer_00" in path.name]
     for text in some:
         assert anec.run("diff", text, packages / f"{text.stem}.mlpackage").code == 0
+
+
+def test_more_programs_than_a_process_may_have_files_open_are_written_and_run(anec, tmp_path) -> None:
+    config = {**synthetic.LLAMA, **synthetic.TINY, "num_hidden_layers": 12, "vocab_size": 64}
+    checkpoint = synthetic.write(tmp_path / "checkpoint", config)
+    convert = ["convert", checkpoint, "--layout", "kernels", "--context-length", 64, "-o", tmp_path / "out", "--quiet"]
+    (tmp_path / "tokens.json").write_text("[1, 2, 3]")
+    run = ["run", tmp_path / "out", "--prompt-tokens", tmp_path / "tokens.json", "--max-tokens", 2, "--greedy", "--json"]
+    for arguments in (convert, run):
+        command = [str(argument) for argument in [anec.binary, *arguments]]
+        limit = lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))  # noqa: E731
+        outcome = subprocess.run(command, capture_output=True, text=True, check=False, preexec_fn=limit)  # noqa: PLW1509
+        assert outcome.returncode == 0, outcome.stderr
+    assert len(list((tmp_path / "out").glob("*.mil"))) == 12 * 7 + 3
