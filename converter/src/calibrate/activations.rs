@@ -101,7 +101,8 @@ mod tests {
 
     #[test]
     fn one_large_number_among_many_is_cut_off() {
-        let mut values: Vec<f32> = (0_u16..20_000).map(|index| f32::from(index % 200) / 100.0 - 1.0).collect();
+        let few: Vec<f32> = (0_u8..200).map(|index| f32::from(index) / 100.0 - 1.0).collect();
+        let mut values = few.repeat(1000);
         values.push(20.0);
         let scale = scale_of(&values);
         assert!(scale < 0.1 && scale > 1.0 / 127.0, "{scale}");

@@ -156,7 +156,7 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<ExitCode, Failure>
         output: arguments.output.clone(),
         resume: arguments.resume,
     };
-    let interrupt = Interrupt::on_signal_after(ratatui::restore).unwrap_or_else(|error| {
+    let interrupt = Interrupt::on_signal_after(dashboard::give_back).unwrap_or_else(|error| {
         console.warning(&format!("an interrupt will be taken for a kill: {error}"));
         Interrupt::default()
     });

@@ -40,3 +40,8 @@ static SOURCES: &[&dyn Source] = &[&gguf::Gguf, &flat::Flat, &llama2c::Llama2c, 
 fn of(path: &Path) -> &'static dyn Source {
     SOURCES.iter().copied().find(|source| source.recognizes(path)).unwrap_or(&SafetensorsDirectory)
 }
+
+/// Whether a file is a checkpoint by itself, by what it is called or starts with.
+pub(crate) fn is_checkpoint_file(path: &Path) -> bool {
+    path.is_file() && SOURCES.split_last().is_some_and(|(_, files)| files.iter().any(|source| source.recognizes(path)))
+}

@@ -66,10 +66,14 @@ def test_checkpoints_of_llama2c_convert_to_what_transformers_has(anec, tmp_path:
         for package in sorted(expected.glob("*.mlpackage")):
             outcome = anec.run("diff", package, found / package.name)
             assert outcome.code == 0, outcome.stdout
-        report = anec.run("verify", found, "--against", path, "--limit", 32, "--quiet", "--json")
+        (tmp_path / "tokens.json").write_text(json.dumps(list(range(3, 43))))
+        options_of_verify = ["--tokens", tmp_path / "tokens.json", "--quiet", "--json"]
+        report = anec.run("verify", found, "--against", path, *options_of_verify)
         assert report.code == 0, report.stderr
         config_file = json.loads((found / "config.json").read_text())
-        assert config_file["num_key_value_heads"] == 2 and config_file["eos_token_id"] == [1, 2]
+        assert config_file["num_key_value_heads"] == 2
+        assert config_file["eos_token_id"] == [1, 2]
+    assert "llama2.c, version 1" in anec.run("inspect", path).stdout
     outcome = anec.run("convert", path, "-o", tmp_path / "again", *options, "--calibration", "none")
     assert "no tokenizer is written" in outcome.stderr
     path.write_bytes(path.read_bytes()[:-4])

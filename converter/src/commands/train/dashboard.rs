@@ -21,6 +21,16 @@ const BETWEEN_KEYS: Duration = Duration::from_millis(100);
 /// The least time between two pictures.
 const BETWEEN_PICTURES: Duration = Duration::from_millis(100);
 
+/// Whether the terminal is taken.
+static IS_OPEN: AtomicBool = AtomicBool::new(false);
+
+/// Gives the terminal back, where it is taken.
+pub(super) fn give_back() {
+    if IS_OPEN.swap(false, Ordering::Relaxed) {
+        ratatui::restore();
+    }
+}
+
 /// A picture that is drawn again and again.
 pub(super) struct Dashboard {
     terminal: DefaultTerminal,
@@ -36,7 +46,8 @@ impl Dashboard {
     /// # Errors
     /// There is none that can be taken.
     pub(super) fn open(interrupt: &Interrupt) -> io::Result<Self> {
-        let terminal = ratatui::try_init()?;
+        IS_OPEN.store(true, Ordering::Relaxed);
+        let terminal = ratatui::try_init().inspect_err(|_| give_back())?;
         let is_closed = Arc::new(AtomicBool::new(false));
         let (wish, closed) = (interrupt.clone(), Arc::clone(&is_closed));
         let keys = std::thread::Builder::new().name("keys".to_owned()).spawn(move || listen(&wish, &closed));
@@ -63,7 +74,7 @@ impl Drop for Dashboard {
             // A thread that panicked has nothing left to do.
             let _ = keys.join();
         }
-        ratatui::restore();
+        give_back();
     }
 }
 
@@ -86,7 +97,7 @@ fn listen(interrupt: &Interrupt, is_closed: &AtomicBool) {
         if let Ok(Event::Key(key)) = event
             && stops(key)
         {
-            interrupt.wish(ratatui::restore);
+            interrupt.wish(give_back);
         }
     }
 }

@@ -182,8 +182,9 @@ impl Progress {
 pub(super) fn described(parameters: usize, shape: &crate::training::TrainingShape) -> String {
     #[expect(clippy::cast_precision_loss, reason = "three digits")]
     let count = metric(parameters as f64);
+    let count = count.trim_end();
     format!(
-        "{count}parameters, {} layers of {} channels, {} tokens a sequence",
+        "{count} parameters, {} layers of {} channels, {} tokens a sequence",
         shape.layers, shape.dim, shape.sequence
     )
 }
@@ -247,7 +248,7 @@ mod tests {
         assert!(lines[1].contains("step 60 of 240, 4 min 30 s left"), "{all}");
         assert_eq!(lines[2], "loss 4.0667  best 4.0667  lr 3.00e-4  norm 0.750  1234 tokens/s  1 min 0 s");
         for part in
-            ["fwdAttn        120    50.0 ms   10 %", "the rest", "40 %", "text after step 50", "a time there was"]
+            ["fwdAttn        120    50.0 ms  10 %", "the rest", "40 %", "text after step 50", "a time there was"]
         {
             assert!(all.contains(part), "{part} in\n{all}");
         }
