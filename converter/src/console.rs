@@ -1,4 +1,5 @@
-//! The only door to the terminal: data on stdout, everything else on stderr.
+//! The only door to the terminal: data on stdout, everything else on stderr. The dashboard of `anec train` takes the whole terminal
+//! and gives it back.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

@@ -16,14 +16,26 @@ impl Interrupt {
     /// # Errors
     /// The handler cannot be installed, or there is one already.
     pub(crate) fn on_signal() -> Result<Self, ctrlc::Error> {
+        Self::on_signal_after(|| {})
+    }
+
+    /// As [`on_signal`](Self::on_signal); what is given is done before a second signal ends the process.
+    ///
+    /// # Errors
+    /// As [`on_signal`](Self::on_signal).
+    pub(crate) fn on_signal_after(last: impl Fn() + Send + 'static) -> Result<Self, ctrlc::Error> {
         let interrupt = Self::default();
         let wish = interrupt.clone();
-        ctrlc::set_handler(move || {
-            if wish.0.swap(true, Ordering::Relaxed) {
-                std::process::exit(EXIT_CODE.into());
-            }
-        })?;
+        ctrlc::set_handler(move || wish.wish(&last))?;
         Ok(interrupt)
+    }
+
+    /// Wishes that the command stops; where that was wished before, ends the process after what is given.
+    pub(crate) fn wish(&self, last: impl Fn()) {
+        if self.0.swap(true, Ordering::Relaxed) {
+            last();
+            std::process::exit(EXIT_CODE.into());
+        }
     }
 
     /// Whether to stop; the wish is granted, and a later signal is a new one.

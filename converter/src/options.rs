@@ -1,7 +1,9 @@
 //! What a conversion is asked to do: the plain data behind the command line.
 
+mod activations;
 mod byte_size;
 mod count;
+mod flat;
 mod graph;
 mod share;
 mod target;
@@ -10,8 +12,10 @@ use anec_mil::compiled::COMPILED_EXTENSION;
 use anec_mil::package::PACKAGE_EXTENSION;
 use anec_mil::rules::Chip;
 
+pub use self::activations::{ActivationScales, MOST as INT8_MOST};
 pub use self::byte_size::ByteSize;
 pub use self::count::Count;
+pub use self::flat::FlatType;
 pub use self::graph::{ConvSplits, Functions, KvWrite, WindowForm};
 pub use self::share::{Part, Share};
 pub use self::target::Target;
@@ -62,6 +66,10 @@ pub struct Options {
     pub argmax: bool,
     /// Whether projections that share an input are one program, where they have programs of their own.
     pub fuse: bool,
+    /// Whether all weights are written into a flat file besides, and in what type.
+    pub flat: Option<FlatType>,
+    /// Scales of activations that are multiplied in int8; none where they stay fp16.
+    pub activations: Option<ActivationScales>,
     /// Target system.
     pub target: Target,
     /// Largest weight file, where it differs from the target's.
@@ -91,6 +99,8 @@ impl Default for Options {
             chip: Chip::Generic,
             argmax: false,
             fuse: false,
+            flat: None,
+            activations: None,
             target: Target::Ios18,
             size_limit: None,
             layout: "anec",

@@ -10,6 +10,7 @@ pub mod meta;
 pub mod proto;
 pub mod provenance;
 pub mod report;
+pub mod training;
 pub mod wire;
 
 pub use manifest::{Manifest, ManifestError, ManifestItem};

@@ -6,6 +6,7 @@
 //!
 //! The mathematics of one weight is `anec_quantize::compensate`.
 
+mod activations;
 pub mod allocate;
 mod cost;
 mod engine;
@@ -25,6 +26,7 @@ mod tokens;
 mod weights;
 
 pub use crate::weights::CalibratedRows;
+pub use activations::activation_scales;
 pub use cost::{CalibrationCost, Machine, Work};
 pub use engine::{Calibrator, Progress, Tokens};
 pub use error::CalibrateError;

@@ -1,15 +1,24 @@
 //! `anec bench`.
 
+mod calls;
+mod kinds;
 mod memory;
+mod times;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use anec_mil::rules::Chip;
 use anec_runtime::ModelDirectory;
 use anec_runtime::backend::{Engine, ReferenceBackend, ReferenceOptions};
 use anec_runtime::session::{Capabilities, Session, SessionError};
+use anec_schemas::contract::kernels;
 use clap::Args;
-use serde_json::{Value, json};
+use serde_json::json;
+
+use self::calls::{Measured as MeasuredKind, Peak, SystemClock};
+use self::kinds::Kind;
+use self::times::Times;
 
 use super::backend_arguments::BackendArguments;
 use super::numerics_argument::NumericsArgument;
@@ -22,10 +31,14 @@ Examples:
   anec bench out
   anec bench out --decode 64 --repeat 5 --json
   anec bench out --backend coreml --units cpu-and-ne --json >> figures.jsonl
+  anec bench kernels --chip m4-pro --backend coreml
+
+Of the layouts `kernels` and `training`, each kind of program is timed: operations and bytes of a call, its time, and the throughput.
+There is no throughput for calls that fail or give what does not depend on their inputs, nor above the chip's peak.
 
 The reference engine shows what a model computes, not how fast a device is.")]
 pub struct Arguments {
-    /// A converted directory.
+    /// A converted directory, or one of the programs of a training step.
     path: PathBuf,
 
     /// Tokens to decode in each repetition.
@@ -36,6 +49,10 @@ pub struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     repeat: u32,
 
+    /// The chip whose peak no throughput of a program may pass [default: the fastest that is known].
+    #[arg(long, value_name = "CHIP", default_value_t = Chip::Generic, hide_default_value = true)]
+    chip: Chip,
+
     #[command(flatten)]
     backend: BackendArguments,
 
@@ -45,36 +62,6 @@ pub struct Arguments {
     /// Print one line of JSON.
     #[arg(long)]
     json: bool,
-}
-
-/// Seconds of each repetition.
-struct Times(Vec<f64>);
-
-impl Times {
-    /// Minimum, median and maximum.
-    fn spread(&self) -> [f64; 3] {
-        let mut sorted = self.0.clone();
-        sorted.sort_by(f64::total_cmp);
-        let at = |index: usize| sorted.get(index).copied().unwrap_or(f64::NAN);
-        [at(0), at(sorted.len() / 2), at(sorted.len().saturating_sub(1))]
-    }
-
-    fn json(&self, tokens: f64) -> Value {
-        let [fastest, median, slowest] = self.spread();
-        json!({
-            "tokens": tokens,
-            "seconds": { "min": fastest, "median": median, "max": slowest },
-            "tokens_per_second": tokens / median,
-        })
-    }
-
-    fn line(&self, what: &str, tokens: f64) -> String {
-        let [fastest, median, slowest] = self.spread();
-        format!(
-            "{what:<8} {:>9.1} tokens/s  ({tokens} tokens in {median:.3} s, {fastest:.3} to {slowest:.3})\n",
-            tokens / median
-        )
-    }
 }
 
 /// What was measured.
@@ -88,45 +75,102 @@ struct Measured {
     steps: usize,
 }
 
-/// Measures loading, prefill and decoding.
+/// Measures loading, prefill and decoding, and the programs of layouts that have one for each product.
 pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
-    let directory = ModelDirectory::open(&arguments.path)?;
-    let (measured, backend, system) = if let Some(backend) = arguments.backend.core_ml(&[])? {
+    if let Some(backend) = arguments.backend.core_ml(&[])? {
         let system = backend.system().map_err(SessionError::from)?;
-        (measure(&directory, &backend, arguments)?, format!("coreml {}", arguments.backend.units()), Some(system))
+        let engine = EngineName { name: format!("coreml {}", arguments.backend.units()), system: Some(system) };
+        return run_on(&backend, &engine, arguments, console);
+    }
+    let backend =
+        ReferenceBackend::new(ReferenceOptions { numerics: arguments.numerics.numerics(), statistics: false });
+    let engine = EngineName { name: "reference".to_owned(), system: None };
+    run_on(&backend, &engine, arguments, console)
+}
+
+/// What measures.
+struct EngineName {
+    name: String,
+    system: Option<String>,
+}
+
+fn run_on(engine: &dyn Engine, name: &EngineName, arguments: &Arguments, console: Console) -> Result<(), Failure> {
+    let (text, line, kinds) = if kinds::is_training(&arguments.path) {
+        let kinds = measure_kinds(engine, arguments, kinds::of_training(&arguments.path)?);
+        let line = json!({ "kinds": calls::data(&kinds) });
+        (calls::text(&kinds), line, kinds)
     } else {
-        let backend =
-            ReferenceBackend::new(ReferenceOptions { numerics: arguments.numerics.numerics(), statistics: false });
-        (measure(&directory, &backend, arguments)?, "reference".to_owned(), None)
+        let directory = ModelDirectory::open(&arguments.path)?;
+        let measured = measure(&directory, engine, arguments)?;
+        let kinds = if directory.contract().name == kernels::CONTRACT.name {
+            measure_kinds(engine, arguments, kinds::of_kernels(&directory)?)
+        } else {
+            Vec::new()
+        };
+        let (mut text, mut line) = (measured.text(), measured.json());
+        if let Some(line) = line.as_object_mut() {
+            line.insert("model".to_owned(), json!(directory.meta().model_info.name));
+            if !kinds.is_empty() {
+                line.insert("kinds".to_owned(), calls::data(&kinds));
+            }
+        }
+        if !kinds.is_empty() {
+            text += "\n";
+            text += &calls::text(&kinds);
+        }
+        (text, line, kinds)
     };
+    let text = if arguments.json { format!("{}\n", with_circumstances(line, name)) } else { text };
+    console.data(&text).map_err(|error| Failure { message: error.to_string(), hint: None })?;
+    match calls::failure(&kinds) {
+        None => Ok(()),
+        Some(message) => Err(Failure { message, hint: None }),
+    }
+}
+
+fn measure_kinds(engine: &dyn Engine, arguments: &Arguments, kinds: Vec<Kind>) -> Vec<MeasuredKind> {
+    let (clock, peak) = (SystemClock(Instant::now()), Peak::of(arguments.chip));
+    kinds.into_iter().map(|kind| calls::measure(engine, &clock, arguments.repeat, peak, kind)).collect()
+}
+
+/// A line of JSON with what it was measured on.
+fn with_circumstances(mut line: serde_json::Value, name: &EngineName) -> serde_json::Value {
+    if let Some(line) = line.as_object_mut() {
+        line.insert("generator".to_owned(), json!(format!("anec {}", env!("CARGO_PKG_VERSION"))));
+        line.insert("backend".to_owned(), json!(name.name));
+        line.insert("system".to_owned(), json!(name.system));
+        line.insert("threads".to_owned(), json!(rayon::current_num_threads()));
+        line.insert("memory_bytes".to_owned(), json!(memory::resident_bytes()));
+    }
+    line
+}
+
+impl Measured {
     #[expect(clippy::cast_precision_loss, reason = "counts of tokens")]
-    let (batch, steps) = (measured.batch as f64, measured.steps as f64);
-    let [load, again] = measured.loads.map(|load| load.as_secs_f64());
-    let memory = memory::resident_bytes();
-    let text = if arguments.json {
-        let line = json!({
-            "model": directory.meta().model_info.name,
-            "generator": format!("anec {}", env!("CARGO_PKG_VERSION")),
-            "backend": backend,
-            "system": system,
-            "threads": rayon::current_num_threads(),
-            "load_seconds": load,
-            "load_again_seconds": again,
-            "prefill": (batch > 0.0).then(|| measured.prefill.json(batch)),
-            "decode": measured.decode.json(steps),
-            "memory_bytes": memory,
-        });
-        format!("{line}\n")
-    } else {
+    fn tokens(&self) -> [f64; 2] {
+        [self.batch as f64, self.steps as f64]
+    }
+
+    fn text(&self) -> String {
+        let ([load, again], [batch, steps]) = (self.loads.map(|load| load.as_secs_f64()), self.tokens());
         let mut text = format!("load     {load:>9.3} s, once more {again:.3} s\n");
         if batch > 0.0 {
-            text += &measured.prefill.line("prefill", batch);
+            text += &self.prefill.line("prefill", batch);
         }
-        text += &measured.decode.line("decode", steps);
-        let memory = memory.map(|bytes| format!("memory   {:>9} MB\n", bytes / 1_000_000));
+        text += &self.decode.line("decode", steps);
+        let memory = memory::resident_bytes().map(|bytes| format!("memory   {:>9} MB\n", bytes / 1_000_000));
         text + memory.as_deref().unwrap_or_default()
-    };
-    console.data(&text).map_err(|error| Failure { message: error.to_string(), hint: None })
+    }
+
+    fn json(&self) -> serde_json::Value {
+        let ([load, again], [batch, steps]) = (self.loads.map(|load| load.as_secs_f64()), self.tokens());
+        json!({
+            "load_seconds": load,
+            "load_again_seconds": again,
+            "prefill": (batch > 0.0).then(|| self.prefill.json(batch)),
+            "decode": self.decode.json(steps),
+        })
+    }
 }
 
 fn measure(directory: &ModelDirectory, engine: &dyn Engine, arguments: &Arguments) -> Result<Measured, SessionError> {
@@ -136,7 +180,7 @@ fn measure(directory: &ModelDirectory, engine: &dyn Engine, arguments: &Argument
     let start = Instant::now();
     let mut session = directory.session(engine)?;
     let loads = [first, start.elapsed()];
-    let (mut prefill, mut decode) = (Times(Vec::new()), Times(Vec::new()));
+    let (mut prefill, mut decode) = (Times::default(), Times::default());
     let Capabilities { context_length, batch_size, .. } = *session.capabilities();
     let batch = batch_size.unwrap_or(0);
     let room = context_length.saturating_sub(batch);

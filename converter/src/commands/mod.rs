@@ -34,6 +34,7 @@ pub mod rules;
 pub mod run;
 pub mod self_check;
 mod storage_arguments;
+mod table;
 mod target_system;
 pub mod token_arguments;
 pub mod tokenize;

@@ -9,7 +9,7 @@ use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use serde_json::{Map, Value};
 
-use crate::calibrate::CalibrationSource;
+use crate::calibrate::{CalibrationSource, activation_scales, sample_tokens};
 use crate::commands::allocation::AllocationArguments;
 use crate::commands::locate::locate;
 use crate::commands::storage_arguments::{StorageArguments, StorageOptionsError};
@@ -17,7 +17,9 @@ use crate::commands::training::{self, TrainingArguments};
 use crate::console::{Console, Failure};
 use crate::model::arch::{self, ArchChoice};
 use crate::model::decoder_plan::{DecoderPlan, WeightMap, WeightPath};
-use crate::options::{ByteSize, ConvSplits, Count, Emit, Functions, KvWrite, Options, Target};
+use crate::options::{
+    ActivationScales, ByteSize, ConvSplits, Count, Emit, FlatType, Functions, KvWrite, Options, Target,
+};
 use crate::output::forms::{self, FORMS};
 use crate::output::layouts;
 use crate::plan::{ConversionPlan, inventory};
@@ -49,6 +51,11 @@ pub struct ModelArguments {
     #[command(flatten)]
     pub storage: StorageArguments,
 
+    /// Round activations to int8 before they are multiplied with int8 weights, by scales that calibration finds: for prompts on M4 and
+    /// A17 Pro, whose int8 is faster; layouts `kernels` and `prefill`.
+    #[arg(long)]
+    pub int8_activations: bool,
+
     /// How many bits all of them take.
     #[command(flatten)]
     pub allocation: AllocationArguments,
@@ -65,6 +72,10 @@ pub struct ModelArguments {
     /// Make one kernel of queries, keys and values, and one of gate and up.
     #[arg(long)]
     pub fuse: bool,
+
+    /// Write all weights into a flat file besides, for the CPU half of clients of kernels: flat_f32.bin or flat_f16.bin.
+    #[arg(long, value_enum, value_name = "f32|f16", hide_possible_values = true)]
+    pub flat: Option<FlatType>,
 
     /// Return the best token of each LM-head part instead of logits.
     #[arg(long)]
@@ -235,7 +246,8 @@ impl ModelArguments {
         let weights = WeightMap::new(&checkpoint, &decoder, tensors)?;
         let embeddings = self.storage.recipe()?.embeddings;
         let allocated = self.allocation.recipe(&checkpoint, &decoder, &self.storage, embeddings, console)?;
-        let plans = self.plans(&decoder, allocated, console)?;
+        let activations = self.activations(&checkpoint, &decoder, allocated.as_ref(), console)?;
+        let plans = self.plans(&decoder, allocated, activations, console)?;
         Ok(Prepared { checkpoint, weights, plans })
     }
 
@@ -280,7 +292,13 @@ impl ModelArguments {
             });
         }
         console.status("planned from the config alone: names and shapes of the weights are not checked");
-        Ok((self.plans(&decoder, None, console)?, None))
+        if self.int8_activations {
+            return Err(Failure {
+                message: "Cannot find scales of activations without weights".to_owned(),
+                hint: Some("give a checkpoint with weights, or leave out `--int8-activations`".to_owned()),
+            });
+        }
+        Ok((self.plans(&decoder, None, None, console)?, None))
     }
 
     /// Options that were given and do nothing, and why.
@@ -291,14 +309,54 @@ impl ModelArguments {
             ("--query-length", self.query_length.is_some() && !is_single, "it needs `--functions single`"),
             ("--batch-size", self.batch_size.is_some() && is_single, "a single function takes `--query-length` rows"),
             ("--fuse", self.fuse && !has_columns, "only kernels are fused: `--layout kernels`"),
+            ("--flat", self.flat.is_some() && !has_columns, "it is for clients of kernels: `--layout kernels`"),
         ];
         let functions =
             functions.into_iter().filter_map(|(option, has_none, reason)| has_none.then_some((option, reason)));
-        self.storage.without_effect(&options.storage).into_iter().chain(functions).collect()
+        // Scales are found with it, too.
+        let storage = self.storage.without_effect(&options.storage).into_iter();
+        let storage = storage.filter(|(option, _)| !self.int8_activations || *option != "--calibration");
+        storage.chain(functions).collect()
     }
 
-    fn plans(&self, decoder: &DecoderPlan, allocated: Option<Recipe>, console: Console) -> Result<Plans, Failure> {
+    /// Scales of activations, where they are to be rounded: by a forward pass of the checkpoint.
+    fn activations(
+        &self,
+        checkpoint: &Checkpoint,
+        decoder: &DecoderPlan,
+        allocated: Option<&Recipe>,
+        console: Console,
+    ) -> Result<Option<ActivationScales>, Failure> {
+        if !self.int8_activations {
+            return Ok(None);
+        }
+        let source = match &self.storage.calibration {
+            None => CalibrationSource::Builtin,
+            Some(CalibrationSource::None) => {
+                return Err(Failure {
+                    message: "Cannot find scales of activations with `--calibration none`".to_owned(),
+                    hint: Some("leave it out, or give a file of text".to_owned()),
+                });
+            }
+            Some(source) => source.clone(),
+        };
+        // What does not fit is said before the work.
+        self.plans(decoder, allocated.cloned(), Some(ActivationScales::default()), Console { quiet: true })?;
+        let tokens = sample_tokens(&source, checkpoint, decoder)?;
+        let count = tokens.tokens.tokens.len();
+        console.status(&format!("Finding scales of activations with {count} tokens: {}", tokens.description));
+        Ok(Some(activation_scales(checkpoint, decoder, &tokens.tokens)?))
+    }
+
+    fn plans(
+        &self,
+        decoder: &DecoderPlan,
+        allocated: Option<Recipe>,
+        activations: Option<ActivationScales>,
+        console: Console,
+    ) -> Result<Plans, Failure> {
         let mut options = self.options()?;
+        options.activations = activations;
         if let Some(recipe) = allocated {
             options.storage = recipe;
         }
@@ -362,6 +420,8 @@ impl ModelArguments {
             chip: self.chip,
             argmax: self.argmax,
             fuse: self.fuse,
+            activations: None,
+            flat: self.flat.filter(|_| layout.columns().is_some()),
             target: self.target,
             size_limit: self.size_limit,
             layout: self.layout,

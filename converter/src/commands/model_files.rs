@@ -80,7 +80,8 @@ fn entries(directory: &Path) -> io::Result<Vec<PathBuf>> {
 fn models(entries: &[PathBuf]) -> Vec<PathBuf> {
     let mut found: BTreeMap<PathBuf, &PathBuf> = BTreeMap::new();
     for entry in entries {
-        let extension = kind(entry).filter(|extension| *extension != TEXT);
+        // A text alone belongs to what it lies in; with a directory of its own it is a model.
+        let extension = kind(entry).filter(|extension| *extension != TEXT || is_compiled(entry));
         if extension == Some(PACKAGE_EXTENSION) || extension.is_some() && !found.contains_key(&entry.with_extension(""))
         {
             found.insert(entry.with_extension(""), entry);

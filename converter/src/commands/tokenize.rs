@@ -1,8 +1,8 @@
 //! `anec tokenize`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anec_runtime::tokenizer::{SpecialTokens, TextTokenizer, TokenizerError};
+use anec_runtime::tokenizer::{SpecialTokens, TOKENIZER_JSON, TextTokenizer, TokenizerError};
 use clap::Args;
 use fs_err as fs;
 
@@ -62,11 +62,30 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
 
 fn tokens(arguments: &Arguments) -> Result<Vec<u16>, TokenizeError> {
     let text = fs::read_to_string(&arguments.text)?;
-    let tokenizer = if arguments.tokenizer.is_dir() {
-        TextTokenizer::open(&arguments.tokenizer)?
-    } else {
-        TextTokenizer::from_json(&fs::read_to_string(&arguments.tokenizer)?)?
-    };
+    let tokenizer = open(&arguments.tokenizer)?;
     let tokens = tokenizer.encode(&text, SpecialTokens::Add)?;
     tokens.into_iter().map(|token| u16::try_from(token).map_err(|_| TokenizeError::Wide { token })).collect()
+}
+
+/// Files of a tokenizer that `anec run` reads.
+const FILES: [&str; 4] = [TOKENIZER_JSON, "tokenizer_config.json", "generation_config.json", "chat_template.jinja"];
+
+/// The tokenizer of a directory, or of a tokenizer.json.
+pub(super) fn open(path: &Path) -> Result<TextTokenizer, TokenizeError> {
+    if path.is_dir() {
+        return Ok(TextTokenizer::open(path)?);
+    }
+    Ok(TextTokenizer::from_json(&fs::read_to_string(path)?)?)
+}
+
+/// Copies the files of a tokenizer into a directory.
+pub(super) fn copy(path: &Path, directory: &Path) -> Result<(), TokenizeError> {
+    if !path.is_dir() {
+        fs::copy(path, directory.join(TOKENIZER_JSON))?;
+        return Ok(());
+    }
+    for name in FILES.into_iter().filter(|name| path.join(name).is_file()) {
+        fs::copy(path.join(name), directory.join(name))?;
+    }
+    Ok(())
 }

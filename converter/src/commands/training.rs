@@ -5,12 +5,13 @@ use std::process::ExitCode;
 
 use anec_mil::compiled::{COMPILED_EXTENSION, LOOSE_EXTENSION};
 use anec_mil::package::PACKAGE_EXTENSION;
+use anec_schemas::training::TRAINING_JSON;
 use clap::Args;
 use fs_err as fs;
 
 use super::convert::Arguments;
 use crate::console::{Console, Failure};
-use crate::training::{self, Kind, PROGRAMS_JSON, TrainingError, TrainingShape, WeightForm};
+use crate::training::{self, Kind, TrainingError, TrainingShape, WeightForm};
 
 /// The layout whose programs hold no weights.
 pub(crate) const LAYOUT: &str = "training";
@@ -79,8 +80,8 @@ fn is_ours(output: &Path) -> bool {
     let known = |name: &str| {
         let extensions = [PACKAGE_EXTENSION, COMPILED_EXTENSION, LOOSE_EXTENSION];
         let programs = Kind::ALL.iter().flat_map(|kind| extensions.map(|extension| format!("{kind}.{extension}")));
-        name == PROGRAMS_JSON || programs.into_iter().any(|program| program == name)
+        name == TRAINING_JSON || programs.into_iter().any(|program| program == name)
     };
-    output.join(PROGRAMS_JSON).is_file()
+    output.join(TRAINING_JSON).is_file()
         && entries.into_iter().all(|entry| entry.is_ok_and(|entry| known(&entry.file_name().to_string_lossy())))
 }

@@ -13,7 +13,7 @@ use super::layers::LayerHook;
 use super::layers::kv_cache::CacheStates;
 use super::tables::Tables;
 use crate::model::decoder_plan::DecoderPlan;
-use crate::options::{Functions, KvWrite};
+use crate::options::{ActivationScales, Functions, KvWrite};
 use crate::weights::encodings::UnfitError;
 use crate::weights::recipe::Recipe;
 use crate::weights::weight_file::WeightFile;
@@ -81,6 +81,8 @@ pub(crate) struct ModelSettings<'a> {
     pub(crate) splitter: ConvSplitter,
     /// Storage of every weight.
     pub(crate) recipe: &'a Recipe,
+    /// Scales of activations that are multiplied in int8.
+    pub(crate) activations: Option<&'a ActivationScales>,
     /// Token ids of each part of the LM head.
     pub(crate) head_parts: &'a [Range<u64>],
     /// Whether the head gives the best token of each part instead of logits.
@@ -117,11 +119,20 @@ pub(crate) struct Graph<'a> {
     pub(crate) tokens: u64,
     /// Values that were cut along their channels for split convolutions, by name and number of parts.
     pub(crate) channel_parts: BTreeMap<(String, usize), Vec<Var>>,
+    /// Values that were rounded to int8, by name.
+    pub(crate) rounded: BTreeMap<String, Var>,
 }
 
 impl<'a> Graph<'a> {
     pub(crate) fn new(weights: &'a mut WeightFile, settings: &'a ModelSettings<'a>, tokens: u64) -> Self {
-        Self { ops: FunctionBuilder::new(settings.opset), weights, settings, tokens, channel_parts: BTreeMap::new() }
+        Self {
+            ops: FunctionBuilder::new(settings.opset),
+            weights,
+            settings,
+            tokens,
+            channel_parts: BTreeMap::new(),
+            rounded: BTreeMap::new(),
+        }
     }
 
     pub(crate) fn plan(&self) -> &'a DecoderPlan {

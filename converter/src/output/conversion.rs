@@ -17,6 +17,7 @@ use crate::output::checksums;
 use crate::output::companions::{self, CompanionError};
 use crate::output::description::program_of;
 use crate::output::emit::{self, Context, EmitError, Outcome, QuantizedWeight, Span};
+use crate::output::flat;
 use crate::output::forms::{FORMS, Form, FormError, ModelFiles};
 use crate::output::layouts::{self, FileModel, Layout, SideFileError};
 use crate::output::link::link_or_copy;
@@ -155,6 +156,10 @@ impl<'a> StagedPlan<'a> {
             .collect();
         let models = models.iter().map(|(stem, program, weights)| (*stem, program, *weights));
         fs::write(self.directory.join(PROVENANCE_JSON), provenance::text(models)?)?;
+        if let Some(ty) = self.plan.options.flat {
+            let (decoder, positions) = (&self.plan.decoder, self.plan.options.context_length);
+            flat::write(&self.directory.join(flat::name(ty)), (decoder, positions), checkpoint, ty)?;
+        }
         if self.plan.options.storage.exceptions().is_some() {
             fs::write(self.directory.join(RECIPE_JSON), recipe_file::text(&self.plan.options.storage))?;
         }

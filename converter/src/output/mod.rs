@@ -6,6 +6,7 @@ pub mod companions;
 pub mod conversion;
 mod description;
 pub mod emit;
+pub(crate) mod flat;
 pub mod forms;
 pub(crate) mod free_space;
 pub(crate) mod layouts;

@@ -247,7 +247,11 @@ fn weights(options: &Options) -> String {
         .map(|storage| storage.encoding().decision());
     let exceptions = options.storage.exceptions();
     let exceptions = exceptions.map(|exceptions| format!(" but {exceptions}")).unwrap_or_default();
-    format!("layers {ffn}{exceptions}; LM head {lm_head}; embeddings {embeddings}")
+    let activations = match &options.activations {
+        Some(scales) => format!("; what int8 weights multiply is rounded to int8 by {} scales", scales.len()),
+        None => String::new(),
+    };
+    format!("layers {ffn}{exceptions}; LM head {lm_head}; embeddings {embeddings}{activations}")
 }
 
 /// One line for every shape of convolution that is split.

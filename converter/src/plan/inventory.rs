@@ -35,6 +35,7 @@ pub fn tensors(decoder: &DecoderPlan) -> Result<Vec<TensorSpec>, PlanError> {
         caches: &caches,
         splitter: ConvSplitter::new(&options),
         recipe: &recipe,
+        activations: None,
         head_parts: std::slice::from_ref(&whole_head),
         argmax: false,
         fused: false,

@@ -11,6 +11,7 @@ use crate::output::forms;
 use crate::output::layouts::Layout;
 use crate::plan::PlanError;
 use crate::weights::recipe::WeightKind;
+use crate::weights::storage::Storage;
 
 pub(super) fn options(layout: &dyn Layout, decoder: &DecoderPlan, options: &Options) -> Result<(), PlanError> {
     if options.batch_size > options.context_length {
@@ -82,6 +83,7 @@ pub(super) fn options(layout: &dyn Layout, decoder: &DecoderPlan, options: &Opti
             expected: format!("the layout `{}` has one file for each chunk; `anemll` takes the option", layout.name()),
         });
     }
+    rounded_activations(layout, options)?;
     if let Some(refusal) = layout.refusal(options) {
         return Err(PlanError::Option { option: refusal.option, value: refusal.value, expected: refusal.expected });
     }
@@ -107,6 +109,28 @@ pub(super) fn options(layout: &dyn Layout, decoder: &DecoderPlan, options: &Opti
         }),
         _ => Ok(()),
     }
+}
+
+/// Activations are rounded for calls of many tokens, and multiplied with weights that are integers too.
+fn rounded_activations(layout: &dyn Layout, options: &Options) -> Result<(), PlanError> {
+    if options.activations.is_none() {
+        return Ok(());
+    }
+    let refuse =
+        |expected: String| Err(PlanError::Option { option: "--int8-activations", value: String::new(), expected });
+    if !layout.rounds_activations() {
+        return refuse(format!(
+            "the layout `{}` has fp16 activations; `kernels` and `prefill` take the option",
+            layout.name()
+        ));
+    }
+    if !options.storage.all_of(WeightKind::Layer).any(Storage::is_linear_int8) {
+        return refuse("integers to multiply with: add `--ffn int8`".to_owned());
+    }
+    if options.target.opset() < Opset::Ios17 {
+        return refuse("`quantize` needs iOS 17 or macOS 14 programs; take a later `--target`".to_owned());
+    }
+    Ok(())
 }
 
 /// Functions that shift a window are there where a window is shifted.

@@ -102,6 +102,7 @@ pub(crate) fn plan(
         caches: &caches,
         splitter: ConvSplitter::new(&options),
         recipe: &options.storage,
+        activations: options.activations.as_ref(),
         head_parts: &head.parts(),
         argmax: options.argmax,
         fused: options.fuse,

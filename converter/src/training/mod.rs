@@ -25,7 +25,7 @@ pub use error::TrainingError;
 pub use kind::Kind;
 pub use operands::{Input, Part, WeightForm, inputs};
 pub use shape::TrainingShape;
-pub use write::{PROGRAMS_JSON, write};
+pub use write::write;
 
 use anec_mil::package::{FlexibleInputs, FunctionDescription, Model, ModelDescription};
 use anec_mil::{Opset, Program};

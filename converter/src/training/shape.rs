@@ -1,7 +1,7 @@
 //! The sizes that decide every shape of a training step.
 
 use super::TrainingError;
-use crate::model::decoder_plan::{Activation, AttentionKind, DecoderPlan, NormPlacement, QkNorm};
+use crate::model::decoder_plan::{Activation, AttentionKind, DecoderPlan, NormKind, NormPlacement, QkNorm};
 use crate::model::rope::RopeScaling;
 
 /// The longest axis of a program.
@@ -50,6 +50,7 @@ impl TrainingShape {
     ///
     /// # Errors
     /// The model has what the programs do not.
+    #[expect(clippy::cast_precision_loss, reason = "heads are short")]
     pub fn of(plan: &DecoderPlan, sequence: usize, with_rope: bool) -> Result<Self, TrainingError> {
         let refuse = |key, expected: &str, found: String| {
             Err(TrainingError::Config { key, expected: expected.to_owned(), found })
@@ -66,22 +67,43 @@ impl TrainingShape {
             return refuse("attention_bias", "no biases", "true".to_owned());
         }
         if plan.qk_norm != QkNorm::None
+            || plan.norm_kind != NormKind::Rms
             || plan.norm_placement != NormPlacement::Pre
             || plan.activation != Activation::Silu
         {
             return refuse("model_type", "a model of Llama's layers", plan.model_type.clone());
+        }
+        for (key, found, expected) in [
+            ("query_scale", plan.query_scale, (plan.head_dim as f64).powf(-0.5)),
+            ("embedding_scale", f64::from(plan.embedding_scale), 1.0),
+            ("residual_multiplier", plan.residual_multiplier, 1.0),
+            ("logit_scale", plan.logit_scale, 1.0),
+        ] {
+            if (found - expected).abs() > 1e-6 * expected {
+                return refuse(key, &expected.to_string(), found.to_string());
+            }
+        }
+        if plan.attention_softcap.is_some() || plan.logit_softcap.is_some() {
+            return refuse("softcap", "none", "some".to_owned());
         }
         let mut rope_theta = None;
         for layer in &plan.layers {
             if layer.attention != AttentionKind::Full {
                 return refuse("sliding_window", "none", "some".to_owned());
             }
-            if let Some(rope) = layer.rope.as_ref().filter(|_| with_rope) {
-                if rope.scaling != RopeScaling::Default {
-                    return refuse("rope_scaling", "none", "some".to_owned());
-                }
-                rope_theta = Some(rope.theta);
+            if !with_rope {
+                continue;
             }
+            let Some(rope) = &layer.rope else {
+                return refuse("no_rope_layers", "every layer rotated", "one that is not".to_owned());
+            };
+            if rope.scaling != RopeScaling::Default || rope.rotary_dim != plan.head_dim {
+                return refuse("rope_scaling", "none, of all channels of a head", "another".to_owned());
+            }
+            if rope_theta.is_some_and(|theta| theta != rope.theta) {
+                return refuse("rope_theta", "one for all layers", "several".to_owned());
+            }
+            rope_theta = Some(rope.theta);
         }
         let shape = Self {
             dim: plan.hidden_size,

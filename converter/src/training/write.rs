@@ -3,55 +3,14 @@
 use std::path::Path;
 
 use anec_mil::package::PACKAGE_EXTENSION;
+use anec_schemas::training::{TRAINING_JSON, TRAINING_VERSION, TrainingManifest, TrainingProgram, TrainingTensor};
 use fs_err as fs;
-use serde::Serialize;
 
-use super::{Kind, TrainingError, TrainingShape, WeightForm, inputs, model};
+use super::{Kind, Part, TrainingError, TrainingShape, WeightForm, inputs, model};
 use crate::output::forms::{self, ModelFiles};
-
-/// Name of the table of the programs within their directory.
-pub const PROGRAMS_JSON: &str = "training.json";
-
-/// Version of the table.
-const VERSION: u32 = 1;
 
 /// Bytes of an fp16 number.
 const FP16_BYTES: usize = 2;
-
-#[derive(Serialize)]
-struct Table<'a> {
-    version: u32,
-    dim: usize,
-    hidden: usize,
-    heads: usize,
-    layers: usize,
-    sequence: usize,
-    vocabulary: usize,
-    norm_eps: f64,
-    rope_theta: Option<f64>,
-    weights: &'static str,
-    /// Calls of a step that each program serves: one a layer.
-    instances: usize,
-    programs: Vec<Row<'a>>,
-}
-
-#[derive(Serialize)]
-struct Row<'a> {
-    name: &'a str,
-    inputs: Vec<Tensor<'a>>,
-    output: Tensor<'a>,
-    /// Multiplications and additions of the products.
-    operations: u64,
-}
-
-#[derive(Serialize)]
-struct Tensor<'a> {
-    name: &'a str,
-    shape: [usize; 4],
-    bytes: usize,
-    /// What it holds, in order along the axis, with the length of each there.
-    parts: Vec<(&'a str, usize)>,
-}
 
 /// Writes every program in these forms into a directory, which is made.
 ///
@@ -82,35 +41,34 @@ pub fn write(
             written.read_back(&path)?;
         }
     }
-    let mut text = serde_json::to_string_pretty(&table(shape, form))?;
-    text.push('\n');
-    fs::write(directory.join(PROGRAMS_JSON), text)?;
+    fs::write(directory.join(TRAINING_JSON), manifest(shape, form).to_json()?)?;
     Ok(())
 }
 
-fn table(shape: &TrainingShape, form: WeightForm) -> Table<'static> {
+fn manifest(shape: &TrainingShape, form: WeightForm) -> TrainingManifest {
     let programs = Kind::ALL.into_iter().map(|kind| {
-        let given = inputs(kind, shape, form).into_iter().map(|input| Tensor {
-            name: input.name,
-            shape: input.shape,
-            bytes: input.count() * FP16_BYTES,
-            parts: input
-                .parts
-                .iter()
-                .map(|part| (part.name, if input.axis == 1 { part.rows } else { part.stored()[1] }))
-                .collect(),
+        let given = inputs(kind, shape, form).into_iter().map(|input| {
+            let length = |part: &Part| if input.axis == 1 { part.rows } else { part.stored()[1] };
+            TrainingTensor {
+                name: input.name.to_owned(),
+                shape: input.shape,
+                bytes: input.count() * FP16_BYTES,
+                parts: input.parts.iter().map(|part| (part.name.to_owned(), length(part))).collect(),
+            }
         });
         let channels = kind.output_channels(shape);
-        let output = Tensor {
-            name: "out",
+        let parts = kind.outputs(shape).into_iter().map(|(name, channels)| (name.to_owned(), channels));
+        let output = TrainingTensor {
+            name: "out".to_owned(),
             shape: [1, channels, 1, shape.sequence],
             bytes: channels * shape.sequence * FP16_BYTES,
-            parts: kind.outputs(shape),
+            parts: parts.collect(),
         };
-        Row { name: kind.name(), inputs: given.collect(), output, operations: kind.operations(shape) }
+        let (name, operations) = (kind.name().to_owned(), kind.operations(shape));
+        TrainingProgram { name, inputs: given.collect(), output, operations }
     });
-    Table {
-        version: VERSION,
+    TrainingManifest {
+        version: TRAINING_VERSION,
         dim: shape.dim,
         hidden: shape.hidden,
         heads: shape.heads,
@@ -119,7 +77,7 @@ fn table(shape: &TrainingShape, form: WeightForm) -> Table<'static> {
         vocabulary: shape.vocabulary,
         norm_eps: shape.norm_eps,
         rope_theta: shape.rope_theta,
-        weights: if form == WeightForm::Packed { "packed" } else { "inputs" },
+        weights: if form == WeightForm::Packed { "packed" } else { "inputs" }.to_owned(),
         instances: shape.layers,
         programs: programs.collect(),
     }

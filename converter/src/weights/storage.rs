@@ -64,6 +64,11 @@ impl Storage {
         self.quantized_bits().unwrap_or(FLOAT16_BITS)
     }
 
+    /// Whether weights are 8-bit integers times a scale, and no palette.
+    pub(crate) fn is_linear_int8(&self) -> bool {
+        self.quantized_bits() == Some(8) && self.lut().is_none()
+    }
+
     /// Whether its indices and palettes are those that calibration found.
     pub fn is_calibrated(&self) -> bool {
         self.encoding.is_calibrated()

@@ -3,9 +3,11 @@
 use super::decl::{FLOATS, INT32, InferError, OpContext, OpDecl, Parameter};
 use super::evidence::MADERIX;
 use super::quantization::{BYTES, per_index, scale_of, vector_along};
+use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::evaluate::{Call, Dequantized, EvaluateError, Expand, Tensor};
 use crate::opset::Opset;
 use crate::types::{TensorType, ValueType};
+use crate::value::Value;
 
 /// The declaration.
 pub static DECL: OpDecl = OpDecl::new(
@@ -42,6 +44,16 @@ fn evaluate(call: &mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError> {
     let mut output = vec![0.0; input.count()];
     Dequantized::new(input, blocks, scale, zero_point, (dtype, call.numerics()))?.expand(0, &mut output);
     Ok(vec![Tensor::floats(dtype, &shape, output)?])
+}
+
+impl FunctionBuilder {
+    /// Integers times `scale`.
+    ///
+    /// # Shapes
+    /// `scale` is a scalar, whose type the result has.
+    pub fn dequantize(&mut self, name: &str, x: &Var, scale: Value) -> Result<Var, BuildError> {
+        self.call(&DECL, name).operand("input", x).constant("scale", scale).single()
+    }
 }
 
 #[cfg(test)]

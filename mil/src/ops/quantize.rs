@@ -4,10 +4,12 @@ use super::decl::{FLOATS, INT32, InferError, OpContext, OpDecl, Parameter, STRIN
 use super::evidence::MADERIX;
 use super::quantization::{BYTES, per_index, scale_of, vector_along};
 use super::shape::known_string_or;
+use crate::builder::{BuildError, FunctionBuilder, Var};
 use crate::dtype::DataType;
 use crate::evaluate::{Call, EvaluateError, Tensor};
 use crate::opset::Opset;
 use crate::types::{TensorType, ValueType};
+use crate::value::Value;
 
 /// The declaration.
 pub static DECL: OpDecl = OpDecl::new(
@@ -64,11 +66,21 @@ fn evaluate(call: &mut Call<'_>) -> Result<Vec<Tensor>, EvaluateError> {
     Ok(vec![Tensor::integers(dtype, input.shape(), output)?])
 }
 
+impl FunctionBuilder {
+    /// `x` as int8, the multiple of `scale` that is nearest.
+    ///
+    /// # Shapes
+    /// `scale` is a scalar of the type of `x`; the result has the shape of `x`.
+    pub fn quantize_int8(&mut self, name: &str, x: &Var, scale: Value) -> Result<Var, BuildError> {
+        let call = self.call(&DECL, name).operand("input", x).constant("scale", scale);
+        call.constant("output_dtype", Value::string("int8")).single()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::ops::testing::{Operands, fp16, tensor};
-    use crate::value::Value;
 
     #[test]
     fn the_result_has_the_type_that_is_named() {

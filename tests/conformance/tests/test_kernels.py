@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 import package_check
+import synthetic
 from conftest import CONTEXT_LENGTH
 from judge import reference_model
 
@@ -16,6 +20,12 @@ GREEDY_TOKENS = 64
 PROMPT_TOKENS = 40
 #: Between the two best logits, where rounding weights to fp16 may choose the other.
 NEAR_TIE = 0.05
+#: A process that may have 64 files open, and becomes a command.
+LAUNCHER = """
+import os, resource, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+os.execv(sys.argv[1], sys.argv[1:])
+"""
 #: Nats, unrounded.
 KL_MEAN = 1e-6
 
@@ -71,3 +81,18 @@ def test_every_text_is_the_program_of_its_package(anec, kernels, small_checkpoin
     some = [path for path in sorted(Path(texts).glob("*.mil")) if "layer_0" not in path.name or "layer_00" in path.name]
     for text in some:
         assert anec.run("diff", text, packages / f"{text.stem}.mlpackage").code == 0
+
+
+def test_more_programs_than_a_process_may_have_files_open_are_written_and_run(anec, small_checkpoint, tmp_path) -> None:
+    config = {**synthetic.LLAMA, **synthetic.TINY, "num_hidden_layers": 12, "vocab_size": 64}
+    checkpoint = synthetic.write(tmp_path / "checkpoint", config)
+    shutil.copy(small_checkpoint / "tokenizer.json", checkpoint)
+    output, tokens = tmp_path / "out", tmp_path / "tokens.json"
+    tokens.write_text("[1, 2, 3]")
+    convert = ["convert", checkpoint, "--layout", "kernels", "--context-length", 64, "-o", output, "--quiet"]
+    run = ["run", output, "--prompt-tokens", tokens, "--max-tokens", 2, "--greedy", "--json"]
+    for arguments in (convert, run):
+        command = [sys.executable, "-c", LAUNCHER, *map(str, [anec.binary, *arguments])]
+        outcome = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert outcome.returncode == 0, outcome.stderr
+    assert len(list(output.glob("*.mil"))) == 12 * 7 + 3

@@ -11,6 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import transformers
+from safetensors.numpy import load_file
+
+import synthetic
 
 DIM, HIDDEN, LAYERS, HEADS, VOCABULARY, POSITIONS = 64, 160, 2, 4, 96, 64
 SEQUENCE, BATCH, STEPS, RATE, WARMUP, CLIP = 32, 2, 200, 2e-3, 10, 1.0
@@ -161,8 +165,6 @@ def steps_of(directory: Path) -> int:
 
 
 def test_a_trained_model_is_a_checkpoint_of_transformers(anec, tmp_path: Path) -> None:
-    from transformers import LlamaForCausalLM
-
     write_checkpoint(tmp_path / "start.bin", weights())
     data = text()
     (tmp_path / "data.bin").write_bytes(data.tobytes())
@@ -170,9 +172,93 @@ def test_a_trained_model_is_a_checkpoint_of_transformers(anec, tmp_path: Path) -
     outcome = anec.run("train", tmp_path / "start.bin", "-o", tmp_path / "out", *options)
     assert outcome.code == 0, outcome.stderr
     assert np.array_equal(read_checkpoint(tmp_path / "out" / "model.bin"), read_checkpoint(tmp_path / "start.bin"))
-    model = LlamaForCausalLM.from_pretrained(tmp_path / "out", torch_dtype=torch.float32)
+    model = transformers.LlamaForCausalLM.from_pretrained(tmp_path / "out", torch_dtype=torch.float32)
     tokens = torch.tensor(data[: SEQUENCE + 1].astype(np.int64))[None]
     with torch.no_grad():
         logits = model(tokens[:, :-1]).logits
         found = torch.nn.functional.cross_entropy(logits[0], tokens[0, 1:])
         assert torch.allclose(found, loss_of(weights(), tokens), rtol=1e-5)
+
+
+def test_training_goes_on_from_a_checkpoint_of_transformers_and_its_result_generates(
+    anec, small_checkpoint, tmp_path: Path
+) -> None:
+    config = {**synthetic.LLAMA, **synthetic.TINY, "num_key_value_heads": 4, "torch_dtype": "float32"}
+    config |= {"rope_theta": 50000.0, "rms_norm_eps": 1e-6, "vocab_size": VOCABULARY, "tie_word_embeddings": False}
+    checkpoint = synthetic.write(tmp_path / "checkpoint", config)
+    data = text()
+    (tmp_path / "data.bin").write_bytes(data.tobytes())
+    options = ["--data", tmp_path / "data.bin", "--sequence", SEQUENCE, "--quiet"]
+
+    tokenizer = ["--tokenizer", small_checkpoint]
+
+    # Without a step that moves, everything is as it was.
+    outcome = anec.run("train", checkpoint, "-o", tmp_path / "same", "--steps", 1, "--lr", 0, *options)
+    assert outcome.code == 0, outcome.stderr
+    expected, found = (load_file(path / "model.safetensors") for path in (checkpoint, tmp_path / "same"))
+    assert expected.keys() == found.keys()
+    assert all(np.array_equal(expected[name], found[name]) for name in expected)
+    # llama2.c knows neither this epsilon nor this base.
+    assert not (tmp_path / "same" / "model.bin").exists()
+    model = transformers.LlamaForCausalLM.from_pretrained(checkpoint, torch_dtype=torch.float32)
+    tokens = torch.tensor(data[: SEQUENCE + 1].astype(np.int64))[None]
+    log = json.loads((tmp_path / "same" / "log.jsonl").read_text())
+    with torch.no_grad():
+        loss = torch.nn.functional.cross_entropy(model(tokens[:, :-1]).logits[0], tokens[0, 1:]).item()
+    assert abs(log["loss"] - loss) <= 1e-4 * loss
+
+    outcome = anec.run("train", checkpoint, "-o", tmp_path / "out", "--steps", 60, "--lr", RATE, *options, *tokenizer)
+    assert outcome.code == 0, outcome.stderr
+    model = transformers.LlamaForCausalLM.from_pretrained(tmp_path / "out", torch_dtype=torch.float32)
+    converted = anec.convert(tmp_path / "out", "--context-length", 64)
+    prompt = data[:8].tolist()
+    (tmp_path / "prompt.json").write_text(json.dumps(prompt))
+    options = ["--prompt-tokens", tmp_path / "prompt.json", "--greedy", "--max-tokens", 16, "--ignore-eos", "--json"]
+    outcome = anec.run("run", converted, *options)
+    assert outcome.code == 0, outcome.stderr
+    sequence = list(prompt)
+    for token in json.loads(outcome.stdout)["token_ids"]:
+        with torch.no_grad():
+            best = model(torch.tensor([sequence])).logits[0, -1].topk(2)
+        # fp16 weights may choose the other of two that are as good.
+        assert token == best.indices[0] or best.values[0] - best.values[1] < 0.05
+        sequence.append(token)
+    assert len(sequence) == 24
+
+
+def test_models_with_fewer_heads_of_keys_are_refused(anec, tmp_path: Path) -> None:
+    checkpoint = synthetic.write(tmp_path / "checkpoint", {**synthetic.LLAMA, **synthetic.TINY})
+    (tmp_path / "data.bin").write_bytes(text().tobytes())
+    options = ["--data", tmp_path / "data.bin", "--steps", 1, "--sequence", SEQUENCE]
+    outcome = anec.run("train", checkpoint, "-o", tmp_path / "out", *options)
+    assert outcome.code == 1
+    assert "`num_key_value_heads` is 2, expected 4" in outcome.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_lines_and_texts_are_printed_where_there_is_no_terminal(anec, small_checkpoint, tmp_path: Path) -> None:
+    config = {**synthetic.LLAMA, **synthetic.TINY, "num_key_value_heads": 4, "vocab_size": 2048}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "book.txt").write_text("It was a bright cold day in April. " * 40)
+    outcome = anec.run("tokenize", tmp_path / "book.txt", "--tokenizer", small_checkpoint, "-o", tmp_path / "data.bin")
+    assert outcome.code == 0, outcome.stderr
+    options = ["--data", tmp_path / "data.bin", "--steps", 20, "--sequence", SEQUENCE, "--sample-every", 10]
+
+    def train(output: str, *more: object) -> str:
+        command = ["train", tmp_path / "config.json", "-o", tmp_path / output, *options, *more]
+        outcome = anec.run(*command)
+        assert outcome.code == 0, outcome.stderr
+        assert outcome.stdout == ""
+        return outcome.stderr
+
+    lines = train("texts", "--tokenizer", small_checkpoint).splitlines()
+    assert [line.split()[1] for line in lines if line.startswith("step ") and "/" in line] == ["1/20", "10/20", "20/20"]
+    texts = [line for line in lines if line.startswith("text after step ")]
+    assert [line.split(":")[0] for line in texts] == ["text after step 10", "text after step 20"]
+    start = next(i for i, line in enumerate(lines) if line.startswith("program "))
+    assert len({len(line) for line in lines[start : start + 7]}) == 1, "columns line up"
+    # What is written meanwhile changes nothing, and the tokenizer is beside the weights.
+    assert (tmp_path / "texts" / "tokenizer.json").is_file()
+    train("plain")
+    names = ("state.bin", "model.safetensors")
+    assert all((tmp_path / "texts" / n).read_bytes() == (tmp_path / "plain" / n).read_bytes() for n in names)

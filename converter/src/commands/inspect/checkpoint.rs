@@ -12,6 +12,7 @@ use crate::error::render;
 use crate::model::arch::{self, ArchChoice};
 use crate::model::decoder_plan::{DecoderPlan, WeightMap};
 use crate::plan::inventory;
+use crate::source;
 use crate::source::checkpoint::{Checkpoint, CheckpointError};
 
 /// A checkpoint.
@@ -61,13 +62,12 @@ struct TensorReport {
 
 /// Whether a path that holds no models is meant to be a checkpoint.
 pub(super) fn is_checkpoint(path: &Path) -> bool {
-    let is_gguf = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"));
     let has_config = || path.join("config.json").is_file();
     let has_gguf = || {
         let entries = path.read_dir().into_iter().flatten().flatten();
         entries.map(|entry| entry.path()).any(|path| path.extension().is_some_and(|extension| extension == "gguf"))
     };
-    (path.is_file() && is_gguf) || (path.is_dir() && (has_config() || has_gguf()))
+    source::is_checkpoint_file(path) || (path.is_dir() && (has_config() || has_gguf()))
 }
 
 /// Reads what a checkpoint is.

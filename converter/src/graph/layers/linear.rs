@@ -3,7 +3,8 @@
 use std::ops::Range;
 
 use anec_mil::ops::split::Split;
-use anec_mil::{SliceMasks, Var};
+use anec_mil::{SliceMasks, Value, Var};
+use half::f16;
 
 use crate::graph::{Graph, GraphError, int};
 use crate::model::decoder_plan::WeightPath;
@@ -30,6 +31,7 @@ impl Graph<'_> {
     /// # Shapes
     /// `x: [1, in_channels, 1, tokens]`; the result is `[1, out_channels, 1, tokens]`.
     pub(crate) fn linear(&mut self, name: &str, x: &Var, linear: &Linear) -> Result<Var, GraphError> {
+        let x = &self.rounded(x, linear)?;
         let storage = self.settings.recipe.of(linear.kind, &linear.rows.tensor);
         let bits = storage.quantized_bits();
         let stored_channels = storage.encoding().stored_rows(&linear.rows);
@@ -58,6 +60,22 @@ impl Graph<'_> {
             });
         }
         Ok(sum.expect("a split has at least two parts"))
+    }
+
+    /// What a projection multiplies: `x` itself, or the nearest multiples of its scale in int8, where the weight is int8 too and
+    /// activations have scales. Projections that share an input share its rounding.
+    fn rounded(&mut self, x: &Var, linear: &Linear) -> Result<Var, GraphError> {
+        let storage = self.settings.recipe.of(linear.kind, &linear.rows.tensor);
+        let scale = self.settings.activations.and_then(|scales| scales.get(&linear.rows.tensor));
+        let Some(scale) = scale.filter(|_| storage.is_linear_int8()) else { return Ok(x.clone()) };
+        if let Some(rounded) = self.rounded.get(&x.name) {
+            return Ok(rounded.clone());
+        }
+        let scale = Value::fp16(f16::from_f32(scale));
+        let int8 = self.ops.quantize_int8(&format!("{}_int8", x.name), x, scale.clone())?;
+        let rounded = self.ops.dequantize(&format!("{}_rounded", x.name), &int8, scale)?;
+        self.rounded.insert(x.name.clone(), rounded.clone());
+        Ok(rounded)
     }
 
     fn convolution(&mut self, name: &str, x: &Var, linear: &Linear) -> Result<Var, GraphError> {

@@ -15,7 +15,7 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anec_mil::blob::BlobError;
 use anec_quantize::{ErrorStats, Histogram, Palette, QuantizeError};
@@ -119,7 +119,9 @@ pub(crate) fn write(
     files: &[(PathBuf, &WeightFile)],
     complete: impl Fn(usize) + Sync,
 ) -> Result<Outcome, EmitError> {
-    let targets = files.iter().map(|(path, weights)| Target::open(path, weights)).collect::<Result<Vec<_>, _>>()?;
+    let open = Arc::default();
+    let targets =
+        files.iter().map(|(path, weights)| Target::open(&open, path, weights)).collect::<Result<Vec<_>, _>>()?;
     let sections = sections(files.iter().map(|(_, weights)| *weights));
     let part_count = sections.last().map_or(0, |section| section.first_part + section.part_count());
     fill(context, &sections, &targets, &vec![true; part_count], complete)

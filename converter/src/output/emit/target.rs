@@ -1,8 +1,10 @@
-//! A weight file on disk that is filled in any order, or the bytes of several weight files that are a share of them.
+//! A weight file on disk that is filled in any order, or the bytes of several weight files that are a share of them. Few of them
+//! are open at a time.
 
+use std::collections::VecDeque;
 use std::io;
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use fs_err as fs;
 
@@ -14,14 +16,23 @@ use crate::weights::weight_file::{Job, WeightFile};
 /// Bytes read at a time to check what is there.
 const CHECK_BYTES: u64 = 1 << 20;
 
-/// An open file.
+/// Weight files that are open at a time, beside those that workers are writing to: a conversion may have hundreds, and systems allow
+/// 256 open files by default.
+const MOST_OPEN: usize = 16;
+
+/// Files that were written to last, the last one behind.
+#[derive(Default)]
+pub(super) struct OpenFiles(Mutex<VecDeque<(PathBuf, Arc<fs::File>)>>);
+
+/// A file that is opened where it is written to.
 struct Store {
-    file: fs::File,
+    path: PathBuf,
+    files: Arc<OpenFiles>,
     #[cfg(not(unix))]
-    position: std::sync::Mutex<()>,
+    position: Mutex<()>,
 }
 
-/// An open weight file of its final size, or what a share has of it.
+/// A weight file of its final size, or what a share has of it.
 pub(super) struct Target {
     store: Arc<Store>,
     /// Which bytes are there, sorted, and where; all at their own places where there are none.
@@ -36,44 +47,66 @@ struct Kept {
     at: u64,
 }
 
+impl OpenFiles {
+    /// The file at a path, made where it is not there. It stays open for as long as it is held.
+    fn get(&self, path: &Path) -> io::Result<Arc<fs::File>> {
+        let mut recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = recent.iter().position(|(open, _)| open == path)
+            && let Some(entry) = recent.remove(at)
+        {
+            let file = Arc::clone(&entry.1);
+            recent.push_back(entry);
+            return Ok(file);
+        }
+        if recent.len() >= MOST_OPEN {
+            recent.pop_front();
+        }
+        let file = Arc::new(fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?);
+        recent.push_back((path.to_owned(), Arc::clone(&file)));
+        Ok(file)
+    }
+}
+
 impl Store {
-    fn open(path: &Path, size: u64) -> io::Result<Arc<Self>> {
-        let file = fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
-        file.set_len(size)?;
+    fn open(files: &Arc<OpenFiles>, path: &Path, size: u64) -> io::Result<Arc<Self>> {
+        files.get(path)?.set_len(size)?;
         Ok(Arc::new(Self {
-            file,
+            path: path.to_owned(),
+            files: Arc::clone(files),
             #[cfg(not(unix))]
-            position: std::sync::Mutex::default(),
+            position: Mutex::default(),
         }))
     }
 
     fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let file = self.files.get(&self.path)?;
         #[cfg(unix)]
         {
             use fs_err::os::unix::fs::FileExt as _;
-            self.file.write_all_at(bytes, offset)
+            file.write_all_at(bytes, offset)
         }
         #[cfg(not(unix))]
         {
             use std::io::{Seek as _, Write as _};
             let _guard = self.position.lock();
-            let mut file = &self.file;
+            let mut file = &*file;
             file.seek(io::SeekFrom::Start(offset))?;
             file.write_all(bytes)
         }
     }
 
     fn read(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+        let file = self.files.get(&self.path)?;
         #[cfg(unix)]
         {
             use fs_err::os::unix::fs::FileExt as _;
-            self.file.read_exact_at(bytes, offset)
+            file.read_exact_at(bytes, offset)
         }
         #[cfg(not(unix))]
         {
             use std::io::{Read as _, Seek as _};
             let _guard = self.position.lock();
-            let mut file = &self.file;
+            let mut file = &*file;
             file.seek(io::SeekFrom::Start(offset))?;
             file.read_exact(bytes)
         }
@@ -81,9 +114,9 @@ impl Store {
 }
 
 impl Target {
-    /// Opens or makes the file and writes what does not come from the checkpoint; what else is there stays.
-    pub(super) fn open(path: &Path, weights: &WeightFile) -> Result<Self, EmitError> {
-        let target = Self { store: Store::open(path, weights.size())?, kept: None };
+    /// Makes the file, where it is not there, and writes what does not come from the checkpoint; what else is there stays.
+    pub(super) fn open(files: &Arc<OpenFiles>, path: &Path, weights: &WeightFile) -> Result<Self, EmitError> {
+        let target = Self { store: Store::open(files, path, weights.size())?, kept: None };
         target.write_frame(weights)?;
         Ok(target)
     }
@@ -96,7 +129,7 @@ impl Target {
         spans: &[Span],
         has_frame: bool,
     ) -> Result<Vec<Self>, EmitError> {
-        let store = Store::open(path, spans.iter().map(Span::bytes).sum())?;
+        let store = Store::open(&Arc::default(), path, spans.iter().map(Span::bytes).sum())?;
         let mut kept: Vec<Vec<Kept>> = files.iter().map(|_| Vec::new()).collect();
         let mut at = 0;
         for span in spans {

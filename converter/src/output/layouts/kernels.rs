@@ -15,6 +15,7 @@ use crate::graph::families::{Family, Label, kernels};
 use crate::model::arch;
 use crate::model::decoder_plan::{AttentionKind, DecoderPlan, QkNorm};
 use crate::options::{Functions, KvWrite, Options};
+use crate::output::flat;
 use crate::plan::{ConversionPlan, FilePlan, head_split};
 
 /// The most parts of the head that are tried.
@@ -49,6 +50,10 @@ impl Layout for Kernels {
 
     fn columns(&self) -> Option<u32> {
         u32::try_from(QUERY_LENGTH_DEFAULT).ok()
+    }
+
+    fn rounds_activations(&self) -> bool {
+        true
     }
 
     fn refusal(&self, options: &Options) -> Option<Refusal> {
@@ -93,6 +98,9 @@ impl Layout for Kernels {
             return Some(
                 "its client norms queries and keys head by head, and this model all heads together".to_owned(),
             );
+        }
+        if let Some(reason) = options.flat.and_then(|_| flat::misfit(decoder)) {
+            return Some(reason);
         }
         let widest = [decoder.intermediate_size, decoder.q_size(), decoder.hidden_size].map(|size| size as u64);
         let widest = widest.into_iter().max().filter(|widest| *widest > most)?;

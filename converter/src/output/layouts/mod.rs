@@ -78,6 +78,11 @@ pub(crate) trait Layout: Sync {
         false
     }
 
+    /// Whether activations may be rounded to int8 in its programs, which gains something in calls of many tokens alone.
+    fn rounds_activations(&self) -> bool {
+        false
+    }
+
     /// The models that hold the functions of a file: one with all of them, or several that share its weight file.
     fn models(&self, _plan: &ConversionPlan, file: &FilePlan) -> Vec<FileModel> {
         vec![FileModel { stem: file.stem.clone(), functions: file.functions().map(str::to_owned).collect() }]

@@ -32,6 +32,10 @@ impl Layout for Prefill {
         &[PACKAGE_EXTENSION, COMPILED_EXTENSION]
     }
 
+    fn rounds_activations(&self) -> bool {
+        true
+    }
+
     fn refusal(&self, options: &Options) -> Option<Refusal> {
         let refusal = |option, value: String, expected: &str| {
             Some(Refusal { option, value, expected: format!("the layout `prefill` {expected}") })

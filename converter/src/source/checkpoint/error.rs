@@ -8,6 +8,7 @@ use super::DecodeError;
 use crate::error::Hint;
 use crate::source::config::ConfigError;
 use crate::source::gguf::{self, GgufError};
+use crate::source::llama2c::Llama2cError;
 
 /// A checkpoint that cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +27,15 @@ pub enum CheckpointError {
         /// Why.
         #[source]
         source: Box<GgufError>,
+    },
+    /// A file of llama2.c that cannot be used.
+    #[error("Cannot open the checkpoint of llama2.c `{path}`")]
+    Llama2c {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: Box<Llama2cError>,
     },
     /// A tensor that is packed or scaled in a way that makes no sense.
     #[error("Cannot decode `{tensor}` in `{path}`")]
@@ -253,6 +263,7 @@ impl Hint for CheckpointError {
                 "give the directory that holds config.json and the *.safetensors files, or a .gguf file"
             }
             Self::Gguf { source, .. } => return source.hint(),
+            Self::Llama2c { source, .. } => return source.hint(),
             Self::Packed { .. } => "the file is damaged, or quantized in a form that anec does not know",
             Self::NotQuantized { .. } => {
                 "if the weights are not quantized, remove the key from config.json; else download the files of one model"

@@ -30,6 +30,17 @@ pub(super) struct Kernels {
     sequence: usize,
 }
 
+/// Calls of a program, and the seconds that they took.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct KindTime {
+    /// The program.
+    pub(crate) kind: Kind,
+    /// Its calls.
+    pub(crate) calls: u64,
+    /// Seconds in all of them.
+    pub(crate) seconds: f64,
+}
+
 /// What a program gave, by name.
 pub(super) type Results = BTreeMap<&'static str, Vec<f32>>;
 
@@ -75,7 +86,12 @@ impl Kernels {
     }
 
     /// Calls and time of each kind so far.
-    pub(super) fn times(&self) -> impl Iterator<Item = (Kind, u64, Duration)> + '_ {
-        self.loaded.iter().map(|(kind, loaded)| (*kind, loaded.calls, loaded.time))
+    pub(super) fn times(&self) -> Vec<KindTime> {
+        let time = |(kind, loaded): (&Kind, &Loaded)| KindTime {
+            kind: *kind,
+            calls: loaded.calls,
+            seconds: loaded.time.as_secs_f64(),
+        };
+        self.loaded.iter().map(time).collect()
     }
 }

@@ -4,7 +4,6 @@
 //! follows from its number, so a training that was stopped goes on as if it had not been.
 
 mod data;
-mod export;
 mod kernels;
 mod math;
 mod optimizer;
@@ -12,6 +11,7 @@ mod parameters;
 mod plot;
 mod state;
 mod step;
+mod transformers;
 
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -20,25 +20,36 @@ use std::time::Instant;
 use anec_mil::evaluate::TensorError;
 use anec_mil::package::PACKAGE_EXTENSION;
 use anec_runtime::backend::{BackendError, Engine};
+use anec_runtime::sampling::{Sampler, SamplingError, SamplingOptions};
+use anec_runtime::session::Output;
 use fs_err as fs;
 use serde::{Deserialize, Serialize};
 
 use self::data::Data;
 use self::kernels::Kernels;
 use self::optimizer::Optimizer;
-use self::parameters::Parameters;
+use self::parameters::{Layout, Parameters};
 use super::{Kind, TrainingError, TrainingShape, WeightForm, write};
 use crate::error::Hint;
 use crate::interrupt::Interrupt;
+use crate::source::checkpoint::{Checkpoint, CheckpointError};
 
+pub(crate) use kernels::KindTime;
 pub(crate) use optimizer::Rates;
 
-/// The weights as llama2.c has them.
+/// The weights as llama2.c has them, where it computes the same with them.
 pub(crate) const MODEL_BIN: &str = "model.bin";
 /// What a training goes on from.
 pub(crate) const STATE_BIN: &str = "state.bin";
 /// A line for each step.
 pub(crate) const LOG_JSONL: &str = "log.jsonl";
+
+/// Tokens of the data that a text is written behind.
+const PROMPT_TOKENS: usize = 8;
+
+/// How the tokens of such a text are chosen.
+const SAMPLE_TEMPERATURE: f64 = 0.8;
+const SAMPLE_TOP_P: f64 = 0.9;
 
 /// A training that cannot be done.
 #[derive(Debug, thiserror::Error)]
@@ -52,9 +63,22 @@ pub(crate) enum TrainError {
     /// A tensor does not fit.
     #[error(transparent)]
     Tensor(#[from] TensorError),
-    /// A checkpoint that is not one.
+    /// A checkpoint.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// A tensor of a checkpoint that is missing or has another shape.
+    #[error("Cannot train `{name}`: expected shape {expected:?}, found {found}")]
+    Weight {
+        /// Its name.
+        name: String,
+        /// Its shape by the config.
+        expected: Vec<usize>,
+        /// What is there.
+        found: String,
+    },
+    /// A state that is not one of this training.
     #[error("Cannot read `{}`: it {problem}", path.display())]
-    Checkpoint {
+    State {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
@@ -94,6 +118,9 @@ pub(crate) enum TrainError {
     /// A line of the log that is none.
     #[error("Cannot write the log")]
     Json(#[from] serde_json::Error),
+    /// A text that the model cannot write.
+    #[error("Cannot write a sample")]
+    Sampling(#[from] SamplingError),
     /// Tensors that safetensors refuses.
     #[error("Cannot write the checkpoint")]
     SafeTensors(#[from] safetensors::SafeTensorError),
@@ -104,6 +131,7 @@ impl Hint for TrainError {
         match self {
             Self::Programs(error) => error.hint(),
             Self::Backend(error) => error.hint().map(str::to_owned),
+            Self::Checkpoint(error) => error.hint(),
             Self::Exists { .. } => Some("go on with `--resume`, or choose another directory".to_owned()),
             Self::Diverged { .. } => Some("train with a lower `--lr`, or a longer `--warmup`".to_owned()),
             _ => None,
@@ -112,34 +140,34 @@ impl Hint for TrainError {
 }
 
 /// What a training starts from.
-#[derive(Clone, Debug)]
-pub(crate) enum Start {
-    /// A checkpoint of llama2.c.
-    Checkpoint(PathBuf),
-    /// A model of this shape, with random weights.
-    Random {
-        /// Its shape.
-        shape: TrainingShape,
-        /// Whether its classifier is its embeddings.
-        tied: bool,
-        /// Positions that its checkpoint names.
-        positions: usize,
-        /// What its weights follow from.
-        seed: u64,
-    },
+#[derive(Debug)]
+pub(crate) struct Start {
+    /// The sizes of the model and of its calls.
+    pub(crate) shape: TrainingShape,
+    /// Whether its classifier is its embeddings.
+    pub(crate) tied: bool,
+    /// Positions that its checkpoint names.
+    pub(crate) positions: usize,
+    /// Where its weights come from.
+    pub(crate) weights: Weights,
+}
+
+/// Where the weights of a model come from.
+#[derive(Debug)]
+pub(crate) enum Weights {
+    /// A checkpoint of any kind.
+    Checkpoint(Box<Checkpoint>),
+    /// Random numbers that follow from this one.
+    Random(u64),
 }
 
 /// What is trained, on what, and how.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Settings {
     /// What it starts from.
     pub(crate) start: Start,
     /// Tokens.
     pub(crate) data: PathBuf,
-    /// Tokens of a sequence.
-    pub(crate) sequence: usize,
-    /// Whether queries and keys are rotated.
-    pub(crate) rope: bool,
     /// Sequences of a step.
     pub(crate) batch: usize,
     /// The optimizer's.
@@ -148,6 +176,8 @@ pub(crate) struct Settings {
     pub(crate) loss_scale: f32,
     /// Steps between two checkpoints.
     pub(crate) save_every: u64,
+    /// Texts that the model writes meanwhile. They change nothing of the training.
+    pub(crate) samples: Option<Samples>,
     /// Where everything is written.
     pub(crate) output: PathBuf,
     /// Whether a training that was stopped goes on.
@@ -171,6 +201,45 @@ pub(crate) struct StepReport {
     pub(crate) tokens_per_second: f64,
 }
 
+/// Texts that the model writes while it is trained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Samples {
+    /// Steps between two of them.
+    pub(crate) every: u64,
+    /// Tokens that are written.
+    pub(crate) tokens: usize,
+}
+
+/// What there is to tell of a training.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Event<'a> {
+    /// It begins, behind so many steps.
+    Start {
+        /// The model.
+        shape: &'a TrainingShape,
+        /// Numbers that are trained.
+        parameters: usize,
+        /// The losses of the steps before.
+        losses: &'a [f64],
+    },
+    /// A step was taken.
+    Step {
+        /// The step.
+        report: &'a StepReport,
+        /// Calls and times so far.
+        times: &'a [KindTime],
+    },
+    /// The model has written a text.
+    Sample {
+        /// After this step.
+        step: u64,
+        /// What it was given: the beginning of a sequence of the data.
+        prompt: &'a [u16],
+        /// What it wrote.
+        tokens: &'a [u16],
+    },
+}
+
 /// How a training ended.
 #[derive(Debug)]
 pub(crate) struct Trained {
@@ -179,10 +248,10 @@ pub(crate) struct Trained {
     /// Whether it was asked to stop before its end.
     pub(crate) interrupted: bool,
     /// Calls of each program and the seconds that they took.
-    pub(crate) times: Vec<(Kind, u64, f64)>,
+    pub(crate) times: Vec<KindTime>,
 }
 
-/// Trains, and shows each step to `observe`.
+/// Trains, and tells `observe` of it.
 ///
 /// # Errors
 /// Files that are not usable, the engine fails, or the loss is no number.
@@ -190,18 +259,19 @@ pub(crate) fn train(
     settings: &Settings,
     engine: &dyn Engine,
     interrupt: &Interrupt,
-    mut observe: impl FnMut(&StepReport),
+    observe: &mut dyn FnMut(Event<'_>),
 ) -> Result<Trained, TrainError> {
     let output = &settings.output;
     let (state_path, log_path) = (output.join(STATE_BIN), output.join(LOG_JSONL));
     if fs::symlink_metadata(output).is_ok() && !settings.resume {
         return Err(TrainError::Exists { path: output.clone() });
     }
-    let mut model = match &settings.start {
-        Start::Checkpoint(path) => Parameters::read(path, settings.sequence, settings.rope)?,
-        Start::Random { shape, tied, positions, seed } => Parameters::initial(shape.clone(), *tied, *positions, *seed),
+    let Start { shape, tied, positions, weights } = &settings.start;
+    let layout = Layout { shape: shape.clone(), tied: *tied };
+    let mut model = match weights {
+        Weights::Checkpoint(checkpoint) => transformers::read(checkpoint, layout, *positions)?,
+        Weights::Random(seed) => Parameters::initial(layout, *positions, *seed),
     };
-    let shape = model.layout.shape.clone();
     let data = Data::read(&settings.data, shape.sequence, shape.vocabulary)?;
     fs::create_dir_all(output)?;
     let mut optimizer = Optimizer::new(model.values.len(), settings.loss_scale);
@@ -211,13 +281,14 @@ pub(crate) fn train(
         losses = cut_log(&log_path, taken)?;
     }
     let programs = tempfile::tempdir()?;
-    write(programs.path(), &shape, WeightForm::Inputs, &[PACKAGE_EXTENSION])?;
-    let mut kernels = Kernels::open(programs.path(), &shape, engine)?;
-    let constants = step::Constants::new(&shape);
+    write(programs.path(), shape, WeightForm::Inputs, &[PACKAGE_EXTENSION])?;
+    let mut kernels = Kernels::open(programs.path(), shape, engine)?;
+    let constants = step::Constants::new(shape);
     let decays = model.layout.decays();
     let mut log = fs::OpenOptions::new().create(true).append(true).open(&log_path)?;
     let mut gradients = vec![0.0; model.values.len()];
     let mut interrupted = false;
+    observe(Event::Start { shape, parameters: model.values.len(), losses: &losses });
     while taken < settings.rates.steps {
         if interrupt.is_set() {
             interrupted = true;
@@ -245,17 +316,43 @@ pub(crate) fn train(
         let report = StepReport { step: taken, loss, lr, grad_norm, loss_scale, tokens_per_second };
         writeln!(log, "{}", serde_json::to_string(&report)?)?;
         losses.push(loss);
-        observe(&report);
+        observe(Event::Step { report: &report, times: &kernels.times() });
+        if let Some(samples) = settings.samples.filter(|samples| taken.is_multiple_of(samples.every)) {
+            let prompt = data.sequence(taken * settings.batch as u64);
+            let prompt = prompt.get(..PROMPT_TOKENS.min(shape.sequence)).unwrap_or(prompt);
+            let tokens = written(&mut kernels, (&model, &constants), prompt, samples.tokens, taken)?;
+            observe(Event::Sample { step: taken, prompt, tokens: &tokens });
+        }
         if taken.is_multiple_of(settings.save_every) && taken < settings.rates.steps {
             save(output, &model, &optimizer, taken)?;
         }
     }
     save(output, &model, &optimizer, taken)?;
     if shape.rope_theta.is_some() {
-        export::write(output, &model)?;
+        transformers::write(output, &model)?;
     }
-    let times = kernels.times().map(|(kind, calls, time)| (kind, calls, time.as_secs_f64())).collect();
-    Ok(Trained { losses, interrupted, times })
+    Ok(Trained { losses, interrupted, times: kernels.times() })
+}
+
+/// What the model writes behind a prompt, always the same for the same weights and seed.
+fn written(
+    kernels: &mut Kernels,
+    model: (&Parameters, &step::Constants),
+    prompt: &[u16],
+    count: usize,
+    seed: u64,
+) -> Result<Vec<u16>, TrainError> {
+    let options = SamplingOptions { temperature: SAMPLE_TEMPERATURE, top_p: SAMPLE_TOP_P, seed, ..Default::default() };
+    let mut sampler = Sampler::new(options)?;
+    let mut tokens = prompt.to_vec();
+    for _ in 0..count {
+        let mut logits = step::logits(kernels, model, &tokens)?;
+        // Data has no others.
+        logits.truncate(usize::from(u16::MAX) + 1);
+        let token = sampler.choose(&Output::Logits(logits), &[])?;
+        tokens.push(u16::try_from(token).expect("logits of longer tokens were cut off"));
+    }
+    Ok(tokens.split_off(prompt.len()))
 }
 
 /// A curve of losses for a terminal.
@@ -265,9 +362,11 @@ pub(crate) fn plot(losses: &[f64]) -> String {
 
 fn save(output: &Path, model: &Parameters, optimizer: &Optimizer, taken: u64) -> Result<(), TrainError> {
     state::write(&output.join(STATE_BIN), &model.values, optimizer, taken)?;
-    let beside = output.join("model.part");
-    model.write(&beside)?;
-    fs::rename(beside, output.join(MODEL_BIN))?;
+    if model.layout.is_of_llama2c() {
+        let beside = output.join("model.part");
+        model.write(&beside)?;
+        fs::rename(beside, output.join(MODEL_BIN))?;
+    }
     Ok(())
 }
 

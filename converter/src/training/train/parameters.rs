@@ -1,24 +1,18 @@
-//! The weights of a model that is trained, in one vector in the order of llama2.c's checkpoints, and such checkpoints.
+//! The weights of a model that is trained, in one vector in the order of llama2.c's checkpoints, and how these are written.
 //!
 //! # Source
 //! karpathy/llama2.c, version 0: seven int32 (dim, hidden_dim, n_layers, n_heads, n_kv_heads, vocab_size, negative where the
 //! classifier has weights of its own, and seq_len), then f32 arrays grouped by kind over all layers, tables of frequencies that
 //! nothing reads, and the classifier where it is not the embeddings.
 
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::ops::Range;
 use std::path::Path;
 
 use fs_err as fs;
 
-use super::TrainError;
+use crate::source::llama2c::{NORM_EPS, ROPE_THETA};
 use crate::training::TrainingShape;
-
-/// Numbers of a header.
-const HEADER: usize = 7;
-
-/// The base of llama2.c's rotations, which its checkpoints do not tell.
-pub(super) const ROPE_THETA: f64 = 10_000.0;
 
 /// Standard deviation of weights that are not trained yet, as in llama2.c.
 const INITIAL_DEVIATION: f64 = 0.02;
@@ -113,6 +107,13 @@ impl Layout {
         }
     }
 
+    /// Whether llama2.c computes the same with these weights: its checkpoints tell neither the epsilon of norms nor the base of the
+    /// rotations. Models that are not rotated are no models of llama2.c either, but the trainers that have them share its files.
+    pub(super) fn is_of_llama2c(&self) -> bool {
+        let TrainingShape { norm_eps, rope_theta, .. } = self.shape;
+        rope_theta.is_none_or(|theta| theta == ROPE_THETA && norm_eps == NORM_EPS)
+    }
+
     /// Whether the optimizer makes a weight smaller: matrices, not norms.
     pub(super) fn decays(&self) -> Vec<Range<usize>> {
         let norms = [
@@ -133,8 +134,7 @@ impl Layout {
 
 impl Parameters {
     /// A model that is not trained: matrices are normally distributed, those that add to the residual less widely, norms are 1.
-    pub(super) fn initial(shape: TrainingShape, tied: bool, positions: usize, seed: u64) -> Self {
-        let layout = Layout { shape, tied };
+    pub(super) fn initial(layout: Layout, positions: usize, seed: u64) -> Self {
         let mut values = vec![1.0; layout.count()];
         for range in layout.decays() {
             for index in range {
@@ -155,48 +155,6 @@ impl Parameters {
         Self { layout, positions, values }
     }
 
-    /// Reads a checkpoint of llama2.c, for calls of `sequence` tokens.
-    pub(super) fn read(path: &Path, sequence: usize, with_rope: bool) -> Result<Self, TrainError> {
-        let malformed = |problem: String| TrainError::Checkpoint { path: path.to_owned(), problem };
-        let mut file = io::BufReader::new(fs::File::open(path)?);
-        let mut header = [0; 4 * HEADER];
-        file.read_exact(&mut header).map_err(|_| malformed("has no header of 28 bytes".to_owned()))?;
-        let mut numbers = header.chunks_exact(4).map(|bytes| i32::from_le_bytes(bytes.try_into().unwrap_or_default()));
-        let mut next = || i64::from(numbers.next().unwrap_or(0));
-        let [dim, hidden, layers, heads, kv_heads, vocabulary, positions] = std::array::from_fn(|_| next());
-        let size = |name: &str, value: i64| {
-            let found = usize::try_from(value).ok().filter(|size| (1..1 << 20).contains(size));
-            found.ok_or_else(|| malformed(format!("says that {name} is {value}")))
-        };
-        if kv_heads != heads {
-            return Err(malformed(format!("has {kv_heads} heads of keys for {heads} of queries, expected as many")));
-        }
-        let shape = TrainingShape {
-            dim: size("dim", dim)?,
-            hidden: size("hidden_dim", hidden)?,
-            heads: size("n_heads", heads)?,
-            layers: size("n_layers", layers)?,
-            sequence,
-            vocabulary: size("vocab_size", vocabulary.abs())?,
-            norm_eps: 1e-5,
-            rope_theta: with_rope.then_some(ROPE_THETA),
-        };
-        shape.check()?;
-        let positions = size("seq_len", positions)?;
-        let layout = Layout { shape, tied: vocabulary > 0 };
-        let tables = positions * layout.shape.head_dim();
-        let expected = 4 * (HEADER + layout.count() + tables) as u64;
-        let found = fs::metadata(path)?.len();
-        if found != expected {
-            return Err(malformed(format!("has {found} bytes, expected {expected} by its header")));
-        }
-        let before = layout.range(Weight::Norm).end;
-        let mut values = floats(&mut file, before)?;
-        let _tables = floats(&mut file, tables)?;
-        values.extend(floats(&mut file, layout.count() - before)?);
-        Ok(Self { layout, positions, values })
-    }
-
     /// Writes a checkpoint of llama2.c.
     pub(super) fn write(&self, path: &Path) -> io::Result<()> {
         let shape = &self.layout.shape;
@@ -210,7 +168,7 @@ impl Parameters {
         }
         let (before, classifier) = self.values.split_at(self.layout.range(Weight::Norm).end);
         write_floats(&mut file, before)?;
-        let (cos, sin) = rotations(self.positions, shape.head_dim());
+        let (cos, sin) = rotations(ROPE_THETA, self.positions, shape.head_dim());
         write_floats(&mut file, &cos)?;
         write_floats(&mut file, &sin)?;
         write_floats(&mut file, classifier)?;
@@ -223,11 +181,11 @@ impl Parameters {
     }
 }
 
-/// Cosines and sines of each position, for each pair of channels: `[positions, head_dim / 2]`.
+/// Cosines and sines of each position by the base of the frequencies, for each pair of channels: `[positions, head_dim / 2]`.
 #[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "tables are singles")]
-pub(super) fn rotations(positions: usize, head_dim: usize) -> (Vec<f32>, Vec<f32>) {
+pub(super) fn rotations(theta: f64, positions: usize, head_dim: usize) -> (Vec<f32>, Vec<f32>) {
     let angles = (0..positions).flat_map(|position| {
-        (0..head_dim / 2).map(move |pair| position as f64 * ROPE_THETA.powf(-(2.0 * pair as f64) / head_dim as f64))
+        (0..head_dim / 2).map(move |pair| position as f64 * theta.powf(-(2.0 * pair as f64) / head_dim as f64))
     });
     angles.map(|angle| (angle.cos() as f32, angle.sin() as f32)).unzip()
 }
@@ -260,7 +218,9 @@ fn normal(seed: u64, index: u64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::transformers;
     use super::*;
+    use crate::source::checkpoint::Checkpoint;
 
     const SHAPE: TrainingShape = TrainingShape {
         dim: 8,
@@ -278,21 +238,27 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("model.bin");
         for tied in [true, false] {
-            let written = Parameters::initial(SHAPE, tied, 16, 1);
+            let written = Parameters::initial(Layout { shape: SHAPE, tied }, 16, 1);
             written.write(&path).expect("written");
-            let read = Parameters::read(&path, 4, true).expect("read");
+            let checkpoint = Checkpoint::open(&path).expect("a checkpoint");
+            let read = transformers::read(&checkpoint, written.layout.clone(), 16).expect("read");
             assert_eq!((&read.layout, read.positions), (&written.layout, 16));
             assert_eq!(read.values, written.values);
         }
-        let bytes = fs::read(&path).expect("there");
-        fs::write(&path, &bytes[..bytes.len() - 4]).expect("cut");
-        let error = Parameters::read(&path, 4, true).expect_err("cut").to_string();
-        assert!(error.contains("bytes, expected"), "{error}");
+    }
+
+    #[test]
+    fn models_that_llama2c_would_compute_otherwise_are_known() {
+        let layout =
+            |norm_eps, rope_theta| Layout { shape: TrainingShape { norm_eps, rope_theta, ..SHAPE }, tied: true };
+        assert!(layout(NORM_EPS, Some(ROPE_THETA)).is_of_llama2c() && layout(1e-6, None).is_of_llama2c());
+        assert!(!layout(1e-6, Some(ROPE_THETA)).is_of_llama2c() && !layout(NORM_EPS, Some(500_000.0)).is_of_llama2c());
     }
 
     #[test]
     fn weights_are_spread_as_said_and_norms_are_one() {
-        let model = Parameters::initial(TrainingShape { vocabulary: 4000, ..SHAPE }, true, 16, 7);
+        let shape = TrainingShape { vocabulary: 4000, ..SHAPE };
+        let model = Parameters::initial(Layout { shape, tied: true }, 16, 7);
         let embedding = model.get(Weight::Embedding);
         let deviation = (embedding.iter().map(|x| x * x).sum::<f32>() / 32_000.0).sqrt();
         assert!((deviation - 0.02).abs() < 1e-3, "{deviation}");

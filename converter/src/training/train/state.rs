@@ -30,7 +30,7 @@ pub(super) fn write(path: &Path, weights: &[f32], optimizer: &Optimizer, taken: 
 
 /// Weights, optimizer, and how many steps were tried.
 pub(super) fn read(path: &Path, count: usize) -> Result<(Vec<f32>, Optimizer, u64), TrainError> {
-    let malformed = |problem: String| TrainError::Checkpoint { path: path.to_owned(), problem };
+    let malformed = |problem: String| TrainError::State { path: path.to_owned(), problem };
     let mut file = io::BufReader::new(fs::File::open(path)?);
     let mut magic = [0; 8];
     file.read_exact(&mut magic)?;

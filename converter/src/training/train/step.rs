@@ -26,8 +26,8 @@ impl Constants {
     pub(super) fn new(shape: &TrainingShape) -> Self {
         let sequence = shape.sequence;
         let mask = (0..sequence).flat_map(|query| (0..sequence).map(move |key| if key > query { MASKED } else { 0.0 }));
-        let rotation = shape.rope_theta.map(|_| {
-            let (cos, sin) = rotations(sequence, shape.head_dim());
+        let rotation = shape.rope_theta.map(|theta| {
+            let (cos, sin) = rotations(theta, sequence, shape.head_dim());
             let pairs = shape.head_dim() / 2;
             (math::transposed(&cos, pairs), math::transposed(&sin, pairs))
         });
@@ -44,20 +44,16 @@ impl Constants {
     }
 }
 
-/// Adds the gradients of the mean loss of a sequence, times `scale`, and gives the loss. `tokens` has one more than the sequence.
-pub(super) fn accumulate(
+/// Hidden states after the last layer, `[dim, sequence]`, and what each layer keeps.
+fn forward(
     kernels: &mut Kernels,
     (model, constants): (&Parameters, &Constants),
-    tokens: &[u16],
-    scale: f32,
-    gradients: &mut [f32],
-) -> Result<f64, TrainError> {
-    let shape = &model.layout.shape;
-    let TrainingShape { dim, sequence, vocabulary, norm_eps, .. } = *shape;
-    let (given, targets) = (tokens.get(..sequence).unwrap_or_default(), tokens.get(1..).unwrap_or_default());
+    given: &[u16],
+) -> Result<(Vec<f32>, Vec<Kept>), TrainError> {
+    let layers = model.layout.shape.layers;
     let mut x = embedded(model, given);
-    let mut kept = Vec::with_capacity(shape.layers);
-    for layer in 0..shape.layers {
+    let mut kept = Vec::with_capacity(layers);
+    for layer in 0..layers {
         let before = x.clone();
         let attention = kernels.call(Kind::FwdAttn, |name| match name {
             "x" => &before,
@@ -80,6 +76,38 @@ pub(super) fn accumulate(
         add(&mut x, of(&feed_forward, "y"));
         kept.push(Kept { x: before, after_attention, attention, feed_forward });
     }
+    Ok((x, kept))
+}
+
+/// The logits behind tokens, of which the last that fit a sequence are looked at.
+pub(super) fn logits(
+    kernels: &mut Kernels,
+    (model, constants): (&Parameters, &Constants),
+    tokens: &[u16],
+) -> Result<Vec<f32>, TrainError> {
+    let TrainingShape { dim, sequence, norm_eps, .. } = model.layout.shape;
+    let mut given = tokens.get(tokens.len().saturating_sub(sequence)..).unwrap_or_default().to_vec();
+    let last = given.len().saturating_sub(1);
+    // What stands behind a token does not change what is said after it.
+    given.resize(sequence, 0);
+    let (x, _) = forward(kernels, (model, constants), &given)?;
+    let normed = math::normalized(&x, model.get(Weight::Norm), sequence, norm_eps);
+    let hidden: Vec<f32> = normed.into_iter().skip(last).step_by(sequence).collect();
+    Ok(math::product(model.get(Weight::Classifier), &hidden, dim))
+}
+
+/// Adds the gradients of the mean loss of a sequence, times `scale`, and gives the loss. `tokens` has one more than the sequence.
+pub(super) fn accumulate(
+    kernels: &mut Kernels,
+    (model, constants): (&Parameters, &Constants),
+    tokens: &[u16],
+    scale: f32,
+    gradients: &mut [f32],
+) -> Result<f64, TrainError> {
+    let shape = &model.layout.shape;
+    let TrainingShape { dim, sequence, vocabulary, norm_eps, .. } = *shape;
+    let (given, targets) = (tokens.get(..sequence).unwrap_or_default(), tokens.get(1..).unwrap_or_default());
+    let (x, kept) = forward(kernels, (model, constants), given)?;
     let norm = model.get(Weight::Norm);
     let normed = math::normalized(&x, norm, sequence, norm_eps);
     let classifier = model.get(Weight::Classifier);
