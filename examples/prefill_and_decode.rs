@@ -29,33 +29,46 @@ fn main() -> Result<()> {
         return Err("expected CONVERTED CHECKPOINT TOKEN,TOKEN,... [--check]".into());
     };
     let prompt = prompt.split(',').map(str::parse).collect::<std::result::Result<Vec<u32>, _>>()?;
-    let config = OracleConfig::read(&Path::new(checkpoint).join("config.json"))?;
-    let weights = Checkpoint::open(Path::new(checkpoint))?;
-    let mut decoder = Decoder::new(&config, &weights)?;
+    let tokens = decode_on(Path::new(directory), Path::new(checkpoint), &prompt)?;
+    let text: Vec<String> = tokens.iter().skip(prompt.len()).map(u32::to_string).collect();
+    write(&text.join(","))?;
+    if check.iter().any(|option| option == "--check") {
+        compare(Path::new(checkpoint), &tokens, prompt.len())?;
+        write("the checkpoint says the same")?;
+    }
+    Ok(())
+}
 
-    let mut session = ModelDirectory::open(Path::new(directory))?.session(&ReferenceBackend::default())?;
-    let Some(Output::HiddenState(state)) = session.feed(&prompt, 0)? else {
+/// The prompt, and the tokens that follow it.
+pub(crate) fn decode_on(directory: &Path, checkpoint: &Path, prompt: &[u32]) -> Result<Vec<u32>> {
+    let config = OracleConfig::read(&checkpoint.join("config.json"))?;
+    let mut decoder = Decoder::new(&config, &Checkpoint::open(checkpoint)?)?;
+
+    let mut session = ModelDirectory::open(directory)?.session(&ReferenceBackend::default())?;
+    let Some(Output::HiddenState(state)) = session.feed(prompt, 0)? else {
         return Err("the models have a head: convert with `--layout prefill`".into());
     };
     decoder.take_over(&session.read_cache()?, prompt.len())?;
 
     let mut token = decoder.best(&Tensor::from_slice(&state, (1, state.len()), &Device::Cpu)?)?;
-    let mut tokens = prompt.clone();
+    let mut tokens = prompt.to_vec();
     for position in prompt.len()..prompt.len() + TOKENS {
         tokens.push(token);
         token = decoder.step(token, position)?;
     }
-    let text: Vec<String> = tokens.iter().skip(prompt.len()).map(u32::to_string).collect();
-    write(&text.join(","))?;
-    if check.iter().any(|option| option == "--check") {
-        let logits = Oracle::new(config, &weights, Implementation::Automatic)?.logits(&tokens)?;
-        for (position, (logits, next)) in logits.iter().zip(tokens.iter().skip(1)).enumerate().skip(prompt.len() - 1) {
-            let best = logits.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map(|(token, _)| token);
-            if best != Some(*next as usize) {
-                return Err(format!("token {next} follows position {position}, the checkpoint says {best:?}").into());
-            }
+    Ok(tokens)
+}
+
+/// Requires that every token behind the prompt is the best one to the checkpoint alone.
+pub(crate) fn compare(checkpoint: &Path, tokens: &[u32], prompt: usize) -> Result<()> {
+    let config = OracleConfig::read(&checkpoint.join("config.json"))?;
+    let weights = Checkpoint::open(checkpoint)?;
+    let logits = Oracle::new(config, &weights, Implementation::Automatic)?.logits(tokens)?;
+    for (position, (logits, next)) in logits.iter().zip(tokens.iter().skip(1)).enumerate().skip(prompt - 1) {
+        let best = logits.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map(|(token, _)| token);
+        if best != Some(*next as usize) {
+            return Err(format!("token {next} follows position {position}, the checkpoint says {best:?}").into());
         }
-        write("the checkpoint says the same")?;
     }
     Ok(())
 }

@@ -45,13 +45,21 @@ pub(crate) fn read(directory: &Path, name: &str, limit: u64) -> Result<Option<St
     let root =
         fs_err::canonicalize(directory).map_err(|source| CompanionError::Io { path: directory.to_owned(), source })?;
     let mut text = String::new();
-    let read = within(&root, name).and_then(File::open).and_then(|file| file.take(limit + 1).read_to_string(&mut text));
+    let read = within(&root, name).and_then(regular).and_then(|file| file.take(limit + 1).read_to_string(&mut text));
     match read {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(CompanionError::Io { path, source }),
         Ok(length) if length as u64 > limit => Err(CompanionError::TooLarge { path, limit }),
         Ok(_) => Ok(Some(text)),
     }
+}
+
+/// Opens a regular file: a pipe would wait for what nobody writes.
+fn regular(path: PathBuf) -> io::Result<File> {
+    if fs_err::metadata(&path)?.is_file() {
+        return File::open(path);
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{} is no regular file", path.display())))
 }
 
 /// The content of the JSON file `name`; `None` where it is not there.

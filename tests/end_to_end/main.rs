@@ -7,5 +7,6 @@ mod forms;
 mod kernels;
 mod packages;
 mod plan_decisions;
+mod prefill;
 mod provenance;
 mod windows;

@@ -20,6 +20,7 @@ use crate::model::decoder_plan::{DecoderPlan, WeightMap, WeightPath};
 use crate::options::{
     ActivationScales, ByteSize, ConvSplits, Count, Emit, FlatType, Functions, KvWrite, Options, Target,
 };
+use crate::output::companions;
 use crate::output::forms::{self, FORMS};
 use crate::output::layouts;
 use crate::plan::{ConversionPlan, inventory};
@@ -42,6 +43,11 @@ pub struct ModelArguments {
     /// multimodal models are left out by themselves.
     #[arg(long, value_name = "PREFIX")]
     pub strip_prefix: Option<String>,
+
+    /// Follow links of the checkpoint's files into DIR, too; repeat for more. Others are errors, but for those of a snapshot in
+    /// the Hugging Face cache to its blobs.
+    #[arg(long, value_name = "DIR")]
+    pub follow_links: Vec<PathBuf>,
 
     /// Architecture; `auto` and `qwen` pick the right one from config.json.
     #[arg(long, value_enum, default_value_t = ArchChoice::Auto)]
@@ -220,7 +226,7 @@ impl ModelArguments {
     }
 
     fn open(&self, path: &Path) -> Result<Checkpoint, CheckpointError> {
-        let checkpoint = Checkpoint::open(path)?;
+        let checkpoint = Checkpoint::open_with_links(path, &self.follow_links)?;
         match &self.strip_prefix {
             Some(prefix) => checkpoint.without_prefix(prefix),
             None => Ok(checkpoint),
@@ -228,6 +234,7 @@ impl ModelArguments {
     }
 
     fn prepare_from(&self, checkpoint: Checkpoint, console: Console) -> Result<Prepared, Failure> {
+        companions::check(&checkpoint)?;
         let notes = checkpoint.notes();
         if let Some(found) = &notes.found {
             console.status(&format!("Reading {found}"));

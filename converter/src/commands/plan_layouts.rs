@@ -59,8 +59,9 @@ pub(super) fn rows(plan: &ConversionPlan) -> Vec<Row> {
 
 /// The rows for people.
 pub(super) fn table(rows: &[Row]) -> String {
+    let width = rows.iter().map(|row| row.layout.len()).max().unwrap_or_default();
     let mut text = format!(
-        "{:<17}  {:>5}  {:>12}  {:>11}  {:>10}  {:>10}  {:>10}  cache kept by\n",
+        "{:<width$}  {:>5}  {:>12}  {:>11}  {:>10}  {:>10}  {:>10}  cache kept by\n",
         "layout", "files", "weights/tok", "cache/tok", "weights", "cache", "all loaded"
     );
     for Row { layout, planned } in rows {
@@ -68,7 +69,7 @@ pub(super) fn table(rows: &[Row]) -> String {
         let _ = match planned {
             Planned::Plan { files, weight_bytes_per_token, cache_bytes_per_token, memory, has_state } => writeln!(
                 text,
-                "{layout:<17}  {files:>5}  {:>12}  {:>11}  {:>10}  {:>10}  {:>10}  {}",
+                "{layout:<width$}  {files:>5}  {:>12}  {:>11}  {:>10}  {:>10}  {:>10}  {}",
                 ByteSize(*weight_bytes_per_token).to_string(),
                 ByteSize(*cache_bytes_per_token).to_string(),
                 ByteSize(memory.weights).to_string(),
@@ -76,7 +77,7 @@ pub(super) fn table(rows: &[Row]) -> String {
                 ByteSize(memory.loaded).to_string(),
                 if *has_state { "Core ML" } else { "the client" }
             ),
-            Planned::Refused(error) => writeln!(text, "{layout:<17}  {error}"),
+            Planned::Refused(error) => writeln!(text, "{layout:<width$}  {error}"),
         };
     }
     text

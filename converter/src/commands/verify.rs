@@ -52,6 +52,11 @@ pub struct Arguments {
     #[arg(long, value_name = "PREFIX")]
     strip_prefix: Option<String>,
 
+    /// Follow links of the checkpoint's files into DIR, too; repeat for more. Others are errors, but for those of a snapshot in
+    /// the Hugging Face cache to its blobs.
+    #[arg(long, value_name = "DIR")]
+    follow_links: Vec<PathBuf>,
+
     #[command(flatten)]
     tokens: TokenArguments,
 
@@ -211,7 +216,7 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
     let tokens = arguments.tokens.first_windows(&arguments.path, parameters.context_length, limit)?;
     let against = locate(&arguments.against, Wanted::Checkpoint, console)?;
     console.status(&format!("Reading {}", against.display()));
-    let mut checkpoint = Checkpoint::open(&against)?;
+    let mut checkpoint = Checkpoint::open_with_links(&against, &arguments.follow_links)?;
     if let Some(prefix) = &arguments.strip_prefix {
         checkpoint = checkpoint.without_prefix(prefix)?;
     }

@@ -9,15 +9,12 @@ use serde_json::Value;
 use crate::error::Hint;
 use crate::output::link::link_or_copy;
 use crate::source::checkpoint::{
-    ADDITIONAL_TEMPLATES, COMPANIONS, CONFIG_FILE, Checkpoint, CheckpointError, README, README_COPY,
+    ADDITIONAL_TEMPLATES, COMPANIONS, CONFIG_FILE, Checkpoint, CheckpointError, MAX_TEMPLATES, README, README_COPY,
     is_additional_template,
 };
 
 /// The largest companion file that is copied; real tokenizers stay under 40 MB.
 const MAX_COMPANION_BYTES: u64 = 512 << 20;
-
-/// Most templates beside the default one.
-const MAX_TEMPLATES: usize = 64;
 
 /// Companions that cannot be copied.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +51,11 @@ impl Hint for CompanionError {
             Self::TooLarge { .. } | Self::Json { .. } | Self::Io(_) => None,
         }
     }
+}
+
+/// Requires that all companions that are there can be copied, before anything reads them.
+pub(crate) fn check(checkpoint: &Checkpoint) -> Result<(), CompanionError> {
+    checkpoint.companion_files()?.iter().try_for_each(|(_, path)| check_size(path))
 }
 
 /// Copies the companions that are there and gives their names.
@@ -100,11 +102,16 @@ pub(crate) fn share(first: &Path, other: &Path) -> io::Result<()> {
 
 /// Reads a file and writes it anew, so that neither permissions nor links of the source come along.
 fn copy_file(source: &Path, to: &Path) -> Result<(), CompanionError> {
-    let found = fs::metadata(source)?.len();
-    if found > MAX_COMPANION_BYTES {
-        return Err(CompanionError::TooLarge { path: source.to_owned(), found });
-    }
+    check_size(source)?;
     Ok(fs::write(to, fs::read(source)?)?)
+}
+
+fn check_size(path: &Path) -> Result<(), CompanionError> {
+    let found = fs::metadata(path)?.len();
+    if found > MAX_COMPANION_BYTES {
+        return Err(CompanionError::TooLarge { path: path.to_owned(), found });
+    }
+    Ok(())
 }
 
 /// Copies the chat templates that have files of their own, beside the default one.
@@ -163,6 +170,36 @@ mod tests {
         let error = copy(&checkpoint, output.path()).expect_err("a link out");
         assert!(error.to_string().contains("tokenizer_config.json"), "{error}");
         assert!(!output.path().join("tokenizer_config.json").exists());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn companions_that_link_into_a_named_directory_are_files_to_those_who_read_them() {
+        let (source, elsewhere) = (checkpoint_directory(), tempfile::tempdir().expect("temporary"));
+        fs::write(elsewhere.path().join("blob"), "{}").expect("writable");
+        std::os::unix::fs::symlink(elsewhere.path().join("blob"), source.path().join("tokenizer.json"))
+            .expect("linked");
+        let checkpoint = Checkpoint::open(source.path()).expect("a checkpoint");
+        assert!(check(&checkpoint).is_err());
+        let linked = [elsewhere.path().to_owned()];
+        let checkpoint = Checkpoint::open_with_links(source.path(), &linked).expect("a checkpoint");
+        check(&checkpoint).expect("all are files");
+        let companions = checkpoint.companions().expect("copied");
+        assert!(!companions.starts_with(source.path()), "{}", companions.display());
+        assert!(fs::symlink_metadata(companions.join("tokenizer.json")).expect("there").is_file());
+    }
+
+    #[test]
+    fn companions_that_are_no_files_or_too_large_are_refused_before_they_are_read() {
+        let source = checkpoint_directory();
+        let checkpoint = Checkpoint::open(source.path()).expect("a checkpoint");
+        let said = || check(&checkpoint).expect_err("refused").to_string();
+        fs::create_dir(source.path().join("tokenizer.json")).expect("writable");
+        assert!(said().contains("expected a regular file"), "{}", said());
+        fs::remove_dir(source.path().join("tokenizer.json")).expect("writable");
+        let file = fs::File::create(source.path().join("merges.txt")).expect("writable");
+        file.set_len(MAX_COMPANION_BYTES + 1).expect("sparse");
+        assert!(said().contains("merges.txt"), "{}", said());
     }
 
     #[test]

@@ -37,18 +37,38 @@ pub(super) struct Made {
 impl GeneratedFiles {
     /// Makes the files in a directory that is named after the model, inside a temporary one.
     pub(super) fn write(&self, config: &Map<String, Value>, shards: &[Shard]) -> Result<Made, CheckpointError> {
-        let failed = |source| CheckpointError::Temporary { source };
-        let temporary = TempDir::with_prefix("anec-").map_err(failed)?;
-        let directory = temporary.path().join(file_name(&self.0.model_name()));
-        fs_err::create_dir(&directory).map_err(failed)?;
+        let made = Made::empty(&self.0.model_name())?;
         for (name, text) in self.0.files(config, shards)? {
-            fs_err::write(directory.join(name), text).map_err(failed)?;
+            fs_err::write(made.directory.join(name), text).map_err(|source| CheckpointError::Temporary { source })?;
         }
-        Ok(Made { _temporary: temporary, directory })
+        Ok(made)
     }
 }
 
 impl Made {
+    /// A directory that is named after the model, inside a temporary one.
+    fn empty(model_name: &str) -> Result<Self, CheckpointError> {
+        let failed = |source| CheckpointError::Temporary { source };
+        let temporary = TempDir::with_prefix("anec-").map_err(failed)?;
+        let directory = temporary.path().join(file_name(model_name));
+        fs_err::create_dir(&directory).map_err(failed)?;
+        Ok(Self { _temporary: temporary, directory })
+    }
+
+    /// Copies of files, by the names that they get.
+    pub(super) fn copies(model_name: &str, files: &[(String, PathBuf)]) -> Result<Self, CheckpointError> {
+        let failed = |source| CheckpointError::Temporary { source };
+        let made = Self::empty(model_name)?;
+        for (name, source) in files {
+            let to = made.directory.join(name);
+            if let Some(parent) = to.parent() {
+                fs_err::create_dir_all(parent).map_err(failed)?;
+            }
+            fs_err::copy(source, to).map_err(failed)?;
+        }
+        Ok(made)
+    }
+
     pub(super) fn path(&self) -> &Path {
         &self.directory
     }

@@ -14,7 +14,7 @@ pub mod llama2c;
 mod oracle;
 mod quantized;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
@@ -26,8 +26,8 @@ trait Source: Sync {
     /// Whether a path is of this kind, or looks as if it were meant to be.
     fn recognizes(&self, path: &Path) -> bool;
 
-    /// Opens it.
-    fn open(&self, path: &Path) -> Result<Checkpoint, CheckpointError>;
+    /// Opens it. Links of its files into one of the `linked` directories are followed.
+    fn open(&self, path: &Path, linked: &[PathBuf]) -> Result<Checkpoint, CheckpointError>;
 
     /// Its config alone; weights need not be there.
     fn config(&self, path: &Path) -> Result<Map<String, Value>, CheckpointError>;

@@ -29,10 +29,14 @@ fn config([hidden, mlp, layers, heads, kv_heads, head_dim, vocabulary]: [u64; 7]
 }
 
 fn plan(sizes: [u64; 7], chunks: u32, head: Count, target: Target) -> ConversionPlan {
-    let config = config(sizes);
-    let decoder = arch::plan(ArchChoice::Auto, config.as_object().unwrap(), &[]).unwrap();
     let chunks = Count::Exactly(NonZeroU32::new(chunks).unwrap());
     let options = Options { layout: "coreml-llm-cli", chunks, lm_head_splits: head, target, ..Options::default() };
+    plan_with(sizes, options)
+}
+
+fn plan_with(sizes: [u64; 7], options: Options) -> ConversionPlan {
+    let config = config(sizes);
+    let decoder = arch::plan(ArchChoice::Auto, config.as_object().unwrap(), &[]).unwrap();
     ConversionPlan::new(decoder, options).unwrap()
 }
 
@@ -114,6 +118,18 @@ fn files_counts_and_shapes_are_those_of_the_published_models() {
                  gives updated_k_cache tensor<fp16, [1, 448, 1, {kv}]>, updated_v_cache tensor<fp16, [1, {kv}, 1, 448]>\n"
             )
         );
+    }
+}
+
+#[test]
+fn the_successor_reads_names_up_to_their_first_dot_and_so_gets_none() {
+    for (name, sizes) in MODELS {
+        let options = Options { layout: "coreml-llm-cli-sequoia", target: Target::Macos15, ..Options::default() };
+        let plan = plan_with(sizes, options);
+        let stems: Vec<&str> = plan.files.iter().map(|file| file.stem.as_str()).collect();
+        let wanted = format!("{}_chunk1", name.replace('.', "-"));
+        assert_eq!(stems.first(), Some(&wanted.as_str()));
+        assert!(stems.iter().all(|stem| !stem.contains('.')), "{stems:?}");
     }
 }
 

@@ -34,7 +34,9 @@ impl Checkpoint {
     /// A file is missing or malformed.
     pub fn open(directory: &Path) -> Result<Self, OracleError> {
         let index = directory.join(INDEX);
-        let files: BTreeSet<String> = if index.exists() {
+        // As transformers does where both are there.
+        let is_sharded = index.exists() && !directory.join(SINGLE).exists();
+        let files: BTreeSet<String> = if is_sharded {
             let text = fs::read_to_string(&index).map_err(|source| OracleError::Io { path: index.clone(), source })?;
             let json: Value =
                 serde_json::from_str(&text).map_err(|source| OracleError::Json { path: index.clone(), source })?;

@@ -53,33 +53,44 @@ class Interface:
     outputs: tuple[Feature, ...]
 
     @classmethod
-    def read(cls, path: Path) -> Interface:
+    def read(cls, path: Path, function: str | None = None) -> Interface:
         (metadata,) = json.loads((path / "metadata.json").read_text())
+        described = metadata
+        if function is not None:
+            described = {row["name"]: row for row in metadata.get("functions", [])}.get(function)
+            refuse(described is None, f"{path.name} has no function {function}")
 
         def features(key: str) -> tuple[Feature, ...]:
             found = []
-            for row in metadata[key]:
+            for row in described[key]:
                 refuse(row.get("hasShapeFlexibility") == "1", f"{path.name}: {row['name']} has several shapes")
                 found.append(Feature(row["name"], row["dataType"], tuple(json.loads(row["shape"]))))
             return tuple(found)
 
         return cls(path.stem, features("inputSchema"), features("outputSchema"))
 
+    def input(self, name: str) -> Feature | None:
+        return next((feature for feature in self.inputs if feature.name == name), None)
 
-def find_pipeline(directory: Path) -> list[Path]:
+    def output(self, name: str) -> Feature | None:
+        return next((feature for feature in self.outputs if feature.name == name), None)
+
+
+def find_pipeline(directory: Path, beside: tuple[str, ...] = BESIDE, cuts_at_dots: bool = False) -> list[Path]:
     """The compiled models of the pipeline: by the number at the end of their names, all of one prefix."""
     numbered = []
     for path in directory.iterdir():
         if path.suffix != ".mlmodelc":
             continue
-        *before, last = path.stem.split("_")
+        stem = path.name.split(".")[0] if cuts_at_dots else path.stem
+        *before, last = stem.split("_")
         digits = last.replace("chunk", "")
         if digits.isdigit():
             numbered.append((int(digits), "_".join(before) + "_", path))
     prefixes = {prefix for _, prefix, _ in numbered}
     refuse(len(prefixes) > 1, f"ambiguous: {sorted(prefixes)}")
     refuse(len(numbered) < FEWEST, f"{len(numbered)} chunks")
-    for name in BESIDE:
+    for name in beside:
         refuse(not (directory / f"{name}.mlmodelc").is_dir(), f"{name} is not there")
     return [path for _, _, path in sorted(numbered)]
 
@@ -100,6 +111,7 @@ class Store:
             for feature in chunk.outputs:
                 if feature.name == "new_x":
                     refuse(self.buffer(index, "x").shape != feature.shape, f"{chunk.stem}: new_x has no place in x")
+        self._check_ends()
         self._check_layers()
 
     def _make(self, index: int, chunk: Interface, feature: Feature) -> None:
@@ -109,6 +121,21 @@ class Store:
             known.shape != feature.shape, f"{chunk.stem}: {feature.name} is {feature.shape}, the buffer {known.shape}"
         )
 
+    def _check_ends(self) -> None:
+        """What the program asks of the first and the last model before it gives them anything."""
+        first, last = self._chunks[0], self._chunks[-1]
+        refuse(first.input("input_ids") is None, f"{first.stem}: the first chunk takes no input_ids")
+        refuse(
+            not any(last.output(name) for name in ("logits", "logits_0")),
+            f"{last.stem}: the last chunk gives no logits",
+        )
+        for chunk in self._chunks:
+            for feature in chunk.inputs:
+                refuse(
+                    not feature.is_half and feature.name not in ("input_ids", "full_sequence_length"),
+                    f"{chunk.stem}: nobody gives {feature.name}",
+                )
+
     def _check_layers(self) -> None:
         refuse(self.layers(1) == 0, "the second chunk has no k_cache_0")
         for chunk in self._chunks:
@@ -116,6 +143,10 @@ class Store:
             expected = {f"k_cache_{layer}" for layer in range(len(keys))}
             refuse(keys != expected, f"{chunk.stem}: layers are {sorted(keys)}")
             gives = {feature.name for feature in chunk.outputs}
+            for name in keys:
+                beside = [chunk.input(name.replace("k_", "v_", 1)), chunk.output(f"new_{name}")]
+                beside.append(chunk.output(f"new_{name}".replace("k_", "v_", 1)))
+                refuse(None in beside, f"{chunk.stem}: {name} has no values, or no rows that are new")
             refuse(bool(keys) and "new_x" not in gives, f"{chunk.stem}: no new_x, so x would stay as it is")
 
     def layers(self, index: int) -> int:
@@ -162,6 +193,10 @@ class LlmCli:
         logits = {feature.name: feature.shape for feature in self.interfaces[-1].outputs}
         taken = {feature.name: feature.shape for feature in self.beside["logit-processor"].inputs}
         refuse(logits != taken, f"logit-processor takes {taken}, the last chunk gives {logits}")
+        argmax = self.beside["logit-processor"].output("argmax")
+        refuse(
+            argmax is None or argmax.shape != (1, BLOCK), f"logit-processor gives no token for each of {BLOCK} columns"
+        )
 
     def call(self, sequence: list[int]) -> int:
         """One pass over the last block of a sequence; gives the next token."""

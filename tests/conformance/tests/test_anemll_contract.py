@@ -297,11 +297,13 @@ def test_split_chunks_need_a_window_to_shift(anec, presets, tmp_path):
     assert "shift their window" in outcome.stderr
 
 
-def own_client(monkeypatch, directory: Path):
-    """ANEMLL's chat client and what it makes of a directory, where a checkout is at hand."""
+def own_client(monkeypatch, directory: Path, key: str):
+    """ANEMLL's chat client and what it makes of a directory, where a checkout is at hand that knows a key."""
     repository = os.environ.get("ANEMLL_REPO")
     if not repository:
         pytest.skip("ANEMLL_REPO does not name a checkout of ANEMLL")
+    if key not in Path(repository, "tests", "chat.py").read_text():
+        pytest.skip(f"ANEMLL_REPO names a checkout whose client does not know {key}, which came with 0.3.5")
     monkeypatch.syspath_prepend(str(Path(repository, "tests")))
     monkeypatch.delitem(sys.modules, "chat", raising=False)
     chat = importlib.import_module("chat")
@@ -310,7 +312,7 @@ def own_client(monkeypatch, directory: Path):
 
 
 def test_anemlls_own_client_finds_split_chunks(monkeypatch, split):
-    chat, arguments = own_client(monkeypatch, split)
+    chat, arguments = own_client(monkeypatch, split, "split_rotate")
     assert arguments.split_rotate is True
     assert arguments.sliding_window == WINDOW
     for name in (arguments.ffn, arguments.pf):
@@ -322,7 +324,7 @@ def test_anemlls_own_client_finds_split_chunks(monkeypatch, split):
 def test_anemlls_own_client_reads_a_monolithic_directory(anec, presets, monkeypatch):
     options = ("--context-length", 4 * WINDOW, "--batch-size", 16, "--calibration", "none")
     directory = anec.convert(presets("windows-gemma3"), "--layout", "anemll-monolithic", *options)
-    chat, arguments = own_client(monkeypatch, directory)
+    chat, arguments = own_client(monkeypatch, directory, "monolithic_model")
     assert arguments.is_monolithic is True
     assert (arguments.context_length, arguments.batch_size) == (4 * WINDOW, 16)
     assert arguments.sliding_window == WINDOW

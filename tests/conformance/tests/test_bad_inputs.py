@@ -93,6 +93,10 @@ def escape_by_link(checkpoint: Path) -> None:
     (checkpoint / SHARD).symlink_to(outside)
 
 
+def pipe(name: str):
+    return lambda checkpoint: os.mkfifo(checkpoint / name)
+
+
 CHECKPOINTS = {
     "no config": (remove("config.json"), "config.json"),
     "config that is no JSON": (overwrite("config.json", b"{"), "config.json"),
@@ -125,6 +129,8 @@ CHECKPOINTS = {
     "tensor of another type": (change_tensor("model.norm.weight", dtype="I16"), "model.norm.weight"),
     "index that leaves the directory": (escape_by_index, "outside.safetensors"),
     "link that leaves the directory": (escape_by_link, SHARD),
+    "pipe instead of a tokenizer": (pipe("tokenizer_config.json"), "tokenizer_config.json"),
+    "pipe instead of a model card": (pipe("README.md"), "README.md"),
     "weight that is not a number": (set_weight(float("nan")), "model.layers.1.mlp.down_proj.weight"),
     "weight beyond fp16": (set_weight(1e30), "model.layers.1.mlp.down_proj.weight"),
 }
@@ -138,6 +144,27 @@ def test_a_bad_checkpoint_is_refused(anec, presets, tmp_path, case, lut):
     shutil.copytree(presets("tiny-llama"), checkpoint)
     damage(checkpoint)
     refused(anec, tmp_path, [checkpoint, "--lut", lut, "--calibration", "none"], word)
+
+
+def test_links_out_of_the_directory_are_followed_on_request(anec, presets, tmp_path):
+    checkpoint = tmp_path / "checkpoint"
+    shutil.copytree(presets("tiny-llama"), checkpoint)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for path in sorted(checkpoint.iterdir()):
+        path.rename(elsewhere / path.name)
+        path.symlink_to(elsewhere / path.name)
+    output, follow = tmp_path / "out", ("--follow-links", elsewhere)
+    outcome = anec.run("convert", checkpoint, "-o", output)
+    assert outcome.code == 1
+    assert f"--follow-links {elsewhere.resolve()}" in outcome.stderr
+    assert anec.run("convert", checkpoint, "-o", output, "--quiet", *follow).code == 0
+    assert not any(path.is_symlink() for path in output.rglob("*"))
+    tokens = tmp_path / "tokens.json"
+    tokens.write_text("[1, 2, 3, 4]")
+    options = ("--tokens", tokens, "--report", tmp_path, "--samples", 0, "--quiet")
+    outcome = anec.run("verify", output, "--against", checkpoint, *options, *follow)
+    assert outcome.code == 0, outcome.stderr
 
 
 OPTIONS = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -126,3 +127,19 @@ def evaluated_by_both(anec, checkpoint, token_ids, path, options, numerics):
     model = ClientModel(directory, numerics)
     logits = torch.stack([model.logits(token, position) for position, token in enumerate(token_ids)])
     return found, logits, model
+
+
+def test_a_perplexity_that_is_no_number_is_an_error(anec, small_checkpoint, plain, tmp_path):
+    directory = tmp_path / "damaged"
+    shutil.copytree(plain(small_checkpoint), directory)
+    for path in directory.glob("embeddings.*/**/weight.bin"):
+        blob = bytearray(path.read_bytes())
+        # The data starts behind the header of the file and that of its only blob.
+        blob[128:] = b"\x00\x7e" * ((len(blob) - 128) // 2)
+        path.write_bytes(blob)
+    tokens = tmp_path / "tokens.json"
+    tokens.write_text("[1, 2, 3, 4]")
+    outcome = anec.run("eval", directory, "--tokens", tokens, "--json")
+    assert outcome.code == 1
+    assert outcome.stdout == ""
+    assert "NaN" in outcome.stderr

@@ -57,7 +57,8 @@ pub(super) fn markdown(layout: &dyn Layout) -> String {
 }
 
 fn add_file(text: &mut String, file: &FileContract) {
-    let _ = writeln!(text, "\n### {} ({})\n\nFrom {}.", file.role, count(file.count), file.meaning);
+    let (first, rest) = file.meaning.split_at_checked(1).unwrap_or_default();
+    let _ = writeln!(text, "\n### {} ({})\n\n{}{rest}.", file.role, count(file.count), first.to_uppercase());
     for function in file.functions {
         add_function(text, function);
     }

@@ -7,9 +7,9 @@ use anec_mil::package::{Metadata, PACKAGE_EXTENSION};
 use anec_mil::{DataType, NamedValueType, TensorType};
 use anec_schemas::contract::ElementType;
 use anec_schemas::contract::coreml_llm_cli::buffers::{self, Feature, Interface};
+use anec_schemas::contract::coreml_llm_cli::discovery::{self, Program};
 use anec_schemas::contract::coreml_llm_cli::{
-    BLOCK, CACHE_PROCESSOR, CACHE_PROCESSOR_NAME, CHUNK, CHUNK_SUFFIX, EMBEDDINGS, LOGIT_PROCESSOR,
-    LOGIT_PROCESSOR_NAME, discovery,
+    BLOCK, CACHE_PROCESSOR, CHUNK, CHUNK_SUFFIX, EMBEDDINGS, LOGIT_PROCESSOR, LOGIT_PROCESSOR_NAME, PROGRAM,
 };
 
 use super::{Layout, Refusal, SideFile, SideFileError, meta_files, metadata};
@@ -33,11 +33,11 @@ const KNOWN: [(&str, [usize; 3]); 3] =
     [("Llama-2-7b", [4096, 32, 32_000]), ("Llama-3.2-1B", [2048, 16, 128_256]), ("Llama-3.2-3B", [3072, 28, 128_256])];
 
 /// What names of models start with. The program downloads models whose names start with `Llama`.
-fn prefix(decoder: &DecoderPlan) -> String {
+fn prefix(decoder: &DecoderPlan, program: Program) -> String {
     let sizes = [decoder.hidden_size, decoder.num_hidden_layers, decoder.vocab_size];
     let is_llama = decoder.model_type == "llama";
     if let Some((name, _)) = KNOWN.iter().find(|(_, known)| is_llama && *known == sizes) {
-        return (*name).to_owned();
+        return if program.cuts_at_dots { name.replace('.', "-") } else { (*name).to_owned() };
     }
     // An underscore would end the name.
     let mut letters =
@@ -91,11 +91,11 @@ impl Layout for CoremlLlmCli {
     }
 
     fn stem(&self, decoder: &DecoderPlan, _options: &Options, label: &Label, index: usize) -> String {
-        stem(decoder, label, index, CACHE_PROCESSOR_NAME)
+        stem(decoder, label, index, PROGRAM)
     }
 
     fn check(&self, files: &[FilePlan]) -> Result<(), PlanError> {
-        discovery::pipeline(files.iter().map(|file| file.stem.as_str()), CACHE_PROCESSOR_NAME)?;
+        discovery::pipeline(files.iter().map(|file| file.stem.as_str()), PROGRAM)?;
         let interfaces: Vec<Interface> = files.iter().filter_map(interface).collect();
         Ok(buffers::check(&interfaces)?)
     }
@@ -105,7 +105,7 @@ impl Layout for CoremlLlmCli {
     }
 
     fn side_files(&self, plan: &ConversionPlan, checkpoint: &Path) -> Result<Vec<SideFile>, SideFileError> {
-        side_files(plan, checkpoint, "main")
+        side_files(plan, checkpoint, "main", PROGRAM)
     }
 }
 
@@ -137,11 +137,11 @@ impl Client {
 }
 
 /// The name of a model.
-pub(super) fn stem(decoder: &DecoderPlan, label: &Label, index: usize, cache_processor: &str) -> String {
+pub(super) fn stem(decoder: &DecoderPlan, label: &Label, index: usize, program: Program) -> String {
     match label.role {
-        CACHE_PROCESSOR => cache_processor.to_owned(),
+        CACHE_PROCESSOR => program.cache_processor.to_owned(),
         LOGIT_PROCESSOR => LOGIT_PROCESSOR_NAME.to_owned(),
-        _ => format!("{}_{CHUNK_SUFFIX}{}", prefix(decoder), index + 1),
+        _ => format!("{}_{CHUNK_SUFFIX}{}", prefix(decoder, program), index + 1),
     }
 }
 
@@ -150,8 +150,9 @@ pub(super) fn side_files(
     plan: &ConversionPlan,
     checkpoint: &Path,
     branch: &str,
+    program: Program,
 ) -> Result<Vec<SideFile>, SideFileError> {
-    let prefix = prefix(&plan.decoder);
+    let prefix = prefix(&plan.decoder, program);
     let mut files = meta_files::side_files(plan, checkpoint, &prefix, COMPILED_EXTENSION)?;
     files.push(SideFile { name: "README.md", text: readme(&prefix, branch) });
     Ok(files)

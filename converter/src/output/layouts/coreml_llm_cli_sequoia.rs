@@ -6,7 +6,7 @@ use anec_mil::Opset;
 use anec_mil::compiled::COMPILED_EXTENSION;
 use anec_mil::package::{Metadata, PACKAGE_EXTENSION};
 use anec_schemas::contract::coreml_llm_cli::discovery;
-use anec_schemas::contract::coreml_llm_cli::sequoia::{CACHE_PROCESSOR_NAME, CONTEXT};
+use anec_schemas::contract::coreml_llm_cli::sequoia::{CONTEXT, PROGRAM};
 
 use super::coreml_llm_cli::{Client, misfit, own_metadata, side_files, stem};
 use super::{Layout, Refusal, SideFile, SideFileError};
@@ -68,11 +68,11 @@ impl Layout for CoremlLlmCliSequoia {
     }
 
     fn stem(&self, decoder: &DecoderPlan, _options: &Options, label: &Label, index: usize) -> String {
-        stem(decoder, label, index, CACHE_PROCESSOR_NAME)
+        stem(decoder, label, index, PROGRAM)
     }
 
     fn check(&self, files: &[FilePlan]) -> Result<(), PlanError> {
-        discovery::pipeline(files.iter().map(|file| file.stem.as_str()), CACHE_PROCESSOR_NAME)?;
+        discovery::pipeline(files.iter().map(|file| file.stem.as_str()), PROGRAM)?;
         Ok(())
     }
 
@@ -81,6 +81,6 @@ impl Layout for CoremlLlmCliSequoia {
     }
 
     fn side_files(&self, plan: &ConversionPlan, checkpoint: &Path) -> Result<Vec<SideFile>, SideFileError> {
-        side_files(plan, checkpoint, "sequoia")
+        side_files(plan, checkpoint, "sequoia", PROGRAM)
     }
 }

@@ -40,6 +40,15 @@ impl Directory {
         Ok(Self { path: path.to_owned(), roots, names })
     }
 
+    /// The same, with links into these directories followed.
+    pub(in crate::source) fn with_links_into(mut self, linked: &[PathBuf]) -> Result<Self, CheckpointError> {
+        for path in linked {
+            let failed = |source| CheckpointError::Io { path: path.clone(), source };
+            self.roots.push(fs_err::canonicalize(path).map_err(failed)?);
+        }
+        Ok(self)
+    }
+
     pub(in crate::source) fn path(&self) -> &Path {
         &self.path
     }
@@ -82,17 +91,17 @@ impl Directory {
 
     /// The regular file `name`, or an error if it is none, missing, or outside.
     pub(in crate::source) fn file(&self, name: &str) -> Result<PathBuf, CheckpointError> {
-        let outside = || CheckpointError::Outside { directory: self.path.clone(), name: name.to_owned() };
+        let outside = |target| CheckpointError::Outside { directory: self.path.clone(), name: name.to_owned(), target };
         let relative = Path::new(name);
         let plain = |component| matches!(component, Component::Normal(_));
         if name.is_empty() || !relative.components().all(plain) {
-            return Err(outside());
+            return Err(outside(None));
         }
         let path = self.path.join(relative);
         let failed = |source| CheckpointError::Io { path: path.clone(), source };
         let target = fs_err::canonicalize(&path).map_err(failed)?;
         if !self.roots.iter().any(|root| target.starts_with(root)) {
-            return Err(outside());
+            return Err(outside(Some(target)));
         }
         if fs_err::metadata(&target).map_err(failed)?.is_file() {
             Ok(path)

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::DecodeError;
 use crate::error::Hint;
@@ -151,12 +151,14 @@ pub enum CheckpointError {
         limit: u64,
     },
     /// A name that leads out of the directory.
-    #[error("Cannot open `{name}`: it is outside the checkpoint directory `{directory}`")]
+    #[error("Cannot open `{name}`: it is {}outside the checkpoint directory `{directory}`", link_to(.target.as_deref()))]
     Outside {
         /// The directory.
         directory: PathBuf,
         /// The name as the checkpoint gives it.
         name: String,
+        /// Where the link leads, if it is one.
+        target: Option<PathBuf>,
     },
     /// A directory, pipe or device where a file should be.
     #[error("Cannot read `{path}`: expected a regular file")]
@@ -256,6 +258,11 @@ pub enum CheckpointError {
     },
 }
 
+/// What a link out of a directory is, before the directory is named.
+fn link_to(target: Option<&Path>) -> String {
+    target.map_or_else(String::new, |target| format!("a link to `{}`, ", target.display()))
+}
+
 impl Hint for CheckpointError {
     fn hint(&self) -> Option<String> {
         let hint = match self {
@@ -295,6 +302,13 @@ impl Hint for CheckpointError {
             },
             Self::Undecodable { .. } | Self::Header { .. } | Self::Length { .. } => {
                 "the file is damaged; download it again"
+            }
+            Self::Outside { target: Some(target), .. } => {
+                let parent = target.parent().unwrap_or(target).display();
+                return Some(format!(
+                    "`--follow-links {parent}` follows links into that directory, if you trust what is there; or put the files \
+                     themselves into the checkpoint"
+                ));
             }
             Self::Outside { .. } => {
                 "put the files themselves into the directory; links are followed only from a Hugging Face cache snapshot to \

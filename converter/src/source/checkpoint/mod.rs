@@ -77,6 +77,9 @@ pub(crate) const README_COPY: &str = "README.checkpoint.md";
 /// Directory of the chat templates that stand beside the default one, such as `tool_use.jinja`.
 pub(crate) const ADDITIONAL_TEMPLATES: &str = "additional_chat_templates";
 
+/// Most templates beside the default one.
+pub(crate) const MAX_TEMPLATES: usize = 64;
+
 /// Whether a file of a checkpoint is a chat template beside the default one.
 pub(crate) fn is_additional_template(name: &str) -> bool {
     let file = name.strip_prefix(ADDITIONAL_TEMPLATES).and_then(|rest| rest.strip_prefix('/'));
@@ -111,6 +114,9 @@ pub struct Checkpoint {
 pub(super) enum Companions {
     /// In the directory of the weights.
     Beside(Directory),
+    /// Links out of the directory of the weights, into others that the user named. They are copied when they are first asked
+    /// for as a directory, for what reads one knows no links out of it.
+    Linked { directory: Directory, made: OnceLock<source::generated::Made> },
     /// Nowhere: they are made of what the weight file says, when they are first asked for.
     Generated { make: GeneratedFiles, made: OnceLock<source::generated::Made> },
 }
@@ -140,7 +146,16 @@ impl Checkpoint {
     /// There is no checkpoint, or one of a kind that cannot be converted: pickled, an adapter, quantized in a way that is not
     /// known, a mixture of experts, multimodal. Or a file is missing, damaged, or outside the directory.
     pub fn open(path: &Path) -> Result<Self, CheckpointError> {
-        source::of(path).open(path)
+        Self::open_with_links(path, &[])
+    }
+
+    /// As [`Self::open`], and follows links of its files into one of these directories. Others are errors, but for those of
+    /// a Hugging Face cache snapshot to its blobs.
+    ///
+    /// # Errors
+    /// As for [`Self::open`], or one of the directories is not there.
+    pub fn open_with_links(path: &Path, linked: &[PathBuf]) -> Result<Self, CheckpointError> {
+        source::of(path).open(path, linked)
     }
 
     /// Reads only the config of a checkpoint, or the config file that `path` is itself. No weights are needed.
@@ -157,7 +172,7 @@ impl Checkpoint {
     /// It is no regular file, or a link that leads out of the directory and its Hugging Face blobs.
     pub fn companion(&self, name: &str) -> Result<Option<PathBuf>, CheckpointError> {
         match &self.companions {
-            Companions::Beside(directory) => match directory.file(name) {
+            Companions::Beside(directory) | Companions::Linked { directory, .. } => match directory.file(name) {
                 Err(CheckpointError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(None),
                 path => path.map(Some),
             },
@@ -175,6 +190,14 @@ impl Checkpoint {
     pub fn companions(&self) -> Result<&Path, CheckpointError> {
         match &self.companions {
             Companions::Beside(directory) => Ok(directory.path()),
+            Companions::Linked { directory, made } => {
+                if let Some(made) = made.get() {
+                    return Ok(made.path());
+                }
+                let name = directory.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
+                let new = source::generated::Made::copies(&name, &self.companion_files()?)?;
+                Ok(made.get_or_init(|| new).path())
+            }
             Companions::Generated { make, made } => {
                 if let Some(made) = made.get() {
                     return Ok(made.path());
@@ -183,6 +206,30 @@ impl Checkpoint {
                 Ok(made.get_or_init(|| new).path())
             }
         }
+    }
+
+    /// Names and places of the files beside the weights that clients of the result read; none where they have to be made of
+    /// what the weight file says.
+    ///
+    /// # Errors
+    /// One of them is no regular file, or a link that leads out of the directory.
+    pub(crate) fn companion_files(&self) -> Result<Vec<(String, PathBuf)>, CheckpointError> {
+        let (Companions::Beside(directory) | Companions::Linked { directory, .. }) = &self.companions else {
+            return Ok(Vec::new());
+        };
+        let mut names: Vec<String> = COMPANIONS.into_iter().chain([README]).map(str::to_owned).collect();
+        if let Ok(entries) = fs_err::read_dir(directory.path().join(ADDITIONAL_TEMPLATES)) {
+            let names_of = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+            let templates = names_of.map(|name| format!("{ADDITIONAL_TEMPLATES}/{name}"));
+            names.extend(templates.filter(|name| is_additional_template(name)).take(MAX_TEMPLATES));
+        }
+        let mut files = Vec::new();
+        for name in names {
+            if let Some(path) = self.companion(&name)? {
+                files.push((name, path));
+            }
+        }
+        Ok(files)
     }
 
     /// The path as it was given.

@@ -4,7 +4,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -33,8 +34,8 @@ impl Source for SafetensorsDirectory {
         true
     }
 
-    fn open(&self, path: &Path) -> Result<Checkpoint, CheckpointError> {
-        let directory = Directory::open(path)?;
+    fn open(&self, path: &Path, linked: &[PathBuf]) -> Result<Checkpoint, CheckpointError> {
+        let directory = Directory::open(path)?.with_links_into(linked)?;
         directory.check_kind()?;
         let mut config = directory.json_object(CONFIG_FILE)?;
         let scheme = quantized::take(&mut config)?;
@@ -56,7 +57,11 @@ impl Source for SafetensorsDirectory {
         let found: Vec<String> = scheme.map(|scheme| scheme.found()).into_iter().chain(prefix).collect();
         let found = (!found.is_empty()).then(|| found.join("; "));
         let notes = Notes { found, ..Notes::default() };
-        let (path, companions) = (path.to_owned(), Companions::Beside(directory));
+        let path = path.to_owned();
+        let companions = match linked {
+            [] => Companions::Beside(directory),
+            _ => Companions::Linked { directory, made: OnceLock::new() },
+        };
         Ok(Checkpoint { path, config, shards, tensors, companions, notes })
     }
 

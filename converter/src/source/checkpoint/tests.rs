@@ -162,7 +162,14 @@ fn links_out_of_the_directory_are_refused_but_for_the_hugging_face_cache() {
     let outside = single(&[Source::zeros("a", &[2])]);
     let directory = directory();
     symlink(outside.path().join(SINGLE_FILE), directory.path().join(SINGLE_FILE)).expect("a link");
-    assert!(matches!(error(&directory), CheckpointError::Outside { .. }));
+    let refused = error(&directory);
+    let target = fs::canonicalize(outside.path()).expect("it is there");
+    assert!(refused.to_string().contains(&format!("a link to `{}/", target.display())), "{refused}");
+    let hint = refused.hint().expect("a way on");
+    assert!(hint.contains(&format!("`--follow-links {}`", target.display())), "{hint}");
+    let elsewhere = tempfile::tempdir().expect("a temporary directory");
+    assert!(Checkpoint::open_with_links(directory.path(), &[elsewhere.path().to_owned()]).is_err());
+    Checkpoint::open_with_links(directory.path(), &[outside.path().to_owned()]).expect("links into it are followed");
 
     let cache = tempfile::tempdir().expect("a temporary directory");
     let repository = cache.path().join("models--owner--name");

@@ -68,21 +68,21 @@ impl Source for Gguf {
             || starts_so()
     }
 
-    fn open(&self, path: &Path) -> Result<Checkpoint, CheckpointError> {
-        open(path)
+    fn open(&self, path: &Path, linked: &[PathBuf]) -> Result<Checkpoint, CheckpointError> {
+        open(path, linked)
     }
 
     fn config(&self, path: &Path) -> Result<Map<String, Value>, CheckpointError> {
-        Ok(open(path)?.config)
+        Ok(open(path, &[])?.config)
     }
 }
 
-fn open(path: &Path) -> Result<Checkpoint, CheckpointError> {
+fn open(path: &Path, linked: &[PathBuf]) -> Result<Checkpoint, CheckpointError> {
     let named = |path: &Path| {
         let path = path.to_owned();
         move |source| CheckpointError::Gguf { path: path.clone(), source: Box::new(source) }
     };
-    let first = first_file(path)?;
+    let first = first_file(path, linked)?;
     let mut shards = vec![open_file(&first)?];
     let mut headers = vec![header::read(shards[0].bytes()).map_err(named(&first))?];
     for file in split::others(&first, &headers[0].metadata).map_err(named(&first))? {
@@ -131,11 +131,11 @@ fn open_file(path: &Path) -> Result<Shard, CheckpointError> {
 }
 
 /// The file itself, or the only model of a directory.
-fn first_file(path: &Path) -> Result<PathBuf, CheckpointError> {
+fn first_file(path: &Path, linked: &[PathBuf]) -> Result<PathBuf, CheckpointError> {
     if !path.is_dir() {
         return Ok(path.to_owned());
     }
-    let directory = Directory::open(path)?;
+    let directory = Directory::open(path)?.with_links_into(linked)?;
     // Projectors of vision towers stand beside the models that they are for.
     let models = directory.with_extension(&[EXTENSION]).filter(|name| !name.starts_with("mmproj"));
     let models: Vec<&str> = models.filter(|name| split::number(name).is_none_or(|number| number == 1)).collect();

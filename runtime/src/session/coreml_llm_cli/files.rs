@@ -4,13 +4,14 @@ use std::io;
 use std::path::Path;
 
 use anec_mil::compiled::COMPILED_EXTENSION;
-use anec_schemas::contract::coreml_llm_cli::{CACHE_PROCESSOR, LOGIT_PROCESSOR, discovery};
+use anec_schemas::contract::coreml_llm_cli::discovery::{self, Program};
+use anec_schemas::contract::coreml_llm_cli::{CACHE_PROCESSOR, LOGIT_PROCESSOR};
 use fs_err as fs;
 
 use crate::part::{ModelPart, PartError};
 
 /// Whether the program takes the models that the meta file lists for its pipeline, in that order.
-pub(super) fn check(root: &Path, parts: &[ModelPart], cache_processor: &'static str) -> Result<(), PartError> {
+pub(super) fn check(root: &Path, parts: &[ModelPart], program: Program) -> Result<(), PartError> {
     let failed = |source: io::Error| PartError::Io { path: root.to_owned(), source };
     let mut stems = Vec::new();
     for entry in fs::read_dir(root).map_err(failed)? {
@@ -20,7 +21,7 @@ pub(super) fn check(root: &Path, parts: &[ModelPart], cache_processor: &'static 
         }
     }
     stems.sort_unstable();
-    let found = discovery::pipeline(stems.iter().map(String::as_str), cache_processor)?;
+    let found = discovery::pipeline(stems.iter().map(String::as_str), program)?;
     let is_beside = |part: &&ModelPart| [CACHE_PROCESSOR, LOGIT_PROCESSOR].contains(&part.label.role);
     let listed: Vec<&str> = parts.iter().filter(|part| !is_beside(part)).map(|part| part.stem.as_str()).collect();
     if found == listed {

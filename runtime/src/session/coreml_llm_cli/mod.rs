@@ -10,8 +10,7 @@ use std::path::Path;
 use anec_mil::DataType;
 use anec_mil::evaluate::Tensor;
 use anec_schemas::contract::coreml_llm_cli::{
-    BLOCK, CACHE_PROCESSOR, CACHE_PROCESSOR_NAME, CHUNK, CONTRACT, EMBEDDINGS, LM_HEAD, LOGIT_PROCESSOR, WHOLE_HEAD,
-    buffers, names,
+    BLOCK, CACHE_PROCESSOR, CHUNK, CONTRACT, EMBEDDINGS, LM_HEAD, LOGIT_PROCESSOR, PROGRAM, WHOLE_HEAD, buffers, names,
 };
 use anec_schemas::contract::{Contract, Instance, Role, Size};
 use anec_schemas::{MetaYaml, Parameters};
@@ -34,7 +33,7 @@ impl Driver for CoremlLlmCli {
 
     fn parts(&self, root: &Path, meta: &MetaYaml) -> Result<Vec<ModelPart>, PartError> {
         let parts = listed(&CONTRACT, root, meta)?;
-        files::check(root, &parts, CACHE_PROCESSOR_NAME)?;
+        files::check(root, &parts, PROGRAM)?;
         Ok(parts)
     }
 

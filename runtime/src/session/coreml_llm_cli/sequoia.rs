@@ -7,8 +7,7 @@ use anec_mil::DataType;
 use anec_mil::evaluate::Tensor;
 use anec_schemas::contract::coreml_llm_cli::names;
 use anec_schemas::contract::coreml_llm_cli::sequoia::{
-    CACHE_PROCESSOR, CACHE_PROCESSOR_NAME, CHUNK, CONTEXT, CONTRACT, EMBEDDINGS, GENERATION, LM_HEAD, LOGIT_PROCESSOR,
-    PROMPT,
+    CACHE_PROCESSOR, CHUNK, CONTEXT, CONTRACT, EMBEDDINGS, GENERATION, LM_HEAD, LOGIT_PROCESSOR, PROGRAM, PROMPT,
 };
 use anec_schemas::contract::{Contract, Instance, Role, Size};
 use anec_schemas::{MetaYaml, Parameters};
@@ -34,7 +33,7 @@ impl Driver for Sequoia {
 
     fn parts(&self, root: &Path, meta: &MetaYaml) -> Result<Vec<ModelPart>, PartError> {
         let parts = listed(&CONTRACT, root, meta)?;
-        files::check(root, &parts, CACHE_PROCESSOR_NAME)?;
+        files::check(root, &parts, PROGRAM)?;
         Ok(parts)
     }
 

@@ -2,9 +2,19 @@
 //!
 //! # Source
 //! `ModelPipeline.swift`: names are cut at underscores; a last piece that is a number once `chunk` is taken out of it makes a
-//! model one of the pipeline, what is before the piece must be the same for all, and the numbers sort them.
+//! model one of the pipeline, what is before the piece must be the same for all, and the numbers sort them. The branch `main`
+//! takes the extension off a name, the branch `sequoia` everything from the first dot on.
 
 use super::{CHUNK_SUFFIX, FEWEST_CHUNKS, LOGIT_PROCESSOR_NAME};
+
+/// What a branch of the program looks for.
+#[derive(Clone, Copy, Debug)]
+pub struct Program {
+    /// The name of the model that shifts caches.
+    pub cache_processor: &'static str,
+    /// Whether names end at their first dot.
+    pub cuts_at_dots: bool,
+}
 
 /// A directory that the program does not load.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -44,24 +54,25 @@ pub enum DiscoveryError {
 }
 
 /// Number and name before it of a model of the pipeline; nothing of another model.
-fn place(stem: &str) -> Option<(i64, &str)> {
+fn place(stem: &str, program: Program) -> Option<(i64, &str)> {
+    let stem = if program.cuts_at_dots { stem.split('.').next().unwrap_or(stem) } else { stem };
     let (before, last) = stem.rsplit_once('_').unwrap_or(("", stem));
     let number = last.replace(CHUNK_SUFFIX, "").parse().ok()?;
     Some((number, before))
 }
 
 /// The models of the pipeline in the order of its calls, of the names of all compiled models of a directory, without
-/// extension; `cache_processor` is the name of the model that shifts caches.
+/// extension.
 ///
 /// # Errors
 /// The program would not load the directory.
 pub fn pipeline<'a>(
     stems: impl IntoIterator<Item = &'a str>,
-    cache_processor: &'static str,
+    program: Program,
 ) -> Result<Vec<&'a str>, DiscoveryError> {
     let stems: Vec<&str> = stems.into_iter().collect();
     let mut found: Vec<(i64, &str, &str)> =
-        stems.iter().filter_map(|stem| place(stem).map(|(number, before)| (number, before, *stem))).collect();
+        stems.iter().filter_map(|stem| place(stem, program).map(|(number, before)| (number, before, *stem))).collect();
     found.sort_unstable();
     if let Some((_, first, stem)) = found.first()
         && let Some((_, _, other)) = found.iter().find(|(_, before, _)| before != first)
@@ -74,7 +85,7 @@ pub fn pipeline<'a>(
     if found.len() < FEWEST_CHUNKS {
         return Err(DiscoveryError::TooFew { found: found.len() });
     }
-    for name in [cache_processor, LOGIT_PROCESSOR_NAME] {
+    for name in [program.cache_processor, LOGIT_PROCESSOR_NAME] {
         if !stems.contains(&name) {
             return Err(DiscoveryError::Missing { name });
         }
@@ -84,19 +95,32 @@ pub fn pipeline<'a>(
 
 #[cfg(test)]
 mod tests {
-    use super::super::CACHE_PROCESSOR_NAME;
+    use super::super::{CACHE_PROCESSOR_NAME, PROGRAM, sequoia};
     use super::*;
 
     const BESIDE: [&str; 2] = [CACHE_PROCESSOR_NAME, LOGIT_PROCESSOR_NAME];
 
     fn found<'a>(stems: &[&'a str]) -> Result<Vec<&'a str>, DiscoveryError> {
-        pipeline(stems.iter().copied(), CACHE_PROCESSOR_NAME)
+        pipeline(stems.iter().copied(), PROGRAM)
     }
 
     #[test]
     fn numbers_sort_the_pipeline_wherever_they_start() {
         let stems = ["Llama_chunk10", "Llama_chunk2", BESIDE[0], "Llama_chunk0", BESIDE[1]];
         assert_eq!(found(&stems), Ok(vec!["Llama_chunk0", "Llama_chunk2", "Llama_chunk10"]));
+    }
+
+    #[test]
+    fn a_dot_in_a_name_hides_a_model_from_the_branch_sequoia() {
+        let beside = [sequoia::CACHE_PROCESSOR_NAME, LOGIT_PROCESSOR_NAME];
+        let pipeline = |stems: [&'static str; 3]| {
+            super::pipeline(stems.into_iter().chain(beside), sequoia::PROGRAM).map_err(|error| error.to_string())
+        };
+        let stems = ["Llama-3-2-1B_chunk1", "Llama-3-2-1B_chunk2", "Llama-3-2-1B_chunk3"];
+        assert_eq!(pipeline(stems), Ok(stems.to_vec()));
+        let error = pipeline(["Llama-3.2-1B_chunk1", "Llama-3.2-1B_chunk2", "Llama-3.2-1B_chunk3"]);
+        let error = error.expect_err("names end at their dots");
+        assert!(error.contains("finds 0 models"), "{error}");
     }
 
     #[test]

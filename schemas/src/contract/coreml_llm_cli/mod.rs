@@ -42,6 +42,10 @@ pub const CHUNK_SUFFIX: &str = "chunk";
 /// The name of the model that shifts the cache.
 pub const CACHE_PROCESSOR_NAME: &str = "cache-processor";
 
+/// What the program looks for.
+pub const PROGRAM: discovery::Program =
+    discovery::Program { cache_processor: CACHE_PROCESSOR_NAME, cuts_at_dots: false };
+
 /// The name of the model that picks tokens.
 pub const LOGIT_PROCESSOR_NAME: &str = "logit-processor";
 

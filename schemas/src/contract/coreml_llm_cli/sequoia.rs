@@ -5,6 +5,7 @@
 //! `smpanaro/coreml-llm-cli`, branch `sequoia` at a12f09e: `ModelPipeline.swift`, `MultiArrayStore.swift`,
 //! `LogitProcessor.swift`, `KVCacheProcessor.swift`.
 
+use super::discovery::Program;
 use super::names;
 use crate::contract::stateful::{self, HIDDEN_SIZE, ONE};
 use crate::contract::{
@@ -34,6 +35,9 @@ pub const GENERATION: &str = "input_1_context_512";
 
 /// The name of the model that shifts a cache by a token.
 pub const CACHE_PROCESSOR_NAME: &str = "generation-cache-processor";
+
+/// What the program looks for.
+pub const PROGRAM: Program = Program { cache_processor: CACHE_PROCESSOR_NAME, cuts_at_dots: true };
 
 /// Prefix of what that model gives.
 pub const GENERATION_KEYS: &str = "generation_k_cache";
@@ -221,7 +225,7 @@ pub static CONTRACT: Contract = Contract {
         "Row j of the context is position full_sequence_length - 512 + j; a token attends to those from 0 to its own, and no \
          further back than the window of the model where it has one.",
         "What is more than 511 tokens old is forgotten, while positions go on.",
-        "Names of the pipeline are as for coreml-llm-cli.",
+        "Names of the pipeline are as for coreml-llm-cli, and have no dot.",
     ],
     systems: "macOS 15 and later, which brought functions",
     memory: "the weights once, for prompt models and models of a token are loaded one after the other; caches and activations \

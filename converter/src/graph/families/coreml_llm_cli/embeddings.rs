@@ -8,9 +8,10 @@
 //! `full_sequence_length - context_length + j`: which of both is first depends on j and q alone, so that the causal part of the
 //! mask is a table. What depends on the length is how many rows are before position 0.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use anec_mil::{DataType, Function, FunctionBuilder, TensorData, TensorType, Value, ValueData, Var};
+use anec_mil::{DataType, Function, FunctionBuilder, Opset, TensorData, TensorType, Value, ValueData, Var};
 use anec_schemas::contract::coreml_llm_cli::{MASKED, names};
 use half::f16;
 
@@ -37,7 +38,7 @@ pub(super) fn function(
     let x = graph.ops.reshape(names::X, &columns, &square)?;
 
     let tokens = int(graph.tokens);
-    let offsets = graph.ops.constant("position_offsets", Value::int32s(&(-tokens..0).collect::<Vec<_>>()));
+    let offsets = graph.integers("position_offsets", &[graph.tokens], -tokens..0);
     let mut positions = graph.ops.add("positions", length, &offsets)?;
     if graph.tokens == graph.settings.context_length {
         // Padding stands before the first token, where there are no rotations.
@@ -54,7 +55,25 @@ pub(super) fn function(
     Ok(graph.ops.finish(&outputs.iter().collect::<Vec<_>>()))
 }
 
+/// Elements from which on coremltools stores integers in the weight file, where the operation set knows such.
+///
+/// # Source
+/// `should_use_weight_file` of coremltools' `backend/mil/helper.py`.
+const STORED: usize = 10;
+
 impl Graph<'_> {
+    /// A constant of integers.
+    fn integers(&mut self, name: &str, shape: &[u64], numbers: Range<i32>) -> Var {
+        let ty = TensorType::fixed(DataType::Int32, shape);
+        let value = if self.settings.opset >= Opset::Ios18 && numbers.len() >= STORED {
+            let table = format!("{name}_{}", numbers.len());
+            self.weights.generated(&table, ty, || numbers.flat_map(i32::to_le_bytes).collect())
+        } else {
+            Value { ty: ty.into(), data: ValueData::Tensor(TensorData::Ints(numbers.collect())) }
+        };
+        self.ops.constant(name, value)
+    }
+
     /// # Shapes
     /// `length: int32 [1]`; the result is fp16 `[1, context_length, 1, tokens]`.
     fn block_mask(&mut self, length: &Var) -> Result<Var, GraphError> {
@@ -64,11 +83,7 @@ impl Graph<'_> {
         let name = format!("mask_band_{tokens}");
         let band = self.weights.generated(&name, band, || band_table(context, tokens, window));
         let band = self.ops.constant(&name, band);
-        let index = Value {
-            ty: TensorType::fixed(DataType::Int32, &[1, context, 1, 1]).into(),
-            data: ValueData::Tensor(TensorData::Ints((0..int(context)).collect())),
-        };
-        let index = self.ops.constant("context_rows", index);
+        let index = self.integers("context_rows", &[1, context, 1, 1], 0..int(context));
         let whole = self.ops.constant("context_length", Value::int32s(&[int(context)]));
         let first = self.ops.sub("first_row", &whole, length)?;
         let visible = self.ops.greater_equal("row_is_there", &index, &first)?;
