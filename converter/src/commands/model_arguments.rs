@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 
 use crate::calibrate::CalibrationSource;
 use crate::commands::allocation::AllocationArguments;
+use crate::commands::given_options::GivenOptions;
 use crate::commands::locate::locate;
 use crate::commands::storage_arguments::{StorageArguments, StorageOptionsError};
 use crate::commands::training::{self, TrainingArguments};
@@ -31,6 +32,10 @@ use crate::weights::recipe_file;
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 pub struct ModelArguments {
+    /// Which of these were given; first, as it says.
+    #[command(flatten)]
+    pub given: GivenOptions,
+
     /// Checkpoint: a directory with config.json, *.safetensors and tokenizer files; a GGUF file; or a model of the
     /// Hugging Face hub as OWNER/MODEL or OWNER/MODEL@REVISION.
     #[arg(default_value = ".")]
@@ -339,6 +344,7 @@ impl ModelArguments {
     fn options(&self) -> Result<Options, StorageOptionsError> {
         let layout = self.layout();
         Ok(Options {
+            given: self.given.text().to_owned(),
             storage: self.storage.recipe()?,
             calibration: CalibrationSource::None.to_string(),
             chunks: self.chunks,

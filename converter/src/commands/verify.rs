@@ -23,6 +23,7 @@ use super::numerics_argument::NumericsArgument;
 use super::token_arguments::TokenArguments;
 use crate::console::{Console, Failure, Stages, counted};
 use crate::error::Hint;
+use crate::options::shell_word;
 use crate::output::checksums::{self, CHECKSUMS};
 use crate::source;
 use crate::source::checkpoint::Checkpoint;
@@ -270,22 +271,13 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
 
 /// When and how.
 fn made(arguments: &Arguments) -> Made {
-    let command: Vec<String> = std::env::args().skip(1).map(|argument| quoted(&argument)).collect();
+    let command: Vec<String> = std::env::args().skip(1).map(|argument| shell_word(&argument)).collect();
     Made {
         date: jiff::Zoned::now().date().to_string(),
         command: format!("anec {}", command.join(" ")),
         checkpoint: arguments.against.display().to_string(),
         checksums_sha256: checksums::checksum(&arguments.path.join(CHECKSUMS)).ok(),
     }
-}
-
-/// An argument as a shell takes it.
-fn quoted(argument: &str) -> String {
-    let plain = |character: char| character.is_alphanumeric() || "-_./=:,+@%".contains(character);
-    if !argument.is_empty() && argument.chars().all(plain) {
-        return argument.to_owned();
-    }
-    format!("'{}'", argument.replace('\'', r"'\''"))
 }
 
 fn failed(message: String) -> Failure {

@@ -5,6 +5,8 @@
 use std::fs;
 use std::path::Path;
 
+use sha2::{Digest as _, Sha256};
+
 use crate::cli::{anec, checkpoint, stderr, stdout};
 
 #[test]
@@ -42,6 +44,13 @@ fn a_card_says_what_was_converted_and_that_nobody_verified_it() {
     assert!(card.starts_with("---\nlibrary_name: coreml\n"), "{card}");
     assert!(card.contains("base_model: \"org/tiny\\n- evil\"\n"), "{card}");
     assert!(card.contains("| `lm_head_lut4` | lm_head |") && card.contains("was not verified"), "{card}");
+    let name = checkpoint().file_name().unwrap().to_str().unwrap().to_owned();
+    assert!(card.contains(&format!("- Command: `anec convert {name} --lut 4 --calibration none`\n")), "{card}");
+    assert!(!card.contains(checkpoint().parent().unwrap().to_str().unwrap()), "no path of this machine: {card}");
+    assert!(card.contains("`anec layouts anec --markdown`"), "{card}");
+    let sums = fs::read(Path::new(out).join("SHA256SUMS")).unwrap();
+    let sum: String = Sha256::digest(sums).iter().map(|byte| format!("{byte:02x}")).collect();
+    assert!(card.ends_with(&format!("- `SHA256SUMS`: `{sum}`\n")), "{card}");
 
     let against = checkpoint();
     let verified =
