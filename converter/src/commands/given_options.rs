@@ -3,7 +3,6 @@
 use std::ffi::OsStr;
 use std::path::Path;
 
-use clap::builder::ArgAction;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 
@@ -34,15 +33,16 @@ impl GivenOptions {
             if matches.value_source(id) != Some(ValueSource::CommandLine) {
                 continue;
             }
-            let values = values(argument, matches);
-            match argument.get_action() {
-                ArgAction::Append => {
-                    for value in values {
-                        words.extend([format!("--{name}"), shell_word(&value)]);
-                    }
-                }
-                _ if !argument.get_action().takes_values() => words.push(format!("--{name}")),
-                _ => words.extend([format!("--{name}"), shell_word(&values.join(","))]),
+            if !argument.get_action().takes_values() {
+                words.push(format!("--{name}"));
+                continue;
+            }
+            let mut values = values(argument, matches);
+            if let Some(delimiter) = argument.get_value_delimiter() {
+                values = vec![values.join(&delimiter.to_string())];
+            }
+            for value in values {
+                words.extend([format!("--{name}"), shell_word(&value)]);
             }
         }
         Self(words.join(" "))

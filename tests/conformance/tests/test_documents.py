@@ -1,7 +1,7 @@
 """Every command of `anec` in README.md and docs/ is run, in order, as someone who follows them would.
 
-Models and files that they name have stand-ins. A second conversion to the same place is another way to do the same, and goes
-elsewhere.
+Models and files that they name have stand-ins. A second conversion to the same place is another way to do the same, and
+goes elsewhere.
 """
 
 from __future__ import annotations
@@ -59,9 +59,9 @@ def follow(binary: Path, words: list[str], number: int, place: Path, environment
         words, output = words[: words.index(">")], place / Path(words[words.index(">") + 1]).name
     if words[0] == "verify":
         words = [*words, *LIMITS]
-    if words[0] in ("run", "compare", "bench"):
+    if words[0] in ("run", "compare"):
         # A small model has little to say.
-        words = [*words, {"run": "--max-tokens", "compare": "--tokens", "bench": "--tokens"}[words[0]], "4"]
+        words = [*words, {"run": "--max-tokens", "compare": "--tokens"}[words[0]], "4"]
     if "-o" in words:
         target = words.index("-o") + 1
         if (place / words[target]).exists():

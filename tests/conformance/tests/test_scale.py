@@ -75,6 +75,13 @@ def shell(script: str, environment: dict[str, str], cwd: Path) -> None:
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr
 
 
+def test_the_jobs_for_kubernetes_are_as_its_api_has_them():
+    api = pytest.importorskip("kubernetes_validate")
+    for job in yaml.safe_load_all((EXAMPLES / "scale/job.yaml").read_text()):
+        # Strict: a key that the API does not have is an error.
+        api.validate(job, api.latest_version(), strict=True)
+
+
 def test_the_jobs_for_kubernetes_are_jobs_and_their_shell_does_what_they_say(anec, plain, small_checkpoint, tmp_path):
     parts, assemble = yaml.safe_load_all((EXAMPLES / "scale/job.yaml").read_text())
     for job in (parts, assemble):

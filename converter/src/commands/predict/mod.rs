@@ -133,6 +133,13 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<ExitCode, Failure>
     Ok(if parted { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
+/// Whether these bytes are an array or an image as `--input` takes them, whatever their name. For tests that change bytes.
+pub fn is_input(bytes: &[u8]) -> bool {
+    npy::read(bytes).is_ok()
+        || str::from_utf8(bytes).is_ok_and(|text| json::read(text).is_ok())
+        || picture::is_picture(bytes)
+}
+
 /// A function of a model, ready to run.
 struct Loaded {
     model: Model,
