@@ -39,7 +39,7 @@ Examples:
   anec verify out --against checkpoint --report out-report --max-kl 0.05 --min-snr 18
   anec verify out --against checkpoint --backend coreml --units cpu-and-ne --min-ane 0.95
 
-Memory: about six bytes a parameter of the checkpoint, four more for each number of the token embeddings, and the packages.
+Memory: about six bytes a parameter of the checkpoint, twelve more for each number of its largest tensor, and the packages.
 Exit code 1 where a requirement does not hold; each is printed with its limit.")]
 pub struct Arguments {
     /// A converted directory.
