@@ -7,7 +7,7 @@ use crate::commands::{
     package, plan, predict, publish, rules, run, tokenize, train, verify,
 };
 
-/// Converts Llama, Qwen and Mistral checkpoints into Core ML packages for Apple's Neural Engine. Needs no Mac.
+/// Converts checkpoints of language models into Core ML models for Apple's Neural Engine. Needs no Mac.
 #[derive(Debug, Parser)]
 #[command(name = "anec", version, propagate_version = true, arg_required_else_help = true)]
 pub struct Cli {
@@ -23,9 +23,9 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Convert a checkpoint directory into Core ML packages.
+    /// Convert a checkpoint into Core ML models.
     Convert(convert::Arguments),
-    /// Put the parts of a conversion together that several machines have made.
+    /// Put together the parts of a conversion that several machines made.
     Assemble(assemble::Arguments),
     /// Show what a conversion would write, and stop.
     Plan(plan::Arguments),
@@ -37,7 +37,7 @@ pub enum Command {
     Predict(predict::Arguments),
     /// Show what a model or a converted directory holds.
     Inspect(inspect::Arguments),
-    /// Check a converted directory before it is shipped: files, contract, forms, rules.
+    /// Check a converted directory before you ship it: files, contract, forms, rules.
     Check(check::Arguments),
     /// Print a model card of a converted directory.
     Card(card::Arguments),
@@ -55,7 +55,7 @@ pub enum Command {
     Lint(lint::Arguments),
     /// Print the rules that `lint` checks.
     Rules(rules::Arguments),
-    /// Print the ops of ML Programs that are known, and what shows their compiled form.
+    /// Print the known ops of ML Programs, and the evidence for their compiled form.
     Ops(ops::Arguments),
     /// Print the layouts of converted directories, and what their clients rely on.
     Layouts(layouts::Arguments),
@@ -67,7 +67,7 @@ pub enum Command {
     Train(train::Arguments),
     /// Write the tokens of a text, to train on.
     Tokenize(tokenize::Arguments),
-    /// Write manual pages, one a command.
+    /// Write a manual page for each command.
     Man(man::Arguments),
     /// Print a completion script for a shell.
     Completions(completions::Arguments),

@@ -6,6 +6,7 @@ mod count;
 mod flat;
 mod graph;
 mod share;
+mod shell;
 mod target;
 
 use anec_mil::compiled::COMPILED_EXTENSION;
@@ -18,6 +19,7 @@ pub use self::count::Count;
 pub use self::flat::FlatType;
 pub use self::graph::{ConvSplits, Functions, KvWrite, WindowForm};
 pub use self::share::{Part, Share};
+pub(crate) use self::shell::shell_word;
 pub use self::target::Target;
 use crate::weights::recipe::Recipe;
 
@@ -37,6 +39,8 @@ impl Emit {
 #[derive(Clone, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 pub struct Options {
+    /// The options as they were given on a command line, for people; empty where there was none.
+    pub given: String,
     /// Storage of the weights.
     pub storage: Recipe,
     /// What palettes are calibrated with, in a word.
@@ -85,6 +89,7 @@ impl Default for Options {
     /// What `anec plan` takes where nothing is asked for.
     fn default() -> Self {
         Self {
+            given: String::new(),
             storage: Recipe::default(),
             calibration: "none".to_owned(),
             chunks: Count::Auto,

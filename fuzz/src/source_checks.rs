@@ -1,4 +1,4 @@
-//! Checks of the readers of checkpoints and of the hub's answers.
+//! Checks of the readers of checkpoints, of the hub's answers, and of inputs of predictions.
 
 use std::fs;
 use std::path::Path;
@@ -10,8 +10,12 @@ use anec_converter::source::hub;
 use super::checks::Check;
 
 /// Every check by the name of its target.
-pub const CHECKS: [(&str, Check); 3] =
-    [("gguf_file", gguf_file), ("hub_answer", hub_answer), ("quantized_checkpoint", quantized_checkpoint)];
+pub const CHECKS: [(&str, Check); 4] = [
+    ("gguf_file", gguf_file),
+    ("hub_answer", hub_answer),
+    ("predict_input", predict_input),
+    ("quantized_checkpoint", quantized_checkpoint),
+];
 
 /// Most elements of a tensor that are decoded: what a header of a few bytes may claim takes no time.
 const MOST_ELEMENTS: usize = 1 << 16;
@@ -34,6 +38,11 @@ pub fn quantized_checkpoint(data: &[u8]) {
     fs::write(directory.path().join("config.json"), config).expect("written");
     fs::write(directory.path().join("model.safetensors"), tensors).expect("written");
     checkpoint(directory.path());
+}
+
+/// Files for `anec predict --input`: arrays of NumPy and of JSON, and images.
+pub fn predict_input(data: &[u8]) {
+    let _ = anec_converter::commands::predict::is_input(data);
 }
 
 /// What the hub says of a model: names of files lead nowhere but below the directory that they are put in.

@@ -44,6 +44,7 @@ fn sample() -> MetaYaml {
                 converter: "anec 0.1.0".to_owned(),
                 source: "Qwen/Qwen3-0.6B".to_owned(),
                 source_revision: Some("0123".to_owned()),
+                command: Some("anec convert Qwen/Qwen3-0.6B --lut 4".to_owned()),
                 calibration: "builtin".to_owned(),
                 eos_token_ids: vec![151_645, 151_643],
             }),
@@ -94,6 +95,7 @@ model_info:
     converter: anec 0.1.0
     source: Qwen/Qwen3-0.6B
     source_revision: \"0123\"
+    command: \"anec convert Qwen/Qwen3-0.6B --lut 4\"
     calibration: builtin
     eos_token_ids: [151645, 151643]
 

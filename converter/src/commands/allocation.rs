@@ -20,6 +20,7 @@ const PALETTE_BITS: [u8; 4] = [3, 4, 6, 8];
 
 /// How many bits layers and head take together.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Weights")]
 pub struct AllocationArguments {
     /// Average bits of a weight of the layers and the LM head, palettes and scales included: every tensor gets palettes of 3,
     /// 4, 6 or 8 bits, int8 or fp16, so that least is lost. Finding out takes about as long as calibration does.

@@ -10,6 +10,7 @@ use anec_mil::rules::Chip;
 use anec_mil::rules::chip::CHIPS;
 use anec_runtime::{ModelDirectory, PackageReport};
 use anec_schemas::ModelInfo;
+use anec_schemas::contract::coreml_llm_cli::{self, sequoia};
 use anec_schemas::contract::stateful::{EMBEDDINGS, LM_HEAD};
 use clap::Args;
 
@@ -17,9 +18,13 @@ use super::check::converted_directories;
 use super::verification::Verification;
 use crate::console::{Console, Failure};
 use crate::options::ByteSize;
-use crate::output::checksums::CHECKSUMS;
+use crate::output::checksums::{CHECKSUMS, checksum};
+use crate::output::layouts::{LAYOUTS, Layout};
 use crate::plan::estimate::Cost;
 use crate::source::hub::ModelName;
+
+/// What the names of layouts for ANEMLL's clients begin with.
+const ANEMLL: &str = "anemll";
 
 /// Arguments of `anec card`.
 #[derive(Debug, Args)]
@@ -84,6 +89,7 @@ pub(super) fn card(path: &Path, facts: &Facts) -> Result<String, Failure> {
         })
         .collect();
     let is_one = directories.len() == 1;
+    let sums = digests(&directories);
     let Some((path, directory)) = directories.pop() else {
         return Err(Failure { message: format!("Cannot find a model in `{}`", path.display()), hint: None });
     };
@@ -114,10 +120,21 @@ pub(super) fn card(path: &Path, facts: &Facts) -> Result<String, Failure> {
     made(info, &mut text);
     let _ = writeln!(
         text,
-        "Files, functions and tensors, and who calls what in which order: `anec layouts`. Checksums of all files are in \
-         `{CHECKSUMS}`; `anec check .` compares them."
+        "`{CHECKSUMS}` has the checksums of all files; `anec check .` compares them. Its own SHA-256:\n\n{}",
+        sums.trim_end()
     );
     Ok(text)
+}
+
+/// The checksum of each list of checksums, a line each.
+fn digests(directories: &[(PathBuf, ModelDirectory)]) -> String {
+    let is_one = directories.len() == 1;
+    let line = |path: &Path| {
+        let sum = checksum(&path.join(CHECKSUMS)).ok()?;
+        let directory = path.file_name().filter(|_| !is_one).map(|name| format!("{}/", name.to_string_lossy()));
+        Some(format!("- `{}{CHECKSUMS}`: `{sum}`\n", directory.unwrap_or_default()))
+    };
+    directories.iter().filter_map(|(path, _)| line(path)).collect()
 }
 
 /// What hubs read.
@@ -146,6 +163,14 @@ fn run_it(directory: &ModelDirectory, name: Option<&OsStr>, text: &mut String) {
         "## Run it\n\nOn any machine, on the CPU:\n\n```sh\nanec run {path} --prompt \"Why is the sky blue?\"\n```\n\nOn a Mac with \
          macOS 15 or later, through Core ML:\n\n```sh\nanec run {path} --backend coreml --chat\n```\n\n"
     );
+    let contract = directory.contract().name;
+    if let Some(branch) = llm_cli_branch(contract) {
+        let _ = write!(
+            text,
+            "In a clone of smpanaro's coreml-llm-cli, branch `{branch}`, with the path of this directory:\n\n```sh\nswift run -c \
+             release LLMCLI --local-model-directory {path} \"Why is the sky blue?\"\n```\n\n"
+        );
+    }
     let is_anemll = directory.meta().model_info.parameters.ffn.as_ref().is_some_and(|ffn| ffn.contains("FFN_PF"))
         || directory.meta().model_info.parameters.monolithic_model.is_some();
     if is_anemll {
@@ -155,6 +180,24 @@ fn run_it(directory: &ModelDirectory, name: Option<&OsStr>, text: &mut String) {
              \"Why is the sky blue?\"\n```\n\nIn the app ANEMLL Chat: add the name of this repository as a model.\n\n"
         );
     }
+    let serves = |layout: &&&dyn Layout| {
+        layout.family().contract().name == contract && layout.name().starts_with(ANEMLL) == is_anemll
+    };
+    if let Some(layout) = LAYOUTS.iter().find(serves) {
+        let _ = write!(
+            text,
+            "In an app of your own: `anec layouts {} --markdown` prints what the app must do, with a client in Swift to start \
+             from.\n\n",
+            layout.name()
+        );
+    }
+}
+
+/// The branch of coreml-llm-cli whose contract this is.
+fn llm_cli_branch(contract: &str) -> Option<&'static str> {
+    [(coreml_llm_cli::CONTRACT.name, "main"), (sequoia::CONTRACT.name, "sequoia")]
+        .into_iter()
+        .find_map(|(name, branch)| (name == contract).then_some(branch))
 }
 
 /// How it was made.
@@ -165,6 +208,9 @@ fn made(info: &ModelInfo, text: &mut String) {
         let revision = origin.source_revision.as_ref().map_or_else(String::new, |commit| format!(" at `{commit}`"));
         let _ = writeln!(text, "- Source: `{}`{revision}", origin.source);
         let _ = writeln!(text, "- Converter: {}", origin.converter);
+        if let Some(command) = &origin.command {
+            let _ = writeln!(text, "- Command: `{command}`");
+        }
         let _ = writeln!(text, "- Calibration of the palettes: {}", origin.calibration);
     }
     let layers = parameters.lut_ffn.or(parameters.lut_bits).unwrap_or_default();

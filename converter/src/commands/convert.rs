@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::calibration;
 use super::convert_part;
-use super::model_arguments::{ModelArguments, Prepared};
+use super::model_arguments::{ModelArguments, OUTPUT, Prepared, WORK};
 use super::plan;
 use super::plan_report::PlanReport;
 use super::self_check::{self, CheckReport};
@@ -44,36 +44,36 @@ pub struct Arguments {
     pub(super) model: ModelArguments,
 
     /// Directory to write.
-    #[arg(short, long, value_name = "DIR", default_value = DEFAULT_OUTPUT)]
+    #[arg(help_heading = OUTPUT, short, long, value_name = "DIR", default_value = DEFAULT_OUTPUT)]
     pub(super) output: PathBuf,
 
     /// Replace an output that exists.
-    #[arg(long)]
+    #[arg(help_heading = OUTPUT, long)]
     pub(super) force: bool,
 
     /// Go on with a conversion that was interrupted; the result is the same as without the interruption.
-    #[arg(long)]
+    #[arg(help_heading = WORK, long)]
     pub(super) resume: bool,
 
     /// Do a part of the conversion: the I-th share of the weights of N, or the `calibration` that the shares need. `anec
     /// assemble` puts the parts together.
-    #[arg(long, value_name = "I/N|calibration")]
+    #[arg(help_heading = WORK, long, value_name = "I/N|calibration")]
     pub(super) part: Option<Part>,
 
     /// The directory of `--part calibration`. Without it, every part calibrates the whole model by itself.
-    #[arg(long, value_name = "DIR", requires = "part")]
+    #[arg(help_heading = WORK, long, value_name = "DIR", requires = "part")]
     pub(super) calibrated: Option<PathBuf>,
 
     /// Do not compare the result with the checkpoint, which follows a calibration.
-    #[arg(long)]
+    #[arg(help_heading = WORK, long)]
     no_check: bool,
 
     /// Threads that encode weights [default: one per core]; the result does not depend on it.
-    #[arg(long, value_name = "N")]
+    #[arg(help_heading = WORK, long, value_name = "N")]
     threads: Option<NonZeroUsize>,
 
     /// Print a summary as JSON when done.
-    #[arg(long)]
+    #[arg(help_heading = OUTPUT, long)]
     pub(super) json: bool,
 }
 

@@ -35,7 +35,7 @@ struct Report<'a> {
 enum Made {
     /// So many bytes of weights.
     Whole(u64),
-    /// It can be gone on with.
+    /// `--resume` continues it.
     Stopped(Box<dyn std::error::Error>, bool),
 }
 

@@ -14,6 +14,7 @@ pub mod convert;
 mod convert_part;
 pub mod diff;
 pub mod eval;
+pub mod given_options;
 pub mod inspect;
 pub mod layouts;
 pub mod lint;

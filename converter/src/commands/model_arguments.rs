@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 
 use crate::calibrate::{CalibrationSource, activation_scales, sample_tokens};
 use crate::commands::allocation::AllocationArguments;
+use crate::commands::given_options::GivenOptions;
 use crate::commands::locate::locate;
 use crate::commands::storage_arguments::{StorageArguments, StorageOptionsError};
 use crate::commands::training::{self, TrainingArguments};
@@ -30,10 +31,25 @@ use crate::source::hub::Wanted;
 use crate::weights::recipe::Recipe;
 use crate::weights::recipe_file;
 
+/// Heading of options in help: what is converted.
+const CHECKPOINT: &str = "Checkpoint";
+/// What the programs are like.
+const PROGRAMS: &str = "Programs";
+/// What they run on.
+const DEVICE: &str = "Device";
+/// What is written, and where.
+pub(super) const OUTPUT: &str = "Output";
+/// How the work is done.
+pub(super) const WORK: &str = "Work";
+
 /// Which model, and how to convert it.
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 pub struct ModelArguments {
+    /// Which of these were given; first, as it says.
+    #[command(flatten)]
+    pub given: GivenOptions,
+
     /// Checkpoint: a directory with config.json, *.safetensors and tokenizer files; a GGUF file; or a model of the
     /// Hugging Face hub as OWNER/MODEL or OWNER/MODEL@REVISION.
     #[arg(default_value = ".")]
@@ -41,7 +57,7 @@ pub struct ModelArguments {
 
     /// Leave PREFIX out of the names of the tensors that begin with it. Prefixes of torch.compile, data parallelism, PEFT and
     /// multimodal models are left out by themselves.
-    #[arg(long, value_name = "PREFIX")]
+    #[arg(help_heading = CHECKPOINT, long, value_name = "PREFIX")]
     pub strip_prefix: Option<String>,
 
     /// Follow links of the checkpoint's files into DIR, too; repeat for more. Others are errors, but for those of a snapshot in
@@ -50,7 +66,7 @@ pub struct ModelArguments {
     pub follow_links: Vec<PathBuf>,
 
     /// Architecture; `auto` and `qwen` pick the right one from config.json.
-    #[arg(long, value_enum, default_value_t = ArchChoice::Auto)]
+    #[arg(help_heading = CHECKPOINT, long, value_enum, default_value_t = ArchChoice::Auto)]
     pub arch: ArchChoice,
 
     /// How weights are stored.
@@ -67,16 +83,16 @@ pub struct ModelArguments {
     pub allocation: AllocationArguments,
 
     /// Packages that the decoder layers are split into; `auto` takes the fewest that fit.
-    #[arg(long, value_name = "N|auto", default_value = "auto")]
+    #[arg(help_heading = PROGRAMS, long, value_name = "N|auto", default_value = "auto")]
     pub chunks: Count,
 
     /// Parts that the LM head is split into; `auto` takes as many as the clients of the layout expect (ANEMLL's: 16 for Qwen
     /// and Gemma, 8 for others), or the fewest that the chip takes.
-    #[arg(long, value_name = "N|auto", default_value = "auto")]
+    #[arg(help_heading = PROGRAMS, long, value_name = "N|auto", default_value = "auto")]
     pub lm_head_splits: Count,
 
     /// Make one kernel of queries, keys and values, and one of gate and up.
-    #[arg(long)]
+    #[arg(help_heading = PROGRAMS, long)]
     pub fuse: bool,
 
     /// Write all weights into a flat file besides, for the CPU half of clients of kernels: flat_f32.bin or flat_f16.bin.
@@ -84,66 +100,66 @@ pub struct ModelArguments {
     pub flat: Option<FlatType>,
 
     /// Return the best token of each LM-head part instead of logits.
-    #[arg(long)]
+    #[arg(help_heading = PROGRAMS, long)]
     pub argmax: bool,
 
     /// Tokens that the KV cache holds; fixed in the packages. Several, such as 512,2048, make one set of packages each,
     /// in directories of their own that share the weight files.
-    #[arg(long, value_name = "TOKENS", default_value = "512", value_delimiter = ',',
+    #[arg(help_heading = PROGRAMS, long, value_name = "TOKENS", default_value = "512", value_delimiter = ',',
           value_parser = clap::value_parser!(u32).range(1..=131_072))]
     pub context_length: Vec<u32>,
 
     /// Tokens that one prefill call takes; fixed in the packages [default: 64, or the context length if it is less].
-    #[arg(long, value_name = "TOKENS")]
+    #[arg(help_heading = PROGRAMS, long, value_name = "TOKENS")]
     pub batch_size: Option<NonZeroU32>,
 
     /// Functions of the chunks: `infer,prefill`; these and `verify:K`, which checks K-1 tokens of a draft in one call; or `single` for one of --query-length rows that takes half the memory
     /// on the device.
-    #[arg(long, value_name = "infer,prefill[,verify:K]|single", default_value = "infer,prefill")]
+    #[arg(help_heading = PROGRAMS, long, value_name = "infer,prefill[,verify:K]|single", default_value = "infer,prefill")]
     pub functions: Functions,
 
     /// Rows of a single function [default: 16], or columns of the kernels' [default: 32].
-    #[arg(long, value_name = "TOKENS")]
+    #[arg(help_heading = PROGRAMS, long, value_name = "TOKENS")]
     pub query_length: Option<NonZeroU32>,
 
     /// How the KV cache is written: `slice` moves only what is new, `mask` does without slices at a position.
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(help_heading = PROGRAMS, long, value_enum, default_value_t)]
     pub kv: KvWrite,
 
     /// Keep the whole context of every layer in one state, also of layers that look back over a window. A14 and M1 refuse
     /// states of two shapes: `--chip` of these does the same where only some layers have a window.
-    #[arg(long)]
+    #[arg(help_heading = PROGRAMS, long)]
     pub single_cache: bool,
 
     /// With `--layout anemll`, two files for each chunk that shifts a window: one that takes a token, one that takes a batch.
     /// For systems that do not load models of four functions; ANEMLL's chat.py drives both forms, its apps one file only.
-    #[arg(long)]
+    #[arg(help_heading = PROGRAMS, long)]
     pub split_rotate: bool,
 
     /// Chip that the packages are for, such as m4-pro; `generic` is safe on all.
-    #[arg(long, value_name = "CHIP", default_value = "generic")]
+    #[arg(help_heading = DEVICE, long, value_name = "CHIP", default_value = "generic")]
     pub chip: Chip,
 
     /// Split convolutions along their input channels where the chip reads the whole weight slowly.
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(help_heading = DEVICE, long, value_enum, default_value_t)]
     pub conv_splits: ConvSplits,
 
     /// System that the packages are for; sets the limit on the size of a weight file. `macos15-gpu` is for the GPU of a
     /// Mac and splits nothing.
-    #[arg(long, value_enum, default_value_t = Target::Ios18)]
+    #[arg(help_heading = DEVICE, long, value_enum, default_value_t = Target::Ios18)]
     pub target: Target,
 
     /// Largest weight file [default: 950MB for ios18, 1900MB for macos15].
-    #[arg(long, value_name = "SIZE")]
+    #[arg(help_heading = DEVICE, long, value_name = "SIZE")]
     pub size_limit: Option<ByteSize>,
 
     /// Whose client opens the result; decides the programs, file names and metadata. `anec layouts` explains each.
-    #[arg(long, alias = "runtime", value_name = "NAME", default_value = layouts::LAYOUTS[0].name(), value_parser = layout_name())]
+    #[arg(help_heading = OUTPUT, long, alias = "runtime", value_name = "NAME", default_value = layouts::LAYOUTS[0].name(), value_parser = layout_name())]
     pub layout: &'static str,
 
     /// Forms to write: packages, compiled models, or both with one weight file between them; kernels also as texts
     /// [default: both; mil for kernels].
-    #[arg(long, value_name = "FORM", value_parser = emit_value())]
+    #[arg(help_heading = OUTPUT, long, value_name = "FORM", value_parser = emit_value())]
     pub emit: Option<Emit>,
 
     /// What shapes the programs of a training step.
@@ -151,11 +167,11 @@ pub struct ModelArguments {
     pub training: TrainingArguments,
 
     /// Ignore a key of config.json that anec does not know; repeat for more.
-    #[arg(long, value_name = "KEY")]
+    #[arg(help_heading = CHECKPOINT, long, value_name = "KEY")]
     pub ignore_config_key: Vec<String>,
 
     /// Refuse every key of config.json that anec does not know, not only those that sound like maths.
-    #[arg(long)]
+    #[arg(help_heading = CHECKPOINT, long)]
     pub strict: bool,
 }
 
@@ -404,6 +420,7 @@ impl ModelArguments {
     fn options(&self) -> Result<Options, StorageOptionsError> {
         let layout = self.layout();
         Ok(Options {
+            given: self.given.text().to_owned(),
             storage: self.storage.recipe()?,
             calibration: CalibrationSource::None.to_string(),
             chunks: self.chunks,

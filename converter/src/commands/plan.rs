@@ -6,7 +6,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::calibration::{CalibrationReport, PlannedCalibration};
-use super::model_arguments::ModelArguments;
+use super::model_arguments::{ModelArguments, OUTPUT};
 use super::plan_layouts;
 use super::plan_report::PlanReport;
 use crate::console::{Console, Failure};
@@ -29,11 +29,11 @@ pub struct Arguments {
     model: ModelArguments,
 
     /// Print the plan as JSON.
-    #[arg(long)]
+    #[arg(help_heading = OUTPUT, long)]
     json: bool,
 
     /// Print what every layout costs, side by side, instead of the plan of one.
-    #[arg(long)]
+    #[arg(help_heading = OUTPUT, long)]
     layouts: bool,
 }
 

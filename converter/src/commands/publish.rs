@@ -50,7 +50,8 @@ pub struct Arguments {
     #[arg(long)]
     private: bool,
 
-    /// Also publish every compiled model as a zip archive, which apps download as one file.
+    /// Also publish every compiled model as a zip archive, which apps download as one file. Archives are stored, not deflated:
+    /// packed weights do not get smaller, and apps unpack them faster.
     #[arg(long)]
     zip: bool,
 

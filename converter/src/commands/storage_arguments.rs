@@ -26,6 +26,7 @@ const LM_HEAD_AS_LUT: &str = "lut";
 
 /// How weights are stored.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Weights")]
 pub struct StorageArguments {
     /// How the decoder layers are stored: `fp16`, `int8` with a scale for each output channel, or
     /// `lutN[:GROUP][+scale][+exact]`, palettes of N bits.

@@ -21,6 +21,7 @@ pub(crate) const SUMMARY: &str = "trainers: six programs of a training step, who
 
 /// What shapes the programs of a training step.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Programs of a training step")]
 pub struct TrainingArguments {
     /// Tokens of a call of the layout `training`.
     #[arg(long, value_name = "TOKENS", default_value = "256", value_parser = clap::value_parser!(u32).range(1..=65_536))]

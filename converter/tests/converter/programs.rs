@@ -306,6 +306,14 @@ fn a_classifier_is_inspected_and_linted_and_compiled_on_request() {
     assert!(compiled.status.success(), "{}", text_of(&compiled));
     assert!(text_of(&compiled).contains("warning: no compiled model was seen with the classifier `main`"));
     assert_eq!(room.read_json("c.mlmodelc/metadata.json")[0]["classLabels"], json!(["a", "b", "c", "d"]));
+
+    fs::write(room.path("x.json"), "[[0.5, -1, 0.75, 0.25]]").unwrap();
+    let predicted = room.run(&["predict", "@c.mlmodelc", "--input", "x=@x.json", "-o", "@results"]);
+    let said = text_of(&predicted);
+    assert!(said.contains("label: string = \"c\"\n"), "{said}");
+    assert!(said.contains("scores: c 0.7500, a 0.5000, d 0.2500, b 0.0000\n"), "{said}");
+    assert_eq!(room.read_json("results/label.json"), json!(["c"]));
+    assert_eq!(room.read_json("results/scores.json"), json!({"a": 0.5, "b": 0.0, "c": 0.75, "d": 0.25}));
 }
 
 fn text_of(output: &Output) -> String {

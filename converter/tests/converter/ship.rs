@@ -5,6 +5,8 @@
 use std::fs;
 use std::path::Path;
 
+use sha2::{Digest as _, Sha256};
+
 use crate::cli::{anec, checkpoint, stderr, stdout};
 
 #[test]
@@ -42,6 +44,13 @@ fn a_card_says_what_was_converted_and_that_nobody_verified_it() {
     assert!(card.starts_with("---\nlibrary_name: coreml\n"), "{card}");
     assert!(card.contains("base_model: \"org/tiny\\n- evil\"\n"), "{card}");
     assert!(card.contains("| `lm_head_lut4` | lm_head |") && card.contains("was not verified"), "{card}");
+    let name = checkpoint().file_name().unwrap().to_str().unwrap().to_owned();
+    assert!(card.contains(&format!("- Command: `anec convert {name} --lut 4 --calibration none`\n")), "{card}");
+    assert!(!card.contains(checkpoint().parent().unwrap().to_str().unwrap()), "no path of this machine: {card}");
+    assert!(card.contains("`anec layouts anec --markdown`"), "{card}");
+    let sums = fs::read(Path::new(out).join("SHA256SUMS")).unwrap();
+    let sum = base16ct::lower::encode_string(&Sha256::digest(sums));
+    assert!(card.ends_with(&format!("- `SHA256SUMS`: `{sum}`\n")), "{card}");
 
     let against = checkpoint();
     let verified =
@@ -139,8 +148,8 @@ fn a_quick_verification_compares_and_keeps_nothing() {
     assert!(verified.status.success(), "{}", stderr(&verified));
     let report: serde_json::Value = serde_json::from_slice(&verified.stdout).unwrap();
     assert_eq!((report["passed"].as_bool(), report["weights"].as_array().map(Vec::len)), (Some(true), Some(0)));
-    assert_eq!(report["tokens"]["windows"], serde_json::json!([48]));
-    assert!(stderr(&verified).contains("Comparing logits: 48 tokens"), "a stage in a log: {}", stderr(&verified));
+    assert_eq!(report["tokens"]["windows"], serde_json::json!([32]));
+    assert!(stderr(&verified).contains("Comparing logits: 32 tokens"), "a stage in a log: {}", stderr(&verified));
     assert!(!out.join("report.json").exists() && !Path::new("report.json").exists());
     assert_eq!(verify(&["--report", "."]).status.code(), Some(2), "there is none to write");
     assert!(stdout(&anec(&["card", out.to_str().unwrap()])).contains("was not verified"));

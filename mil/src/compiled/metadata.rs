@@ -4,9 +4,8 @@ use serde_json::{Map, Value as Json, json};
 
 use super::schema::{flag, schema};
 use super::{histogram, precision};
-use crate::package::{FunctionDescription, Metadata, Model, Pipeline, contents};
-use crate::program::{Function, Operation};
-use crate::value::{TensorData, Value, ValueData};
+use crate::package::{ClassLabel, FunctionDescription, Metadata, Model, Pipeline, class_labels, contents};
+use crate::program::Function;
 
 /// Version of the file's format.
 const FORMAT: &str = "3.0";
@@ -34,9 +33,14 @@ pub(super) fn to_json(model: &Model, name: &str) -> String {
     let kind = json!({ "name": "MLModelType_mlProgram" });
     let mut object = head(model.specification_version, model.specification_version, kind, name);
     object.extend(texts(description.metadata.as_ref()));
+    // As in `best.mlmodelc`, griftt/VideoAnalysisSDK@50347980, where they are those of a model of another kind.
     let labels = default.and_then(|default| class_labels(default, model.program.functions.get(&default.name)?));
     if let Some(labels) = labels {
-        object.insert("classLabels".to_owned(), labels);
+        let label = |label: &ClassLabel| match label {
+            ClassLabel::Text(text) => json!(text),
+            ClassLabel::Integer(integer) => json!(integer),
+        };
+        object.insert("classLabels".to_owned(), labels.iter().map(label).collect());
     }
     if let Some(default) = default {
         object.extend(function_entries(default, model.program.functions.get(&default.name).as_slice()));
@@ -135,26 +139,6 @@ fn function_entries(description: &FunctionDescription, functions: &[&Function]) 
         entries.insert("mlProgramOperationTypeHistogram".to_owned(), json!(histogram::of(functions)));
     }
     entries
-}
-
-/// The classes of a classifier: the list that the operation takes that gives the predicted class.
-///
-/// # Source
-/// `classLabels` of `best.mlmodelc`, griftt/VideoAnalysisSDK@50347980, which are those of a model of another kind.
-fn class_labels(description: &FunctionDescription, function: &Function) -> Option<Json> {
-    let predicted = &description.classifier.as_ref()?.predicted_feature;
-    let gives = |operation: &&Operation| operation.outputs.iter().any(|output| output.name == *predicted);
-    let operation = function.block.operations.iter().find(gives)?;
-    let lists = operation.values().filter_map(|(_, value)| match &value.data {
-        ValueData::List(values) => Some(values),
-        _ => None,
-    });
-    let label = |value: &Value| match value.tensor_data()? {
-        TensorData::Strings(texts) => texts.first().map(|text| json!(text)),
-        TensorData::LongInts(integers) => integers.first().map(|integer| json!(integer)),
-        _ => None,
-    };
-    lists.into_iter().find_map(|values| values.iter().map(label).collect::<Option<Vec<Json>>>()).map(Json::Array)
 }
 
 fn availability(specification_version: i32) -> Json {

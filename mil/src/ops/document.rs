@@ -29,7 +29,9 @@ How Core ML writes it:
 - none: no one has shown it. The op is written as all others are, so far without an exception: arguments by name, sorted.
   `anec compile` refuses such a program unless `--unproven` is given.
 
-Operation set `ios26`, specification version 10: no compiled model was seen, so it is compiled with `--unproven` only.
+Operation set `ios26`, specification version 10: coremltools 9 registers no op that it adds or changes, so its ops are those of
+`ios18`. Public code hands text that begins with `func main<ios26>` to the compiler of the Neural Engine; no compiled model was
+seen. Programs of this set are compiled with `--unproven` only.
 ";
 
 /// Ops that no vector can show.

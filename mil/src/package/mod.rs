@@ -3,6 +3,7 @@
 //! No path is touched here. A package is read through [`PackageFiles`]; what is written are bytes, under the path
 //! constants of this module.
 
+mod classes;
 mod description;
 mod feature;
 mod foreign;
@@ -19,6 +20,7 @@ pub(crate) use model::{in_one_line, other_kind, what_to_do};
 pub(crate) use pipeline::{UNKNOWN_KIND, contents};
 pub(crate) use reader::{MAX_MODEL_BYTES, open_weights, read_limited, weight_path};
 
+pub use classes::{ClassLabel, class_labels};
 pub use feature::{FeatureDescription, FeatureType, KeyType};
 pub use foreign::Foreign;
 pub use image::{ColorSpace, Image, ImageFlexibility, ImageSize};

@@ -84,6 +84,9 @@ pub struct Origin {
     /// The commit of the checkpoint on the hub.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_revision: Option<String>,
+    /// The command that makes it anew, without directories of the machine that it was made on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<String>,
     /// What palettes are calibrated with: `none`, `builtin`, or the file.
     #[serde(default)]
     pub calibration: String,

@@ -102,6 +102,7 @@ fn origin(text: &mut String, origin: &Origin) {
     line(text, PARAMETER_INDENT, "converter", scalar(&origin.converter));
     line(text, PARAMETER_INDENT, "source", scalar(&origin.source));
     optional(text, PARAMETER_INDENT, "source_revision", origin.source_revision.as_deref().map(quoted));
+    optional(text, PARAMETER_INDENT, "command", origin.command.as_deref().map(quoted));
     line(text, PARAMETER_INDENT, "calibration", scalar(&origin.calibration));
     optional(text, PARAMETER_INDENT, "eos_token_ids", list(&origin.eos_token_ids));
 }

@@ -26,7 +26,7 @@ class FlowProgram:
     name: str
     ops: tuple[str, ...]
     write: Callable[[Path], None]
-    #: Inputs and results of each call. Text is what a classifier says.
+    #: Inputs and results of each call. Text is what a classifier says, a dictionary the probabilities of its classes.
     calls: list[tuple[dict[str, np.ndarray], dict[str, object]]] = field(default_factory=list)
 
 
@@ -168,6 +168,10 @@ def flow_programs() -> list[FlowProgram]:
     pair = np.array([[7.0, 8.0, 9.0], [4.0, 5.0, 6.0]])
     logits = np.array([[0.5, 2.0, -1.0]], np.float32)
     scores = softmax(logits)[0]
+
+    def named(classes: list[str]) -> dict[str, float]:
+        return dict(zip(classes, scores, strict=True))
+
     halves = np.arange(32).astype(np.float16)
     return [
         FlowProgram(
@@ -212,12 +216,12 @@ def flow_programs() -> list[FlowProgram]:
             "classes with names",
             ("classify",),
             classes,
-            [({"x": logits}, {"label": "dog", "label_probs": scores})],
+            [({"x": logits}, {"label": "dog", "label_probs": named(["cat", "dog", "owl"])})],
         ),
         FlowProgram(
             "classes with numbers",
             ("classify",),
             numbered_classes,
-            [({"x": logits}, {"classLabel": 20, "classLabel_probs": scores})],
+            [({"x": logits}, {"classLabel": 20, "classLabel_probs": named(["10", "20", "30"])})],
         ),
     ]

@@ -98,5 +98,10 @@ def judge_calls(anec, model: Path, calls: list[tuple[dict, dict]]) -> None:
         for name, expected in results.items():
             if isinstance(expected, str):
                 assert json.loads((place / f"{name}.json").read_text()) == [expected]
+            elif isinstance(expected, dict):
+                found = json.loads((place / f"{name}.json").read_text())
+                assert found.keys() == expected.keys()
+                for label, probability in expected.items():
+                    assert abs(found[label] - probability) <= 1e-6, label
             else:
                 compare(name, np.load(place / f"{name}.npy"), Tensor("fp32", np.asarray(expected)), 1e-6)

@@ -46,6 +46,10 @@ def test_all_ops_are_declared_with_the_set_that_they_came_with(declared):
         assert list(declared[name]["parameters"]) == sets, name
 
 
+def test_no_op_came_or_changed_with_ios26():
+    assert [name for name, variants in SSAOpRegistry.core_ops.items() if target.iOS26 in variants] == []
+
+
 def of_coremltools(spec, domains: dict) -> dict:
     """A parameter as coremltools states it."""
     found = {"required": not spec.optional, "constant": bool(spec.const)}

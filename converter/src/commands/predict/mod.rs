@@ -1,6 +1,7 @@
 //! `anec predict`.
 
 mod array;
+mod classes;
 mod compare;
 mod inputs;
 mod json;
@@ -22,6 +23,7 @@ use anec_runtime::backend::{
 use anec_runtime::{OpenError, open_model};
 use clap::Args;
 
+use self::classes::Probabilities;
 use self::compare::Comparison;
 use self::inputs::{InputFile, Inputs};
 use self::outputs::{Destination, Format};
@@ -131,6 +133,13 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<ExitCode, Failure>
     Ok(if parted { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
+/// Whether these bytes are an array or an image as `--input` takes them, whatever their name. For tests that change bytes.
+pub fn is_input(bytes: &[u8]) -> bool {
+    npy::read(bytes).is_ok()
+        || str::from_utf8(bytes).is_ok_and(|text| json::read(text).is_ok())
+        || picture::is_picture(bytes)
+}
+
 /// A function of a model, ready to run.
 struct Loaded {
     model: Model,
@@ -167,9 +176,17 @@ impl Loaded {
     /// Writes the results where there is a place for them, and says a line about each.
     fn write_results(&self, values: &Tensors, place: Option<&Destination>) -> Result<String, Failure> {
         let mut text = String::new();
-        let names = self.definition().map(|function| function.block.outputs.as_slice()).unwrap_or_default();
-        for name in names {
+        let Some(function) = self.definition() else { return Ok(text) };
+        for name in &function.block.outputs {
             let Some(tensor) = values.get(name) else { continue };
+            if let Some(probabilities) = Probabilities::of(self.description(), function, name, tensor) {
+                text.push_str(&probabilities.summary(name));
+                text.push('\n');
+                if let Some(place) = place {
+                    place.write_json(name, &probabilities.to_json())?;
+                }
+                continue;
+            }
             text.push_str(&outputs::summary(name, tensor));
             text.push('\n');
             if let Some(place) = place {

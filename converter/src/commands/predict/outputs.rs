@@ -87,10 +87,7 @@ impl Destination {
     /// # Errors
     /// The file exists and is not to be replaced, or cannot be written.
     pub(super) fn write(&self, prefix: &str, name: &str, tensor: &Tensor) -> Result<PathBuf, OutputError> {
-        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '@' | '-');
-        if name.is_empty() || !name.chars().all(plain) {
-            return Err(OutputError::Name { name: name.chars().take(80).collect() });
-        }
+        check_name(name)?;
         let strings = match tensor.elements() {
             Elements::Strings(values) => Some(values),
             _ => None,
@@ -109,6 +106,17 @@ impl Destination {
             }
         }
         self.file(&path, &bytes)?;
+        Ok(path)
+    }
+
+    /// Writes a result that is no tensor.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub(super) fn write_json(&self, name: &str, value: &serde_json::Value) -> Result<PathBuf, OutputError> {
+        check_name(name)?;
+        let path = self.directory.join(format!("{name}.json"));
+        self.file(&path, value.to_string().as_bytes())?;
         Ok(path)
     }
 
@@ -132,6 +140,14 @@ impl Destination {
         fs::create_dir_all(&self.directory).map_err(failed)?;
         fs::write(path, bytes).map_err(failed)
     }
+}
+
+fn check_name(name: &str) -> Result<(), OutputError> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '@' | '-');
+    if name.is_empty() || !name.chars().all(plain) {
+        return Err(OutputError::Name { name: name.chars().take(80).collect() });
+    }
+    Ok(())
 }
 
 /// The color space of a result that is an image of 8-bit channels.

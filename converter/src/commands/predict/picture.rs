@@ -4,7 +4,7 @@ use std::io::BufReader;
 use std::path::Path;
 
 use anec_mil::evaluate::Tensor;
-use anec_mil::package::{ColorSpace, Image, ImageFlexibility, ImageSize};
+use anec_mil::package::{ColorSpace, Image, ImageFlexibility, ImageSize, SizeRange};
 use fs_err as fs;
 use png::{BitDepth, ColorType, DecodingError, EncodingError, Transformations};
 use zune_jpeg::JpegDecoder;
@@ -65,6 +65,17 @@ pub(super) struct Picture {
     pub(super) channels: usize,
     /// The channels of a pixel side by side.
     pub(super) bytes: Vec<u8>,
+}
+
+/// Whether this is a PNG or a JPEG that is decoded, of 1024 rows and columns at most.
+pub(super) fn is_picture(bytes: &[u8]) -> bool {
+    let any = SizeRange { lower: 1, upper: Some(1024) };
+    let image = Image {
+        size: ImageSize { width: 0, height: 0 },
+        color_space: ColorSpace::Rgb,
+        flexibility: Some(ImageFlexibility::Ranges { width: any, height: any }),
+    };
+    Picture::decode(bytes, &image).is_ok()
 }
 
 impl Picture {

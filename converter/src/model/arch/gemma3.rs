@@ -31,7 +31,7 @@ const PATTERN_LIMIT: usize = 1 << 12;
 /// Factor of the residual stream, so that it fits fp16.
 const STREAM_SCALE: f32 = 0.0625;
 
-/// The adapter.
+/// How `gemma3` differs from the base plan.
 ///
 /// # Source
 /// `Gemma3TextConfig` and `Gemma3ForCausalLM` in transformers 4.57.

@@ -28,7 +28,7 @@ const SHARED: [&str; 6] =
 const PICTURES: &[&str] =
     &["vision_tower.", "multi_modal_projector.", "model.vision_tower.", "model.multi_modal_projector."];
 
-/// The adapter.
+/// How `gemma3_multimodal` differs from the base plan.
 ///
 /// # Source
 /// `Gemma3Config` and `Gemma3ForConditionalGeneration` in transformers 4.57.

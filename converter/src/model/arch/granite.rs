@@ -5,7 +5,7 @@ use super::base::{Defaults, base};
 use crate::model::decoder_plan::DecoderPlan;
 use crate::source::config::ConfigReader;
 
-/// The adapter.
+/// How `granite` differs from the base plan.
 ///
 /// # Source
 /// `GraniteConfig` and `GraniteForCausalLM` in transformers 4.57.

@@ -5,7 +5,7 @@ use super::base::{Defaults, base, unused_window};
 use crate::model::decoder_plan::DecoderPlan;
 use crate::source::config::ConfigReader;
 
-/// The adapter.
+/// How `llama` differs from the base plan.
 ///
 /// # Source
 /// `LlamaConfig` and `LlamaForCausalLM` in transformers 4.57.

@@ -8,7 +8,7 @@ use crate::source::config::ConfigReader;
 /// Positions that a query sees where config.json does not say; null is no window at all.
 const DEFAULT_SLIDING_WINDOW: usize = 4096;
 
-/// The adapter.
+/// How `mistral` differs from the base plan.
 ///
 /// # Source
 /// `MistralConfig` and `MistralForCausalLM` in transformers 4.57.

@@ -5,7 +5,7 @@ use super::base::{Defaults, base};
 use crate::model::decoder_plan::{DecoderPlan, NormPlacement, QkNorm};
 use crate::source::config::ConfigReader;
 
-/// The adapter.
+/// How `olmo2` differs from the base plan.
 ///
 /// # Source
 /// `Olmo2Config` and `Olmo2ForCausalLM` in transformers 4.57.

@@ -10,7 +10,7 @@ use crate::source::config::ConfigReader;
 
 const WINDOW_LIMIT: usize = 1 << 30;
 
-/// The adapter.
+/// How `phi3` differs from the base plan.
 ///
 /// # Source
 /// `Phi3Config` and `Phi3ForCausalLM` in transformers 4.57.

@@ -5,7 +5,7 @@ use super::base::{Defaults, base, qwen_layers};
 use crate::model::decoder_plan::DecoderPlan;
 use crate::source::config::ConfigReader;
 
-/// The adapter.
+/// How `qwen2` differs from the base plan.
 ///
 /// # Source
 /// `Qwen2Config` and `Qwen2ForCausalLM` in transformers 4.57.

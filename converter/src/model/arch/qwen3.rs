@@ -5,7 +5,7 @@ use super::base::{Defaults, base, qwen_layers};
 use crate::model::decoder_plan::{DecoderPlan, QkNorm};
 use crate::source::config::ConfigReader;
 
-/// The adapter.
+/// How `qwen3` differs from the base plan.
 ///
 /// # Source
 /// `Qwen3Config` and `Qwen3ForCausalLM` in transformers 4.57.

@@ -17,7 +17,7 @@ const DEFAULT_INTERVAL: usize = 4;
 const INTERVAL_LIMIT: usize = 1 << 12;
 const WINDOW_LIMIT: usize = 1 << 30;
 
-/// The adapter.
+/// How `smollm3` differs from the base plan.
 ///
 /// # Source
 /// `SmolLM3Config` and `SmolLM3ForCausalLM` in transformers 4.57.

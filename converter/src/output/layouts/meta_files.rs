@@ -18,7 +18,7 @@ use fs_err as fs;
 use super::{SideFile, SideFileError, anemll, kernels as kernels_layout};
 use crate::graph::layers::mask;
 use crate::model::decoder_plan::AttentionKind;
-use crate::options::{Functions, KvWrite, WindowForm};
+use crate::options::{Functions, KvWrite, WindowForm, shell_word};
 use crate::plan::ConversionPlan;
 use crate::source::checkpoint::README;
 use crate::source::hub;
@@ -95,11 +95,17 @@ fn origin(plan: &ConversionPlan, checkpoint: &Path) -> Origin {
     };
     Origin {
         converter: format!("anec {}", env!("CARGO_PKG_VERSION")),
+        command: Some(command(&source, &plan.options.given)),
         source,
         source_revision,
         calibration: plan.options.calibration.clone(),
         eos_token_ids: eos_token_ids(checkpoint),
     }
+}
+
+/// The command that makes a model of this source with these options.
+fn command(source: &str, given: &str) -> String {
+    format!("anec convert {} {given}", shell_word(source)).trim_end().to_owned()
 }
 
 /// The licence that the model card of a checkpoint names, by the identifier of model hubs.
