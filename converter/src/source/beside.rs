@@ -32,10 +32,10 @@ pub(super) struct Beside {
 }
 
 impl Beside {
-    /// What is beside a file.
-    pub(super) fn of(path: &Path) -> Result<Self, CheckpointError> {
+    /// What is beside a file. Links into one of the `linked` directories are followed.
+    pub(super) fn of(path: &Path, linked: &[PathBuf]) -> Result<Self, CheckpointError> {
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        let directory = Directory::open(parent.unwrap_or(Path::new(".")))?;
+        let directory = Directory::open(parent.unwrap_or(Path::new(".")))?.with_links_into(linked)?;
         Ok(Self { name: path.file_stem().unwrap_or_default().to_string_lossy().into_owned(), directory })
     }
 

@@ -8,7 +8,7 @@
 //! maderix/ANE, pull request 26, `inference/convert_weights.py` and `qwen_ane_infer.h`.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use serde_json::{Map, Value, json};
@@ -105,7 +105,7 @@ impl Source for Flat {
         is_named_so && path.is_file() && Shard::map(path).is_ok_and(|shard| recognized(shard.bytes()).is_some())
     }
 
-    fn open(&self, path: &Path) -> Result<Checkpoint, CheckpointError> {
+    fn open(&self, path: &Path, linked: &[PathBuf]) -> Result<Checkpoint, CheckpointError> {
         let shard = Shard::map(path)?;
         let damaged = || CheckpointError::NotADirectory { path: path.to_owned() };
         let (sizes, dtype) = recognized(shard.bytes()).ok_or_else(damaged)?;
@@ -119,7 +119,7 @@ impl Source for Flat {
         }
         let config = config_of(&sizes);
         config::check_kind(&config)?;
-        let beside = Beside::of(path)?;
+        let beside = Beside::of(path, linked)?;
         let found = format!("a flat file of the weights of a Qwen 2, in {dtype:?}");
         let notes = Notes { found: Some(found), warnings: beside.warnings() };
         let make = GeneratedFiles(Box::new(beside));
@@ -128,7 +128,7 @@ impl Source for Flat {
     }
 
     fn config(&self, path: &Path) -> Result<Map<String, Value>, CheckpointError> {
-        Ok(self.open(path)?.config)
+        Ok(self.open(path, &[])?.config)
     }
 }
 

@@ -18,7 +18,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use serde_json::{Map, Value, json};
@@ -61,21 +61,21 @@ impl Source for Llama2c {
         path.is_file() && (is_named_so() || starts_so())
     }
 
-    fn open(&self, path: &Path) -> Result<Checkpoint, CheckpointError> {
-        open(path)
+    fn open(&self, path: &Path, linked: &[PathBuf]) -> Result<Checkpoint, CheckpointError> {
+        open(path, linked)
     }
 
     fn config(&self, path: &Path) -> Result<Map<String, Value>, CheckpointError> {
-        Ok(open(path)?.config)
+        Ok(open(path, &[])?.config)
     }
 }
 
-fn open(path: &Path) -> Result<Checkpoint, CheckpointError> {
+fn open(path: &Path, linked: &[PathBuf]) -> Result<Checkpoint, CheckpointError> {
     let shard = Shard::map(path)?;
     let failed = |source| CheckpointError::Llama2c { path: path.to_owned(), source: Box::new(source) };
     let header = Header::read(shard.bytes()).map_err(failed)?;
     let tensors = tensors(&header);
-    let beside = Beside::of(path)?;
+    let beside = Beside::of(path, linked)?;
     let config = config_of(&header, &beside);
     config::check_kind(&config)?;
     let warnings = beside.warnings();
