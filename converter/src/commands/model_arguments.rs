@@ -62,7 +62,7 @@ pub struct ModelArguments {
 
     /// Follow links of the checkpoint's files into DIR, too; repeat for more. Others are errors, but for those of a snapshot in
     /// the Hugging Face cache to its blobs.
-    #[arg(long, value_name = "DIR")]
+    #[arg(help_heading = CHECKPOINT, long, value_name = "DIR")]
     pub follow_links: Vec<PathBuf>,
 
     /// Architecture; `auto` and `qwen` pick the right one from config.json.

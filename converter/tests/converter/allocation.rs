@@ -95,7 +95,10 @@ fn convert(output: &Path, options: &[&str]) -> Output {
     command.output().unwrap()
 }
 
-/// All files but those that say when and how they were made.
+/// Files that name the options or the time of a conversion, and what is made of them.
+const HOW_IT_WAS_MADE: [&str; 4] = ["meta.yaml", "meta.json", "provenance.json", "SHA256SUMS"];
+
+/// All other files.
 fn weights(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(directory).unwrap() {
@@ -103,7 +106,7 @@ fn weights(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
         let name = PathBuf::from(path.file_name().unwrap());
         if path.is_dir() {
             found.extend(weights(&path).into_iter().map(|(below, bytes)| (name.join(below), bytes)));
-        } else if name != Path::new("provenance.json") && name != Path::new("SHA256SUMS") {
+        } else if !HOW_IT_WAS_MADE.iter().any(|file| name == Path::new(file)) {
             found.insert(name, fs::read(&path).unwrap());
         }
     }
