@@ -7,7 +7,7 @@ use super::engine::{Tokens, embed};
 use super::error::CalibrateError;
 use super::forward::rms_norm_in_place;
 use super::shape::{LayerShape, Rotations};
-use super::weights::{Branch, LayerWeights, Projection, matrix_rows, norm_weight};
+use super::weights::{LayerWeights, Projection, matrix_rows, norm_weight};
 use crate::model::arch;
 use crate::model::decoder_plan::{DecoderPlan, WeightPath};
 use crate::options::{ActivationScales, INT8_MOST};
@@ -45,16 +45,7 @@ pub fn activation_scales(
     for layer in 0..plan.num_hidden_layers {
         let shape = LayerShape::of(plan, layer);
         let weights = LayerWeights::read(checkpoint, plan, layer)?;
-        let x = weights.enter(Branch::Attention, &residual, &shape).into_owned();
-        set(&x, &[&weights.q, &weights.k, &weights.v]);
-        let attended = weights.attend(&x, &shape, &rotations, tokens.length);
-        set(&attended, &[&weights.o]);
-        weights.leave(Branch::Attention, weights.o.apply(&attended), &mut residual, &shape);
-        let x = weights.enter(Branch::Mlp, &residual, &shape).into_owned();
-        set(&x, &[&weights.gate, &weights.up]);
-        let inner = weights.expand(&x, &shape);
-        set(&inner, &[&weights.down]);
-        weights.leave(Branch::Mlp, weights.down.apply(&inner), &mut residual, &shape);
+        weights.pass(&mut residual, &shape, &rotations, tokens.length, &mut set);
     }
     let norm = norm_weight(checkpoint, plan, &WeightPath::NORM, plan.hidden_size)?;
     #[expect(clippy::cast_possible_truncation, reason = "f32 is what is computed in")]

@@ -10,7 +10,7 @@ use super::forward::{rms_norm_in_place, soften};
 use super::product::project;
 use super::settings::TensorRows;
 use super::shape::{LayerShape, Rotations};
-use super::weights::{Branch, LayerWeights, matrix_rows, norm_weight, whole};
+use super::weights::{LayerWeights, matrix_rows, norm_weight, whole};
 use crate::model::decoder_plan::{DecoderPlan, WeightPath};
 use crate::source::checkpoint::Checkpoint;
 
@@ -52,11 +52,7 @@ pub fn hidden(
                 projection.weight.clone_from(other);
             }
         }
-        let attended =
-            weights.attend(&weights.enter(Branch::Attention, &residual, &shape), &shape, &rotations, tokens.length);
-        weights.leave(Branch::Attention, weights.o.apply(&attended), &mut residual, &shape);
-        let inner = weights.expand(&weights.enter(Branch::Mlp, &residual, &shape), &shape);
-        weights.leave(Branch::Mlp, weights.down.apply(&inner), &mut residual, &shape);
+        weights.pass(&mut residual, &shape, &rotations, tokens.length, |_, _| ());
     }
     let norm = norm_weight(checkpoint, plan, &WeightPath::NORM, plan.hidden_size)?;
     #[expect(clippy::cast_possible_truncation, reason = "f32 is what is computed in")]

@@ -152,6 +152,29 @@ impl LayerWeights {
         }
     }
 
+    /// Takes the residual stream through the layer. `seen` gets each input with the projections that multiply it.
+    pub(super) fn pass(
+        &self,
+        residual: &mut [f32],
+        shape: &LayerShape,
+        rotations: &Rotations,
+        length: usize,
+        mut seen: impl FnMut(&[f32], &[&Projection]),
+    ) {
+        let x = self.enter(Branch::Attention, residual, shape);
+        seen(&x, &[&self.q, &self.k, &self.v]);
+        let attended = self.attend(&x, shape, rotations, length);
+        drop(x);
+        seen(&attended, &[&self.o]);
+        self.leave(Branch::Attention, self.o.apply(&attended), residual, shape);
+        let x = self.enter(Branch::Mlp, residual, shape);
+        seen(&x, &[&self.gate, &self.up]);
+        let inner = self.expand(&x, shape);
+        drop(x);
+        seen(&inner, &[&self.down]);
+        self.leave(Branch::Mlp, self.down.apply(&inner), residual, shape);
+    }
+
     /// The MLP up to its output projection.
     pub(super) fn expand(&self, x: &[f32], shape: &LayerShape) -> Vec<f32> {
         let mut gate = self.gate.apply(x);

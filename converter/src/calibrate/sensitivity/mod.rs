@@ -28,7 +28,7 @@ use super::forward::rms_norm;
 use super::layer::check_finite;
 use super::settings::Strength;
 use super::shape::{LayerShape, Rotations};
-use super::weights::{Branch, LayerWeights, matrix_rows, norm_weight};
+use super::weights::{LayerWeights, matrix_rows, norm_weight};
 use crate::model::arch;
 use crate::model::decoder_plan::{DecoderPlan, WeightPath};
 use crate::source::checkpoint::Checkpoint;
@@ -102,11 +102,7 @@ impl Sensitivity<'_> {
             progress(Progress { done: layer, total });
             before.push(narrow(&residual));
             let (weights, shape) = (LayerWeights::read(self.checkpoint, plan, layer)?, LayerShape::of(plan, layer));
-            let attended =
-                weights.attend(&weights.enter(Branch::Attention, &residual, &shape), &shape, &rotations, length);
-            weights.leave(Branch::Attention, weights.o.apply(&attended), &mut residual, &shape);
-            let inner = weights.expand(&weights.enter(Branch::Mlp, &residual, &shape), &shape);
-            weights.leave(Branch::Mlp, weights.down.apply(&inner), &mut residual, &shape);
+            weights.pass(&mut residual, &shape, &rotations, length, |_, _| ());
         }
         progress(Progress { done: layers, total });
         check_finite(&residual, plan.hidden_size, length, layers, "norm")?;
