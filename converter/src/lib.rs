@@ -14,6 +14,7 @@ pub mod options;
 pub mod output;
 pub mod plan;
 mod planner;
+mod product;
 pub mod source;
 pub mod training;
 pub mod weights;

@@ -39,8 +39,11 @@ pub enum CompanionError {
     },
 }
 
-/// The text of the file `name`; `None` where it is not there.
-pub(crate) fn read(directory: &Path, name: &str, limit: u64) -> Result<Option<String>, CompanionError> {
+/// The text of the file `name`, of at most `limit` bytes; `None` where it is not there.
+///
+/// # Errors
+/// It leads out of the directory, is no regular file, too large, or no text.
+pub fn read(directory: &Path, name: &str, limit: u64) -> Result<Option<String>, CompanionError> {
     let path = directory.join(name);
     let root =
         fs_err::canonicalize(directory).map_err(|source| CompanionError::Io { path: directory.to_owned(), source })?;

@@ -96,11 +96,12 @@ pub(crate) fn open_stored(path: &Path) -> Result<StoredModel<FsPackage>, OpenErr
     }
 }
 
-/// The store that the files of a snapshot in a Hugging Face cache are links into, where a real path is one or below one.
+/// The store that the files of a snapshot in a Hugging Face cache are links into, where `root`, a real path, is one or below
+/// one.
 ///
 /// # Source
 /// huggingface_hub's cache: `models--<owner>--<name>/snapshots/<commit>/<file>` links to a file in `../../blobs`.
-fn cache_blobs(root: &Path) -> Option<PathBuf> {
+pub fn hub_blobs(root: &Path) -> Option<PathBuf> {
     let name = |path: &Path| path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
     let snapshots = root.ancestors().find(|path| name(path) == "snapshots")?;
     let repository = snapshots.parent().filter(|path| name(path).starts_with("models--"))?;
@@ -110,7 +111,7 @@ fn cache_blobs(root: &Path) -> Option<PathBuf> {
 /// The real path of a file below `root`, which is real itself, or in the blobs of the Hugging Face cache that it is in.
 pub(crate) fn within(root: &Path, relative: &str) -> io::Result<PathBuf> {
     let path = fs::canonicalize(root.join(relative))?;
-    if path.starts_with(root) || cache_blobs(root).is_some_and(|blobs| path.starts_with(blobs)) {
+    if path.starts_with(root) || hub_blobs(root).is_some_and(|blobs| path.starts_with(blobs)) {
         return Ok(path);
     }
     let message = format!("{relative} leads out of {}", root.display());

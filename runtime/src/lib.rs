@@ -19,9 +19,9 @@ pub mod session;
 pub mod tokenizer;
 pub mod verify;
 
-pub use companion::CompanionError;
+pub use companion::{CompanionError, read as read_companion};
 pub use directory::{DirectoryError, ModelDirectory};
-pub use fs_package::{FsPackage, OpenError, open_model};
+pub use fs_package::{FsPackage, OpenError, hub_blobs, open_model};
 pub use package_report::{EncodingReport, FunctionReport, PackageReport};
 pub use part::{ModelPart, PartError, PartLabel};
 pub use pipeline::{MemberPath, files_root, pipeline_members};

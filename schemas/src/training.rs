@@ -13,6 +13,20 @@ pub const TRAINING_VERSION: u32 = 1;
 pub struct TrainingManifest {
     /// [`TRAINING_VERSION`].
     pub version: u32,
+    /// Sizes of the model and of a call.
+    #[serde(flatten)]
+    pub shape: TrainingShape,
+    /// Where weights are: `inputs`, in inputs of their own, or `packed`, behind the activations.
+    pub weights: String,
+    /// Calls of a step that each program serves: one a layer.
+    pub instances: usize,
+    /// The programs, in the order of a step.
+    pub programs: Vec<TrainingProgram>,
+}
+
+/// Sizes of a model and of its calls, which decide every shape of a training step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrainingShape {
     /// Channels between layers.
     pub dim: usize,
     /// Channels within an MLP.
@@ -27,14 +41,27 @@ pub struct TrainingManifest {
     pub vocabulary: usize,
     /// Added to the mean square in norms.
     pub norm_eps: f64,
-    /// The base of the frequencies by which queries and keys are rotated, where they are.
+    /// The base of the frequencies by which neighbouring channels of queries and keys are rotated; none where they are not.
     pub rope_theta: Option<f64>,
-    /// Where weights are: `inputs`, in inputs of their own, or `packed`, behind the activations.
-    pub weights: String,
-    /// Calls of a step that each program serves: one a layer.
-    pub instances: usize,
-    /// The programs, in the order of a step.
-    pub programs: Vec<TrainingProgram>,
+}
+
+impl TrainingShape {
+    /// Stories110M, of llama2.c, with the sequence that is published for it and no rotation.
+    pub const STORIES_110M: Self = Self {
+        dim: 768,
+        hidden: 2048,
+        heads: 12,
+        layers: 12,
+        sequence: 256,
+        vocabulary: 32_000,
+        norm_eps: 1e-5,
+        rope_theta: None,
+    };
+
+    /// Channels of a head.
+    pub fn head_dim(&self) -> usize {
+        self.dim / self.heads
+    }
 }
 
 /// A program.

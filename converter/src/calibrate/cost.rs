@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use super::engine::parts_of;
-use super::product::project;
 use super::settings::{PaletteShape, Palettes, Strength, TensorRows};
 use super::tokens::{CalibrationSource, Expected, KEPT_BYTES, expected, parameters};
 use super::weights::matrix_rows;
 use crate::model::decoder_plan::{DecoderPlan, WeightPath};
+use crate::product::project;
 
 /// What a calibration takes.
 #[derive(Clone, Copy, Debug, PartialEq)]

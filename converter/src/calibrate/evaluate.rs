@@ -7,11 +7,11 @@ use rayon::prelude::*;
 use super::engine::{Tokens, embed};
 use super::error::CalibrateError;
 use super::forward::{rms_norm_in_place, soften};
-use super::product::project;
 use super::settings::TensorRows;
 use super::shape::{LayerShape, Rotations};
 use super::weights::{LayerWeights, matrix_rows, norm_weight, whole};
 use crate::model::decoder_plan::{DecoderPlan, WeightPath};
+use crate::product::project;
 use crate::source::checkpoint::Checkpoint;
 
 /// How a model with other weights differs from the checkpoint on some tokens.

@@ -7,11 +7,11 @@ use rayon::prelude::*;
 
 use super::error::CalibrateError;
 use super::forward::add_scaled;
-use super::product::{cross, gram, multiply};
 use super::result::CalibratedTensor;
 use super::settings::{PaletteShape, Palettes, Strength, TensorRows};
 use super::shape::{LayerShape, Rotations};
 use super::weights::{Branch, LayerWeights, Projection};
+use crate::product::{cross, gram, multiply};
 use crate::weights::rows::Rows;
 
 /// The residual stream of all calibration tokens: `[tokens, hidden]`.

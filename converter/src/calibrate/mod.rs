@@ -15,7 +15,6 @@ pub mod evaluate;
 mod forward;
 mod layer;
 mod palettes;
-mod product;
 mod result;
 mod run;
 pub mod sensitivity;

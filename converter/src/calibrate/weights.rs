@@ -8,11 +8,11 @@ use rayon::prelude::*;
 
 use super::error::CalibrateError;
 use super::forward::{add_scaled, attention, gated, rms_norm, rms_norm_in_place, rotate};
-use super::product::project;
 use super::shape::{LayerShape, Rotations};
 use crate::graph::weight_rows;
 use crate::model::decoder_plan::{DecoderPlan, NormKind, WeightPath};
 use crate::output::emit::read::read;
+use crate::product::project;
 use crate::source::checkpoint::Checkpoint;
 use crate::weights::rows::Rows;
 use crate::weights::transform::Transform;

@@ -24,7 +24,7 @@ use crate::interrupt::{self, Interrupt};
 use crate::model::arch::{self, ArchChoice};
 use crate::source::checkpoint::Checkpoint;
 use crate::source::config::UnknownKeys;
-use crate::training::TrainingShape;
+use crate::training::shape_of;
 use crate::training::train::{self, Event, KindTime, Rates, Samples, Settings, Start, StepReport, Weights};
 
 /// Steps between two lines of a terminal.
@@ -191,7 +191,7 @@ fn start(arguments: &Arguments, console: Console) -> Result<Start, Failure> {
     for key in unread {
         console.warning(&format!("config.json: the key {key} is not read"));
     }
-    let shape = TrainingShape::of(&decoder, arguments.sequence as usize, !arguments.no_rope)?;
+    let shape = shape_of(&decoder, arguments.sequence as usize, !arguments.no_rope)?;
     let (tied, positions) = (decoder.tie_word_embeddings, decoder.max_position_embeddings);
     Ok(Start { shape, tied, positions, weights })
 }

@@ -11,7 +11,7 @@ use fs_err as fs;
 
 use super::convert::Arguments;
 use crate::console::{Console, Failure};
-use crate::training::{self, Kind, TrainingError, TrainingShape, WeightForm};
+use crate::training::{self, Kind, TrainingError, WeightForm};
 
 /// The layout whose programs hold no weights.
 pub(crate) const LAYOUT: &str = "training";
@@ -42,7 +42,7 @@ pub(super) fn run(arguments: &Arguments, console: Console) -> Result<ExitCode, F
     let model = &arguments.model;
     let TrainingArguments { sequence, training_weights, training_rope } = &model.training;
     let plan = model.config_alone(console)?;
-    let shape = TrainingShape::of(&plan, *sequence as usize, *training_rope)?;
+    let shape = training::shape_of(&plan, *sequence as usize, *training_rope)?;
     let forms: Vec<&'static str> =
         model.emit.as_ref().map_or_else(|| vec![PACKAGE_EXTENSION, LOOSE_EXTENSION], |emit| emit.0.clone());
     let output = &arguments.output;

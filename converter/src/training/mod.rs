@@ -21,10 +21,11 @@ mod shape;
 pub(crate) mod train;
 mod write;
 
+pub use anec_schemas::training::TrainingShape;
 pub use error::TrainingError;
 pub use kind::Kind;
 pub use operands::{Input, Part, WeightForm, inputs};
-pub use shape::TrainingShape;
+pub use shape::shape_of;
 pub use write::write;
 
 use anec_mil::package::{FlexibleInputs, FunctionDescription, Model, ModelDescription};

@@ -69,14 +69,7 @@ fn manifest(shape: &TrainingShape, form: WeightForm) -> TrainingManifest {
     });
     TrainingManifest {
         version: TRAINING_VERSION,
-        dim: shape.dim,
-        hidden: shape.hidden,
-        heads: shape.heads,
-        layers: shape.layers,
-        sequence: shape.sequence,
-        vocabulary: shape.vocabulary,
-        norm_eps: shape.norm_eps,
-        rope_theta: shape.rope_theta,
+        shape: shape.clone(),
         weights: if form == WeightForm::Packed { "packed" } else { "inputs" }.to_owned(),
         instances: shape.layers,
         programs: programs.collect(),

@@ -17,6 +17,7 @@ mod output;
 mod prefill;
 mod rewinds;
 mod stateful;
+mod stateless;
 mod windows;
 
 use anec_mil::evaluate::TensorError;

@@ -2,9 +2,9 @@
 
 use super::gradients;
 use crate::calibrate::forward::{attention, gated, rotate};
-use crate::calibrate::product::multiply;
 use crate::calibrate::shape::{LayerShape, Rotations};
 use crate::calibrate::weights::{Branch, LayerWeights, Projection};
+use crate::product::multiply;
 
 /// What passed through a layer, there and back.
 pub(super) struct Trace {

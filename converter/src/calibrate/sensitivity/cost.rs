@@ -8,8 +8,8 @@ use half::slice::HalfFloatSliceExt as _;
 use super::Choice;
 use crate::calibrate::error::CalibrateError;
 use crate::calibrate::layer::assigned;
-use crate::calibrate::product::gram;
 use crate::calibrate::settings::{PaletteShape, Strength};
+use crate::product::gram;
 use crate::weights::rows::Rows;
 use crate::weights::storage::Storage;
 

@@ -16,10 +16,10 @@ use crate::calibrate::engine::embed;
 use crate::calibrate::error::CalibrateError;
 use crate::calibrate::evaluate::finish_logits;
 use crate::calibrate::forward::{gated, rms_norm, rotate_at, soften};
-use crate::calibrate::product::project_few;
 use crate::calibrate::shape::{LayerShape, Rotations};
 use crate::calibrate::weights::{Branch, LayerWeights, Projection, matrix_rows, norm_weight, whole};
 use crate::model::decoder_plan::{DecoderPlan, WeightPath};
+use crate::product::project_few;
 use crate::source::checkpoint::Checkpoint;
 
 /// Bytes of weights in f32 that are kept; of larger checkpoints, each step reads them again.

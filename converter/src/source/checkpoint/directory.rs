@@ -3,6 +3,7 @@
 use std::io::Read as _;
 use std::path::{Component, Path, PathBuf};
 
+use anec_runtime::hub_blobs;
 use serde_json::{Map, Value};
 
 use super::CheckpointError;
@@ -35,7 +36,7 @@ impl Directory {
         }
         names.sort();
         let canonical = fs_err::canonicalize(path).map_err(failed)?;
-        let mut roots: Vec<PathBuf> = cache_blobs(&canonical).into_iter().collect();
+        let mut roots: Vec<PathBuf> = hub_blobs(&canonical).into_iter().collect();
         roots.push(canonical);
         Ok(Self { path: path.to_owned(), roots, names })
     }
@@ -140,17 +141,6 @@ impl Directory {
         };
         Err(CheckpointError::NotAnObject { path, found })
     }
-}
-
-/// The store that the files of a Hugging Face cache snapshot are links into.
-///
-/// # Source
-/// huggingface_hub's cache: `models--<owner>--<name>/snapshots/<commit>/<file>` links to `../../blobs/<hash>`.
-fn cache_blobs(directory: &Path) -> Option<PathBuf> {
-    let snapshots = directory.parent()?;
-    let repository = snapshots.parent()?;
-    let of_cache = repository.file_name()?.to_str()?.starts_with("models--");
-    (of_cache && snapshots.file_name()? == "snapshots").then(|| repository.join("blobs"))
 }
 
 pub(in crate::source) fn has_extension(name: &str, extensions: &[&str]) -> bool {

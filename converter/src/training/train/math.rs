@@ -1,43 +1,8 @@
-//! What of a step is the trainer's: products for gradients of weights, the backward pass of norms, the loss.
+//! What of a step is the trainer's: the backward pass of norms, the loss.
 //!
-//! Activations are `[channels, sequence]`, row-major. Products are cut into pieces of fixed size, so that the bits do not depend on
-//! the number of threads.
+//! Activations are `[channels, sequence]`, row-major.
 
-use anec_quantize::product::{Accum, MatMut, MatRef, matmul};
 use rayon::prelude::*;
-
-/// Rows of a product that one thread makes at a time.
-const ROWS: usize = 64;
-
-/// `result += a b^T`.
-///
-/// # Shapes
-/// `a: [rows, inner]`, `b: [columns, inner]`, `result: [rows, columns]`.
-pub(super) fn add_outer(result: &mut [f32], a: &[f32], b: &[f32], inner: usize) {
-    let columns = b.len() / inner;
-    let b = MatRef::from_row_major_slice(b, columns, inner);
-    result.par_chunks_mut(ROWS * columns).zip(a.par_chunks(ROWS * inner)).for_each(|(result, a)| {
-        let rows = a.len() / inner;
-        let a = MatRef::from_row_major_slice(a, rows, inner);
-        matmul(MatMut::from_row_major_slice_mut(result, rows, columns), Accum::Add, a, b.transpose(), 1.0);
-    });
-}
-
-/// `a b`.
-///
-/// # Shapes
-/// `a: [rows, inner]`, `b: [inner, columns]`; `[rows, columns]`.
-pub(super) fn product(a: &[f32], b: &[f32], inner: usize) -> Vec<f32> {
-    let columns = b.len() / inner;
-    let mut result = vec![0.0; a.len() / inner * columns];
-    let b = MatRef::from_row_major_slice(b, inner, columns);
-    result.par_chunks_mut(ROWS * columns).zip(a.par_chunks(ROWS * inner)).for_each(|(result, a)| {
-        let rows = a.len() / inner;
-        let a = MatRef::from_row_major_slice(a, rows, inner);
-        matmul(MatMut::from_row_major_slice_mut(result, rows, columns), Accum::Replace, a, b, 1.0);
-    });
-    result
-}
 
 /// The transpose of a matrix of so many columns.
 pub(super) fn transposed(a: &[f32], columns: usize) -> Vec<f32> {

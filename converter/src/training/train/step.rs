@@ -4,6 +4,7 @@ use super::TrainError;
 use super::kernels::{Kernels, Results};
 use super::math;
 use super::parameters::{Parameters, Weight, rotations};
+use crate::product::{add_outer_few, multiply_few};
 use crate::training::{Kind, MASKED, TrainingShape};
 
 /// What every sequence of a training is computed with.
@@ -93,7 +94,7 @@ pub(super) fn logits(
     let (x, _) = forward(kernels, (model, constants), &given)?;
     let normed = math::normalized(&x, model.get(Weight::Norm), sequence, norm_eps);
     let hidden: Vec<f32> = normed.into_iter().skip(last).step_by(sequence).collect();
-    Ok(math::product(model.get(Weight::Classifier), &hidden, dim))
+    Ok(multiply_few(model.get(Weight::Classifier), &hidden, dim))
 }
 
 /// Adds the gradients of the mean loss of a sequence, times `scale`, and gives the loss. `tokens` has one more than the sequence.
@@ -113,12 +114,12 @@ pub(super) fn accumulate(
     let classifier = model.get(Weight::Classifier);
     // [tokens, vocabulary]: rows of logits lie together.
     let by_token = math::transposed(&normed, sequence);
-    let mut logits = math::product(&by_token, &math::transposed(classifier, dim), dim);
+    let mut logits = multiply_few(&by_token, &math::transposed(classifier, dim), dim);
     let loss = math::cross_entropy(&mut logits, targets, vocabulary, scale);
     let d_logits = math::transposed(&logits, vocabulary);
     let layout = &model.layout;
-    math::add_outer(slot(gradients, layout.range(Weight::Classifier)), &d_logits, &normed, sequence);
-    let d_normed = math::transposed(&math::product(&logits, classifier, vocabulary), dim);
+    add_outer_few(slot(gradients, layout.range(Weight::Classifier)), &d_logits, &normed, sequence);
+    let d_normed = math::transposed(&multiply_few(&logits, classifier, vocabulary), dim);
     let mut dx = vec![0.0; dim * sequence];
     let of_norm = slot(gradients, layout.range(Weight::Norm));
     math::add_norm_gradient((&mut dx, of_norm), (&x, norm, &d_normed), sequence, norm_eps);
@@ -156,9 +157,9 @@ fn backward(
         _ => &w3,
     })?;
     let xnorm = of(feed_forward, "xnorm");
-    math::add_outer(slot(gradients, layout.range(Weight::W2(layer))), dx, of(feed_forward, "gated"), sequence);
-    math::add_outer(slot(gradients, layout.range(Weight::W1(layer))), of(&of_mlp, "dh1"), xnorm, sequence);
-    math::add_outer(slot(gradients, layout.range(Weight::W3(layer))), of(&of_mlp, "dh3"), xnorm, sequence);
+    add_outer_few(slot(gradients, layout.range(Weight::W2(layer))), dx, of(feed_forward, "gated"), sequence);
+    add_outer_few(slot(gradients, layout.range(Weight::W1(layer))), of(&of_mlp, "dh1"), xnorm, sequence);
+    add_outer_few(slot(gradients, layout.range(Weight::W3(layer))), of(&of_mlp, "dh3"), xnorm, sequence);
     let norm = Weight::FeedForwardNorm(layer);
     math::add_norm_gradient(
         (dx, slot(gradients, layout.range(norm))),
@@ -173,7 +174,7 @@ fn backward(
         "Wot" => &wo,
         name => constants.get(name).unwrap_or_default(),
     })?;
-    math::add_outer(slot(gradients, layout.range(Weight::Wo(layer))), dx, of(attention, "attn_out"), sequence);
+    add_outer_few(slot(gradients, layout.range(Weight::Wo(layer))), dx, of(attention, "attn_out"), sequence);
     let second = kernels.call(Kind::SdpaBwd2, |name| match name {
         "probs" | "dp" => of(&first, name),
         _ => of(attention, name),
@@ -193,9 +194,9 @@ fn backward(
         math::rotate_back(&mut key, (cos, sin), shape.head_dim(), sequence);
     }
     let xnorm = of(attention, "xnorm");
-    math::add_outer(slot(gradients, layout.range(Weight::Wq(layer))), &query, xnorm, sequence);
-    math::add_outer(slot(gradients, layout.range(Weight::Wk(layer))), &key, xnorm, sequence);
-    math::add_outer(slot(gradients, layout.range(Weight::Wv(layer))), of(&first, "dv"), xnorm, sequence);
+    add_outer_few(slot(gradients, layout.range(Weight::Wq(layer))), &query, xnorm, sequence);
+    add_outer_few(slot(gradients, layout.range(Weight::Wk(layer))), &key, xnorm, sequence);
+    add_outer_few(slot(gradients, layout.range(Weight::Wv(layer))), of(&first, "dv"), xnorm, sequence);
     let norm = Weight::AttentionNorm(layer);
     math::add_norm_gradient(
         (dx, slot(gradients, layout.range(norm))),

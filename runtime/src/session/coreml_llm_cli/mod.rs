@@ -18,8 +18,9 @@ use anec_schemas::{MetaYaml, Parameters};
 use self::store::Store;
 use super::driver::listed;
 use super::head::Head;
-use super::{Capabilities, Driver, Gives, Observer, Output, Rewinds, Session, SessionError, conformity, inputs, lacks};
-use crate::backend::{Engine, LoadedFunction, LoadedState, Tensors};
+use super::stateless::Stateless;
+use super::{Capabilities, Driver, Gives, Observer, Output, Rewinds, Session, SessionError, inputs, lacks};
+use crate::backend::{Engine, Tensors};
 use crate::part::{ModelPart, PartError, PartLabel};
 
 /// The driver.
@@ -47,33 +48,20 @@ impl Driver for CoremlLlmCli {
     }
 }
 
-/// A model with the state that its engine wants, which holds nothing.
-struct Model {
-    label: PartLabel,
-    function: LoadedFunction,
-    state: LoadedState,
-}
-
-impl Model {
-    fn predict(&mut self, inputs: &Tensors) -> Result<Tensors, SessionError> {
-        Ok(self.function.predict(inputs, &mut self.state)?)
-    }
-}
-
 /// Decoder layers.
 struct Chunk {
-    model: Model,
+    model: Stateless,
     layers: usize,
     /// The rows of a block that is full, until the next call, before which they are put behind the caches.
     full_block: Option<Tensors>,
 }
 
 struct Pipeline {
-    embeddings: Model,
+    embeddings: Stateless,
     chunks: Vec<Chunk>,
-    head: Model,
-    cache_processor: Model,
-    logit_processor: Model,
+    head: Stateless,
+    cache_processor: Stateless,
+    logit_processor: Stateless,
     joined: Head,
     store: Store,
     capabilities: Capabilities,
@@ -117,12 +105,9 @@ impl Pipeline {
                 CHUNK => parameters.chunk_layers.get(chunks.len()).copied().unwrap_or(0),
                 _ => 0,
             };
-            let function = engine.open_model(part)?.load(names::MAIN)?;
             let instance = instance.clone().with_size(Size::CHUNK_LAYERS, layers);
-            conformity::check(&CONTRACT, part, names::MAIN, &function, &instance)?;
-            interfaces.push(store::interface(part, function.signature()));
-            let state = function.new_state()?;
-            let model = Model { label: part.label, function, state };
+            let model = Stateless::open(&CONTRACT, (part, names::MAIN), engine, &instance)?;
+            interfaces.push(store::interface(part, model.function.signature()));
             match part.label.role {
                 CHUNK => {
                     let layers = inputs::size("chunk_layers", layers)?;
@@ -272,7 +257,7 @@ fn check_pick(label: PartLabel, picked: &Tensors, output: &Output, row: usize) -
 
 /// Puts the rows of a full block behind the caches of a chunk.
 fn shift(
-    processor: &mut Model,
+    processor: &mut Stateless,
     store: &mut Store,
     chunk: usize,
     layers: usize,

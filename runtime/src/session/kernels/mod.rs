@@ -19,8 +19,9 @@ use anec_schemas::{Glue, MetaYaml, Parameters};
 
 use self::glue::Cache;
 use self::sizes::Sizes;
-use super::{Capabilities, Driver, Gives, Observer, Output, Rewinds, Session, SessionError, conformity, inputs, lacks};
-use crate::backend::{Engine, LoadedFunction, LoadedState, Tensors};
+use super::stateless::Stateless;
+use super::{Capabilities, Driver, Gives, Observer, Output, Rewinds, Session, SessionError, inputs};
+use crate::backend::{Engine, Tensors};
 use crate::part::{ModelPart, PartError, PartLabel, stem};
 
 /// The driver.
@@ -78,12 +79,8 @@ impl Driver for Kernels {
     }
 }
 
-/// A program with the state that its engine wants, which holds nothing.
-struct Kernel {
-    label: PartLabel,
-    function: LoadedFunction,
-    state: LoadedState,
-}
+/// A program of one projection, or of a look-up.
+struct Kernel(Stateless);
 
 /// The kernels of a layer, its norms and what it keeps.
 struct Layer {
@@ -108,20 +105,7 @@ struct KernelsSession {
 
 impl Kernel {
     fn open(part: &ModelPart, engine: &dyn Engine, instance: &Instance) -> Result<Self, SessionError> {
-        let function = engine.open_model(part)?.load(names::MAIN)?;
-        conformity::check(&CONTRACT, part, names::MAIN, &function, instance)?;
-        let state = function.new_state()?;
-        Ok(Self { label: part.label, function, state })
-    }
-
-    fn predict(&mut self, given: &Tensors, observe: &mut Observer<'_>) -> Result<Tensors, SessionError> {
-        let mut outputs = self.function.predict(given, &mut self.state)?;
-        observe(&self.label, &mut outputs);
-        Ok(outputs)
-    }
-
-    fn take(&self, outputs: &mut Tensors, name: &str) -> Result<Tensor, SessionError> {
-        outputs.remove(name).ok_or_else(|| lacks(self.label, names::MAIN, "output", name))
+        Ok(Self(Stateless::open(&CONTRACT, (part, names::MAIN), engine, instance)?))
     }
 
     /// Multiplies rows, one a token; each output has a row for each of them.
@@ -140,10 +124,10 @@ impl Kernel {
             }
         }
         let x = Tensor::floats(DataType::Float16, &[1, channels, 1, columns], x)?;
-        let mut found = self.predict(&Tensors::from([(names::X.to_owned(), x)]), observe)?;
+        let mut found = self.0.shown(&Tensors::from([(names::X.to_owned(), x)]), observe)?;
         let mut results = Vec::with_capacity(outputs.len());
         for name in outputs {
-            let tensor = self.take(&mut found, name)?;
+            let tensor = self.0.take(&mut found, name)?;
             let floats = tensor.as_floats()?;
             let mut rows = Vec::with_capacity(floats.len() / columns.max(1) * tokens);
             for token in 0..tokens {
@@ -253,13 +237,13 @@ impl KernelsSession {
             (names::INPUT_IDS.to_owned(), inputs::token_ids(&ids, self.capabilities.vocab_size)?),
             (names::POSITION_IDS.to_owned(), Tensor::integers(DataType::Int32, &[columns], positions)?),
         ]);
-        let mut outputs = self.embeddings.predict(&given, observe)?;
-        let mut rows = self.embeddings.take(&mut outputs, names::HIDDEN_STATES)?.as_floats()?.into_owned();
+        let mut outputs = self.embeddings.0.shown(&given, observe)?;
+        let mut rows = self.embeddings.0.take(&mut outputs, names::HIDDEN_STATES)?.as_floats()?.into_owned();
         rows.truncate(tokens.len() * hidden);
         let mut rotations = Vec::with_capacity(self.sizes.rotary_dims.len());
         for number in 1..=self.sizes.rotary_dims.len() {
             let mut table = |name: &str| -> Result<Vec<f32>, SessionError> {
-                let tensor = self.embeddings.take(&mut outputs, &format!("{name}{number}"))?;
+                let tensor = self.embeddings.0.take(&mut outputs, &format!("{name}{number}"))?;
                 Ok(tensor.as_floats()?.into_owned())
             };
             rotations.push([table(names::COS)?, table(names::SIN)?]);
@@ -405,12 +389,12 @@ impl Norms {
     fn get(&mut self, number: usize) -> Result<(Vec<f32>, Option<Vec<f32>>), SessionError> {
         let index = Tensor::integers(DataType::Int32, &[1], vec![i32::try_from(number).unwrap_or(i32::MAX)])?;
         let given = Tensors::from([(names::INDEX.to_owned(), index)]);
-        let mut outputs = self.kernel.predict(&given, &mut |_, _| {})?;
-        let norm = self.kernel.take(&mut outputs, names::NORM)?.as_floats()?.into_owned();
+        let mut outputs = self.kernel.0.predict(&given)?;
+        let norm = self.kernel.0.take(&mut outputs, names::NORM)?.as_floats()?.into_owned();
         if !self.has_heads {
             return Ok((norm, None));
         }
-        let of_head = self.kernel.take(&mut outputs, names::HEAD_NORM)?;
+        let of_head = self.kernel.0.take(&mut outputs, names::HEAD_NORM)?;
         Ok((norm, Some(of_head.as_floats()?.into_owned())))
     }
 }

@@ -8,6 +8,9 @@ use rayon::prelude::*;
 /// Rows of a product that one thread makes at a time.
 const ROWS: usize = 256;
 
+/// As many where there are few rows.
+const FEW_ROWS: usize = 64;
+
 /// Outputs of a product with few tokens that one thread makes at a time.
 const FEW_OUTPUTS: usize = 192;
 
@@ -18,7 +21,7 @@ const TILE: usize = 192;
 ///
 /// # Shapes
 /// `x: [tokens, inputs]`, `w: [outputs, inputs]`, `bias: [outputs]`; `[tokens, outputs]`.
-pub(super) fn project(x: &[f32], w: &[f32], bias: Option<&[f32]>, inputs: usize) -> Vec<f32> {
+pub(crate) fn project(x: &[f32], w: &[f32], bias: Option<&[f32]>, inputs: usize) -> Vec<f32> {
     let outputs = w.len() / inputs;
     let mut result = vec![0.0; x.len() / inputs * outputs];
     let w = MatRef::from_row_major_slice(w, outputs, inputs);
@@ -35,7 +38,7 @@ pub(super) fn project(x: &[f32], w: &[f32], bias: Option<&[f32]>, inputs: usize)
 }
 
 /// As [`project`], for so few tokens that outputs are shared out instead.
-pub(super) fn project_few(x: &[f32], w: &[f32], bias: Option<&[f32]>, inputs: usize) -> Vec<f32> {
+pub(crate) fn project_few(x: &[f32], w: &[f32], bias: Option<&[f32]>, inputs: usize) -> Vec<f32> {
     let (outputs, tokens) = (w.len() / inputs, x.len() / inputs);
     let x = MatRef::from_row_major_slice(x, tokens, inputs);
     let mut turned = vec![0.0; outputs * tokens];
@@ -57,24 +60,47 @@ pub(super) fn project_few(x: &[f32], w: &[f32], bias: Option<&[f32]>, inputs: us
 ///
 /// # Shapes
 /// `a: [rows, inner]`, `b: [inner, columns]`; `[rows, columns]`.
-pub(super) fn multiply(a: &[f32], b: &[f32], inner: usize) -> Vec<f32> {
+pub(crate) fn multiply(a: &[f32], b: &[f32], inner: usize) -> Vec<f32> {
+    multiply_by(ROWS, a, b, inner)
+}
+
+/// As [`multiply`], of matrices with few rows, which small pieces share out among more threads.
+pub(crate) fn multiply_few(a: &[f32], b: &[f32], inner: usize) -> Vec<f32> {
+    multiply_by(FEW_ROWS, a, b, inner)
+}
+
+fn multiply_by(piece: usize, a: &[f32], b: &[f32], inner: usize) -> Vec<f32> {
     let columns = b.len() / inner;
     let mut result = vec![0.0; a.len() / inner * columns];
     let b = MatRef::from_row_major_slice(b, inner, columns);
-    result.par_chunks_mut(ROWS * columns).zip(a.par_chunks(ROWS * inner)).for_each(|(result, a)| {
+    add_pieces(piece, &mut result, (a, inner), b, Accum::Replace);
+    result
+}
+
+/// `result += a bᵀ`, of matrices with few rows.
+///
+/// # Shapes
+/// `a: [rows, inner]`, `b: [columns, inner]`, `result: [rows, columns]`.
+pub(crate) fn add_outer_few(result: &mut [f32], a: &[f32], b: &[f32], inner: usize) {
+    let b = MatRef::from_row_major_slice(b, b.len() / inner, inner);
+    add_pieces(FEW_ROWS, result, (a, inner), b.transpose(), Accum::Add);
+}
+
+/// Puts or adds `a b` into `result`, so many rows on a thread.
+fn add_pieces(piece: usize, result: &mut [f32], (a, inner): (&[f32], usize), b: MatRef<'_, f32>, accumulate: Accum) {
+    let columns = b.ncols();
+    result.par_chunks_mut(piece * columns).zip(a.par_chunks(piece * inner)).for_each(|(result, a)| {
         let rows = a.len() / inner;
         let a = MatRef::from_row_major_slice(a, rows, inner);
-        let result = MatMut::from_row_major_slice_mut(result, rows, columns);
-        matmul(result, Accum::Replace, a, b, 1.0);
+        matmul(MatMut::from_row_major_slice_mut(result, rows, columns), accumulate, a, b, 1.0);
     });
-    result
 }
 
 /// `aᵀ b / tokens`: what channels of `a` have in common with channels of `b`.
 ///
 /// # Shapes
 /// `a: [tokens, a_channels]`, `b: [tokens, b_channels]`; `[a_channels, b_channels]`.
-pub(super) fn cross(a: &[f32], b: &[f32], [a_channels, b_channels]: [usize; 2]) -> Vec<f32> {
+pub(crate) fn cross(a: &[f32], b: &[f32], [a_channels, b_channels]: [usize; 2]) -> Vec<f32> {
     let mut result = vec![0.0; a_channels * b_channels];
     let tokens = a.len() / a_channels;
     let a = MatRef::from_row_major_slice(a, tokens, a_channels);
@@ -93,7 +119,7 @@ pub(super) fn cross(a: &[f32], b: &[f32], [a_channels, b_channels]: [usize; 2]) 
 ///
 /// # Shapes
 /// `x` and `y`: `[tokens, channels]`; `[channels, channels]`.
-pub(super) fn gram(x: &[f32], y: &[f32], channels: usize) -> Vec<f32> {
+pub(crate) fn gram(x: &[f32], y: &[f32], channels: usize) -> Vec<f32> {
     let tokens = x.len() / channels;
     let [x, y] = [x, y].map(|values| MatRef::from_row_major_slice(values, tokens, channels));
     let mut result = vec![0.0; channels * channels];
