@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 pub const KERNELS_JSON: &str = "kernels.json";
 
 /// Version of the schema; a reader refuses others.
-pub const KERNELS_VERSION: u32 = 1;
+pub const KERNELS_VERSION: u32 = 2;
 
 /// The programs of a directory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,21 +73,35 @@ pub struct KernelProgram {
     /// Its decoder layer, from 0, where it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layer: Option<u64>,
-    /// Its text, where the directory has it, and its weight file, below the directory.
+    /// Its text, where the directory has it, below the directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
-    /// Its weight file, below the directory.
-    pub weights: String,
-    /// The weight file by the name that the program has for it.
-    pub weights_name: String,
-    /// Bytes of the weight file.
-    pub weight_file_bytes: u64,
+    /// Its weight files: one for each blob of the text, else the one of the package or compiled model.
+    pub weight_files: Vec<KernelWeightFile>,
     /// What it takes, in alphabetical order, in which inputs are bound by number.
     pub inputs: Vec<KernelTensor>,
     /// What it gives, in alphabetical order, in which outputs are bound by number.
     pub outputs: Vec<KernelTensor>,
-    /// What its weight file holds, in file order.
+    /// The weights of the checkpoint that it holds.
     pub blobs: Vec<KernelBlob>,
+}
+
+impl KernelProgram {
+    /// Bytes of its weight files.
+    pub fn weight_bytes(&self) -> u64 {
+        self.weight_files.iter().fold(0, |sum, file| sum.saturating_add(file.bytes))
+    }
+}
+
+/// A weight file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KernelWeightFile {
+    /// The name that the program has for it.
+    pub name: String,
+    /// Where it is, below the directory.
+    pub path: String,
+    /// Its bytes.
+    pub bytes: u64,
 }
 
 /// An input or output.
@@ -103,7 +117,7 @@ pub struct KernelTensor {
     pub bytes: u64,
 }
 
-/// A weight of the checkpoint in a weight file.
+/// A weight of the checkpoint in weight files.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KernelBlob {
     /// The tensor.
@@ -114,8 +128,18 @@ pub struct KernelBlob {
     pub columns: [u64; 2],
     /// How it is stored.
     pub encoding: String,
-    /// Offsets of its records, as the program has them. The data of a record is 64 bytes behind it.
-    pub records: Vec<u64>,
+    /// Its records, as the program has them: those of elements, indices or integers first, then of palettes and scales. The
+    /// data of a record is 64 bytes behind it.
+    pub records: Vec<KernelRecord>,
     /// Bytes of what is behind the first record: of the elements, indices or integers.
     pub bytes: u64,
+}
+
+/// A record of a weight file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KernelRecord {
+    /// The name that the program has for the file.
+    pub file: String,
+    /// Where the record is in the file.
+    pub offset: u64,
 }

@@ -35,6 +35,10 @@ pub struct ModelProvenance {
     pub weights: Vec<WeightProvenance>,
     /// Offset of each table that was computed, by its name, such as [`ROPE_COS`].
     pub tables: BTreeMap<String, u64>,
+    /// Where the program is there as text, in which each blob has a file of its own: the offset that stands for the blob here,
+    /// by the name that the text has for its file.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub files: BTreeMap<String, u64>,
 }
 
 /// What one stored weight came from.
@@ -130,6 +134,11 @@ impl ModelProvenance {
         let weights = self.weights.iter().flat_map(|weight| &weight.blobs);
         weights.chain(self.tables.values()).copied().collect()
     }
+
+    /// The offset that stands here for the blob whose record is at `offset` of the file called `file_name`.
+    pub fn blob(&self, file_name: &str, offset: u64) -> u64 {
+        self.files.get(file_name).copied().unwrap_or(offset)
+    }
 }
 
 #[cfg(test)]
@@ -145,7 +154,8 @@ mod tests {
             encoding: "fp16".to_owned(),
             blobs: vec![64],
         };
-        let model = ModelProvenance { weights: vec![weight], tables: [(ROPE_COS.to_owned(), 256)].into() };
+        let tables = [(ROPE_COS.to_owned(), 256)].into();
+        let model = ModelProvenance { weights: vec![weight], tables, files: BTreeMap::new() };
         Provenance::new([("head".to_owned(), model)].into())
     }
 

@@ -1,8 +1,10 @@
 //! Kernels with their driver compute what the stateful programs compute, and a prompt what its tokens compute one by one.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use anec_mil::blob::BlobReader;
 use anec_mil::evaluate::Numerics;
 use anec_runtime::ModelDirectory;
 use anec_runtime::session::Output;
@@ -70,7 +72,7 @@ fn texts_and_packages_hold_the_same_programs_and_weights() {
 }
 
 #[test]
-fn the_manifest_says_where_every_weight_has_its_record() {
+fn every_matrix_has_a_weight_file_of_its_own_and_the_manifest_says_which() {
     let directory = converted(&shipped(), &KERNELS);
     let directory = directory.path().join("out");
     let text = fs::read_to_string(directory.join(KERNELS_JSON)).expect("written");
@@ -81,20 +83,30 @@ fn the_manifest_says_where_every_weight_has_its_record() {
         let text =
             fs::read_to_string(directory.join(program.text.as_ref().expect("texts are written"))).expect("there");
         assert!(text.starts_with("program(1.3)\n[buildInfo = dict<string, string>({{"), "{}", program.name);
-        let bytes = fs::read(directory.join(&program.weights)).expect("there");
-        assert_eq!(bytes.len() as u64, program.weight_file_bytes, "{}", program.name);
-        for blob in &program.blobs {
-            for record in &blob.records {
-                let at = usize::try_from(*record).expect("small");
-                let sentinel = bytes.get(at..at + 4).expect("inside of the file");
-                assert_eq!(sentinel, 0xDEAD_BEEF_u32.to_le_bytes(), "{}: {}", program.name, blob.tensor);
-                assert!(text.contains(&format!("offset = uint64({record})")), "{}: {record}", program.name);
-            }
+        let mut files: BTreeSet<&str> = BTreeSet::new();
+        for file in &program.weight_files {
+            let bytes = fs::read(directory.join(&file.path)).expect("there");
+            assert_eq!(bytes.len() as u64, file.bytes, "{}", file.path);
+            assert_eq!(
+                BlobReader::new(&bytes).expect("a weight file").blobs().expect("valid").len(),
+                1,
+                "{}",
+                file.path
+            );
+            let blob = format!("BLOBFILE(path = string(\"{}\"), offset = uint64(64))", file.name);
+            assert!(text.contains(&blob), "{}: {blob}", program.name);
+            files.insert(&file.name);
+        }
+        assert_eq!(text.matches("BLOBFILE").count(), files.len(), "{}: a file for each blob", program.name);
+        let records = program.blobs.iter().flat_map(|blob| &blob.records);
+        for record in records {
+            assert_eq!(record.offset, 64);
+            assert!(files.remove(record.file.as_str()), "{}: {} once", program.name, record.file);
         }
         let is_kernel = program.role.ends_with("_proj") || program.role == "lm_head";
         if is_kernel {
-            assert_eq!(program.blobs.len(), 1, "{}: one weight file a matrix", program.name);
-            assert_eq!(program.blobs[0].records, [64]);
+            assert!(files.is_empty(), "{}: {files:?} have an origin", program.name);
+            assert_eq!(program.blobs.len(), 1, "{}: a matrix without a bias", program.name);
             let [rows, columns] = [program.blobs[0].rows, program.blobs[0].columns].map(|[start, end]| end - start);
             assert_eq!(program.blobs[0].bytes, 2 * rows * columns);
             assert_eq!((program.inputs[0].bytes, program.outputs[0].bytes), (2 * columns * 32, 2 * rows * 32));

@@ -132,7 +132,7 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<ExitCode, Failure>
     }
     let plans: Vec<_> = prepared.plans.iter().collect();
     if !arguments.resume {
-        free_space::require(&arguments.output, prepared.plans.longest.total_bytes())?;
+        free_space::require(&arguments.output, conversion::bytes_on_disk(&prepared.plans.longest))?;
     }
     console.status(&format!(
         "Converting a {} model of {} layers to {} packages, {} of weights",

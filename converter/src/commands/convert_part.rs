@@ -14,12 +14,13 @@ use crate::console::{Console, Failure};
 use crate::interrupt::Interrupt;
 use crate::options::{ByteSize, Part, Share};
 use crate::output::checksums;
-use crate::output::conversion::{self, ConversionError, WeightPaths};
+use crate::output::conversion::{self, ConversionError};
 use crate::output::emit::{Context, Span};
 use crate::output::parts::{
     CALIBRATION, CALIBRATION_JSON, CalibrationFile, FRAME, PART_JSON, PartFile, WEIGHTS_BIN, write_json,
 };
 use crate::output::staging::{Identity, Kind, Staging, StagingError, Unfinished};
+use crate::output::weight_places::WeightPaths;
 use crate::plan::ConversionPlan;
 use crate::source::checkpoint::CheckpointError;
 

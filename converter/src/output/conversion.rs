@@ -1,15 +1,14 @@
 //! Carries out a plan: writes every model, what stands beside them, and reads the models back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 
 use anec_mil::blob::BlobError;
-use anec_mil::compiled::COMPILED_EXTENSION;
+use anec_mil::compiled::{COMPILED_EXTENSION, LOOSE_EXTENSION, blob_files, unnamed_blob_file};
 use anec_schemas::provenance::{PROVENANCE_JSON, ProvenanceError};
 use fs_err as fs;
-use serde::{Deserialize, Serialize};
 
 use crate::error::Hint;
 use crate::options::Share;
@@ -18,10 +17,10 @@ use crate::output::companions::{self, CompanionError};
 use crate::output::description::program_of;
 use crate::output::emit::{self, Context, EmitError, Outcome, QuantizedWeight, Span};
 use crate::output::flat;
-use crate::output::forms::{FORMS, Form, FormError, ModelFiles};
+use crate::output::forms::{FORMS, Form, FormError, ModelFiles, Weights};
 use crate::output::layouts::{self, FileModel, Layout, SideFileError};
-use crate::output::link::link_or_copy;
 use crate::output::provenance;
+use crate::output::weight_places::{WeightPaths, WeightPlaces};
 use crate::plan::{ConversionPlan, FilePlan, PlanError};
 use crate::source::checkpoint::Checkpoint;
 use crate::weights::recipe_file::{self, RECIPE_JSON};
@@ -104,6 +103,15 @@ pub(crate) fn source_bytes(plan: &ConversionPlan) -> u64 {
     plan.files.iter().map(|file| emit::source_bytes(&file.weights)).sum()
 }
 
+/// Bytes of weights that a conversion writes: forms share a weight file, but for the one that has each blob in a file of its
+/// own.
+pub(crate) fn bytes_on_disk(plan: &ConversionPlan) -> u64 {
+    let forms = FORMS.iter().filter(|form| plan.options.emit.has(form.name()));
+    let kinds: BTreeSet<bool> = forms.map(|form| form.weights() == Weights::ByBlob).collect();
+    let copies = kinds.len() as u64;
+    plan.total_bytes().saturating_mul(copies)
+}
+
 /// The models of one plan, on their way to the disk.
 struct StagedPlan<'a> {
     layout: &'static dyn Layout,
@@ -119,8 +127,8 @@ struct StagedModel<'a> {
     /// The model whose first form holds the weights.
     first: StagedMember,
     others: Vec<StagedMember>,
-    /// Where the weights are written.
-    weights: PathBuf,
+    /// Where the weights are.
+    weights: WeightPlaces,
 }
 
 /// A model with some functions of a file.
@@ -155,7 +163,8 @@ impl<'a> StagedPlan<'a> {
             .map(|(file, model)| (model.stem.as_str(), program_of(file, &model.functions), &file.weights))
             .collect();
         let models = models.iter().map(|(stem, program, weights)| (*stem, program, *weights));
-        fs::write(self.directory.join(PROVENANCE_JSON), provenance::text(models)?)?;
+        let has_texts = self.plan.options.emit.has(LOOSE_EXTENSION);
+        fs::write(self.directory.join(PROVENANCE_JSON), provenance::text(models, has_texts)?)?;
         if let Some(ty) = self.plan.options.flat {
             let (decoder, positions) = (&self.plan.decoder, self.plan.options.context_length);
             flat::write(&self.directory.join(flat::name(ty)), (decoder, positions), checkpoint, ty)?;
@@ -180,13 +189,24 @@ impl StagedMember {
         std::iter::once(&self.first).chain(&self.others)
     }
 
-    /// Where its weights are in every form, with `/`, the first form first.
-    fn weight_paths(&self) -> impl Iterator<Item = String> {
-        self.forms().map(|(form, directory)| {
-            let path = directory.join(form.weights_path());
-            let parts: Vec<_> = path.iter().map(|part| part.to_string_lossy()).collect();
-            parts.join("/")
-        })
+    /// Where its weights are in every form, the first form first.
+    fn weight_places(&self, file: &FilePlan) -> WeightPlaces {
+        let mut places = WeightPlaces::default();
+        for (form, directory) in self.forms() {
+            match form.weights() {
+                Weights::Whole(path) => places.whole.push(directory.join(path)),
+                Weights::ByBlob => {
+                    let named = blob_files(&program_of(file, &self.model.functions));
+                    let named: BTreeMap<u64, String> =
+                        named.into_iter().map(|(reference, path)| (reference.offset, path)).collect();
+                    for (record, _) in file.weights.layout().alone() {
+                        let path = named.get(&record).cloned().unwrap_or_else(|| unnamed_blob_file(record));
+                        places.blobs.entry(record).or_default().push(directory.join(path));
+                    }
+                }
+            }
+        }
+        places
     }
 
     /// Writes everything but the weights. The program is compiled, and so verified, before anything is written.
@@ -213,22 +233,22 @@ impl<'a> StagedModel<'a> {
         let models = layout.models(plan, file).into_iter();
         let mut members = models.map(|model| StagedMember::new(plan, model, directory));
         let first = members.next().expect("a file has at least one model");
-        let weights = first.first.1.join(first.first.0.weights_path());
-        Self { file, others: members.collect(), first, weights }
+        let mut staged = Self { file, others: members.collect(), first, weights: WeightPlaces::default() };
+        let mut weights = WeightPlaces::default();
+        for member in staged.members() {
+            weights.extend(member.weight_places(file));
+        }
+        staged.weights = weights;
+        staged
     }
 
     fn members(&self) -> impl Iterator<Item = &StagedMember> {
         std::iter::once(&self.first).chain(&self.others)
     }
 
-    /// Where its weights are in every model and form, with `/`; the first is where they are written.
-    fn weight_paths(&self) -> impl Iterator<Item = String> {
-        self.members().flat_map(StagedMember::weight_paths)
-    }
-
     /// Writes everything but the weights.
     fn write(&self, plan: &ConversionPlan) -> Result<Vec<String>, ConversionError> {
-        if let Some(directory) = self.weights.parent() {
+        for directory in self.weights.all().filter_map(|path| path.parent()) {
             fs::create_dir_all(directory)?;
         }
         let warnings =
@@ -236,18 +256,21 @@ impl<'a> StagedModel<'a> {
         Ok(warnings.into_iter().flatten().collect())
     }
 
-    /// Gives all models and forms the weights that are written, and reads one form of each model back: what they share need
-    /// not be read twice.
+    /// Gives all models and forms the weights that are written, and reads them back: one form of each model, and the one
+    /// that has each blob in a file of its own, which shares none with another.
     fn finish(&self) -> Result<(), ConversionError> {
-        for (form, directory) in self.members().flat_map(StagedMember::forms) {
-            let weights = directory.join(form.weights_path());
-            if weights != self.weights {
-                link_or_copy(&self.weights, &weights)?;
-            }
-        }
+        self.weights.take_apart().map_err(EmitError::from)?;
+        self.spread(&self.weights)
+    }
+
+    /// As [`finish`](Self::finish), of a model that shares its weights with one that is finished.
+    fn spread(&self, from: &WeightPlaces) -> Result<(), ConversionError> {
+        self.weights.spread(from)?;
         for member in self.members() {
-            let (form, directory) = &member.first;
-            form.read_back(directory)?;
+            let others = member.others.iter().filter(|(form, _)| form.weights() == Weights::ByBlob);
+            for (form, directory) in std::iter::once(&member.first).chain(others) {
+                form.read_back(directory)?;
+            }
         }
         Ok(())
     }
@@ -262,25 +285,18 @@ fn staged<'a>(plans: &[&'a ConversionPlan], output: &Path) -> Result<Vec<StagedP
     plans.iter().map(|plan| StagedPlan::new(plan, directory(plan))).collect()
 }
 
-/// One weight file of a conversion, which stands at several places.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct WeightPaths {
-    /// Its paths in the output, with `/`; the first is where it is written.
-    pub(crate) paths: Vec<String>,
-    /// Its bytes.
-    pub(crate) size: u64,
-}
-
 /// The weight files of a conversion, in the order of its work.
 pub(crate) fn weight_paths(plans: &[&ConversionPlan]) -> Result<Vec<WeightPaths>, ConversionError> {
     let staged = staged(plans, Path::new(""))?;
     let Some(first) = staged.first() else { return Ok(Vec::new()) };
-    let paths = |index: usize| {
-        let models = staged.iter().filter_map(move |plan| plan.models.get(index));
-        models.flat_map(StagedModel::weight_paths).collect()
+    let paths = |(index, model): (usize, &StagedModel<'_>)| {
+        let mut places = WeightPlaces::default();
+        for model in staged.iter().filter_map(|plan| plan.models.get(index)) {
+            places.extend(model.weights.clone());
+        }
+        places.paths(model.file.weights.size())
     };
-    let sizes = first.models.iter().enumerate();
-    Ok(sizes.map(|(index, model)| WeightPaths { paths: paths(index), size: model.file.weights.size() }).collect())
+    Ok(first.models.iter().enumerate().map(paths).collect())
 }
 
 /// Writes everything of a conversion but weights and checksums, and gives what the Neural Engine may refuse and the
@@ -330,14 +346,16 @@ pub(crate) fn write(
     let (quantized, checksums) = write_weights(first, context)?;
     for other in others {
         for (from, to) in first.models.iter().zip(&other.models) {
-            link_or_copy(&from.weights, &to.weights)?;
-            to.finish()?;
+            to.spread(&from.weights)?;
         }
     }
     context.progress.set_message("checksums");
     for staged in &staged {
-        let known = first.models.iter().zip(&staged.models);
-        let known = known.filter_map(|(from, to)| Some((to.weights.clone(), checksums.get(&from.weights)?.clone())));
+        let known = first.models.iter().zip(&staged.models).flat_map(|(from, to)| {
+            let from = from.weights.written();
+            to.weights.written().into_iter().filter_map(move |(what, path)| Some((path.to_owned(), *from.get(&what)?)))
+        });
+        let known = known.filter_map(|(path, from)| Some((path, checksums.get(from)?.clone())));
         staged.write_beside(context.checkpoint)?;
         if staged.directory != first.directory {
             companions::share(&first.directory, &staged.directory)?;
@@ -355,13 +373,17 @@ fn write_weights(
     staged: &StagedPlan<'_>,
     context: &Context<'_>,
 ) -> Result<(Vec<QuantizedWeight>, BTreeMap<PathBuf, String>), ConversionError> {
-    let weights: Vec<_> = staged.models.iter().map(|model| (model.weights.clone(), &model.file.weights)).collect();
+    let weights: Vec<_> =
+        staged.models.iter().map(|model| (model.weights.destination(), &model.file.weights)).collect();
     let (complete, completed) = mpsc::channel();
     let (outcome, checksums) = std::thread::scope(|scope| {
         // Waiting for the disk and reading back go on beside the encoding of the next file.
         let finisher = scope.spawn(|| {
             let models = completed.into_iter().filter_map(|file: usize| staged.models.get(file));
-            models.map(finish_model).collect()
+            models.map(finish_model).try_fold(BTreeMap::new(), |mut all, checksums| {
+                all.extend(checksums?);
+                Ok::<_, ConversionError>(all)
+            })
         });
         let outcome = emit::write(context, &weights, |file| {
             // The other side is gone only where it failed, which shows when it is joined.
@@ -378,10 +400,13 @@ fn write_weights(
     }
 }
 
-/// Brings the weights of a model to the disk, finishes it, and gives the checksum of its weights.
-fn finish_model(model: &StagedModel<'_>) -> Result<(PathBuf, String), ConversionError> {
-    fs::File::open(&model.weights)?.sync_all()?;
+/// Brings the weights of a model to the disk, finishes it, and gives the checksums of what was written.
+fn finish_model(model: &StagedModel<'_>) -> Result<BTreeMap<PathBuf, String>, ConversionError> {
+    let written: Vec<&Path> = model.weights.written().into_values().collect();
+    for path in &written {
+        fs::File::open(path)?.sync_all()?;
+    }
     model.finish()?;
-    let checksum = checksums::checksum(&model.weights)?;
-    Ok((model.weights.clone(), checksum))
+    let checksum = |path: &Path| Ok((path.to_owned(), checksums::checksum(path)?));
+    written.into_iter().map(checksum).collect()
 }

@@ -14,3 +14,4 @@ mod link;
 pub(crate) mod parts;
 pub(crate) mod provenance;
 pub mod staging;
+pub(crate) mod weight_places;

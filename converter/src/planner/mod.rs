@@ -110,8 +110,8 @@ pub(crate) fn plan(
         layer_hook: arch::layer_hook(&decoder),
     };
     let ranges = match shared {
-        None => chunks::ranges(family, &settings, &options)?,
-        Some(shared) => shared.chunks().map(|file| file.label.layers.clone()).collect(),
+        Some(shared) if family.cuts_layers() => shared.chunks().map(|file| file.label.layers.clone()).collect(),
+        _ => chunks::ranges(family, &settings, &options)?,
     };
     let mut files = Vec::new();
     for (index, label) in family.labels(&settings.cut(&ranges)).into_iter().enumerate() {

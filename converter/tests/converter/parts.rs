@@ -68,6 +68,8 @@ fn parts_put_together_are_the_bytes_of_one_machine() {
         &["--lut", "8", "--group-size", "tensor", "--calibration", "none", "--context-length", "64,128"],
         &["--lut", "6", "--channel-scale", "--int8-embeddings", "--lm-head", "int8", "--calibration", "none"],
         &["--emit", "mlmodelc"],
+        // Each blob in a file of its own.
+        &["--layout", "kernels", "--ffn", "lut4", "--calibration", "none", "--context-length", "64,128"],
     ] {
         let plain = Plain::new(options);
         for count in [1, 2, 5] {

@@ -69,6 +69,15 @@ impl BlobLayout {
         Ok(frame)
     }
 
+    /// The record of every blob, with the layout of a file that holds this blob alone.
+    pub fn alone(&self) -> impl Iterator<Item = (u64, Self)> {
+        self.placed.iter().map(|placed| {
+            let mut alone = Self::default();
+            alone.push(placed.dtype, placed.count).expect("what has a place among others has one alone");
+            (placed.offset, alone)
+        })
+    }
+
     /// The header of the file.
     pub(super) fn header(&self) -> Result<Vec<u8>, BlobError> {
         let count = u32::try_from(self.len()).map_err(|_| BlobError::Field {

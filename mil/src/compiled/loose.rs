@@ -3,7 +3,7 @@
 //! | file | what it holds |
 //! | --- | --- |
 //! | `model.mil` | the program as [text](crate::text), with the build information that its readers want |
-//! | weight files | where the text says, below `@model_path` |
+//! | weight files | where the text says, below `@model_path`: one for each blob, whose record is the first |
 //!
 //! There is no description beside the program: one is made of what its functions take and give.
 //!
@@ -13,7 +13,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{CompiledError, PROGRAM_PATH, WEIGHTS_PATH, reader, writer};
+use super::{CompiledError, PROGRAM_PATH, reader, writer};
 use crate::blob::BlobFile;
 use crate::package::{
     FlexibleInputs, FunctionDescription, MAIN_FUNCTION, Model, ModelDescription, PackageFiles, open_weights,
@@ -25,9 +25,6 @@ use crate::verify;
 
 /// What names of such directories end in, behind a dot.
 pub const LOOSE_EXTENSION: &str = "mil";
-
-/// Path of the weight file.
-pub const LOOSE_WEIGHTS_PATH: &str = WEIGHTS_PATH;
 
 /// The build information that compilers and coremltools leave, as published programs have it.
 pub const LOOSE_BUILD_INFO: [(&str, &str); 4] = [
@@ -69,7 +66,7 @@ impl<F: PackageFiles> LooseModel<F> {
     /// # Errors
     /// The text is missing or no program, or a function takes or gives what cannot be described.
     pub fn model(&self) -> Result<Model, CompiledError> {
-        let parsed = text::parse(&reader::program_text(&self.files)?).map_err(CompiledError::Parse)?;
+        let parsed = text::parse(&self.text()?).map_err(CompiledError::Parse)?;
         let mut program = parsed.program;
         writer::set_build_info(&mut program, BTreeMap::new());
         let flexible = FlexibleInputs::new();
@@ -85,6 +82,14 @@ impl<F: PackageFiles> LooseModel<F> {
         let version = SPECIFICATION_VERSIONS.iter().find(|(version, _)| *version == parsed.version);
         let specification_version = version.map_or(0, |(_, specification)| *specification);
         Ok(Model { specification_version, description, program })
+    }
+
+    /// The text as it is, which is what runtimes below Core ML are given.
+    ///
+    /// # Errors
+    /// It is missing, too long, or not UTF-8.
+    pub fn text(&self) -> Result<String, CompiledError> {
+        reader::program_text(&self.files)
     }
 
     /// Path of the weight file that a program calls `name`.

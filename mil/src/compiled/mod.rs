@@ -18,6 +18,7 @@
 
 mod analytics;
 mod archive;
+mod blob_files;
 mod constant;
 mod core_ml_data;
 mod flexible;
@@ -33,9 +34,10 @@ mod unproven;
 mod writer;
 
 pub use analytics::Analytics;
+pub use blob_files::{ONLY_RECORD, blob_file_name, blob_files, unnamed_blob_file, with_blob_files};
 pub use core_ml_data::{CoreMlData, PROVEN_SPECIFICATION_VERSION};
 pub use flexible::has_known_form;
-pub use loose::{LOOSE_BUILD_INFO, LOOSE_EXTENSION, LOOSE_WEIGHTS_PATH, LooseModel, loose_text};
+pub use loose::{LOOSE_BUILD_INFO, LOOSE_EXTENSION, LooseModel, loose_text};
 pub use pipeline::{CompiledPipeline, compile_pipeline, compiled_members, decompile_pipeline};
 pub use reader::{CompiledModel, normalized};
 pub use unproven::Unproven;

@@ -18,7 +18,7 @@ mod size_range;
 pub(crate) use description::{check_functions, check_version};
 pub(crate) use model::{in_one_line, other_kind, what_to_do};
 pub(crate) use pipeline::{UNKNOWN_KIND, contents};
-pub(crate) use reader::{MAX_MODEL_BYTES, open_weights, read_limited, weight_path};
+pub(crate) use reader::{MAX_MODEL_BYTES, MODEL_DIRECTORY_PREFIX, open_weights, read_limited, weight_path};
 
 pub use classes::{ClassLabel, class_labels};
 pub use feature::{FeatureDescription, FeatureType, KeyType};

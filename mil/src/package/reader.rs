@@ -39,7 +39,7 @@ impl PackageFiles for FilesInMemory {
 }
 
 /// What every program writes before the path of a weight file, and what stands for the model's directory.
-const MODEL_DIRECTORY_PREFIX: &str = "@model_path/";
+pub(crate) const MODEL_DIRECTORY_PREFIX: &str = "@model_path/";
 
 /// Largest manifest that is read, in bytes; real ones have fewer than a thousand.
 const MAX_MANIFEST_BYTES: u64 = 1 << 20;

@@ -280,11 +280,14 @@ pub static CONTRACT: Contract = Contract {
          1, 0 for none.",
         "Logits of the parts are joined in order.",
         "Inputs and outputs are bound in alphabetical order of their names where they are bound by number; `kernels.json` has \
-         them so, with their bytes, and where in its weight file each weight has its record.",
+         them so, with their bytes, and which weight files there are and where in them each weight has its records.",
+        "Texts (`.mil`) have a weight file for each blob: the matrix, its bias, palette, indices or scales, named as in the \
+         program, with its record at offset 64. M1 was reported to refuse several records in one file. Packages and compiled \
+         models keep all blobs in one `weight.bin`, as Core ML's own tools write it.",
         "The Neural Engine's own interface, which Apple does not support, is told `program(1.3)` with its build information and \
-         each weight file by the path that the text has. A program with a bias, a palette or int8 has several records in \
-         one weight file, which M1 was reported to refuse; Core ML takes them.",
-        "anec has no client of that interface: it runs these programs through Core ML (`--emit mlpackage`) and on the CPU.",
+         each weight file by the name that the text has for it. `--backend private-ane` is a client of it, in builds with the \
+         feature `private-ane` alone, and was never tried on a Mac (docs/kernels.md). Without it these programs run through Core \
+         ML (`--emit mlpackage`) and on the CPU.",
     ],
     systems: "iOS 18 and macOS 15; packages for iOS 17 and macOS 14 with `--target macos14`",
     memory: "the weights once; keys and values are the client's",

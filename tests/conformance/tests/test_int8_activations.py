@@ -17,15 +17,15 @@ SCALE = re.compile(r"fp16 x_int8_scale_0 = const\(\)\[.*val = fp16\((0x[^)]+|[^)
 
 
 def quantized_linear(directory: Path, program: dict) -> tuple[float, torch.Tensor]:
-    """The scale of the input of a kernel, by its text, and its weight, by its weight file."""
+    """The scale of the input of a kernel, by its text, and its weight, by its weight files."""
     scale = SCALE.search((directory / program["text"]).read_text()).group(1)
     scale = float.fromhex(scale) if scale.startswith("0x") else float(scale)
-    blob, data = program["blobs"][0], (directory / program["weights"]).read_bytes()
+    blob, files = program["blobs"][0], {file["name"]: directory / file["path"] for file in program["weight_files"]}
     rows, columns = (end - start for start, end in (blob["rows"], blob["columns"]))
     # The data of a record is 64 bytes behind it.
-    integers, scales = (record + 64 for record in blob["records"])
-    weight = np.frombuffer(data, "<i1", rows * columns, integers).reshape(rows, columns).astype(np.float32)
-    return scale, torch.tensor(weight * np.frombuffer(data, "<f2", rows, scales).astype(np.float32)[:, None])
+    data = [files[record["file"]].read_bytes()[record["offset"] + 64 :] for record in blob["records"]]
+    weight = np.frombuffer(data[0], "<i1", rows * columns).reshape(rows, columns).astype(np.float32)
+    return scale, torch.tensor(weight * np.frombuffer(data[1], "<f2", rows).astype(np.float32)[:, None])
 
 
 @torch.no_grad()

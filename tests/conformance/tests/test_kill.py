@@ -11,8 +11,9 @@ import kill
         ["--lut", "4", "--chunks", "2"],
         ["--lut", "6", "--group-size", "tensor", "--lut-embeddings", "8"],
         ["--lut", "4", "--channel-scale", "--lm-head", "int8", "--context-length", "32,64", "--batch-size", "16"],
+        ["--layout", "kernels", "--ffn", "lut4", "--context-length", "64"],
     ],
-    ids=["groups", "tensor", "scales, int8, two contexts"],
+    ids=["groups", "tensor", "scales, int8, two contexts", "kernels"],
 )
 def test_killed_conversions_give_the_same_bytes(anec, presets, tmp_path, options):
     options = [*options, "--calibration", "none"]

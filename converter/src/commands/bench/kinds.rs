@@ -1,9 +1,8 @@
 //! The programs of a directory by kind: those of the layout `kernels` and those of the layout `training`.
 
-use std::io::Read as _;
 use std::path::Path;
 
-use anec_runtime::{ModelDirectory, ModelPart, PartError, PartLabel};
+use anec_runtime::{CompanionError, ModelDirectory, ModelPart, PartError, PartLabel, read_companion};
 use anec_schemas::contract::Role;
 use anec_schemas::contract::kernels::{EMBEDDINGS, NORMS};
 use anec_schemas::kernels::{KERNELS_JSON, KernelsError, KernelsManifest};
@@ -51,14 +50,17 @@ pub(super) enum KindsError {
         /// The program.
         name: String,
     },
-    /// A manifest that is none.
-    #[error("`{manifest}` has more than {MAX_MANIFEST_BYTES} bytes")]
-    TooLarge {
+    /// There is no manifest.
+    #[error("`{manifest}` is not there")]
+    Missing {
         /// The manifest.
         manifest: &'static str,
     },
-    /// The disk.
-    #[error("Cannot read the manifest")]
+    /// The manifest cannot be read.
+    #[error(transparent)]
+    Companion(#[from] CompanionError),
+    /// The directory cannot be read.
+    #[error("Cannot read the directory")]
     Io(#[from] std::io::Error),
 }
 
@@ -89,7 +91,7 @@ pub(super) fn of_kernels(directory: &ModelDirectory) -> Result<Vec<Kind>, KindsE
         let made: u64 = program.outputs.iter().map(|output| channels(&output.shape)).sum();
         let moved = program.inputs.iter().chain(&program.outputs).map(|tensor| tensor.bytes).sum::<u64>();
         let operations = given.saturating_mul(made).saturating_mul(manifest.query_length).saturating_mul(2);
-        let bytes = program.weight_file_bytes.saturating_add(moved);
+        let bytes = program.weight_bytes().saturating_add(moved);
         let known = kinds.iter().position(|kind| kind.name == role.0);
         let index = known.unwrap_or_else(|| {
             kinds.push(Kind { name: role.0.to_owned(), programs: Vec::new(), operations: 0, bytes: 0, calls: 0 });
@@ -127,10 +129,5 @@ pub(super) fn of_training(path: &Path) -> Result<Vec<Kind>, KindsError> {
 }
 
 fn read(root: &Path, manifest: &'static str) -> Result<String, KindsError> {
-    let mut text = String::new();
-    let length = fs::File::open(root.join(manifest))?.take(MAX_MANIFEST_BYTES + 1).read_to_string(&mut text)?;
-    if length as u64 > MAX_MANIFEST_BYTES {
-        return Err(KindsError::TooLarge { manifest });
-    }
-    Ok(text)
+    read_companion(root, manifest, MAX_MANIFEST_BYTES)?.ok_or(KindsError::Missing { manifest })
 }

@@ -13,7 +13,7 @@ mod target;
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -38,6 +38,7 @@ use crate::weights::weight_file::WeightFile;
 
 pub(crate) use self::section::source_bytes;
 pub(crate) use self::share::Span;
+pub(crate) use self::target::Destination;
 
 /// Blocks that the system is asked to load ahead, for each worker.
 const BLOCKS_AHEAD: usize = 4;
@@ -116,12 +117,11 @@ pub(crate) enum Outcome {
 /// Of several blocks that fail, that of the first in the order of the files counts.
 pub(crate) fn write(
     context: &Context<'_>,
-    files: &[(PathBuf, &WeightFile)],
+    files: &[(Destination, &WeightFile)],
     complete: impl Fn(usize) + Sync,
 ) -> Result<Outcome, EmitError> {
     let open = Arc::default();
-    let targets =
-        files.iter().map(|(path, weights)| Target::open(&open, path, weights)).collect::<Result<Vec<_>, _>>()?;
+    let targets = files.iter().map(|(to, weights)| Target::open(&open, to, weights)).collect::<Result<Vec<_>, _>>()?;
     let sections = sections(files.iter().map(|(_, weights)| *weights));
     let part_count = sections.last().map_or(0, |section| section.first_part + section.part_count());
     fill(context, &sections, &targets, &vec![true; part_count], complete)

@@ -1,11 +1,13 @@
-//! A weight file on disk that is filled in any order, or the bytes of several weight files that are a share of them. Few of them
-//! are open at a time.
+//! A weight file on disk that is filled in any order: as one file, as a file for each blob, or as the bytes of several weight
+//! files that are a share of them. Few files are open at a time.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use anec_mil::blob::BlobLayout;
+use anec_mil::compiled::ONLY_RECORD;
 use fs_err as fs;
 
 use super::EmitError;
@@ -32,18 +34,27 @@ struct Store {
     position: Mutex<()>,
 }
 
-/// A weight file of its final size, or what a share has of it.
-pub(super) struct Target {
-    store: Arc<Store>,
-    /// Which bytes are there, sorted, and where; all at their own places where there are none.
-    kept: Option<Vec<Kept>>,
+/// Where a weight file is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Destination {
+    /// As it is.
+    Whole(PathBuf),
+    /// Each blob alone, by the offset of its record in the weight file.
+    Blobs(BTreeMap<u64, PathBuf>),
 }
 
-/// Bytes of a weight file that a share keeps.
-struct Kept {
+/// A weight file of its final size, or what a share has of it.
+pub(super) struct Target {
+    /// Which bytes are there, sorted, and where.
+    pieces: Vec<Piece>,
+}
+
+/// Bytes of a weight file that are in one file on disk.
+struct Piece {
     start: u64,
     end: u64,
-    /// Where they begin in the file of the share.
+    store: Arc<Store>,
+    /// Where they begin in the file on disk.
     at: u64,
 }
 
@@ -114,11 +125,39 @@ impl Store {
 }
 
 impl Target {
-    /// Makes the file, where it is not there, and writes what does not come from the checkpoint; what else is there stays.
-    pub(super) fn open(files: &Arc<OpenFiles>, path: &Path, weights: &WeightFile) -> Result<Self, EmitError> {
-        let target = Self { store: Store::open(files, path, weights.size())?, kept: None };
-        target.write_frame(weights)?;
+    /// Makes the file, or the files, where they are not there, and writes what does not come from the checkpoint; what else is
+    /// there stays.
+    pub(super) fn open(files: &Arc<OpenFiles>, to: &Destination, weights: &WeightFile) -> Result<Self, EmitError> {
+        let target = match to {
+            Destination::Whole(path) => {
+                let (end, store) = (weights.size(), Store::open(files, path, weights.size())?);
+                let target = Self { pieces: vec![Piece { start: 0, end, store, at: 0 }] };
+                target.write_frame(weights.layout())?;
+                target
+            }
+            Destination::Blobs(paths) => Self::open_blobs(files, paths, weights)?,
+        };
+        target.write_generated(weights)?;
         Ok(target)
+    }
+
+    /// A file for each blob, with its frame.
+    fn open_blobs(
+        files: &Arc<OpenFiles>,
+        paths: &BTreeMap<u64, PathBuf>,
+        weights: &WeightFile,
+    ) -> Result<Self, EmitError> {
+        let mut pieces = Vec::new();
+        for (record, alone) in weights.layout().alone() {
+            let missing = || io::Error::new(io::ErrorKind::NotFound, format!("the blob at {record} has no place"));
+            let store = Store::open(files, paths.get(&record).ok_or_else(missing)?, alone.total_size())?;
+            for (offset, bytes) in alone.frame()? {
+                store.write(offset, &bytes)?;
+            }
+            let (start, at) = (BlobLayout::data_offset(record), BlobLayout::data_offset(ONLY_RECORD));
+            pieces.push(Piece { start, end: start + (alone.total_size() - at), store, at });
+        }
+        Ok(Self { pieces })
     }
 
     /// As [`open`](Self::open), one for each weight file, all of them in one file that has these bytes of them, one after
@@ -130,26 +169,29 @@ impl Target {
         has_frame: bool,
     ) -> Result<Vec<Self>, EmitError> {
         let store = Store::open(&Arc::default(), path, spans.iter().map(Span::bytes).sum())?;
-        let mut kept: Vec<Vec<Kept>> = files.iter().map(|_| Vec::new()).collect();
+        let mut targets: Vec<Self> = files.iter().map(|_| Self { pieces: Vec::new() }).collect();
         let mut at = 0;
         for span in spans {
-            if let Some(kept) = kept.get_mut(span.file) {
-                kept.push(Kept { start: span.start, end: span.end, at });
+            if let Some(target) = targets.get_mut(span.file) {
+                target.pieces.push(Piece { start: span.start, end: span.end, store: Arc::clone(&store), at });
             }
             at += span.bytes();
         }
-        let targets = kept.into_iter().map(|kept| Self { store: Arc::clone(&store), kept: Some(kept) });
-        let targets: Vec<Self> = targets.collect();
         for (target, weights) in targets.iter().zip(files).filter(|_| has_frame) {
-            target.write_frame(weights)?;
+            target.write_frame(weights.layout())?;
+            target.write_generated(weights)?;
         }
         Ok(targets)
     }
 
-    fn write_frame(&self, weights: &WeightFile) -> Result<(), EmitError> {
-        for (offset, bytes) in weights.layout().frame()? {
+    fn write_frame(&self, layout: &BlobLayout) -> Result<(), EmitError> {
+        for (offset, bytes) in layout.frame()? {
             self.write(offset, &bytes)?;
         }
+        Ok(())
+    }
+
+    fn write_generated(&self, weights: &WeightFile) -> Result<(), EmitError> {
         for job in weights.jobs() {
             if let Job::Generated { bytes, at } = job {
                 self.write(*at, bytes)?;
@@ -160,7 +202,8 @@ impl Target {
 
     /// Writes `bytes` at `offset` of the weight file.
     pub(super) fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.store.write(self.place(offset, bytes.len() as u64)?, bytes)
+        let (store, at) = self.place(offset, bytes.len() as u64)?;
+        store.write(at, bytes)
     }
 
     /// The checksum of what stands at these places, one after the other.
@@ -172,7 +215,8 @@ impl Target {
             while start < place.end {
                 let length = (place.end - start).min(CHECK_BYTES);
                 buffer.resize(to_usize(length), 0);
-                self.store.read(self.place(start, length)?, &mut buffer)?;
+                let (store, at) = self.place(start, length)?;
+                store.read(at, &mut buffer)?;
                 hasher.update(&buffer);
                 start += length;
             }
@@ -181,12 +225,11 @@ impl Target {
     }
 
     /// Where bytes of the weight file are.
-    fn place(&self, offset: u64, length: u64) -> io::Result<u64> {
-        let Some(kept) = &self.kept else { return Ok(offset) };
-        let next = kept.partition_point(|kept| kept.start <= offset);
-        let found = next.checked_sub(1).and_then(|index| kept.get(index));
-        let found = found.filter(|kept| offset.checked_add(length).is_some_and(|end| end <= kept.end));
+    fn place(&self, offset: u64, length: u64) -> io::Result<(&Store, u64)> {
+        let next = self.pieces.partition_point(|piece| piece.start <= offset);
+        let found = next.checked_sub(1).and_then(|index| self.pieces.get(index));
+        let found = found.filter(|piece| offset.checked_add(length).is_some_and(|end| end <= piece.end));
         let missing = || io::Error::new(io::ErrorKind::InvalidInput, "bytes that belong to another share");
-        found.map(|kept| kept.at + (offset - kept.start)).ok_or_else(missing)
+        found.map(|piece| (&*piece.store, piece.at + (offset - piece.start))).ok_or_else(missing)
     }
 }

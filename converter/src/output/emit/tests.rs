@@ -65,7 +65,8 @@ fn stored(rows: &Rows, storage: &Storage) -> (Vec<f32>, Vec<QuantizedWeight>) {
         calibration: None,
     };
     let path = directory.path().join("weight.bin");
-    let outcome = write(&context, &[(path.clone(), &file)], |_| {}).expect("weights that can be written");
+    let outcome =
+        write(&context, &[(Destination::Whole(path.clone()), &file)], |_| {}).expect("weights that can be written");
     let Outcome::Complete(quantized) = outcome else { panic!("nobody interrupted") };
 
     let bytes = Bytes(fs_err::read(path).expect("the file"));

@@ -7,7 +7,7 @@ use anec_mil::package::{Model, encode_model};
 use anec_runtime::{OpenError, open_model};
 use fs_err as fs;
 
-use super::{Form, FormError, ModelFiles};
+use super::{Form, FormError, ModelFiles, Weights};
 
 /// The form.
 pub(super) struct Compiled;
@@ -21,8 +21,8 @@ impl Form for Compiled {
         "a compiled model, which apps load"
     }
 
-    fn weights_path(&self) -> &'static str {
-        compiled::WEIGHTS_PATH
+    fn weights(&self) -> Weights {
+        Weights::Whole(compiled::WEIGHTS_PATH)
     }
 
     fn write(&self, directory: &Path, files: &ModelFiles) -> Result<(), FormError> {

@@ -1,7 +1,8 @@
 //! How a program lies on disk: a table of forms, one file a row.
 //!
 //! A form writes everything of a model but its weights. Weights are written once, where the first form of a model has them;
-//! the other forms get a link. A new form is a file with an implementation of `Form` and a line in `FORMS`.
+//! the other forms get a link, or copies where they have each blob in a file of its own. A new form is a file with an
+//! implementation of `Form` and a line in `FORMS`.
 
 pub(crate) mod compiled;
 mod error;
@@ -20,6 +21,15 @@ pub use self::error::FormError;
 /// All forms. Of those that are written, the first holds the weights that the others share.
 pub(crate) static FORMS: &[&dyn Form] = &[&package::Package, &compiled::Compiled, &text::Text];
 
+/// How the weights of a program lie on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Weights {
+    /// In one file, at this path below the directory of the model.
+    Whole(&'static str),
+    /// Each blob in a file of its own, at the path that the program has for it.
+    ByBlob,
+}
+
 /// How a program lies on disk.
 pub(crate) trait Form: Sync {
     /// Its name, which is also what names of models in this form end in.
@@ -28,8 +38,8 @@ pub(crate) trait Form: Sync {
     /// Who opens it, in a few words.
     fn summary(&self) -> &'static str;
 
-    /// Where the weights are, below the directory of the model.
-    fn weights_path(&self) -> &'static str;
+    /// How the weights lie below the directory of the model.
+    fn weights(&self) -> Weights;
 
     /// Writes everything but the weights below `directory`.
     ///

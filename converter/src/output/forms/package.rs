@@ -8,10 +8,10 @@ use anec_mil::package::{
 };
 use anec_runtime::{OpenError, open_model};
 use anec_schemas::Manifest;
-use anec_schemas::manifest::Weights;
+use anec_schemas::manifest::Weights as WeightFiles;
 use fs_err as fs;
 
-use super::{Form, FormError, ModelFiles};
+use super::{Form, FormError, ModelFiles, Weights};
 
 /// The form.
 pub(super) struct Package;
@@ -25,8 +25,8 @@ impl Form for Package {
         "a package, which Core ML's tools and Python open"
     }
 
-    fn weights_path(&self) -> &'static str {
-        WEIGHTS_PATH
+    fn weights(&self) -> Weights {
+        Weights::Whole(WEIGHTS_PATH)
     }
 
     fn write(&self, directory: &Path, files: &ModelFiles) -> Result<(), FormError> {
@@ -35,7 +35,7 @@ impl Form for Package {
             fs::create_dir_all(parent)?;
         }
         fs::write(message, &files.message)?;
-        fs::write(directory.join(MANIFEST_PATH), Manifest::for_package(Weights::Present).to_json())?;
+        fs::write(directory.join(MANIFEST_PATH), Manifest::for_package(WeightFiles::Present).to_json())?;
         Ok(())
     }
 }
@@ -71,8 +71,8 @@ pub(crate) fn write_message(
         fs::create_dir_all(parent)?;
     }
     fs::write(path, message)?;
-    let weights = if weight_files.is_empty() { Weights::Absent } else { Weights::Present };
-    if weights == Weights::Present {
+    let weights = if weight_files.is_empty() { WeightFiles::Absent } else { WeightFiles::Present };
+    if weights == WeightFiles::Present {
         fs::create_dir_all(directory.join(WEIGHTS_DIRECTORY))?;
     }
     fs::write(directory.join(MANIFEST_PATH), Manifest::for_package(weights).to_json())?;

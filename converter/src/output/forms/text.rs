@@ -1,14 +1,14 @@
-//! A program as text with its weights, and nothing else.
+//! A program as text with its weights, each blob in a file of its own, and nothing else.
 
 use std::path::Path;
 
-use anec_mil::compiled::{LOOSE_EXTENSION, LOOSE_WEIGHTS_PATH, LooseModel, PROGRAM_PATH, loose_text};
+use anec_mil::compiled::{LOOSE_EXTENSION, LooseModel, PROGRAM_PATH, blob_files, loose_text, with_blob_files};
 use anec_mil::package::FilesInMemory;
 use anec_mil::text::TextVersion;
 use anec_runtime::OpenError;
 use fs_err as fs;
 
-use super::{Form, FormError, ModelFiles};
+use super::{Form, FormError, ModelFiles, Weights};
 
 /// The form.
 pub(super) struct Text;
@@ -22,14 +22,15 @@ impl Form for Text {
         "a program as text with its weights, for runtimes below Core ML"
     }
 
-    fn weights_path(&self) -> &'static str {
-        LOOSE_WEIGHTS_PATH
+    fn weights(&self) -> Weights {
+        Weights::ByBlob
     }
 
     fn write(&self, directory: &Path, files: &ModelFiles) -> Result<(), FormError> {
         let failed = |source| FormError::Compile { name: directory.display().to_string(), source: Box::new(source) };
         let version = TextVersion::for_specification_version(files.model.specification_version);
-        let text = loose_text(&files.model.program, version).map_err(failed)?;
+        let program = with_blob_files(files.model.program.clone(), &blob_files(&files.model.program));
+        let text = loose_text(&program, version).map_err(failed)?;
         let files_read: FilesInMemory = [(PROGRAM_PATH.to_owned(), text.clone().into_bytes())].into_iter().collect();
         let again = LooseModel::new(files_read).model().map_err(|source| OpenError::model(directory, source.into()))?;
         // By its text, for which a nan equals itself.

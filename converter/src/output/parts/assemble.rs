@@ -12,12 +12,15 @@ use walkdir::WalkDir;
 use super::{FRAME, PART_JSON, PartError, PartFile, WEIGHTS_BIN};
 use crate::output::checksums;
 use crate::output::companions;
-use crate::output::conversion::WeightPaths;
 use crate::output::forms::FORMS;
 use crate::output::link::link_or_copy;
+use crate::output::weight_places::{WeightPaths, take_out};
 
 /// Bytes copied at a time.
 const PIECE: usize = 1 << 20;
+
+/// What the name of a weight file ends in that is in the output by blobs alone.
+const WHOLE: &str = ".whole";
 
 /// What of a weight file is not data, for each blob: its record, and padding on both sides.
 const MOST_BETWEEN_SPANS: u64 = 256;
@@ -40,22 +43,35 @@ pub(crate) fn assemble(parts: &[PathBuf], output: &Path, progress: &ProgressBar)
     copy_frame(&first_path.join(FRAME), output)?;
     progress.set_length(parts.values().filter_map(|(_, part)| part.bytes()).sum());
     check_coverage(&parts)?;
-    for WeightPaths { paths, size } in &first.files {
-        let path =
-            paths.first().map(|path| output.join(path)).ok_or_else(|| damaged(first_path, "a file without a path"))?;
+    for file in &first.files {
+        let path = whole(file).map(|path| output.join(path));
+        let path = path.ok_or_else(|| damaged(first_path, "a file without a path"))?;
         fs::create_dir_all(path.parent().unwrap_or(output))?;
-        fs::File::create_new(path)?.set_len(*size)?;
+        fs::File::create_new(path)?.set_len(file.size)?;
     }
     for (path, part) in parts.values() {
         copy_weights(path, part, output, progress)?;
     }
-    for WeightPaths { paths, .. } in &first.files {
-        let Some((written, others)) = paths.split_first() else { continue };
-        fs::File::open(output.join(written))?.sync_all()?;
-        for other in others {
-            link_or_copy(&output.join(written), &output.join(other))?;
+    for file in &first.files {
+        let Some(written) = whole(file).map(|path| output.join(path)) else { continue };
+        fs::File::open(&written)?.sync_all()?;
+        for other in file.paths.iter().skip(1) {
+            link_or_copy(&written, &output.join(other))?;
         }
-        read_back(output, written)?;
+        for blob in &file.blobs {
+            let Some((alone, others)) = blob.paths.split_first() else { continue };
+            take_out(&written, blob.record, &output.join(alone))?;
+            for other in others {
+                link_or_copy(&output.join(alone), &output.join(other))?;
+            }
+        }
+        if file.paths.is_empty() {
+            fs::remove_file(&written)?;
+        }
+        let blobs = file.blobs.first().and_then(|blob| blob.paths.first());
+        for path in file.paths.first().into_iter().chain(blobs) {
+            read_back(output, path)?;
+        }
     }
     progress.set_message("checksums");
     if let Some((longest, others)) = first.directories.split_first() {
@@ -88,6 +104,12 @@ fn opened(paths: &[PathBuf]) -> Result<BTreeMap<u32, (PathBuf, PartFile)>, PartE
     if missing.is_empty() { Ok(parts) } else { Err(PartError::Missing { missing, of }) }
 }
 
+/// Where a weight file is put together: at its first path, or beside its first blob where it goes again.
+fn whole(file: &WeightPaths) -> Option<String> {
+    let beside = || Some(format!("{}{WHOLE}", file.blobs.first()?.paths.first()?));
+    file.paths.first().cloned().or_else(beside)
+}
+
 fn damaged(path: &Path, message: &str) -> PartError {
     PartError::Damaged { path: path.join(PART_JSON), message: message.to_owned() }
 }
@@ -101,7 +123,7 @@ fn check(path: &Path, part: &PartFile) -> Result<(), PartError> {
         return Err(damaged(path, "its number is not one of its parts"));
     }
     let mut seen = BTreeSet::new();
-    let mut paths = part.files.iter().flat_map(|file| &file.paths);
+    let mut paths = part.files.iter().flat_map(WeightPaths::all);
     if !paths.all(|path| is_below(path) && seen.insert(path)) {
         return Err(damaged(path, "a path leads out of the output, or is there twice"));
     }
@@ -175,7 +197,7 @@ fn copy_weights(path: &Path, part: &PartFile, output: &Path, progress: &Progress
     let mut open: Option<(usize, fs::File)> = None;
     for (file, start, end) in &part.spans {
         if open.as_ref().is_none_or(|(opened, _)| opened != file) {
-            let name = part.files.get(*file).and_then(|file| file.paths.first());
+            let name = part.files.get(*file).and_then(whole);
             let name = name.ok_or_else(|| damaged(path, "bytes of a file that is not there"))?;
             open = Some((*file, fs::OpenOptions::new().write(true).open(output.join(name))?));
         }

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use anec_mil::blob::BlobError;
+
 use super::{CALIBRATION_JSON, PART_JSON};
 use crate::error::Hint;
 use crate::output::forms::FormError;
@@ -73,6 +75,9 @@ pub(crate) enum PartError {
     /// What was assembled cannot be opened.
     #[error(transparent)]
     Form(#[from] FormError),
+    /// A blob of what was assembled cannot be taken out of it.
+    #[error("Cannot take the weights apart")]
+    Blob(#[from] BlobError),
     /// The output.
     #[error(transparent)]
     Staging(#[from] StagingError),
@@ -95,6 +100,7 @@ impl Hint for PartError {
             Self::Damaged { .. } => Some("make this part again, or copy it again".to_owned()),
             Self::Form(error) => error.hint(),
             Self::Staging(error) => error.hint(),
+            Self::Blob(_) => Some("make the parts again".to_owned()),
             Self::Read { .. } | Self::Json { .. } | Self::Format { .. } | Self::None | Self::Io(_) => None,
         }
     }

@@ -19,8 +19,8 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use self::assemble::assemble;
 pub(crate) use self::error::PartError;
-use super::conversion::WeightPaths;
 use super::emit::Span;
+use super::weight_places::WeightPaths;
 
 pub(crate) const PART_JSON: &str = "part.json";
 pub(crate) const WEIGHTS_BIN: &str = "weights.bin";
@@ -28,8 +28,8 @@ pub(crate) const FRAME: &str = "frame";
 pub(crate) const CALIBRATION_JSON: &str = "calibration.json";
 pub(crate) const CALIBRATION: &str = "calibration";
 
-/// The version of the format.
-const FORMAT: u32 = 1;
+/// The version of the format. From the second on, blobs have files of their own in texts.
+const FORMAT: u32 = 2;
 
 /// Longest description of a part: a line for each of some hundred thousand spans.
 const MAX_JSON_BYTES: u64 = 1 << 28;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use anec_mil::evaluate::Tensor;
 use anec_mil::ops::{constexpr_lut_to_dense, special};
 use anec_mil::{DataType, Operation, Program};
+use anec_schemas::provenance::ModelProvenance;
 
 use crate::backend::{Backend as _, Model as _, ReferenceBackend};
 use crate::part::ModelPart;
@@ -19,14 +20,14 @@ pub(super) struct Constant {
     pub(super) tensor: Tensor,
     /// The narrowest element type that it is stored in, such as `uint4`; empty where that is not known.
     pub(super) encoding: String,
-    /// Offsets of its blobs in the weight file.
+    /// Its blobs: as the provenance has them, else by their offsets in the weight file.
     pub(super) blobs: Vec<u64>,
 }
 
 impl Constants {
-    pub(super) fn of(part: &ModelPart) -> Result<Self, SessionError> {
+    pub(super) fn of(part: &ModelPart, provenance: &ModelProvenance) -> Result<Self, SessionError> {
         let model = ReferenceBackend::default().open(part)?;
-        let stored = stored(model.program());
+        let stored = stored(model.program(), provenance);
         let mut constants = BTreeMap::new();
         for function in model.function_names() {
             for (name, tensor) in model.load(&function)?.constants() {
@@ -47,11 +48,12 @@ impl Constants {
 }
 
 /// Element type and blobs of each operation that yields a constant, by its result.
-fn stored(program: &Program) -> BTreeMap<String, (String, Vec<u64>)> {
+fn stored(program: &Program, provenance: &ModelProvenance) -> BTreeMap<String, (String, Vec<u64>)> {
     let operations = program.functions.values().flat_map(|function| &function.block.operations);
     let constants = operations.filter(|operation| special::yields_constant(&operation.op));
     let of = |operation: &Operation| {
-        let blobs = operation.values().filter_map(|(_, value)| Some(value.as_blob()?.offset)).collect();
+        let references = operation.values().filter_map(|(_, value)| value.as_blob());
+        let blobs = references.map(|reference| provenance.blob(&reference.file_name, reference.offset)).collect();
         let encoding = stored_dtype(operation).map_or_else(String::new, |dtype| dtype.to_string());
         Some((operation.outputs.first()?.name.clone(), (encoding, blobs)))
     };

@@ -61,13 +61,12 @@ pub fn stored_weights(
     let source = Source { checkpoint, config };
     for (index, part) in directory.parts().iter().enumerate() {
         progress(Progress::Weights(index + 1, directory.parts().len()));
-        let constants = Constants::of(part)?;
+        let model = provenance.as_ref().and_then(|provenance| provenance.models.get(&part.stem).cloned());
+        let model = model.unwrap_or_default();
+        let constants = Constants::of(part, &model)?;
         match &provenance {
             None => by_name::compare(&part.stem, &constants, &source, &mut found)?,
-            Some(provenance) => {
-                let model = provenance.models.get(&part.stem).cloned().unwrap_or_default();
-                by_provenance::compare(&part.stem, &constants, &model, &source, &mut found)?;
-            }
+            Some(_) => by_provenance::compare(&part.stem, &constants, &model, &source, &mut found)?,
         }
     }
     let is_there = |stem: &str| directory.parts().iter().any(|part| part.stem == stem);
