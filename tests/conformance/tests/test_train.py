@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import pty
+import select
 import struct
 import subprocess
+import termios
 import time
 from pathlib import Path
 
@@ -19,6 +23,8 @@ import synthetic
 DIM, HIDDEN, LAYERS, HEADS, VOCABULARY, POSITIONS = 64, 160, 2, 4, 96, 64
 SEQUENCE, BATCH, STEPS, RATE, WARMUP, CLIP = 32, 2, 200, 2e-3, 10, 1.0
 HEAD_DIM = DIM // HEADS
+#: What a terminal is told when a picture comes, and when it goes.
+ENTER, LEAVE = b"\x1b[?1049h", b"\x1b[?1049l"
 #: Of `converter/src/training/train/data.rs`.
 STRIDE = 1_000_003
 
@@ -262,3 +268,45 @@ def test_lines_and_texts_are_printed_where_there_is_no_terminal(anec, small_chec
     train("plain")
     names = ("state.bin", "model.safetensors")
     assert all((tmp_path / "texts" / n).read_bytes() == (tmp_path / "plain" / n).read_bytes() for n in names)
+
+
+def in_terminal(keys: bytes, *arguments: object) -> tuple[int, bytes]:
+    """Exit code and last output of a command in a terminal, which it leaves as it was; keys are pressed as it draws."""
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (40, 100))
+    before, written = termios.tcgetattr(theirs), b""
+    process = subprocess.Popen([str(argument) for argument in arguments], stdin=theirs, stdout=theirs, stderr=theirs)
+    while True:
+        has_ended = process.poll() is not None
+        if select.select([ours], [], [], 0.02)[0]:
+            written += os.read(ours, 1 << 16)
+        elif has_ended:
+            break
+        if keys and ENTER in written:
+            os.write(ours, keys)
+            keys = b""
+    assert termios.tcgetattr(theirs) == before, "keys are echoed and lines are edited as before"
+    os.close(ours)
+    os.close(theirs)
+    assert 0 <= written.find(ENTER) < written.find(LEAVE)
+    return process.returncode, written[written.rfind(LEAVE) :]
+
+
+def test_the_terminal_is_given_back_however_a_training_ends(anec, tmp_path: Path) -> None:
+    config = {**synthetic.LLAMA, **synthetic.TINY, "num_key_value_heads": 4, "vocab_size": VOCABULARY}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "data.bin").write_bytes(text().tobytes())
+    command = [anec.binary, "train", tmp_path / "config.json", "--data", tmp_path / "data.bin", "--sequence", SEQUENCE]
+    code, behind = in_terminal(b"", *command, "-o", tmp_path / "end", "--steps", 3)
+    assert code == 0
+    assert b"Wrote `" in behind
+    code, behind = in_terminal(b"q", *command, "-o", tmp_path / "stop", "--steps", 1_000_000)
+    assert code == 130
+    assert b"--resume" in behind
+    assert (tmp_path / "stop" / "state.bin").is_file()
+    # A rate with which numbers end.
+    code, behind = in_terminal(
+        b"", *command, "-o", tmp_path / "fail", "--steps", 1_000_000, "--lr", 1e30, "--warmup", 0
+    )
+    assert code == 1
+    assert b"loss" in behind

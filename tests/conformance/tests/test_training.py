@@ -205,6 +205,27 @@ def test_programs_pass_lint_and_the_strict_reader(anec, programs) -> None:
         assert anec.run("diff", package, package.with_suffix(".mil")).code == 0
 
 
+def test_programs_of_the_size_of_stories110m_pass_the_strict_reader_and_are_their_texts(anec, tmp_path) -> None:
+    import package_check
+
+    sizes = {"hidden_size": 768, "intermediate_size": 2048, "vocab_size": 32000, "max_position_embeddings": 1024}
+    heads = {"num_hidden_layers": 12, "num_attention_heads": 12, "num_key_value_heads": 12}
+    (tmp_path / "config.json").write_text(json.dumps({**CONFIG, **sizes, **heads}))
+    output = tmp_path / "out"
+    outcome = anec.run("convert", tmp_path / "config.json", "--layout", "training", "-o", output)
+    assert outcome.code == 0, outcome.stderr
+    table = json.loads((output / "training.json").read_text())
+    assert (table["instances"], len(table["programs"])) == (12, 6)
+    channels = {program["name"]: program["output"]["shape"] for program in table["programs"]}
+    published = {"fwdAttn": 4608, "fwdFFN": 7680, "ffnBwd": 4864, "sdpaBwd1": 6912, "sdpaBwd2": 1536, "qkvBwd": 768}
+    assert channels == {name: [1, count, 1, 256] for name, count in published.items()}
+    for name in published:
+        package = output / f"{name}.mlpackage"
+        assert package_check.check(package) == []
+        assert anec.run("lint", package).code == 0
+        assert anec.run("diff", package, output / f"{name}.mil").code == 0
+
+
 def test_models_that_the_programs_do_not_compute_are_refused(anec, tmp_path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({**CONFIG, "num_key_value_heads": 2}))
     outcome = anec.run("convert", tmp_path / "config.json", "--layout", "training", "-o", tmp_path / "out")

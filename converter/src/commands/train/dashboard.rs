@@ -104,7 +104,36 @@ fn listen(interrupt: &Interrupt, is_closed: &AtomicBool) {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+    use std::process::{Command, Stdio};
+
     use super::*;
+
+    /// Set for the process that panics.
+    const PANICS: &str = "ANEC_TEST_DASHBOARD_PANICS";
+    /// The name of the test, for that process.
+    const NAME: &str = "commands::train::dashboard::tests::a_panic_gives_the_terminal_back_before_it_is_told";
+    /// What a terminal is told when the picture goes.
+    const LEAVE: &str = "\u{1b}[?1049l";
+
+    /// The process that panics need not have a terminal: what a panic does is settled before one is taken.
+    #[test]
+    fn a_panic_gives_the_terminal_back_before_it_is_told() {
+        if std::env::var_os(PANICS).is_some() {
+            // Not given back by a drop.
+            std::mem::forget(Dashboard::open(&Interrupt::default()));
+            io::stdout().write_all(b"taken").expect("a pipe");
+            panic!("planned");
+        }
+        let itself = std::env::current_exe().expect("a path");
+        let mut command = Command::new(itself);
+        command.args([NAME, "--exact", "--nocapture"]).env(PANICS, "1").stdin(Stdio::null());
+        let output = command.output().expect("started");
+        let [stdout, stderr] = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        let (_, behind) = stdout.split_once("taken").unwrap_or_else(|| panic!("{stdout} {stderr}"));
+        assert!(behind.contains(LEAVE), "{stdout:?}");
+        assert!(stderr.contains("planned"), "{stderr}");
+    }
 
     #[test]
     fn only_the_keys_that_are_told_stop_a_training() {
