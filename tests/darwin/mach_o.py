@@ -11,7 +11,7 @@ TWO_LEVEL_NAMES = 0x80
 LOAD_DYLIB = 0xC
 BUILD_VERSION = 0x32
 CODE_SIGNATURE = 0x1D
-WANTED = ["CoreML", "CoreVideo", "Foundation", "libSystem.B.dylib", "libobjc.A.dylib"]
+WANTED = ["CoreML", "CoreVideo", "Foundation", "IOSurface", "libSystem.B.dylib", "libobjc.A.dylib"]
 
 
 def commands(data: bytes) -> list[tuple[int, bytes]]:

@@ -77,14 +77,14 @@ struct Measured {
 
 /// Measures loading, prefill and decoding, and the programs of layouts that have one for each product.
 pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
-    if let Some(backend) = arguments.backend.core_ml(&[])? {
-        let system = backend.system().map_err(SessionError::from)?;
-        let engine = EngineName { name: format!("coreml {}", arguments.backend.units()), system: Some(system) };
-        return run_on(&backend, &engine, arguments, console);
+    if let Some(device) = arguments.backend.device(&[])? {
+        let system = device.system().map_err(SessionError::from)?;
+        let engine = EngineName { name: arguments.backend.name(), system: Some(system) };
+        return run_on(device.engine(), &engine, arguments, console);
     }
     let backend =
         ReferenceBackend::new(ReferenceOptions { numerics: arguments.numerics.numerics(), statistics: false });
-    let engine = EngineName { name: "reference".to_owned(), system: None };
+    let engine = EngineName { name: arguments.backend.name(), system: None };
     run_on(&backend, &engine, arguments, console)
 }
 

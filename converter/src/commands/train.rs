@@ -129,11 +129,11 @@ pub struct Arguments {
 /// Trains.
 pub fn run(arguments: &Arguments, console: Console) -> Result<ExitCode, Failure> {
     let numerics = arguments.numerics.numerics();
-    let device = arguments.backend.core_ml(&[])?;
+    let device = arguments.backend.device_for_training()?;
     let rounds = device.is_some() || numerics != Numerics::F32;
     let reference = ReferenceBackend::new(ReferenceOptions { numerics, ..ReferenceOptions::default() });
     let engine: &dyn Engine = match &device {
-        Some(device) => device,
+        Some(device) => device.engine(),
         None => &reference,
     };
     let rates = Rates {

@@ -17,7 +17,7 @@ use anec_schemas::report::{
 use clap::Args;
 use fs_err as fs;
 
-use super::backend_arguments::BackendArguments;
+use super::backend_arguments::{BackendArguments, Device, DeviceOption, For};
 use super::locate::locate;
 use super::numerics_argument::NumericsArgument;
 use super::token_arguments::TokenArguments;
@@ -152,11 +152,11 @@ fn share(text: &str) -> Result<f64, String> {
 
 impl DeviceArguments {
     /// Which options were given.
-    fn given(&self) -> [(&'static str, bool); 3] {
+    fn given(&self) -> [DeviceOption; 3] {
         [
-            ("--predictions", self.predictions.is_some()),
-            ("--min-ane", self.min_ane.is_some()),
-            ("--min-psnr", self.min_psnr.is_some()),
+            ("--predictions", For::Devices, self.predictions.is_some()),
+            ("--min-ane", For::CoreMl, self.min_ane.is_some()),
+            ("--min-psnr", For::Devices, self.min_psnr.is_some()),
         ]
     }
 
@@ -210,7 +210,7 @@ impl Hint for VerifyError {
 
 /// Verifies, writes the report, and fails where a requirement does not hold.
 pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
-    let core_ml = arguments.backend.core_ml(&arguments.device.given())?;
+    let device = arguments.backend.device(&arguments.device.given())?;
     let directory = ModelDirectory::open(&arguments.path)?;
     if !arguments.quick {
         can_write(&arguments.report)?;
@@ -248,13 +248,13 @@ pub fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
         options: &options,
         progress: &mut show,
     };
-    let mut report = match core_ml {
+    let predictions = arguments.device.predictions();
+    let mut report = match device {
         None => verification.on_reference()?,
-        Some(backend) => {
-            let device =
-                DeviceOptions { units: arguments.backend.units(), predictions: arguments.device.predictions() };
-            verification.on_device(&backend, device)?
+        Some(Device::CoreMl(backend)) => {
+            verification.on_device(&backend, DeviceOptions { units: arguments.backend.units(), predictions })?
         }
+        Some(Device::PrivateAne(backend)) => verification.on_private_ane(&backend, predictions)?,
     };
     report.made = Some(made(arguments));
     if !arguments.quick {

@@ -5,6 +5,7 @@
 
 pub mod coreml;
 mod engine;
+pub mod private_ane;
 mod reference;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use anec_mil::evaluate::{EvaluateError, Tensor};
 use anec_mil::stored::StoredModelError;
 
 use coreml::CoreMlError;
+use private_ane::PrivateAneError;
 
 use crate::part::{ModelPart, PartError};
 
@@ -143,6 +145,17 @@ pub enum BackendError {
         #[source]
         source: Box<CoreMlError>,
     },
+    /// The Neural Engine's own interface cannot do it.
+    #[error("The Neural Engine's own interface cannot {action} `{model}`")]
+    PrivateAne {
+        /// What it cannot do.
+        action: String,
+        /// The model.
+        model: String,
+        /// Why.
+        #[source]
+        source: Box<PrivateAneError>,
+    },
 }
 
 impl BackendError {
@@ -150,6 +163,7 @@ impl BackendError {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::CoreMl { source, .. } => source.hint(),
+            Self::PrivateAne { source, .. } => source.hint(),
             _ => None,
         }
     }

@@ -7,7 +7,8 @@ use anec_schemas::report::{DeviceReport, DeviceUse, FunctionPlan, OperationElsew
 
 use super::{Progress, Thresholds, Verification, VerifyError, concluded};
 use crate::backend::coreml::{ComputePlan, CoreMlBackend, Device, Framework, Units};
-use crate::backend::{Backend as _, Model as _, ReferenceBackend, ReferenceOptions, Tensors};
+use crate::backend::private_ane::{Interface, PrivateAneBackend};
+use crate::backend::{Backend as _, Engine, Model as _, ReferenceBackend, ReferenceOptions, Tensors};
 use crate::part::ModelPart;
 use crate::session::{Session, SessionError};
 
@@ -46,40 +47,75 @@ impl Verification<'_> {
     /// # Errors
     /// The directory or the checkpoint is not usable, or Core ML fails. A requirement that does not hold is no error.
     pub fn on_device<F: Framework + 'static>(
-        mut self,
+        self,
         backend: &CoreMlBackend<F>,
         device: DeviceOptions,
     ) -> Result<Report, VerifyError> {
-        let mut report = self.compared(backend, format!("coreml {}", device.units))?;
-        let window = self.tokens.windows.first().ok_or(VerifyError::NoTokens)?;
-        let options = ReferenceOptions { numerics: self.options.numerics, statistics: false };
-        let mut on_device = self.directory.session(backend)?;
-        let mut on_reference = self.directory.session(&ReferenceBackend::new(options))?;
-        let first = window.get(..COMPARED.min(window.len())).unwrap_or_default();
-        let agreement = agreement(&mut *on_reference, &mut *on_device, first)?;
-        let figures = endurance(&mut *on_device, window, device.predictions, self.progress)?;
-        drop(on_device);
+        let (directory, options) = (self.directory, self.options);
+        let system = backend.system().map_err(SessionError::from)?;
+        let name = format!("coreml {}", device.units);
+        let mut report = self.measured(backend, name, (system, device.units.to_string()), device.predictions)?;
         let mut plans = Vec::new();
-        for part in self.directory.parts() {
+        for part in directory.parts() {
             let model = backend.open(part).map_err(SessionError::from)?;
             for function in model.function_names() {
                 let plan = model.compute_plan(&function).map_err(SessionError::from)?;
                 plans.push(function_plan(part, &function, &plan));
             }
         }
+        if let Some(device) = &mut report.device {
+            device.plans = plans;
+        }
+        Ok(concluded_on_device(report, &options.thresholds))
+    }
+
+    /// Verifies with the Neural Engine's own interface, which does not say where operations run.
+    ///
+    /// # Errors
+    /// The directory or the checkpoint is not usable, or the interface fails. A requirement that does not hold is no error.
+    pub fn on_private_ane<I: Interface + 'static>(
+        self,
+        backend: &PrivateAneBackend<I>,
+        predictions: usize,
+    ) -> Result<Report, VerifyError> {
+        let options = self.options;
+        let name = "private-ane".to_owned();
+        let report = self.measured(backend, name.clone(), (backend.system(), name), predictions)?;
+        Ok(concluded_on_device(report, &options.thresholds))
+    }
+
+    /// What can be measured on any device. Nothing is checked yet.
+    fn measured(
+        mut self,
+        engine: &dyn Engine,
+        name: String,
+        (system, units): (String, String),
+        predictions: usize,
+    ) -> Result<Report, VerifyError> {
+        let mut report = self.compared(engine, name)?;
+        let window = self.tokens.windows.first().ok_or(VerifyError::NoTokens)?;
+        let options = ReferenceOptions { numerics: self.options.numerics, statistics: false };
+        let mut on_device = self.directory.session(engine)?;
+        let mut on_reference = self.directory.session(&ReferenceBackend::new(options))?;
+        let first = window.get(..COMPARED.min(window.len())).unwrap_or_default();
+        let agreement = agreement(&mut *on_reference, &mut *on_device, first)?;
+        let figures = endurance(&mut *on_device, window, predictions, self.progress)?;
         report.device = Some(DeviceReport {
-            system: backend.system().map_err(SessionError::from)?,
-            units: device.units.to_string(),
+            system,
+            units,
             agreement,
             predictions: figures.predictions,
             not_finite: figures.not_finite,
             differing: figures.differing,
-            plans,
+            plans: Vec::new(),
         });
-        // A device does not tell what its activations became.
-        let thresholds = Thresholds { overflows: None, ..self.options.thresholds.clone() };
-        Ok(concluded(report, &thresholds))
+        Ok(report)
     }
+}
+
+/// A report with its checks. A device does not tell what its activations became.
+fn concluded_on_device(report: Report, thresholds: &Thresholds) -> Report {
+    concluded(report, &Thresholds { overflows: None, ..thresholds.clone() })
 }
 
 /// Compares every model of a device with the reference over tokens. Both get what the reference computed as input, so that

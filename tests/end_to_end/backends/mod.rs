@@ -2,6 +2,7 @@
 //! and, on a Mac, over Core ML itself. Then what the engine does when Core ML fails.
 
 mod device;
+mod private_ane;
 mod scripted;
 mod suite;
 

@@ -180,8 +180,8 @@ fn run_model(arguments: &Arguments, console: Console) -> Result<(), RunError> {
     if texts.template.is_none() && !arguments.raw && arguments.prompt_tokens.is_none() {
         console.status("note: the model has no chat template; the text is continued as it is");
     }
-    if let Some(backend) = arguments.backend.core_ml(&[])? {
-        return answer_all(arguments, &directory, &backend, &texts, turns, console);
+    if let Some(device) = arguments.backend.device(&[])? {
+        return answer_all(arguments, &directory, device.engine(), &texts, turns, console);
     }
     let numerics = arguments.numerics.numerics();
     let backend = ReferenceBackend::new(ReferenceOptions { numerics, statistics: false });

@@ -26,6 +26,8 @@ mod strides;
 pub use absent::AbsentFramework as SystemFramework;
 #[cfg(target_os = "macos")]
 pub use apple::AppleFramework as SystemFramework;
+#[cfg(all(target_os = "macos", feature = "private-ane"))]
+pub(super) use apple::{file_url, ns_error};
 pub use cache::{CacheError, CompileCache, Kept, content_hash};
 pub use compute_plan::{ComputePlan, Device, DeviceShare, PlannedOperation, Shares};
 pub use engine::{CoreMlBackend, CoreMlFunction, CoreMlModel, CoreMlOptions, CoreMlState};

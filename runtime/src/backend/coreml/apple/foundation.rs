@@ -16,7 +16,7 @@ use super::super::failure::FrameworkError;
 /// Deepest chain of underlying errors that is told.
 const DEPTH: usize = 4;
 
-pub(super) fn file_url(path: &Path) -> Result<Retained<NSURL>, FrameworkError> {
+pub(in crate::backend) fn file_url(path: &Path) -> Result<Retained<NSURL>, FrameworkError> {
     let url = if path.is_dir() { NSURL::from_directory_path(path) } else { NSURL::from_file_path(path) };
     url.ok_or_else(|| FrameworkError::own(format!("{} cannot be a file URL", path.display())))
 }
@@ -26,7 +26,7 @@ pub(super) fn path_of(url: &NSURL) -> Result<PathBuf, FrameworkError> {
 }
 
 /// An error with all that it says, itself and below.
-pub(super) fn error(error: &NSError) -> FrameworkError {
+pub(in crate::backend) fn error(error: &NSError) -> FrameworkError {
     let mut messages = Vec::new();
     tell(error, DEPTH, &mut messages);
     messages.dedup();

@@ -31,7 +31,11 @@ use super::framework::{Framework, LoadRequest, Units};
 use crate::backend::{Signature, Tensors};
 
 use array::Buffer;
-use foundation::{entries, error, file_url, path_of, tensor_type};
+use foundation::{entries, error, path_of, tensor_type};
+
+#[cfg(feature = "private-ane")]
+pub(in crate::backend) use foundation::error as ns_error;
+pub(in crate::backend) use foundation::file_url;
 
 /// The Core ML of this Mac.
 #[derive(Clone, Copy, Debug, Default)]
