@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::engine::parts_of;
+use super::head::LOOKED_AT;
 use super::settings::{PaletteShape, Palettes, Strength, TensorRows};
 use super::tokens::{CalibrationSource, Expected, KEPT_BYTES, expected, parameters};
 use super::weights::matrix_rows;
@@ -126,9 +127,7 @@ impl CalibrationCost {
         }
         let head = matrix_rows(plan, &WeightPath::LM_HEAD, [plan.vocab_size, plan.hidden_size]);
         if let Some((_, shape)) = parts_of(palettes, &head).first() {
-            let hidden = float(plan.hidden_size);
-            work.gram += hidden * hidden * float(tokens);
-            work.factors += hidden.powi(3) / 3.0;
+            sizes.head(strength, &mut work);
             stored_bits += Sizes::weight(plan.vocab_size, plan.hidden_size, *shape, strength, false, &mut work);
         }
         let residual = float(sizes.streams() * tokens * plan.hidden_size) * F32;
@@ -209,6 +208,20 @@ impl Sizes<'_> {
             if writes {
                 work.gram += 2.0 * channels * float(self.plan.hidden_size) * n;
             }
+        }
+    }
+
+    /// What is known of the head's input, how likely each token is, and where its rows move to.
+    fn head(&self, strength: Strength, work: &mut Work) {
+        let (hidden, vocab, n) = (float(self.plan.hidden_size), float(self.plan.vocab_size), float(self.tokens));
+        work.gram += hidden * hidden * n;
+        work.factors += hidden.powi(3) / 3.0;
+        work.forward += 4.0 * hidden * vocab * float(LOOKED_AT.min(self.tokens));
+        if self.leans && strength.head > 0.0 {
+            work.gram += 2.0 * hidden * hidden * n;
+            work.factors += hidden.powi(3) / 3.0;
+            work.targets += 2.0 * hidden.powi(3);
+            work.forward += 2.0 * hidden * hidden * vocab;
         }
     }
 

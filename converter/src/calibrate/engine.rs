@@ -2,24 +2,18 @@
 
 use std::ops::Range;
 
-use anec_quantize::compensate::Factor;
-
 use super::error::CalibrateError;
-use super::forward::rms_norm;
-use super::layer::{Context, Residual, calibrate_layer, calibrated, check_finite};
+use super::head::Head;
+use super::layer::{Context, Residual, calibrate_layer};
 use super::result::CalibratedTensor;
 use super::settings::{PaletteShape, Palettes, Strength, TensorRows};
 use super::shape::{LayerShape, Rotations};
-use super::weights::{LayerWeights, matrix_rows, norm_weight, whole};
+use super::weights::{LayerWeights, matrix_rows};
 use crate::model::decoder_plan::{DecoderPlan, WeightPath};
 use crate::output::emit::read::read;
-use crate::product::gram;
 use crate::source::checkpoint::Checkpoint;
 use crate::weights::rows::Rows;
 use crate::weights::transform::Transform;
-
-/// Rows of the head that are quantized at a time: bounds memory, and is a multiple of every usual group.
-const HEAD_ROWS: usize = 1 << 14;
 
 /// Windows of tokens, all of one length.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,45 +113,8 @@ impl<'a> Calibrator<'a> {
         &self,
         proceed: &(dyn Fn() -> Result<(), CalibrateError> + Sync),
     ) -> Result<Vec<CalibratedTensor>, CalibrateError> {
-        let (channels, vocab_size) = (self.plan.hidden_size, self.plan.vocab_size);
-        let rows = matrix_rows(self.plan, &WeightPath::LM_HEAD, [vocab_size, channels]);
-        let parts = parts_of(self.palettes, &rows);
-        if parts.is_empty() {
-            return Ok(Vec::new());
-        }
-        let layer = self.plan.num_hidden_layers;
-        let norm = norm_weight(self.checkpoint, self.plan, &WeightPath::NORM, channels)?;
-        #[expect(clippy::cast_possible_truncation, reason = "f32 is what is computed in")]
-        let x = rms_norm(&self.residual.quantized, &norm, self.plan.rms_norm_eps as f32);
-        check_finite(&x, channels, self.length, layer, "norm")?;
-        let failed = |source| CalibrateError::Gram { layer, what: "norm", source };
-        let factor = Factor::new(&gram(&x, &x, channels), channels, self.strength.damping).map_err(failed)?;
-        drop(x);
-        parts.into_iter().map(|(rows, shape)| self.head_part(&rows, shape, &factor, proceed)).collect()
-    }
-
-    fn head_part(
-        &self,
-        rows: &Rows,
-        shape: PaletteShape,
-        factor: &Factor,
-        proceed: &(dyn Fn() -> Result<(), CalibrateError> + Sync),
-    ) -> Result<CalibratedTensor, CalibrateError> {
-        let step = ((HEAD_ROWS / shape.group_rows).max(1) * shape.group_rows) as u64;
-        let count = rows.count();
-        let block = |start: u64| {
-            proceed()?;
-            let weight = whole(self.checkpoint, &rows.with_rows(&(start..(start + step).min(count))))?;
-            let failed = |source| CalibrateError::Weight { tensor: rows.tensor.clone(), source };
-            calibrated(rows, &weight, shape, factor, self.strength).map_err(failed)
-        };
-        let mut part = block(0)?;
-        for start in (step..count).step_by(usize::try_from(step).unwrap_or(usize::MAX)) {
-            let CalibratedTensor { palettes, indices, .. } = block(start)?;
-            part.indices.extend(indices);
-            part.palettes.entries.extend(palettes.entries);
-        }
-        Ok(part)
+        let Self { checkpoint, plan, strength, length, .. } = *self;
+        Head { checkpoint, plan, strength, length, proceed }.quantize(self.palettes, &self.residual)
     }
 }
 

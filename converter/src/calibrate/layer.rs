@@ -1,7 +1,7 @@
 //! One decoder layer: from weights and the tokens that reach it to palettes and the tokens that leave it.
 
 use anec_quantize::compensate::{
-    CompensateError, Compensated, Factor, GroupPalettes, compensate, palettize_groups, refit,
+    CompensateError, Compensated, Factor, GroupPalettes, Importance, compensate, palettize_groups, refit,
 };
 use rayon::prelude::*;
 
@@ -191,7 +191,7 @@ impl Stage<'_> {
             let Some(shape) = shape_of(projection) else { continue };
             let failed = |source| CalibrateError::Weight { tensor: projection.rows.tensor.clone(), source };
             let target = target.as_ref().unwrap_or(&projection.weight);
-            let result = calibrated(&projection.rows, target, shape, &factor, strength).map_err(failed)?;
+            let result = calibrated(&projection.rows, target, None, shape, &factor, strength).map_err(failed)?;
             projection.weight = result.weights();
             results.push(result);
         }
@@ -260,30 +260,34 @@ impl Stage<'_> {
     }
 }
 
-/// Palettes for a weight and its indices in them.
+/// Palettes for a weight and its indices in them. `counts` says how much each row counts; alike where none.
 pub(super) fn calibrated(
     rows: &Rows,
     target: &[f32],
+    counts: Option<&[f32]>,
     shape: PaletteShape,
     factor: &Factor,
     strength: Strength,
 ) -> Result<CalibratedTensor, CompensateError> {
-    let (palettes, found) = assigned(target, shape, factor, strength)?;
+    let (palettes, found) = assigned(target, counts, shape, factor, strength)?;
     Ok(CalibratedTensor { rows: TensorRows::of(rows), columns: factor.channels(), palettes, indices: found.indices })
 }
 
 /// Palettes for a weight, and what became of its elements.
 pub(super) fn assigned(
     target: &[f32],
+    counts: Option<&[f32]>,
     shape: PaletteShape,
     factor: &Factor,
     strength: Strength,
 ) -> Result<(GroupPalettes, Compensated), CompensateError> {
     let PaletteShape { bits, group_rows } = shape;
-    let mut palettes: GroupPalettes = palettize_groups(target, factor.importance(), bits, group_rows)?;
+    let remaining = factor.remaining_importance();
+    let [before, after] = [factor.importance(), &remaining].map(|columns| Importance { columns, rows: counts });
+    let mut palettes = palettize_groups(target, before, bits, group_rows)?;
     let mut found = compensate(target, &palettes, factor)?;
     for _ in 0..strength.refits {
-        palettes = refit(&palettes, &found.targets, &found.indices, &factor.remaining_importance())?;
+        palettes = refit(&palettes, &found.targets, &found.indices, after)?;
         found = compensate(target, &palettes, factor)?;
     }
     Ok((palettes, found))

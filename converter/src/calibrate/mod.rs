@@ -13,6 +13,7 @@ mod engine;
 mod error;
 pub mod evaluate;
 mod forward;
+mod head;
 mod layer;
 mod palettes;
 mod result;

@@ -22,6 +22,8 @@ pub struct Strength {
     pub inputs: f64,
     /// How far projections that write to the residual stream make up for its error.
     pub residual: f64,
+    /// How far the head moves to what the checkpoint's own last states would have given.
+    pub head: f64,
     /// How little tokens with a large residual stream count where something is added to it: the power of its mean square.
     pub stream: f64,
     /// What is added to the diagonal of a Gram matrix before errors are fed back, as a part of its mean.
@@ -34,7 +36,7 @@ pub struct Strength {
 
 impl Default for Strength {
     fn default() -> Self {
-        Self { inputs: 0.5, residual: 0.3, stream: 0.5, damping: 0.01, target_damping: 0.05, refits: 1 }
+        Self { inputs: 0.5, residual: 0.3, head: 0.7, stream: 0.5, damping: 0.01, target_damping: 0.05, refits: 1 }
     }
 }
 

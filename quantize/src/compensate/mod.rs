@@ -39,7 +39,7 @@ mod tests;
 
 pub use assign::{Compensated, compensate};
 pub use factor::{Factor, MOST_DAMPING};
-pub use palettes::{GroupPalettes, palettize_groups};
+pub use palettes::{GroupPalettes, Importance, palettize_groups};
 pub use refit::refit;
 
 /// A Gram matrix or weights that do not fit.

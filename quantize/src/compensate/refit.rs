@@ -3,14 +3,14 @@
 use half::f16;
 use rayon::prelude::*;
 
-use super::palettes::{GroupPalettes, to_f16};
+use super::palettes::{GroupPalettes, Importance, to_f16};
 use super::{CompensateError, expect};
 
-/// Moves each entry to the mean of the targets that were assigned to it, weighed by the importance of their columns.
-/// Entries without weights stay.
+/// Moves each entry to the mean of the targets that were assigned to it, weighed by importance. Entries without
+/// weights stay.
 ///
 /// # Shapes
-/// `targets` and `indices`: `[rows, importance.len()]`.
+/// `targets` and `indices`: `[importance.rows, importance.columns]`.
 ///
 /// # Errors
 /// The slices do not fit each other.
@@ -18,22 +18,27 @@ pub fn refit(
     palettes: &GroupPalettes,
     targets: &[f32],
     indices: &[u8],
-    importance: &[f32],
+    importance: Importance<'_>,
 ) -> Result<GroupPalettes, CompensateError> {
-    let columns = importance.len().max(1);
+    let columns = importance.columns.len().max(1);
     expect("indices", indices.len(), targets.len())?;
+    importance.check(targets.len())?;
     palettes.check(targets.len() / columns)?;
     let size = 1 << palettes.bits;
     let group = columns * palettes.group_rows;
     let groups = targets.par_chunks(group).zip(indices.par_chunks(group)).zip(palettes.entries.par_chunks(size));
-    let entries = groups.map(|((targets, indices), entries)| {
+    let entries = groups.enumerate().map(|(at, ((targets, indices), entries))| {
         let mut sums = vec![(0.0_f64, 0.0_f64); size];
+        let of_rows = importance.of_group(at, palettes.group_rows);
+        let of_row = |row: usize| of_rows.as_ref().and_then(|rows| rows.get(row)).map_or(1.0, |row| f64::from(*row));
         let rows = targets.chunks_exact(columns).zip(indices.chunks_exact(columns));
-        for (targets, indices) in rows {
-            for ((target, index), importance) in targets.iter().zip(indices).zip(importance) {
+        for (row, (targets, indices)) in rows.enumerate() {
+            let own = of_row(row);
+            for ((target, index), importance) in targets.iter().zip(indices).zip(importance.columns) {
                 if let Some((sum, mass)) = sums.get_mut(usize::from(*index)) {
-                    *sum += f64::from(*target) * f64::from(*importance);
-                    *mass += f64::from(*importance);
+                    let importance = own * f64::from(*importance);
+                    *sum += f64::from(*target) * importance;
+                    *mass += importance;
                 }
             }
         }

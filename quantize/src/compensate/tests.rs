@@ -128,7 +128,7 @@ fn assignment_is_that_of_the_published_algorithm() {
     let gram = gram(&mut numbers, channels, 100);
     let weights = numbers.many(rows * channels);
     let factor = Factor::new(&gram, channels, 0.01).expect("a Gram matrix");
-    let palettes = palettize_groups(&weights, factor.importance(), 3, 8).expect("whole groups");
+    let palettes = palettize_groups(&weights, Importance::of_columns(factor.importance()), 3, 8).expect("whole groups");
     let found = compensate(&weights, &palettes, &factor).expect("fits");
     let matrix = damped(&gram, channels, 0.01);
     for row in 0..rows {
@@ -146,7 +146,7 @@ fn the_error_is_near_the_least_of_all_assignments() {
     let matrix = damped(&gram, channels, 0.0);
     let weights = numbers.many(rows * channels);
     let factor = Factor::new(&gram, channels, 1e-6).expect("a Gram matrix");
-    let palettes = palettize_groups(&weights, factor.importance(), 2, 4).expect("whole groups");
+    let palettes = palettize_groups(&weights, Importance::of_columns(factor.importance()), 2, 4).expect("whole groups");
     let found = compensate(&weights, &palettes, &factor).expect("fits");
     let (mut compensated, mut least) = (0.0, 0.0);
     let after = stored(&palettes, &found.indices, channels);
@@ -172,7 +172,7 @@ fn the_error_in_the_result_is_a_fraction_of_that_of_the_nearest_entries() {
     let matrix = damped(&gram, channels, 0.0);
     let weights = numbers.many(rows * channels);
     let factor = Factor::new(&gram, channels, 0.01).expect("a Gram matrix");
-    let palettes = palettize_groups(&weights, factor.importance(), 4, 8).expect("whole groups");
+    let palettes = palettize_groups(&weights, Importance::of_columns(factor.importance()), 4, 8).expect("whole groups");
     let found = compensate(&weights, &palettes, &factor).expect("fits");
     let compensated = stored(&palettes, &found.indices, channels);
     let nearest: Vec<f32> = weights
@@ -200,7 +200,8 @@ fn threads_blocks_and_neighbours_change_no_bit() {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
         pool.install(|| {
             let factor = Factor::new(&gram, channels, 0.01).expect("a Gram matrix");
-            let palettes = palettize_groups(&weights, factor.importance(), 4, 8).expect("whole groups");
+            let palettes =
+                palettize_groups(&weights, Importance::of_columns(factor.importance()), 4, 8).expect("whole groups");
             let found = compensate(&weights, &palettes, &factor).expect("fits");
             let mut solved = weights.clone();
             factor.solve_rows(&mut solved).expect("whole rows");
@@ -232,7 +233,7 @@ fn dead_inputs_get_the_nearest_entry_and_singular_matrices_more_damping() {
     let weights = numbers.many(rows * channels);
     let factor = Factor::new(&matrix, channels, 0.0).expect("more damping helps");
     assert!(factor.damping() > 0.0 && factor.damping() <= MOST_DAMPING);
-    let palettes = palettize_groups(&weights, factor.importance(), 2, 8).expect("whole groups");
+    let palettes = palettize_groups(&weights, Importance::of_columns(factor.importance()), 2, 8).expect("whole groups");
     let found = compensate(&weights, &palettes, &factor).expect("fits");
     for row in 0..rows {
         for channel in channels - 3..channels {
@@ -278,10 +279,10 @@ fn a_refit_lowers_the_error_of_the_targets_and_keeps_entries_sorted() {
     let gram = gram(&mut numbers, channels, 100);
     let weights = numbers.many(rows * channels);
     let factor = Factor::new(&gram, channels, 0.01).expect("a Gram matrix");
-    let palettes = palettize_groups(&weights, factor.importance(), 3, 8).expect("whole groups");
+    let palettes = palettize_groups(&weights, Importance::of_columns(factor.importance()), 3, 8).expect("whole groups");
     let found = compensate(&weights, &palettes, &factor).expect("fits");
     let importance = factor.remaining_importance();
-    let refitted = refit(&palettes, &found.targets, &found.indices, &importance).expect("fits");
+    let refitted = refit(&palettes, &found.targets, &found.indices, Importance::of_columns(&importance)).expect("fits");
     let error = |palettes: &GroupPalettes| -> f64 {
         let stored = stored(palettes, &found.indices, channels);
         let weights = importance.iter().cycle();
@@ -291,4 +292,33 @@ fn a_refit_lowers_the_error_of_the_targets_and_keeps_entries_sorted() {
     assert!(error(&refitted) < error(&palettes));
     assert!(refitted.entries.chunks_exact(8).all(<[half::f16]>::is_sorted));
     assert!(refitted.entries.iter().all(|entry: &f16| entry.is_finite()));
+}
+
+#[test]
+fn rows_that_count_more_get_the_palette_of_their_group_and_the_others_follow() {
+    let mut numbers = Numbers(7);
+    let (channels, rows) = (60, 16);
+    let gram = gram(&mut numbers, channels, 100);
+    let weights = numbers.many(rows * channels);
+    let factor = Factor::new(&gram, channels, 0.01).expect("a Gram matrix");
+    let remaining = factor.remaining_importance();
+    // Of each group of 8, the third row.
+    let of_rows: Vec<f32> = (0..rows).map(|row| if row % 8 == 2 { 50.0 } else { 1.0 }).collect();
+    let errors = |rows: Option<&[f32]>| -> Vec<f64> {
+        let importance = |columns| Importance { columns, rows };
+        let palettes = palettize_groups(&weights, importance(factor.importance()), 2, 8).expect("whole groups");
+        let found = compensate(&weights, &palettes, &factor).expect("fits");
+        let palettes = refit(&palettes, &found.targets, &found.indices, importance(&remaining)).expect("fits");
+        let found = compensate(&weights, &palettes, &factor).expect("fits");
+        let stored = stored(&palettes, &found.indices, channels);
+        let squares = stored.iter().zip(&found.targets).map(|(a, b)| f64::from(a - b).powi(2));
+        let weighed: Vec<f64> = squares.zip(remaining.iter().cycle()).map(|(a, b)| a * f64::from(*b)).collect();
+        weighed.chunks_exact(channels).map(|row| row.iter().sum()).collect()
+    };
+    let (alike, weighed) = (errors(None), errors(Some(&of_rows)));
+    assert!(weighed[2] < alike[2] && weighed[10] < alike[10], "{alike:?} {weighed:?}");
+    assert!(weighed.iter().sum::<f64>() > alike.iter().sum::<f64>());
+    let short = Importance { columns: factor.importance(), rows: Some(&of_rows[1..]) };
+    let refused = palettize_groups(&weights, short, 2, 8);
+    assert!(matches!(refused, Err(CompensateError::Mismatch { found: 15, expected: 16, .. })));
 }

@@ -83,7 +83,7 @@ impl Stage {
         let columns = self.factor.channels();
         if let Some(shape) = palette_shape(storage, weight.len() / columns) {
             // What is left after all have made up for what they can is a sum over columns.
-            let (palettes, found) = assigned(weight, shape, &self.factor, strength)?;
+            let (palettes, found) = assigned(weight, None, shape, &self.factor, strength)?;
             let importance = self.factor.remaining_importance();
             return Ok(left(&palettes, &found.targets, &found.indices, &importance));
         }

@@ -1,5 +1,7 @@
 //! The LM head: where the gradient comes from, and what its own precision costs, measured at the logits.
 
+use std::ops::Range;
+
 use anec_quantize::compensate::Factor;
 use anec_runtime::sampling::{Sampler, SamplingOptions};
 use anec_runtime::session::Output;
@@ -9,6 +11,7 @@ use super::Choice;
 use super::cost::{palette_shape, rounded, stored_bits};
 use crate::calibrate::error::CalibrateError;
 use crate::calibrate::evaluate::{divergence_of, finish_logits};
+use crate::calibrate::head::token_counts;
 use crate::calibrate::layer::calibrated;
 use crate::calibrate::settings::Strength;
 use crate::calibrate::weights::whole;
@@ -82,12 +85,12 @@ impl Head<'_> {
         }
     }
 
-    /// What the candidates cost, measured at the logits of some of the tokens; infinitely much where the head cannot be
-    /// stored so.
+    /// What the candidates cost, fitted to some tokens and measured at the logits of others; infinitely much where the head
+    /// cannot be stored so.
     #[expect(clippy::cast_precision_loss, reason = "counts")]
     pub(super) fn choices(
         &self,
-        x: &[f32],
+        [fitted, x]: [&[f32]; 2],
         factor: &Factor,
         candidates: &[Storage],
         strength: Strength,
@@ -97,7 +100,8 @@ impl Head<'_> {
         let count = COMPARED.min(tokens);
         let rows = (0..count).filter_map(|index| x.chunks_exact(hidden).nth(index * tokens / count));
         let x: Vec<f32> = rows.flatten().copied().collect();
-        let own = self.logits(&x, 1, Ok)?;
+        let own = self.logits(&x, 1, |weight, _| Ok(weight))?;
+        let counts = token_counts(self.checkpoint, self.plan, self.rows, fitted, self.proceed)?;
         let mut choices = Vec::with_capacity(candidates.len());
         for storage in candidates {
             let bits = stored_bits(self.rows, storage);
@@ -106,8 +110,10 @@ impl Head<'_> {
                 Some(_) if storage.quantized_bits().is_none() => 0.0,
                 Some(_) => {
                     let group_rows = palette_shape(storage, vocab).map_or(1, |shape| shape.group_rows);
-                    let other =
-                        self.logits(&x, group_rows, |weight| self.stored(&weight, factor, storage, strength))?;
+                    let stored = |weight: Vec<f32>, rows: Range<usize>| {
+                        self.stored(&weight, counts.get(rows), factor, storage, strength)
+                    };
+                    let other = self.logits(&x, group_rows, stored)?;
                     let pairs = own.par_chunks(vocab).zip(other.par_chunks(vocab));
                     let each: Vec<f64> = pairs.map(|(own, other)| divergence_of(own, other)).collect();
                     each.iter().sum::<f64>() / count.max(1) as f64
@@ -123,7 +129,7 @@ impl Head<'_> {
         &self,
         x: &[f32],
         group_rows: usize,
-        made: impl Fn(Vec<f32>) -> Result<Vec<f32>, CalibrateError>,
+        made: impl Fn(Vec<f32>, Range<usize>) -> Result<Vec<f32>, CalibrateError>,
     ) -> Result<Vec<f32>, CalibrateError> {
         let (hidden, vocab) = (self.plan.hidden_size, self.plan.vocab_size);
         let step = (ROWS / group_rows).max(1) * group_rows;
@@ -132,7 +138,7 @@ impl Head<'_> {
             (self.proceed)()?;
             let end = (start + step).min(vocab);
             let rows = self.rows.with_rows(&(start as u64..end as u64));
-            let part = project(x, &made(whole(self.checkpoint, &rows)?)?, None, hidden);
+            let part = project(x, &made(whole(self.checkpoint, &rows)?, start..end)?, None, hidden);
             for (logits, part) in logits.chunks_exact_mut(vocab).zip(part.chunks_exact(end - start)) {
                 logits[start..end].copy_from_slice(part);
             }
@@ -145,6 +151,7 @@ impl Head<'_> {
     fn stored(
         &self,
         weight: &[f32],
+        counts: Option<&[f32]>,
         factor: &Factor,
         storage: &Storage,
         strength: Strength,
@@ -152,7 +159,7 @@ impl Head<'_> {
         let failed = |source| CalibrateError::Weight { tensor: self.rows.tensor.clone(), source };
         let hidden = self.plan.hidden_size;
         if let Some(shape) = palette_shape(storage, self.plan.vocab_size) {
-            return Ok(calibrated(self.rows, weight, shape, factor, strength).map_err(failed)?.weights());
+            return Ok(calibrated(self.rows, weight, counts, shape, factor, strength).map_err(failed)?.weights());
         }
         rounded(weight, hidden).map_err(|error| failed(error.into()))
     }

@@ -176,9 +176,9 @@ impl Sensitivity<'_> {
         let window = self.tokens.length * plan.hidden_size;
         let fitted = (x.len() / window / 2).max(1) * window;
         let others = x.get(fitted..).filter(|others| !others.is_empty()).unwrap_or(&x);
-        let fitted = x.get(..fitted).unwrap_or(&x).to_vec();
-        let stage = Stage::new(plan.num_hidden_layers, fitted, plan.hidden_size, self.strength.damping)?;
-        let choices = head.choices(others, &stage.factor, self.candidates, self.strength)?;
+        let fitted = x.get(..fitted).unwrap_or(&x);
+        let stage = Stage::new(plan.num_hidden_layers, fitted.to_vec(), plan.hidden_size, self.strength.damping)?;
+        let choices = head.choices([fitted, others], &stage.factor, self.candidates, self.strength)?;
         let tensor =
             TensorChoices { kind: WeightKind::LmHead, tensor: rows.tensor.clone(), elements: rows.elements(), choices };
         Ok((gradient, tensor))

@@ -1,6 +1,6 @@
 //! Which tokens a model is calibrated with.
 //!
-//! `builtin` is half text that ships with anec and half answers that the checkpoint gives to prompts that ship, through its
+//! `builtin` is text that ships with anec and answers that the checkpoint gives to prompts that ship, through its
 //! own chat template: on real models, text alone spoils chat, and answers alone spoil text. It needs no file and no network.
 
 mod chat;
@@ -33,18 +33,18 @@ const PROMPTS: &str = include_str!("prompts.txt");
 const WINDOW: usize = 512;
 
 /// A window for so many channels of the widest input of a layer: what is known of each pair of channels comes from tokens.
-const CHANNELS_PER_WINDOW: usize = 32;
+const CHANNELS_PER_WINDOW: usize = 22;
 
 /// Windows of the smallest checkpoints, of those whose calibration takes minutes, and of larger ones.
 const LEAST_WINDOWS: usize = 16;
-const MOST_WINDOWS: usize = 48;
+const MOST_WINDOWS: usize = 70;
 const MOST_WINDOWS_OF_LARGE: usize = 31;
 
 /// Parameters beyond which a checkpoint is large.
 const LARGE_PARAMETERS: usize = 500_000_000;
 
-/// Windows of the text that ships, at most.
-const TEXT_WINDOWS: usize = 17;
+/// The share of the text that ships, in sevenths; answers are the rest.
+const TEXT_SEVENTHS: usize = 4;
 
 /// Windows of a file of the user's.
 const FILE_WINDOWS: usize = 24;
@@ -235,12 +235,12 @@ impl<'a> Maker<'a> {
     }
 }
 
-/// Windows of the text that ships and of answers: half of each as far as the text goes.
+/// Windows of the text that ships and of answers.
 fn builtin_windows(plan: &DecoderPlan) -> [usize; 2] {
     let is_large = generate::parameters(plan) > LARGE_PARAMETERS;
     let most = if is_large { MOST_WINDOWS_OF_LARGE } else { MOST_WINDOWS };
     let windows = (plan.intermediate_size / CHANNELS_PER_WINDOW).clamp(LEAST_WINDOWS, most);
-    let text = windows.div_ceil(2).min(TEXT_WINDOWS);
+    let text = (windows * TEXT_SEVENTHS).div_ceil(7);
     [text, windows - text]
 }
 
@@ -336,6 +336,7 @@ mod tests {
     #[test]
     fn enough_prompts_and_text_ship() {
         assert!(PROMPTS.lines().count() >= 50);
-        assert!(TEXT.len() > 4 * WINDOW * TEXT_WINDOWS / 2);
+        let most = (MOST_WINDOWS * TEXT_SEVENTHS).div_ceil(7);
+        assert!(TEXT.len() > 3 * WINDOW * most);
     }
 }
