@@ -5,13 +5,14 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anec_mil::WEIGHT_FILE;
 use anec_mil::package::Model;
-use anec_mil::stored::{StoredModel, StoredModelError};
+use anec_mil::stored::{Form, StoredModel, StoredModelError};
 use anec_runtime::{FsPackage, OpenError, PackageReport, open_model};
 
 use crate::console::{Console, Failure, counted};
 use crate::interrupt::{self, Interrupt};
-use crate::output::forms::model_directory;
+use crate::output::forms::model_directory::{self, Joined};
 use crate::output::staging::{Identity, Kind, Staging, Unfinished};
 
 /// A model that is written in another form.
@@ -65,7 +66,18 @@ impl Rewrite<'_> {
         accept(&stored)?;
         self.check()?;
         let weight_files = self.weight_files(self.path)?;
-        let model = stored.model().map_err(|source| self.failed(source))?;
+        let mut model = stored.model().map_err(|source| self.failed(source))?;
+        // Packages and compiled models have one weight file, texts one for each blob.
+        if stored.form() == Form::Text && weight_files.len() > 1 {
+            let (joined, program) = Joined::of(&stored, self.path, model.program)?;
+            model.program = program;
+            let weight_files = BTreeSet::from([WEIGHT_FILE.to_owned()]);
+            let source = Source { model: &model, weight_files: &weight_files };
+            return self.publish(console, |directory| {
+                write(&source, directory)?;
+                Ok(joined.write(&stored, self.path, directory)?)
+            });
+        }
         let source = Source { model: &model, weight_files: &weight_files };
         self.publish(console, |directory| {
             write(&source, directory)?;

@@ -10,7 +10,7 @@ use crate::blob::ALIGNMENT;
 use crate::ops::special;
 use crate::package::MODEL_DIRECTORY_PREFIX;
 use crate::program::{Binding, Block, Operation, Program};
-use crate::value::{BlobReference, Value, ValueData};
+use crate::value::{BlobReference, ValueData};
 
 /// Offset of the only record of a file.
 pub const ONLY_RECORD: u64 = ALIGNMENT;
@@ -39,25 +39,42 @@ pub fn unnamed_blob_file(record: u64) -> String {
 pub fn blob_files(program: &Program) -> BTreeMap<BlobReference, String> {
     let mut files = BTreeMap::new();
     let mut taken = BTreeSet::new();
-    for function in program.functions.values() {
-        collect(&function.block, &mut files, &mut taken);
+    for (operation, argument, reference) in uses(program) {
+        if files.contains_key(reference) {
+            continue;
+        }
+        let plain = plain_name(operation, argument);
+        let numbered = (2..).map(|number| format!("{plain}_{number}"));
+        // Some file systems take upper and lower case for the same.
+        let mut names = std::iter::once(plain.clone()).chain(numbered);
+        let name = names.find(|name| taken.insert(name.to_ascii_lowercase())).expect("numbers do not end");
+        files.insert(reference.clone(), format!("{DIRECTORY}/{name}.{EXTENSION}"));
     }
     files
 }
 
-fn collect(block: &Block, files: &mut BTreeMap<BlobReference, String>, taken: &mut BTreeSet<String>) {
+/// The blobs of a program, each once, in the order in which operations come to them.
+pub fn blobs_in_order(program: &Program) -> Vec<BlobReference> {
+    let mut seen = BTreeSet::new();
+    let references = uses(program).into_iter().map(|(_, _, reference)| reference);
+    references.filter(|reference| seen.insert(*reference)).cloned().collect()
+}
+
+/// Every use of a blob: the operation, the argument, and which blob.
+fn uses(program: &Program) -> Vec<(&Operation, &str, &BlobReference)> {
+    let mut found = Vec::new();
+    for function in program.functions.values() {
+        collect(&function.block, &mut found);
+    }
+    found
+}
+
+fn collect<'a>(block: &'a Block, found: &mut Vec<(&'a Operation, &'a str, &'a BlobReference)>) {
     for operation in &block.operations {
-        for (argument, value) in operation.values() {
-            let Some(reference) = value.as_blob().filter(|reference| !files.contains_key(reference)) else { continue };
-            let plain = plain_name(operation, argument);
-            let numbered = (2..).map(|number| format!("{plain}_{number}"));
-            // Some file systems take upper and lower case for the same.
-            let mut names = std::iter::once(plain.clone()).chain(numbered);
-            let name = names.find(|name| taken.insert(name.to_ascii_lowercase())).expect("numbers do not end");
-            files.insert(reference.clone(), format!("{DIRECTORY}/{name}.{EXTENSION}"));
-        }
+        let values = operation.values();
+        found.extend(values.filter_map(|(argument, value)| Some((operation, argument, value.as_blob()?))));
         for inner in &operation.blocks {
-            collect(inner, files, taken);
+            collect(inner, found);
         }
     }
 }
@@ -70,14 +87,20 @@ fn plain_name(operation: &Operation, argument: &str) -> String {
 }
 
 /// A program whose blobs are in files of their own, at these paths.
-pub fn with_blob_files(mut program: Program, files: &BTreeMap<BlobReference, String>) -> Program {
+pub fn with_blob_files(program: Program, files: &BTreeMap<BlobReference, String>) -> Program {
+    let alone = |path: &String| BlobReference { file_name: blob_file_name(path), offset: ONLY_RECORD };
+    with_blobs(program, &files.iter().map(|(reference, path)| (reference.clone(), alone(path))).collect())
+}
+
+/// A program that has blobs elsewhere.
+pub fn with_blobs(mut program: Program, places: &BTreeMap<BlobReference, BlobReference>) -> Program {
     for function in program.functions.values_mut() {
-        rename(&mut function.block, files);
+        replace(&mut function.block, places);
     }
     program
 }
 
-fn rename(block: &mut Block, files: &BTreeMap<BlobReference, String>) {
+fn replace(block: &mut Block, places: &BTreeMap<BlobReference, BlobReference>) {
     for operation in &mut block.operations {
         let bound = operation.inputs.values_mut().flat_map(|argument| &mut argument.0);
         let bound = bound.filter_map(|binding| match binding {
@@ -85,26 +108,22 @@ fn rename(block: &mut Block, files: &BTreeMap<BlobReference, String>) {
             Binding::Name(_) => None,
         });
         for value in bound.chain(operation.attributes.values_mut()) {
-            rename_value(value, files);
+            if let ValueData::Blob(reference) = &mut value.data
+                && let Some(place) = places.get(reference)
+            {
+                *reference = place.clone();
+            }
         }
         for inner in &mut operation.blocks {
-            rename(inner, files);
+            replace(inner, places);
         }
-    }
-}
-
-fn rename_value(value: &mut Value, files: &BTreeMap<BlobReference, String>) {
-    if let ValueData::Blob(reference) = &mut value.data
-        && let Some(path) = files.get(reference)
-    {
-        *reference = BlobReference { file_name: blob_file_name(path), offset: ONLY_RECORD };
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{DataType, FunctionBuilder, Opset, TensorType, WEIGHT_FILE};
+    use crate::{DataType, FunctionBuilder, Opset, TensorType, Value, WEIGHT_FILE};
 
     fn blob(shape: &[u64], offset: u64) -> Value {
         let reference = BlobReference { file_name: WEIGHT_FILE.to_owned(), offset };
@@ -126,6 +145,8 @@ mod tests {
         let files = blob_files(&program);
         let paths: Vec<(u64, &str)> = files.iter().map(|(reference, path)| (reference.offset, path.as_str())).collect();
         assert_eq!(paths, [(64, "weights/bias.bin"), (256, "weights/Bias_2.bin")]);
+        let in_order: Vec<u64> = blobs_in_order(&program).iter().map(|reference| reference.offset).collect();
+        assert_eq!(in_order, [64, 256]);
         let renamed = with_blob_files(program, &files);
         let operations = &renamed.functions["main"].block.operations;
         let found: Vec<(&str, u64)> = operations

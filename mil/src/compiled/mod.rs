@@ -34,7 +34,9 @@ mod unproven;
 mod writer;
 
 pub use analytics::Analytics;
-pub use blob_files::{ONLY_RECORD, blob_file_name, blob_files, unnamed_blob_file, with_blob_files};
+pub use blob_files::{
+    ONLY_RECORD, blob_file_name, blob_files, blobs_in_order, unnamed_blob_file, with_blob_files, with_blobs,
+};
 pub use core_ml_data::{CoreMlData, PROVEN_SPECIFICATION_VERSION};
 pub use flexible::has_known_form;
 pub use loose::{LOOSE_BUILD_INFO, LOOSE_EXTENSION, LooseModel, loose_text};

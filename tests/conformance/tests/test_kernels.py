@@ -76,6 +76,17 @@ def test_packages_of_kernels_pass_the_strict_reader_and_lint(anec, kernels, smal
     assert anec.run("lint", directory).code == 0
 
 
+def test_a_package_of_a_text_has_one_weight_file_and_passes_the_strict_reader(anec, small_checkpoint, tmp_path) -> None:
+    text = anec.convert(small_checkpoint, "--layout", "kernels", "--context-length", 64, "--ffn", "lut4")
+    for name in ("layer_00_q_proj_lut4", "embeddings"):
+        package = tmp_path / f"{name}.mlpackage"
+        outcome = anec.run("package", text / f"{name}.mil", "-o", package)
+        assert outcome.code == 0, outcome.stderr
+        assert [path.name for path in package.rglob("*.bin")] == ["weight.bin"]
+        assert package_check.check(package) == []
+        assert anec.run("diff", text / f"{name}.mil", package).code == 0
+
+
 def test_every_text_is_the_program_of_its_package(anec, kernels, small_checkpoint) -> None:
     texts, packages = kernels(small_checkpoint), kernels(small_checkpoint, "--emit", "mlpackage")
     some = [path for path in sorted(Path(texts).glob("*.mil")) if "layer_0" not in path.name or "layer_00" in path.name]

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use anec_mil::blob::BlobError;
 use anec_mil::compiled::CompiledError;
 use anec_mil::package::ModelError;
 use anec_runtime::OpenError;
@@ -47,6 +48,9 @@ pub enum FormError {
         /// What is wrong with it.
         problems: Vec<String>,
     },
+    /// A weight file cannot be joined with others.
+    #[error("Cannot join the weight files")]
+    Blob(#[from] BlobError),
     /// The disk.
     #[error("Cannot write the model")]
     Io(#[from] io::Error),
@@ -66,7 +70,7 @@ impl Hint for FormError {
                 Some("`--unproven` writes it as all else is written, which is likely to be right".to_owned())
             }
             Self::Compile { source, .. } => source.hint().map(str::to_owned),
-            Self::Io(_) => None,
+            Self::Blob(_) | Self::Io(_) => None,
         }
     }
 }
