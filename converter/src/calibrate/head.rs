@@ -1,6 +1,6 @@
 //! The LM head: by what the last layer gives, and by how likely each token is.
 
-use anec_quantize::compensate::Factor;
+use anec_quantize::compensate::{CompensateError, Factor};
 use rayon::prelude::*;
 
 use super::engine::parts_of;
@@ -82,15 +82,16 @@ impl Head<'_> {
         #[expect(clippy::cast_possible_truncation, reason = "a strength")]
         let strength = self.strength.head as f32;
         towards.iter_mut().zip(h).for_each(|(c, h)| *c = strength * (*c - h));
-        let factor = self.factor(h, self.strength.target_damping)?;
-        let layer = self.plan.num_hidden_layers;
-        factor.solve_rows(&mut towards).map_err(|source| CalibrateError::Gram { layer, what: "norm", source })?;
+        self.factor(h, self.strength.target_damping)?.solve_rows(&mut towards).map_err(|source| self.failed(source))?;
         Ok(towards)
     }
 
     fn factor(&self, h: &[f32], damping: f64) -> Result<Factor, CalibrateError> {
-        let failed = |source| CalibrateError::Gram { layer: self.plan.num_hidden_layers, what: "norm", source };
-        Factor::new(h, self.plan.hidden_size, damping).map_err(failed)
+        Factor::new(h, self.plan.hidden_size, damping).map_err(|source| self.failed(source))
+    }
+
+    fn failed(&self, source: CompensateError) -> CalibrateError {
+        CalibrateError::Gram { layer: self.plan.num_hidden_layers, what: "norm", source }
     }
 
     fn part(
@@ -125,6 +126,14 @@ impl Head<'_> {
     }
 }
 
+/// At most so many of the tokens of `x: [tokens, channels]`, from all over.
+pub(super) fn spread(x: &[f32], channels: usize, most: usize) -> Vec<f32> {
+    let tokens = x.len() / channels;
+    let count = most.min(tokens);
+    let chosen = (0..count).filter_map(|index| x.chunks_exact(channels).nth(index * tokens / count));
+    chosen.flatten().copied().collect()
+}
+
 /// How much an error of each token's logit counts, `[vocabulary]`: the mean of `p (1 - p)` over states `x: [tokens, hidden]`
 /// that the head gets, the second derivative of the loss; one on average, and a little for tokens that were not met.
 ///
@@ -138,10 +147,8 @@ pub(super) fn token_counts(
     proceed: &(dyn Fn() -> Result<(), CalibrateError> + Sync),
 ) -> Result<Vec<f32>, CalibrateError> {
     let (hidden, vocab) = (plan.hidden_size, plan.vocab_size);
-    let tokens = x.len() / hidden;
-    let count = LOOKED_AT.min(tokens);
-    let looked_at = (0..count).filter_map(|index| x.chunks_exact(hidden).nth(index * tokens / count));
-    let x: Vec<f32> = looked_at.flatten().copied().collect();
+    let x = spread(x, hidden, LOOKED_AT);
+    let count = x.len() / hidden;
     // The vocabulary is in memory a block at a time, so it is gone through twice: for the sums, then for the shares.
     let block = |start: usize| {
         proceed()?;

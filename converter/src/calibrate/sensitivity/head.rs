@@ -11,7 +11,7 @@ use super::Choice;
 use super::cost::{palette_shape, rounded, stored_bits};
 use crate::calibrate::error::CalibrateError;
 use crate::calibrate::evaluate::{divergence_of, finish_logits};
-use crate::calibrate::head::token_counts;
+use crate::calibrate::head::{spread, token_counts};
 use crate::calibrate::layer::calibrated;
 use crate::calibrate::settings::Strength;
 use crate::calibrate::weights::whole;
@@ -96,10 +96,8 @@ impl Head<'_> {
         strength: Strength,
     ) -> Result<Vec<Choice>, CalibrateError> {
         let (hidden, vocab) = (self.plan.hidden_size, self.plan.vocab_size);
-        let tokens = x.len() / hidden;
-        let count = COMPARED.min(tokens);
-        let rows = (0..count).filter_map(|index| x.chunks_exact(hidden).nth(index * tokens / count));
-        let x: Vec<f32> = rows.flatten().copied().collect();
+        let x = spread(x, hidden, COMPARED);
+        let count = x.len() / hidden;
         let own = self.logits(&x, 1, |weight, _| Ok(weight))?;
         let counts = token_counts(self.checkpoint, self.plan, self.rows, fitted, self.proceed)?;
         let mut choices = Vec::with_capacity(candidates.len());
