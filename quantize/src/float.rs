@@ -1,6 +1,7 @@
 //! fp16 numbers as sortable keys, as integers and as `f32`.
 
 use half::f16;
+use pulp::{Arch, NullaryFnOnce};
 
 /// Number of keys.
 pub(crate) const KEYS: usize = 1 << 16;
@@ -55,6 +56,31 @@ pub(crate) fn widen(value: f16) -> f32 {
     f32::from_bits(magnitude.to_bits() | ((bits & 0x8000) << 16))
 }
 
+/// The `f32` of finite values, exactly.
+///
+/// # Panics
+/// There are not as many places as values.
+pub fn widen_all(values: &[f16], wide: &mut [f32]) {
+    assert_eq!(values.len(), wide.len(), "a place for each value");
+    Arch::new().dispatch(Widen { values, wide });
+}
+
+/// The work of [`widen_all`], compiled for each instruction set.
+struct Widen<'a> {
+    values: &'a [f16],
+    wide: &'a mut [f32],
+}
+
+impl NullaryFnOnce for Widen<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "must be compiled with the instruction set of the caller")]
+    fn call(self) {
+        self.wide.iter_mut().zip(self.values).for_each(|(wide, value)| *wide = widen(*value));
+    }
+}
+
 /// Whether no value is infinite or not a number.
 pub(crate) fn all_finite(values: &[f16]) -> bool {
     largest_magnitude(values).is_finite()
@@ -79,7 +105,9 @@ mod tests {
         for number in finite {
             assert_eq!(value(key(number)), number);
             assert_eq!(units(key(number)) * UNIT, number.to_f64());
-            assert_eq!(widen(number), number.to_f32());
+            let mut wide = [0.0];
+            widen_all(&[number], &mut wide);
+            assert_eq!([widen(number), wide[0]], [number.to_f32(); 2]);
         }
         assert_eq!(key(f16::NEG_ZERO), key(f16::ZERO));
         assert!((0x400..=0xfbff_u16).all(|at| units(at - 1) < units(at)));

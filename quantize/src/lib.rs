@@ -77,6 +77,7 @@ mod vectors;
 
 use half::f16;
 
+pub use float::widen_all;
 pub use group::{GroupPalette, Palettizer};
 pub use histogram::Histogram;
 pub use linear::{Int8Rows, int8_scale, largest_magnitude, quantize_int8, quantize_rows_int8};

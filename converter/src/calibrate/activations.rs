@@ -3,11 +3,12 @@
 use half::f16;
 use rayon::prelude::*;
 
+use super::buffers::Buffers;
 use super::engine::{Tokens, embed};
 use super::error::CalibrateError;
 use super::forward::rms_norm_in_place;
 use super::shape::{LayerShape, Rotations};
-use super::weights::{LayerWeights, Projection, matrix_rows, norm_weight};
+use super::weights::{LayerWeights, Projection, Windows, matrix_rows, norm_weight};
 use crate::model::arch;
 use crate::model::decoder_plan::{DecoderPlan, WeightPath};
 use crate::options::{ActivationScales, INT8_MOST};
@@ -41,11 +42,13 @@ pub fn activation_scales(
         }
     };
     let rotations = Rotations::of(plan, tokens.length);
+    let buffers = Buffers::default();
+    let windows = Windows { rotations: &rotations, length: tokens.length, buffers: &buffers };
     let mut residual = embed(checkpoint, plan, &tokens.tokens)?;
     for layer in 0..plan.num_hidden_layers {
         let shape = LayerShape::of(plan, layer);
         let weights = LayerWeights::read(checkpoint, plan, layer)?;
-        weights.pass(&mut residual, &shape, &rotations, tokens.length, &mut set);
+        weights.pass(&mut residual, &shape, &windows, &mut set);
     }
     let norm = norm_weight(checkpoint, plan, &WeightPath::NORM, plan.hidden_size)?;
     #[expect(clippy::cast_possible_truncation, reason = "f32 is what is computed in")]

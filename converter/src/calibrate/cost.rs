@@ -146,6 +146,7 @@ impl CalibrationCost {
 }
 
 /// Bytes of an element.
+const F16: f64 = 2.0;
 const F32: f64 = 4.0;
 const F64: f64 = 8.0;
 
@@ -250,7 +251,7 @@ impl Sizes<'_> {
     fn memory(&self, answers: bool) -> f64 {
         let DecoderPlan { hidden_size, intermediate_size, .. } = *self.plan;
         let (n, hidden) = (float(self.tokens), float(hidden_size));
-        let all = float(parameters(self.plan)) * F32;
+        let all = float(parameters(self.plan)) * F16;
         let answering = if answers && all <= float(KEPT_BYTES) { all } else { 0.0 };
         let widest = float(intermediate_size.max(hidden_size).max(self.plan.q_size()));
         // A Gram matrix and its factor; beside them, where targets lean on the checkpoint, the difference that they make up

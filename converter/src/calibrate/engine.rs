@@ -2,13 +2,14 @@
 
 use std::ops::Range;
 
+use super::buffers::Buffers;
 use super::error::CalibrateError;
 use super::head::Head;
 use super::layer::{Context, Residual, calibrate_layer};
 use super::result::CalibratedTensor;
 use super::settings::{PaletteShape, Palettes, Strength, TensorRows};
 use super::shape::{LayerShape, Rotations};
-use super::weights::{LayerWeights, matrix_rows};
+use super::weights::{LayerWeights, Windows, matrix_rows};
 use crate::model::decoder_plan::{DecoderPlan, WeightPath};
 use crate::output::emit::read::read;
 use crate::source::checkpoint::Checkpoint;
@@ -41,6 +42,7 @@ pub struct Calibrator<'a> {
     strength: Strength,
     length: usize,
     rotations: Rotations,
+    buffers: Buffers,
     residual: Residual,
     layer: usize,
 }
@@ -61,7 +63,17 @@ impl<'a> Calibrator<'a> {
         let leans = strength.inputs > 0.0 || strength.residual > 0.0;
         let residual = Residual { reference: leans.then(|| embeddings.clone()), quantized: embeddings };
         let rotations = Rotations::of(plan, tokens.length);
-        Ok(Self { checkpoint, plan, palettes, strength, length: tokens.length, rotations, residual, layer: 0 })
+        Ok(Self {
+            checkpoint,
+            plan,
+            palettes,
+            strength,
+            length: tokens.length,
+            rotations,
+            buffers: Buffers::default(),
+            residual,
+            layer: 0,
+        })
     }
 
     /// Goes on after so many layers, with the residual stream that they left.
@@ -95,8 +107,7 @@ impl<'a> Calibrator<'a> {
         let context = Context {
             palettes: self.palettes,
             strength: self.strength,
-            rotations: &self.rotations,
-            length: self.length,
+            windows: Windows { rotations: &self.rotations, length: self.length, buffers: &self.buffers },
             proceed,
         };
         let results = calibrate_layer(self.layer, &shape, &mut weights, &mut self.residual, &context)?;

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use rayon::prelude::*;
 
+use super::buffers::Buffers;
 use super::engine::{Tokens, embed};
 use super::error::CalibrateError;
 use super::forward::{rms_norm_in_place, soften};
 use super::settings::TensorRows;
 use super::shape::{LayerShape, Rotations};
-use super::weights::{LayerWeights, matrix_rows, norm_weight, whole};
+use super::weights::{LayerWeights, Windows, matrix_rows, norm_weight, whole};
 use crate::model::decoder_plan::{DecoderPlan, WeightPath};
 use crate::product::project;
 use crate::source::checkpoint::Checkpoint;
@@ -43,6 +44,8 @@ pub fn hidden(
     tokens: &Tokens,
 ) -> Result<Vec<f32>, CalibrateError> {
     let rotations = Rotations::of(plan, tokens.length);
+    let buffers = Buffers::default();
+    let windows = Windows { rotations: &rotations, length: tokens.length, buffers: &buffers };
     let mut residual = embed(checkpoint, plan, &tokens.tokens)?;
     for layer in 0..plan.num_hidden_layers {
         let shape = LayerShape::of(plan, layer);
@@ -52,7 +55,7 @@ pub fn hidden(
                 projection.weight.clone_from(other);
             }
         }
-        weights.pass(&mut residual, &shape, &rotations, tokens.length, |_, _| ());
+        weights.pass(&mut residual, &shape, &windows, |_, _| ());
     }
     let norm = norm_weight(checkpoint, plan, &WeightPath::NORM, plan.hidden_size)?;
     #[expect(clippy::cast_possible_truncation, reason = "f32 is what is computed in")]

@@ -12,7 +12,7 @@ use super::result::CalibratedTensor;
 use super::settings::{PaletteShape, Palettes, Strength};
 use super::weights::{matrix_rows, norm_weight, whole};
 use crate::model::decoder_plan::{DecoderPlan, WeightPath};
-use crate::product::{cross, gram, multiply, project};
+use crate::product::{copy, cross, gram, multiply, project};
 use crate::source::checkpoint::Checkpoint;
 use crate::weights::rows::Rows;
 
@@ -63,7 +63,7 @@ impl Head<'_> {
         let state = |residual: &[f32]| rms_norm(residual, &norm, plan.rms_norm_eps as f32);
         let x = state(&residual.quantized);
         check_finite(&x, plan.hidden_size, length, plan.num_hidden_layers, "norm")?;
-        let h = gram(&x, &x, plan.hidden_size);
+        let h = gram(&x, None, plan.hidden_size);
         let leans = residual.reference.as_deref().filter(|reference| *reference != residual.quantized);
         let towards = match leans {
             Some(reference) if self.strength.head > 0.0 => Some(self.towards(&state(reference), &x, &h)?),
@@ -78,7 +78,7 @@ impl Head<'_> {
     /// `a (mean(x_fp xᵀ) - H) (H + damping)⁻¹`, with the strength `a`: for the least squares of `W x_fp - W' x`, part of the way.
     fn towards(&self, reference: &[f32], x: &[f32], h: &[f32]) -> Result<Vec<f32>, CalibrateError> {
         let hidden = self.plan.hidden_size;
-        let mut towards = cross(reference, x, [hidden, hidden]);
+        let mut towards = cross(|elements, out| copy(reference, elements, out), x, None, [hidden, hidden]);
         #[expect(clippy::cast_possible_truncation, reason = "a strength")]
         let strength = self.strength.head as f32;
         towards.iter_mut().zip(h).for_each(|(c, h)| *c = strength * (*c - h));

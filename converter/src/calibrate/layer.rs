@@ -1,17 +1,20 @@
 //! One decoder layer: from weights and the tokens that reach it to palettes and the tokens that leave it.
 
+use std::ops::Range;
+
 use anec_quantize::compensate::{
     CompensateError, Compensated, Factor, GroupPalettes, Importance, compensate, palettize_groups, refit,
 };
 use rayon::prelude::*;
 
+use super::buffers::{Buffer, Buffers};
 use super::error::CalibrateError;
-use super::forward::add_scaled;
+use super::forward::{PIECE, add_scaled};
 use super::result::CalibratedTensor;
 use super::settings::{PaletteShape, Palettes, Strength, TensorRows};
-use super::shape::{LayerShape, Rotations};
-use super::weights::{Branch, LayerWeights, Projection};
-use crate::product::{cross, gram, multiply};
+use super::shape::LayerShape;
+use super::weights::{Branch, LayerWeights, Projection, Windows};
+use crate::product::{copy, cross, gram, multiply};
 use crate::weights::rows::Rows;
 
 /// The residual stream of all calibration tokens: `[tokens, hidden]`.
@@ -27,9 +30,7 @@ pub(super) struct Residual {
 pub(super) struct Context<'a> {
     pub(super) palettes: &'a Palettes,
     pub(super) strength: Strength,
-    pub(super) rotations: &'a Rotations,
-    /// Tokens of a window.
-    pub(super) length: usize,
+    pub(super) windows: Windows<'a>,
     /// Called between stages; its error ends the layer.
     pub(super) proceed: &'a (dyn Fn() -> Result<(), CalibrateError> + Sync),
 }
@@ -59,14 +60,15 @@ pub(super) fn calibrate_layer(
     context: &Context<'_>,
 ) -> Result<Vec<CalibratedTensor>, CalibrateError> {
     let mut results = Vec::new();
-    let length = context.length;
+    let windows = &context.windows;
+    let buffers = windows.buffers;
     let both = |residual: &Residual, branch, weights: &LayerWeights| {
-        let enter = |residual: &[f32]| weights.enter(branch, residual, shape).into_owned();
+        let enter = |residual: &[f32]| weights.enter(branch, residual, shape, buffers);
         (enter(&residual.quantized), residual.reference.as_deref().map(enter))
     };
 
     let (x, x_ref) = both(residual, Branch::Attention, weights);
-    let attended_ref = x_ref.as_deref().map(|x| weights.attend(x, shape, context.rotations, length));
+    let attended_ref = x_ref.as_deref().map(|x| weights.attend(x, shape, windows));
     let stage = Stage {
         layer,
         what: "queries, keys and values",
@@ -78,10 +80,10 @@ pub(super) fn calibrate_layer(
         context,
     };
     results.extend(stage.quantize(&mut [&mut weights.q, &mut weights.k, &mut weights.v])?);
-    let attended = weights.attend(&x, shape, context.rotations, length);
+    let attended = weights.attend(&x, shape, windows);
     drop((x, x_ref));
 
-    let after = behind(weights, Branch::Attention, attended_ref.as_deref(), residual, shape);
+    let after = behind(weights, Branch::Attention, attended_ref.as_deref(), residual, shape, buffers);
     let plainly = writes_plainly(weights, Branch::Attention, shape);
     let stage = Stage {
         layer,
@@ -94,12 +96,12 @@ pub(super) fn calibrate_layer(
         context,
     };
     results.extend(stage.quantize(&mut [&mut weights.o])?);
-    weights.leave(Branch::Attention, weights.o.apply(&attended), &mut residual.quantized, shape);
-    residual.reference = after;
+    weights.add(Branch::Attention, &attended, &mut residual.quantized, shape);
+    residual.set_reference(after, buffers);
     drop((attended, attended_ref));
 
     let (x, x_ref) = both(residual, Branch::Mlp, weights);
-    let inner_ref = x_ref.as_deref().map(|x| weights.expand(x, shape));
+    let inner_ref = x_ref.as_deref().map(|x| weights.expand(x, shape, buffers));
     let stage = Stage {
         layer,
         what: "gate and up",
@@ -111,10 +113,10 @@ pub(super) fn calibrate_layer(
         context,
     };
     results.extend(stage.quantize(&mut [&mut weights.gate, &mut weights.up])?);
-    let inner = weights.expand(&x, shape);
+    let inner = weights.expand(&x, shape, buffers);
     drop((x, x_ref));
 
-    let after = behind(weights, Branch::Mlp, inner_ref.as_deref(), residual, shape);
+    let after = behind(weights, Branch::Mlp, inner_ref.as_deref(), residual, shape, buffers);
     let plainly = writes_plainly(weights, Branch::Mlp, shape);
     let stage = Stage {
         layer,
@@ -127,25 +129,30 @@ pub(super) fn calibrate_layer(
         context,
     };
     results.extend(stage.quantize(&mut [&mut weights.down])?);
-    weights.leave(Branch::Mlp, weights.down.apply(&inner), &mut residual.quantized, shape);
-    residual.reference = after;
+    weights.add(Branch::Mlp, &inner, &mut residual.quantized, shape);
+    residual.set_reference(after, buffers);
     Ok(results)
 }
 
+impl Residual {
+    fn set_reference(&mut self, reference: Option<Buffer<'_>>, buffers: &Buffers) {
+        if let Some(old) = std::mem::replace(&mut self.reference, reference.map(Buffer::into_vec)) {
+            buffers.give(old);
+        }
+    }
+}
+
 /// The checkpoint's own residual stream behind a branch whose last projection gets `inputs`, before it is quantized.
-fn behind(
+fn behind<'a>(
     weights: &LayerWeights,
     branch: Branch,
     inputs: Option<&[f32]>,
     residual: &Residual,
     shape: &LayerShape,
-) -> Option<Vec<f32>> {
-    let (inputs, mut after) = inputs.zip(residual.reference.clone())?;
-    let last = match branch {
-        Branch::Attention => &weights.o,
-        Branch::Mlp => &weights.down,
-    };
-    weights.leave(branch, last.apply(inputs), &mut after, shape);
+    buffers: &'a Buffers,
+) -> Option<Buffer<'a>> {
+    let mut after = buffers.copy(residual.reference.as_deref()?);
+    weights.add(branch, inputs?, &mut after, shape);
     Some(after)
 }
 
@@ -157,7 +164,7 @@ fn token_counts(stream: &[f32], hidden: usize, strength: Strength) -> Vec<f32> {
         let square: f64 = token.iter().map(|value| f64::from(*value) * f64::from(*value)).sum();
         (square / hidden as f64 + f64::EPSILON).powf(-strength.stream)
     };
-    let counts: Vec<f64> = stream.chunks_exact(hidden).map(count).collect();
+    let counts: Vec<f64> = stream.par_chunks_exact(hidden).map(count).collect();
     let mean = counts.iter().sum::<f64>() / counts.len().max(1) as f64;
     counts.into_iter().map(|count| (count / mean) as f32).collect()
 }
@@ -170,18 +177,16 @@ fn writes_plainly(weights: &LayerWeights, branch: Branch, shape: &LayerShape) ->
 impl Stage<'_> {
     /// Replaces weights by what their palettes make of them.
     fn quantize(&self, projections: &mut [&mut Projection]) -> Result<Vec<CalibratedTensor>, CalibrateError> {
-        let Context { palettes, strength, length, proceed, .. } = *self.context;
+        let Context { palettes, strength, windows: Windows { length, .. }, proceed } = *self.context;
         proceed()?;
         check_finite(self.inputs, self.channels, length, self.layer, self.what)?;
         let shape_of = |projection: &Projection| palettes.get(&TensorRows::of(&projection.rows)).copied();
         if !projections.iter().any(|projection| shape_of(projection).is_some()) {
             return Ok(Vec::new());
         }
-        let counted = self.counted();
-        let counted = counted.as_deref().unwrap_or(self.inputs);
-        let h = gram(self.inputs, counted, self.channels);
+        let h = gram(self.inputs, self.counts.as_deref(), self.channels);
         // Targets first: what they are solved with is as large as what weights are quantized by.
-        let targets = self.targets(&h, counted, projections)?;
+        let targets = self.targets(&h, projections)?;
         proceed()?;
         let factor = self.factor(&h, strength.damping)?;
         drop(h);
@@ -198,31 +203,18 @@ impl Stage<'_> {
         Ok(results)
     }
 
-    /// The inputs, each token times what it counts; none where all count alike.
-    fn counted(&self) -> Option<Vec<f32>> {
-        let counts = self.counts.as_deref()?;
-        let mut counted = self.inputs.to_vec();
-        let tokens = counted.par_chunks_mut(self.channels).zip(counts);
-        tokens.for_each(|(token, count)| token.iter_mut().for_each(|value| *value *= count));
-        Some(counted)
-    }
-
     /// The weights, moved to where the checkpoint's inputs would have led; none for those that stay.
-    fn targets(
-        &self,
-        h: &[f32],
-        counted: &[f32],
-        projections: &[&mut Projection],
-    ) -> Result<Vec<Option<Vec<f32>>>, CalibrateError> {
+    fn targets(&self, h: &[f32], projections: &[&mut Projection]) -> Result<Vec<Option<Vec<f32>>>, CalibrateError> {
         let Strength { inputs: alpha, residual: rho, target_damping, .. } = self.context.strength;
         let none = || projections.iter().map(|_| None).collect();
         let Some(reference) = self.reference.filter(|reference| alpha > 0.0 && *reference != self.inputs) else {
             return Ok(none());
         };
         let channels = self.channels;
-        let mut difference = cross(reference, counted, [channels, channels]);
+        let of_reference = |elements, out: &mut [f32]| copy(reference, elements, out);
+        let mut difference = cross(of_reference, self.inputs, self.counts.as_deref(), [channels, channels]);
         difference.iter_mut().zip(h).for_each(|(c, h)| *c = narrow(alpha) * (*c - h));
-        let lagging = self.residual.filter(|_| rho > 0.0).and_then(|residual| self.lagging(residual, counted, rho));
+        let lagging = self.residual.filter(|_| rho > 0.0).and_then(|residual| self.lagging(residual, rho));
         let moved = |projection: &&mut Projection| {
             let mut moved = multiply(&projection.weight, &difference, channels);
             if let Some(lagging) = &lagging {
@@ -247,11 +239,16 @@ impl Stage<'_> {
     }
 
     /// `(r_fp - r_q)ᵀ x_q / tokens`, tokens as they count, times a strength: `[hidden, channels]`.
-    fn lagging(&self, residual: &Residual, counted: &[f32], rho: f64) -> Option<Vec<f32>> {
+    fn lagging(&self, residual: &Residual, rho: f64) -> Option<Vec<f32>> {
         let Residual { quantized, reference: Some(reference) } = residual else { return None };
-        let difference: Vec<f32> = reference.iter().zip(quantized).map(|(a, b)| narrow(rho) * (a - b)).collect();
+        let difference = |elements: Range<usize>, out: &mut [f32]| {
+            let both = reference[elements.clone()].iter().zip(&quantized[elements]);
+            out.iter_mut().zip(both).for_each(|(out, (reference, quantized))| {
+                *out = narrow(rho) * (reference - quantized);
+            });
+        };
         let hidden = quantized.len() / (self.inputs.len() / self.channels);
-        Some(cross(&difference, counted, [hidden, self.channels]))
+        Some(cross(difference, self.inputs, self.counts.as_deref(), [hidden, self.channels]))
     }
 
     fn factor(&self, h: &[f32], damping: f64) -> Result<Factor, CalibrateError> {
@@ -301,7 +298,13 @@ pub(super) fn check_finite(
     layer: usize,
     what: &'static str,
 ) -> Result<(), CalibrateError> {
-    match x.iter().position(|value| !value.is_finite()) {
+    let is_bad = |value: &f32| !value.is_finite();
+    // A piece without such a number is gone through without a branch.
+    let bad = x.par_chunks(PIECE).enumerate().find_map_first(|(piece, values)| {
+        let any = values.iter().fold(false, |any, value| any | is_bad(value));
+        any.then(|| values.iter().position(is_bad)).flatten().map(|at| piece * PIECE + at)
+    });
+    match bad {
         None => Ok(()),
         Some(at) => {
             let token = at / channels;

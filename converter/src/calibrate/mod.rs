@@ -8,6 +8,7 @@
 
 mod activations;
 pub mod allocate;
+mod buffers;
 mod cost;
 mod engine;
 mod error;

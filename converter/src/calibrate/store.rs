@@ -26,6 +26,12 @@ const MAGIC: &[u8; 8] = b"ANECCAL1";
 
 const DIGEST_BYTES: usize = 32;
 
+/// Numbers of the residual stream that are made bytes at a time.
+const STREAMED: usize = 1 << 14;
+
+/// What takes the parts of a file's body.
+type Body<'a> = dyn FnMut(&[u8]) -> io::Result<()> + 'a;
+
 /// Rows whose indices start on a byte, whatever their width.
 const ALIGNED_ROWS: usize = 8;
 
@@ -109,7 +115,7 @@ impl CalibrationStore {
             body.extend(entries.iter().flat_map(|entry| entry.to_le_bytes()));
             anec_quantize::pack(&tensor.indices, *bits, &mut body);
         }
-        self.write(name, &body)?;
+        self.write(name, &|with| with(&body))?;
         self.index(name, &body).ok_or(CalibrateError::Store { source: io::ErrorKind::InvalidData.into() })
     }
 
@@ -148,7 +154,7 @@ impl CalibrationStore {
         put_count(&mut body, tokens.description.len());
         body.extend_from_slice(tokens.description.as_bytes());
         body.extend(tokens.tokens.tokens.iter().flat_map(|token| token.to_le_bytes()));
-        self.write(TOKENS, &body)
+        self.write(TOKENS, &|with| with(&body))
     }
 
     pub(super) fn tokens(&self) -> Option<CalibrationTokens> {
@@ -163,13 +169,22 @@ impl CalibrationStore {
 
     /// Keeps the residual stream after so many layers.
     pub(super) fn put_residual(&self, layers: usize, residual: &Residual) -> Result<(), CalibrateError> {
-        let mut body = Vec::new();
-        put_count(&mut body, layers);
-        put_count(&mut body, residual.quantized.len());
-        for values in std::iter::once(&residual.quantized).chain(&residual.reference) {
-            body.extend(values.iter().flat_map(|value| value.to_le_bytes()));
-        }
-        self.write(RESIDUAL, &body)
+        let mut head = Vec::new();
+        put_count(&mut head, layers);
+        put_count(&mut head, residual.quantized.len());
+        let streams = std::iter::once(&residual.quantized).chain(&residual.reference);
+        let each = |with: &mut Body<'_>| {
+            with(&head)?;
+            let mut bytes = vec![0; 4 * STREAMED];
+            for values in streams.clone().flat_map(|values| values.chunks(STREAMED)) {
+                let bytes = &mut bytes[..4 * values.len()];
+                let (places, _) = bytes.as_chunks_mut();
+                places.iter_mut().zip(values).for_each(|(place, value)| *place = value.to_le_bytes());
+                with(bytes)?;
+            }
+            Ok(())
+        };
+        self.write(RESIDUAL, &each)
     }
 
     pub(super) fn residual(&self) -> Option<(usize, Residual)> {
@@ -187,19 +202,35 @@ impl CalibrationStore {
         self.directory.join(name).with_extension("bin")
     }
 
-    fn write(&self, name: &str, body: &[u8]) -> Result<(), CalibrateError> {
+    /// Writes a file; `each` hands out its body in order, as often as it is called.
+    fn write(&self, name: &str, each: &(dyn Fn(&mut Body<'_>) -> io::Result<()> + Sync)) -> Result<(), CalibrateError> {
         let path = self.path(name);
         let partial = path.with_extension("partial");
-        let write = || -> io::Result<()> {
+        let write = || {
             let mut file = fs::File::create(&partial)?;
-            for part in [MAGIC.as_slice(), &self.identity, body, &digest(&self.identity, body)] {
+            for part in [MAGIC.as_slice(), &self.identity] {
                 file.write_all(part)?;
             }
+            each(&mut |part| file.write_all(part))?;
+            Ok(file)
+        };
+        let digest = || {
+            let mut digest = Sha256::new().chain_update(self.identity);
+            each(&mut |part| {
+                digest.update(part);
+                Ok(())
+            })?;
+            Ok(digest.finalize())
+        };
+        let both: (io::Result<fs::File>, io::Result<_>) = rayon::join(write, digest);
+        let finish = || -> io::Result<()> {
+            let mut file = both.0?;
+            file.write_all(&both.1?)?;
             file.sync_all()?;
             drop(file);
             fs::rename(&partial, &path)
         };
-        write().map_err(|source| CalibrateError::Store { source })
+        finish().map_err(|source| CalibrateError::Store { source })
     }
 
     /// The content of a file; none where it is not there, of something else, or damaged.

@@ -1,18 +1,19 @@
 //! Weights of one layer, in f32: as they are stored where nothing is quantized.
 
-use std::borrow::Cow;
-
+use anec_quantize::widen_all;
 use half::f16;
-use half::slice::HalfFloatSliceExt as _;
 use rayon::prelude::*;
 
+use super::buffers::{Buffer, Buffers};
 use super::error::CalibrateError;
-use super::forward::{add_scaled, attention, gated, rms_norm, rms_norm_in_place, rotate};
+use super::forward::{
+    add_scaled, add_scaled_here, attention, gated_here, rms_norm_here, rms_norm_in_place, rms_norm_into, rotate,
+};
 use super::shape::{LayerShape, Rotations};
 use crate::graph::weight_rows;
 use crate::model::decoder_plan::{DecoderPlan, NormKind, WeightPath};
 use crate::output::emit::read::read;
-use crate::product::project;
+use crate::product::{in_pieces, project, project_here};
 use crate::source::checkpoint::Checkpoint;
 use crate::weights::rows::Rows;
 use crate::weights::transform::Transform;
@@ -34,24 +35,43 @@ impl Projection {
     pub(super) fn apply(&self, x: &[f32]) -> Vec<f32> {
         project(x, &self.weight, self.bias.as_deref(), self.inputs)
     }
+
+    /// As [`apply`](Self::apply), into `result`, on the calling thread.
+    fn apply_here(&self, x: &[f32], result: &mut Vec<f32>) {
+        result.resize(x.len() / self.inputs * self.outputs(), 0.0);
+        project_here(result, x, &self.weight, self.bias.as_deref(), self.inputs);
+    }
+
+    fn outputs(&self) -> usize {
+        self.weight.len() / self.inputs
+    }
 }
 
-/// The weights of a decoder layer.
+/// The weights of a decoder layer, its projections as they are needed.
 #[derive(Clone, Debug)]
-pub(super) struct LayerWeights {
+pub(super) struct LayerWeights<P = Projection> {
     before_attention: Option<Vec<f32>>,
     after_attention: Option<Vec<f32>>,
     before_mlp: Option<Vec<f32>>,
     after_mlp: Option<Vec<f32>>,
-    pub(super) q: Projection,
-    pub(super) k: Projection,
-    pub(super) v: Projection,
+    pub(super) q: P,
+    pub(super) k: P,
+    pub(super) v: P,
     pub(super) q_norm: Option<Vec<f32>>,
     pub(super) k_norm: Option<Vec<f32>>,
-    pub(super) o: Projection,
-    pub(super) gate: Projection,
-    pub(super) up: Projection,
-    pub(super) down: Projection,
+    pub(super) o: P,
+    pub(super) gate: P,
+    pub(super) up: P,
+    pub(super) down: P,
+}
+
+/// How tokens pass through layers, and where what they become is kept.
+#[derive(Clone, Copy)]
+pub(super) struct Windows<'a> {
+    pub(super) rotations: &'a Rotations,
+    /// Tokens of a window.
+    pub(super) length: usize,
+    pub(super) buffers: &'a Buffers,
 }
 
 /// Where in a layer a branch of the residual starts or ends.
@@ -61,8 +81,14 @@ pub(super) enum Branch {
     Mlp,
 }
 
-impl LayerWeights {
-    pub(super) fn read(checkpoint: &Checkpoint, plan: &DecoderPlan, layer: usize) -> Result<Self, CalibrateError> {
+impl<P> LayerWeights<P> {
+    /// Reads the norms; projections are what is made of where they are, their biases and their inputs.
+    pub(super) fn read_with(
+        checkpoint: &Checkpoint,
+        plan: &DecoderPlan,
+        layer: usize,
+        make: impl Fn(Rows, Option<Vec<f32>>, usize) -> Result<P, CalibrateError>,
+    ) -> Result<Self, CalibrateError> {
         let norms = plan.norm_placement.norms();
         let norm = |module: Option<&'static str>| {
             module.map(|module| norm_weight(checkpoint, plan, &WeightPath::weight(layer, module), plan.hidden_size))
@@ -72,11 +98,11 @@ impl LayerWeights {
             plan.qk_norm_sizes().map(|sizes| norm_weight(checkpoint, plan, &path, channels(sizes)))
         };
         let (hidden, inner) = (plan.hidden_size, plan.intermediate_size);
-        let projection = |module, outputs, inputs, biased: bool| -> Result<Projection, CalibrateError> {
+        let projection = |module, outputs, inputs, biased: bool| -> Result<P, CalibrateError> {
             let rows = matrix_rows(plan, &WeightPath::weight(layer, module), [outputs, inputs]);
             let bias = biased
                 .then(|| whole(checkpoint, &weight_rows(plan, &WeightPath::bias(layer, module), outputs as u64, 1).0));
-            Ok(Projection { weight: whole(checkpoint, &rows)?, rows, bias: bias.transpose()?, inputs })
+            make(rows, bias.transpose()?, inputs)
         };
         Ok(Self {
             before_attention: norm(norms.before_attention).transpose()?,
@@ -95,33 +121,12 @@ impl LayerWeights {
         })
     }
 
-    /// The projections, in the order of use.
-    pub(super) fn projections(&mut self) -> [&mut Projection; 7] {
-        [&mut self.q, &mut self.k, &mut self.v, &mut self.o, &mut self.gate, &mut self.up, &mut self.down]
-    }
-
-    /// What a branch makes of the residual first.
-    pub(super) fn enter<'a>(&self, branch: Branch, residual: &'a [f32], shape: &LayerShape) -> Cow<'a, [f32]> {
-        match self.norm_before(branch) {
-            Some(norm) => Cow::Owned(rms_norm(residual, norm, shape.eps)),
-            None => Cow::Borrowed(residual),
-        }
-    }
-
     /// The norm between the residual and what a branch makes of it.
     pub(super) fn norm_before(&self, branch: Branch) -> Option<&[f32]> {
         match branch {
             Branch::Attention => self.before_attention.as_deref(),
             Branch::Mlp => self.before_mlp.as_deref(),
         }
-    }
-
-    /// Adds what a branch made to the residual.
-    pub(super) fn leave(&self, branch: Branch, mut made: Vec<f32>, residual: &mut [f32], shape: &LayerShape) {
-        if let Some(norm) = self.norm_after(branch) {
-            rms_norm_in_place(&mut made, norm, shape.eps);
-        }
-        add_scaled(residual, &made, shape.residual_multiplier);
     }
 
     /// The norm between what a branch makes and the residual.
@@ -132,24 +137,99 @@ impl LayerWeights {
         }
     }
 
-    /// Attention up to its output projection, in windows of `length` tokens.
-    pub(super) fn attend(&self, x: &[f32], shape: &LayerShape, rotations: &Rotations, length: usize) -> Vec<f32> {
-        let [mut q, mut k] = [self.q.apply(x), self.k.apply(x)];
-        self.norm_heads(&mut q, &mut k, shape);
-        if let Some(rotation) = rotations.get(shape) {
-            rotate(&mut q, shape.head_dim, shape.q_size(), length, rotation);
-            rotate(&mut k, shape.head_dim, shape.kv_size(), length, rotation);
+    /// What a branch makes of the residual first.
+    pub(super) fn enter<'a>(
+        &self,
+        branch: Branch,
+        residual: &[f32],
+        shape: &LayerShape,
+        buffers: &'a Buffers,
+    ) -> Buffer<'a> {
+        let Some(norm) = self.norm_before(branch) else { return buffers.copy(residual) };
+        let mut entered = buffers.take(residual.len());
+        rms_norm_into(&mut entered, residual, norm, shape.eps);
+        entered
+    }
+
+    /// Adds what a branch made to the residual.
+    pub(super) fn leave(&self, branch: Branch, mut made: Vec<f32>, residual: &mut [f32], shape: &LayerShape) {
+        if let Some(norm) = self.norm_after(branch) {
+            rms_norm_in_place(&mut made, norm, shape.eps);
         }
-        attention(&q, &k, &self.v.apply(x), length, shape)
+        add_scaled(residual, &made, shape.residual_multiplier);
     }
 
     /// Normalizes queries and keys over as many channels as their norms have, where the layer does.
     pub(super) fn norm_heads(&self, q: &mut [f32], k: &mut [f32], shape: &LayerShape) {
         for (heads, norm) in [(q, &self.q_norm), (k, &self.k_norm)] {
             if let Some(norm) = norm {
-                rms_norm_in_place(heads, norm, shape.eps);
+                rms_norm_here(heads, norm, shape.eps);
             }
         }
+    }
+}
+
+impl LayerWeights {
+    pub(super) fn read(checkpoint: &Checkpoint, plan: &DecoderPlan, layer: usize) -> Result<Self, CalibrateError> {
+        let make = |rows, bias, inputs| Ok(Projection { weight: whole(checkpoint, &rows)?, rows, bias, inputs });
+        Self::read_with(checkpoint, plan, layer, make)
+    }
+
+    /// The projections, in the order of use.
+    pub(super) fn projections(&mut self) -> [&mut Projection; 7] {
+        [&mut self.q, &mut self.k, &mut self.v, &mut self.o, &mut self.gate, &mut self.up, &mut self.down]
+    }
+
+    /// The last projection of a branch.
+    pub(super) fn last(&self, branch: Branch) -> &Projection {
+        match branch {
+            Branch::Attention => &self.o,
+            Branch::Mlp => &self.down,
+        }
+    }
+
+    /// Adds what a branch makes of the `inputs` of its last projection to the residual.
+    pub(super) fn add(&self, branch: Branch, inputs: &[f32], residual: &mut [f32], shape: &LayerShape) {
+        let (last, norm) = (self.last(branch), self.norm_after(branch));
+        in_pieces((residual, shape.hidden), (inputs, last.inputs), |made, residual, inputs| {
+            last.apply_here(inputs, made);
+            if let Some(norm) = norm {
+                rms_norm_here(made, norm, shape.eps);
+            }
+            add_scaled_here(residual, made, shape.residual_multiplier);
+        });
+    }
+
+    /// Attention up to its output projection.
+    pub(super) fn attend<'a>(&self, x: &[f32], shape: &LayerShape, windows: &Windows<'a>) -> Buffer<'a> {
+        let Windows { rotations, length, buffers } = *windows;
+        let (hidden, q_size, kv_size) = (shape.hidden, shape.q_size(), shape.kv_size());
+        let mut result = buffers.take(x.len() / hidden * q_size);
+        let pieces = result.par_chunks_mut(length * q_size).zip(x.par_chunks(length * hidden));
+        pieces.for_each_init(<[Vec<f32>; 4]>::default, |[q, k, v, scores], (result, x)| {
+            self.q.apply_here(x, q);
+            self.k.apply_here(x, k);
+            self.v.apply_here(x, v);
+            self.norm_heads(q, k, shape);
+            if let Some(rotation) = rotations.get(shape) {
+                rotate(q, shape.head_dim, q_size, rotation);
+                rotate(k, shape.head_dim, kv_size, rotation);
+            }
+            attention([q, k, v], shape, scores, result);
+        });
+        result
+    }
+
+    /// The MLP up to its output projection.
+    pub(super) fn expand<'a>(&self, x: &[f32], shape: &LayerShape, buffers: &'a Buffers) -> Buffer<'a> {
+        let (hidden, inner) = (shape.hidden, shape.intermediate);
+        let mut result = buffers.take(x.len() / hidden * inner);
+        in_pieces((&mut result, inner), (x, hidden), |up, gate, x| {
+            project_here(gate, x, &self.gate.weight, self.gate.bias.as_deref(), hidden);
+            self.up.apply_here(x, up);
+            gated_here(gate, up, shape.activation);
+        });
+        result
     }
 
     /// Takes the residual stream through the layer. `seen` gets each input with the projections that multiply it.
@@ -157,29 +237,23 @@ impl LayerWeights {
         &self,
         residual: &mut [f32],
         shape: &LayerShape,
-        rotations: &Rotations,
-        length: usize,
+        windows: &Windows<'_>,
         mut seen: impl FnMut(&[f32], &[&Projection]),
     ) {
-        let x = self.enter(Branch::Attention, residual, shape);
+        let buffers = windows.buffers;
+        let x = self.enter(Branch::Attention, residual, shape, buffers);
         seen(&x, &[&self.q, &self.k, &self.v]);
-        let attended = self.attend(&x, shape, rotations, length);
+        let attended = self.attend(&x, shape, windows);
         drop(x);
         seen(&attended, &[&self.o]);
-        self.leave(Branch::Attention, self.o.apply(&attended), residual, shape);
-        let x = self.enter(Branch::Mlp, residual, shape);
+        self.add(Branch::Attention, &attended, residual, shape);
+        drop(attended);
+        let x = self.enter(Branch::Mlp, residual, shape, buffers);
         seen(&x, &[&self.gate, &self.up]);
-        let inner = self.expand(&x, shape);
+        let inner = self.expand(&x, shape, buffers);
         drop(x);
         seen(&inner, &[&self.down]);
-        self.leave(Branch::Mlp, self.down.apply(&inner), residual, shape);
-    }
-
-    /// The MLP up to its output projection.
-    pub(super) fn expand(&self, x: &[f32], shape: &LayerShape) -> Vec<f32> {
-        let mut gate = self.gate.apply(x);
-        gated(&mut gate, &self.up.apply(x), shape.activation);
-        gate
+        self.add(Branch::Mlp, &inner, residual, shape);
     }
 }
 
@@ -213,7 +287,7 @@ pub(super) fn whole(checkpoint: &Checkpoint, rows: &Rows) -> Result<Vec<f32>, Ca
         let start = rows.rows.start + piece as u64 * step;
         let end = (start + step).min(rows.rows.end);
         read(checkpoint, rows, &(start..end), narrow)?;
-        narrow.convert_to_f32_slice(out);
+        widen_all(narrow, out);
         Ok::<(), CalibrateError>(())
     })?;
     Ok(wide)

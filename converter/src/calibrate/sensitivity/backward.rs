@@ -1,15 +1,18 @@
 //! One decoder layer backwards: what its projections are given, and the gradients of what they make.
 
+use rayon::prelude::*;
+
 use super::gradients;
+use crate::calibrate::buffers::Buffer;
 use crate::calibrate::forward::{attention, gated, rotate};
-use crate::calibrate::shape::{LayerShape, Rotations};
-use crate::calibrate::weights::{Branch, LayerWeights, Projection};
+use crate::calibrate::shape::LayerShape;
+use crate::calibrate::weights::{Branch, LayerWeights, Projection, Windows};
 use crate::product::multiply;
 
 /// What passed through a layer, there and back.
-pub(super) struct Trace {
+pub(super) struct Trace<'a> {
     /// Inputs of queries, keys and values, of attention's output, of gate and up, and of down: `[tokens, channels]`.
-    pub(super) inputs: [Vec<f32>; 4],
+    pub(super) inputs: [Buffer<'a>; 4],
     /// For each projection, in the order of use: the mean square of the gradient of each of its outputs.
     pub(super) squares: [Vec<f32>; 7],
 }
@@ -18,37 +21,40 @@ pub(super) struct Trace {
 ///
 /// # Shapes
 /// `residual` before the layer, and `gradient`: `[tokens, hidden]`, windows of `length` tokens.
-pub(super) fn trace(
+pub(super) fn trace<'a>(
     weights: &LayerWeights,
     shape: &LayerShape,
-    rotations: &Rotations,
-    length: usize,
+    windows: &Windows<'a>,
     residual: &[f32],
     gradient: &mut [f32],
-) -> Trace {
+) -> Trace<'a> {
+    let Windows { rotations, length, buffers } = *windows;
+    let rotation = rotations.get(shape);
+    let (q_size, kv_size) = (shape.q_size(), shape.kv_size());
     // There.
-    let x = weights.enter(Branch::Attention, residual, shape).into_owned();
+    let x = weights.enter(Branch::Attention, residual, shape, buffers);
     let [plain_q, plain_k, v] = [&weights.q, &weights.k, &weights.v].map(|projection| projection.apply(&x));
     let (mut q, mut k) = (plain_q.clone(), plain_k.clone());
-    weights.norm_heads(&mut q, &mut k, shape);
-    let rotation = rotations.get(shape);
-    if let Some(rotation) = rotation {
-        rotate(&mut q, shape.head_dim, shape.q_size(), length, rotation);
-        rotate(&mut k, shape.head_dim, shape.kv_size(), length, rotation);
-    }
-    let attended = attention(&q, &k, &v, length, shape);
-    let attention_made = weights.o.apply(&attended);
-    let mut middle = residual.to_vec();
-    weights.leave(Branch::Attention, attention_made.clone(), &mut middle, shape);
-    let y = weights.enter(Branch::Mlp, &middle, shape).into_owned();
+    let mut attended = buffers.take(q.len());
+    let heads = q.par_chunks_mut(length * q_size).zip(k.par_chunks_mut(length * kv_size));
+    let pieces = heads.zip(v.par_chunks(length * kv_size)).zip(attended.par_chunks_mut(length * q_size));
+    pieces.for_each_init(Vec::new, |scores, (((q, k), v), attended)| {
+        weights.norm_heads(q, k, shape);
+        if let Some(rotation) = rotation {
+            rotate(q, shape.head_dim, q_size, rotation);
+            rotate(k, shape.head_dim, kv_size, rotation);
+        }
+        attention([q, k, v], shape, scores, attended);
+    });
+    let mut middle = buffers.copy(residual);
+    weights.add(Branch::Attention, &attended, &mut middle, shape);
+    let y = weights.enter(Branch::Mlp, &middle, shape, buffers);
     let (mut gate, mut up) = (weights.gate.apply(&y), weights.up.apply(&y));
-    let mut inner = gate.clone();
+    let mut inner = buffers.copy(&gate);
     gated(&mut inner, &up, shape.activation);
 
     // And back: the MLP,
-    let mlp_made = weights.norm_after(Branch::Mlp).is_some().then(|| weights.down.apply(&inner));
-    let down = made(weights, Branch::Mlp, mlp_made.as_deref(), gradient, shape);
-    drop(mlp_made);
+    let down = made(weights, Branch::Mlp, &inner, gradient, shape);
     gradients::gated(&mut gate, &mut up, &back(&weights.down, &down), shape.activation);
     let (gate_squares, up_squares) = (mean_squares(&gate, &weights.gate), mean_squares(&up, &weights.up));
     let mut at_y = back(&weights.gate, &gate);
@@ -57,11 +63,11 @@ pub(super) fn trace(
     entered(weights, Branch::Mlp, &middle, &at_y, gradient, shape);
 
     // and attention.
-    let out = made(weights, Branch::Attention, Some(&attention_made), gradient, shape);
+    let out = made(weights, Branch::Attention, &attended, gradient, shape);
     let [mut dq, mut dk, dv] = gradients::attention([&q, &k, &v], &back(&weights.o, &out), length, shape);
     if let Some(rotation) = rotation {
-        gradients::rotate(&mut dq, shape.head_dim, shape.q_size(), length, rotation);
-        gradients::rotate(&mut dk, shape.head_dim, shape.kv_size(), length, rotation);
+        gradients::rotate(&mut dq, shape.head_dim, q_size, length, rotation);
+        gradients::rotate(&mut dk, shape.head_dim, kv_size, length, rotation);
     }
     for (gradient, norm, plain) in [(&mut dq, &weights.q_norm, &plain_q), (&mut dk, &weights.k_norm, &plain_k)] {
         if let Some(norm) = norm {
@@ -87,23 +93,13 @@ pub(super) fn trace(
     Trace { inputs: [x, attended, y, inner], squares }
 }
 
-/// The gradient of what a branch's last projection made, from that of the residual behind it.
-fn made(
-    weights: &LayerWeights,
-    branch: Branch,
-    made: Option<&[f32]>,
-    gradient: &[f32],
-    shape: &LayerShape,
-) -> Vec<f32> {
+/// The gradient of what a branch's last projection made of its `inputs`, from that of the residual behind it.
+fn made(weights: &LayerWeights, branch: Branch, inputs: &[f32], gradient: &[f32], shape: &LayerShape) -> Vec<f32> {
     let scaled: Vec<f32> = gradient.iter().map(|gradient| gradient * shape.residual_multiplier).collect();
-    match weights.norm_after(branch).zip(made) {
-        None => scaled,
-        Some((norm, made)) => {
-            let mut before = vec![0.0; scaled.len()];
-            gradients::rms_norm(made, norm, shape.eps, &scaled, &mut before);
-            before
-        }
-    }
+    let Some(norm) = weights.norm_after(branch) else { return scaled };
+    let mut before = vec![0.0; scaled.len()];
+    gradients::rms_norm(&weights.last(branch).apply(inputs), norm, shape.eps, &scaled, &mut before);
+    before
 }
 
 /// Adds the gradient of what entered a branch to that of the residual before it.

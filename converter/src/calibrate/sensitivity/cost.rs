@@ -33,9 +33,8 @@ pub(super) struct Stage {
 
 impl Stage {
     /// Of inputs `x: [tokens, channels]`.
-    pub(super) fn new(layer: usize, x: Vec<f32>, channels: usize, damping: f64) -> Result<Self, CalibrateError> {
-        let gram = gram(&x, &x, channels);
-        drop(x);
+    pub(super) fn new(layer: usize, x: &[f32], channels: usize, damping: f64) -> Result<Self, CalibrateError> {
+        let gram = gram(x, None, channels);
         let failed = |source| CalibrateError::Gram { layer, what: "of a projection", source };
         Ok(Self { layer, factor: Factor::new(&gram, channels, damping).map_err(failed)? })
     }

@@ -22,13 +22,14 @@ use half::bf16;
 use half::slice::HalfFloatSliceExt as _;
 
 use self::cost::{CostOf, Stage};
+use super::buffers::Buffers;
 use super::engine::{Progress, Tokens, embed};
 use super::error::CalibrateError;
 use super::forward::rms_norm;
 use super::layer::check_finite;
 use super::settings::Strength;
 use super::shape::{LayerShape, Rotations};
-use super::weights::{LayerWeights, matrix_rows, norm_weight};
+use super::weights::{LayerWeights, Windows, matrix_rows, norm_weight};
 use crate::model::arch;
 use crate::model::decoder_plan::{DecoderPlan, WeightPath};
 use crate::source::checkpoint::Checkpoint;
@@ -95,6 +96,8 @@ impl Sensitivity<'_> {
         let tokens = self.kept_tokens();
         let total = 2 * layers + 1;
         let rotations = Rotations::of(plan, length);
+        let buffers = Buffers::default();
+        let windows = Windows { rotations: &rotations, length, buffers: &buffers };
         let mut residual = embed(self.checkpoint, plan, tokens)?;
         let mut before = Vec::with_capacity(layers);
         for layer in 0..layers {
@@ -102,7 +105,7 @@ impl Sensitivity<'_> {
             progress(Progress { done: layer, total });
             before.push(narrow(&residual));
             let (weights, shape) = (LayerWeights::read(self.checkpoint, plan, layer)?, LayerShape::of(plan, layer));
-            weights.pass(&mut residual, &shape, &rotations, length, |_, _| ());
+            weights.pass(&mut residual, &shape, &windows, |_, _| ());
         }
         progress(Progress { done: layers, total });
         check_finite(&residual, plan.hidden_size, length, layers, "norm")?;
@@ -110,7 +113,7 @@ impl Sensitivity<'_> {
         let mut costs = BTreeMap::new();
         for layer in (0..layers).rev() {
             progress(Progress { done: total - 1 - layer, total });
-            self.layer(layer, &widen(&before[layer]), &mut gradient, &rotations, &mut costs)?;
+            self.layer(layer, &widen(&before[layer]), &mut gradient, &windows, &mut costs)?;
         }
         progress(Progress { done: total, total });
         let mut found: Vec<TensorChoices> = costs.into_values().collect();
@@ -134,17 +137,17 @@ impl Sensitivity<'_> {
         layer: usize,
         residual: &[f32],
         gradient: &mut [f32],
-        rotations: &Rotations,
+        windows: &Windows<'_>,
         costs: &mut BTreeMap<String, TensorChoices>,
     ) -> Result<(), CalibrateError> {
         let mut weights = LayerWeights::read(self.checkpoint, self.plan, layer)?;
         let shape = LayerShape::of(self.plan, layer);
-        let trace = backward::trace(&weights, &shape, rotations, self.tokens.length, residual, gradient);
+        let trace = backward::trace(&weights, &shape, windows, residual, gradient);
         check_finite(gradient, shape.hidden, self.tokens.length, layer, "gradient")?;
         let mut projections = weights.projections().into_iter().zip(&trace.squares).zip(INPUTS).peekable();
         for (number, input) in trace.inputs.into_iter().enumerate() {
             (self.proceed)()?;
-            let stage = Stage::new(layer, input, channels_of_input(number, &shape), self.strength.damping)?;
+            let stage = Stage::new(layer, &input, channels_of_input(number, &shape), self.strength.damping)?;
             while let Some(((projection, squares), _)) = projections.next_if(|(_, input)| *input == number) {
                 let cost = CostOf { rows: &projection.rows, weight: &projection.weight, squares };
                 let choices = stage.choices(&cost, self.candidates, self.strength)?;
@@ -177,7 +180,7 @@ impl Sensitivity<'_> {
         let fitted = (x.len() / window / 2).max(1) * window;
         let others = x.get(fitted..).filter(|others| !others.is_empty()).unwrap_or(&x);
         let fitted = x.get(..fitted).unwrap_or(&x);
-        let stage = Stage::new(plan.num_hidden_layers, fitted.to_vec(), plan.hidden_size, self.strength.damping)?;
+        let stage = Stage::new(plan.num_hidden_layers, fitted, plan.hidden_size, self.strength.damping)?;
         let choices = head.choices([fitted, others], &stage.factor, self.candidates, self.strength)?;
         let tensor =
             TensorChoices { kind: WeightKind::LmHead, tensor: rows.tensor.clone(), elements: rows.elements(), choices };

@@ -6,6 +6,7 @@
 mod chat;
 mod check;
 mod generate;
+mod step;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -17,7 +18,7 @@ use fs_err as fs;
 
 pub use self::check::check_source;
 use self::generate::Request;
-pub(super) use self::generate::{KEPT_BYTES, parameters};
+pub(super) use self::step::{KEPT_BYTES, parameters};
 use super::engine::Tokens;
 use super::error::CalibrateError;
 use crate::model::decoder_plan::DecoderPlan;
@@ -237,7 +238,7 @@ impl<'a> Maker<'a> {
 
 /// Windows of the text that ships and of answers.
 fn builtin_windows(plan: &DecoderPlan) -> [usize; 2] {
-    let is_large = generate::parameters(plan) > LARGE_PARAMETERS;
+    let is_large = parameters(plan) > LARGE_PARAMETERS;
     let most = if is_large { MOST_WINDOWS_OF_LARGE } else { MOST_WINDOWS };
     let windows = (plan.intermediate_size / CHANNELS_PER_WINDOW).clamp(LEAST_WINDOWS, most);
     let text = (windows * TEXT_SEVENTHS).div_ceil(7);
@@ -246,7 +247,7 @@ fn builtin_windows(plan: &DecoderPlan) -> [usize; 2] {
 
 /// Whether the checkpoint is made to answer prompts.
 fn answers_prompts(plan: &DecoderPlan) -> bool {
-    generate::parameters(plan) <= MOST_GENERATING_PARAMETERS
+    parameters(plan) <= MOST_GENERATING_PARAMETERS
 }
 
 /// Tokens of a window.

@@ -4,18 +4,6 @@
 
 use rayon::prelude::*;
 
-/// The transpose of a matrix of so many columns.
-pub(super) fn transposed(a: &[f32], columns: usize) -> Vec<f32> {
-    let rows = a.len() / columns;
-    let mut result = vec![0.0; a.len()];
-    result.par_chunks_mut(rows).enumerate().for_each(|(column, result)| {
-        for (slot, value) in result.iter_mut().zip(a.iter().skip(column).step_by(columns)) {
-            *slot = *value;
-        }
-    });
-    result
-}
-
 /// The factor of each token by which its channels are normalized.
 #[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "sums are kept in f64")]
 fn norm_factors(x: &[f32], sequence: usize, epsilon: f64) -> Vec<f32> {

@@ -4,7 +4,7 @@ use super::TrainError;
 use super::kernels::{Kernels, Results};
 use super::math;
 use super::parameters::{Parameters, Weight, rotations};
-use crate::product::{add_outer_few, multiply_few};
+use crate::product::{add_outer_few, multiply_few, transposed};
 use crate::training::{Kind, MASKED, TrainingShape};
 
 /// What every sequence of a training is computed with.
@@ -30,7 +30,7 @@ impl Constants {
         let rotation = shape.rope_theta.map(|theta| {
             let (cos, sin) = rotations(theta, sequence, shape.head_dim());
             let pairs = shape.head_dim() / 2;
-            (math::transposed(&cos, pairs), math::transposed(&sin, pairs))
+            (transposed(&cos, pairs), transposed(&sin, pairs))
         });
         Self { mask: mask.collect(), rotation }
     }
@@ -113,13 +113,13 @@ pub(super) fn accumulate(
     let normed = math::normalized(&x, norm, sequence, norm_eps);
     let classifier = model.get(Weight::Classifier);
     // [tokens, vocabulary]: rows of logits lie together.
-    let by_token = math::transposed(&normed, sequence);
-    let mut logits = multiply_few(&by_token, &math::transposed(classifier, dim), dim);
+    let by_token = transposed(&normed, sequence);
+    let mut logits = multiply_few(&by_token, &transposed(classifier, dim), dim);
     let loss = math::cross_entropy(&mut logits, targets, vocabulary, scale);
-    let d_logits = math::transposed(&logits, vocabulary);
+    let d_logits = transposed(&logits, vocabulary);
     let layout = &model.layout;
     add_outer_few(slot(gradients, layout.range(Weight::Classifier)), &d_logits, &normed, sequence);
-    let d_normed = math::transposed(&multiply_few(&logits, classifier, vocabulary), dim);
+    let d_normed = transposed(&multiply_few(&logits, classifier, vocabulary), dim);
     let mut dx = vec![0.0; dim * sequence];
     let of_norm = slot(gradients, layout.range(Weight::Norm));
     math::add_norm_gradient((&mut dx, of_norm), (&x, norm, &d_normed), sequence, norm_eps);
@@ -146,7 +146,7 @@ fn backward(
 ) -> Result<(), TrainError> {
     let (layout, shape) = (&model.layout, &model.layout.shape);
     let TrainingShape { dim, sequence, norm_eps, .. } = *shape;
-    let turned = |weight: Weight| math::transposed(model.get(weight), layout.matrix(weight)[1]);
+    let turned = |weight: Weight| transposed(model.get(weight), layout.matrix(weight)[1]);
     let Kept { x, after_attention, attention, feed_forward } = kept;
     let [w1, w2, w3] = [Weight::W1(layer), Weight::W2(layer), Weight::W3(layer)].map(turned);
     let of_mlp = kernels.call(Kind::FfnBwd, |name| match name {
@@ -213,7 +213,7 @@ fn embedded(model: &Parameters, tokens: &[u16]) -> Vec<f32> {
     let (dim, table) = (model.layout.shape.dim, model.get(Weight::Embedding));
     let row = |token: &u16| table.iter().skip(usize::from(*token) * dim).take(dim).copied();
     let rows: Vec<f32> = tokens.iter().flat_map(row).collect();
-    math::transposed(&rows, dim)
+    transposed(&rows, dim)
 }
 
 fn of<'r>(results: &'r Results, name: &str) -> &'r [f32] {
