@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use serde::Serialize;
+
 use super::engine::parts_of;
 use super::head::LOOKED_AT;
 use super::settings::{PaletteShape, Palettes, Strength, TensorRows};
@@ -24,7 +26,7 @@ pub struct CalibrationCost {
 }
 
 /// Floating-point operations, a multiplication and an addition as two.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Work {
     /// Answers of the checkpoint to prompts.
     pub answers: f64,

@@ -11,7 +11,7 @@ use super::model_arguments::Prepared;
 use super::storage_arguments::StorageArguments;
 use crate::calibrate::{
     CalibrateError, Calibration, CalibrationCost, CalibrationSource, CalibrationStore, Machine, Palettes, Strength,
-    check_source, palettes,
+    Work, check_source, palettes,
 };
 use crate::console::{Console, Failure};
 use crate::interrupt::Interrupt;
@@ -36,6 +36,7 @@ pub(super) struct CalibrationReport {
     source: String,
     tokens: usize,
     seconds: f64,
+    operations: Work,
     gigaflops_per_second: f64,
     threads: usize,
     memory_bytes: u64,
@@ -74,6 +75,7 @@ impl PlannedCalibration {
             source: self.source.to_string(),
             tokens: cost.tokens,
             seconds: cost.time(&machine).as_secs_f64(),
+            operations: cost.work,
             gigaflops_per_second: machine.rate / 1e9,
             threads: machine.threads,
             memory_bytes: cost.memory_bytes,

@@ -26,6 +26,7 @@ import quiet  # noqa: E402, F401 - before coremltools
 import argparse
 import json
 import math
+import os
 import subprocess
 import tempfile
 import time
@@ -198,7 +199,7 @@ class Converter:
         """The converted directory, and how long it took."""
         output = self.scratch / "converted"
         started = time.monotonic()
-        fixed = ("--quiet", "--force", "--emit", "mlpackage", "--context-length", str(WINDOW))
+        fixed = ("--quiet", "--force", "--no-check", "--emit", "mlpackage", "--context-length", str(WINDOW))
         self.run("convert", self.checkpoint, "-o", output, *fixed, *self.fitting(options))
         return output, time.monotonic() - started
 
@@ -354,6 +355,8 @@ def main() -> int:
     parser.add_argument("--write", type=Path, help="file whose table is replaced")
     arguments = parser.parse_args()
     torch.set_grad_enabled(False)
+    # The evaluator takes one thread for itself when it is imported.
+    torch.set_num_threads(os.cpu_count() or 1)
     found = []
     for checkpoint in arguments.checkpoints:
         with tempfile.TemporaryDirectory(dir=arguments.scratch) as scratch:

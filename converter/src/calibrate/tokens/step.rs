@@ -121,7 +121,11 @@ pub(super) struct Model<'a> {
 
 impl<'a> Model<'a> {
     pub(super) fn open(checkpoint: &'a Checkpoint, plan: &'a DecoderPlan) -> Result<Self, CalibrateError> {
-        let keeps = parameters(plan) <= KEPT_BYTES / size_of::<f16>();
+        Self::open_keeping(parameters(plan) <= KEPT_BYTES / size_of::<f16>(), checkpoint, plan)
+    }
+
+    /// Opens a checkpoint, and keeps its weights in memory or does not.
+    fn open_keeping(keeps: bool, checkpoint: &'a Checkpoint, plan: &'a DecoderPlan) -> Result<Self, CalibrateError> {
         let matrix = |rows, bias, inputs| {
             let matrix = Matrix::new(rows, bias, inputs);
             if keeps { matrix.keep(checkpoint) } else { Ok(matrix) }
@@ -250,5 +254,40 @@ fn attend(q: &[f32], keys: &[f32], values: &[f32], shape: &LayerShape, out: &mut
         let out = MatMut::from_row_major_slice_mut(out, group, head_dim);
         let scores = MatRef::from_row_major_slice(&scores, group, seen);
         matmul(out, Accum::Replace, scores, values.subcols(head * head_dim, head_dim), 1.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::calibrate::engine::embed;
+    use crate::model::arch::{self, ArchChoice};
+
+    #[test]
+    fn weights_that_are_kept_and_weights_that_are_read_again_give_the_same() {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/tiny-qwen3");
+        let checkpoint = Checkpoint::open(&directory).expect("a checkpoint");
+        let plan = arch::plan(ArchChoice::Auto, checkpoint.config_json(), &[]).expect("a plan");
+        let rotations = Rotations::of(&plan, 2);
+        let logits = |keeps: bool| {
+            let model = Model::open_keeping(keeps, &checkpoint, &plan).expect("read");
+            let mut caches = vec![vec![[Vec::new(), Vec::new()]; 3]; model.layers.len()];
+            let mut logits = Vec::new();
+            for (position, tokens) in [[1, 2, 3], [4, 5, 6]].into_iter().enumerate() {
+                let mut residual = embed(&checkpoint, &plan, &tokens).expect("known tokens");
+                for ((layer, weights), caches) in model.layers.iter().enumerate().zip(&mut caches) {
+                    let shape = LayerShape::of(&plan, layer);
+                    let mut caches: Vec<_> = caches.iter_mut().collect();
+                    model.step(weights, &shape, &mut residual, &mut caches, position, &rotations).expect("a step");
+                }
+                logits = model.logits(&residual).expect("logits");
+            }
+            logits
+        };
+        let kept = logits(true);
+        assert_eq!(kept.len(), 3 * plan.vocab_size);
+        assert!(kept.iter().any(|logit| *logit != 0.0) && kept == logits(false));
     }
 }
