@@ -23,8 +23,9 @@ const SMALL_TILE: usize = 96;
 /// Channels that are few.
 const FEW_CHANNELS: usize = 1024;
 
-/// Tokens that are summed over at a time: what is read of them stays in the caches.
+/// Tokens that are summed over at a time, for so many columns of the sum: what is read and added to stays in the caches.
 const TOKENS: usize = 128;
+const COLUMNS: usize = 1536;
 
 /// `x wᵀ + bias`: what a projection makes of tokens.
 ///
@@ -193,20 +194,29 @@ impl<A: Fn(Range<usize>, &mut [f32])> TokenSum<'_, A> {
     fn rows(&self, first: usize, columns: usize, mut result: MatMut<'_, f32>) {
         let (rows, tokens) = (result.nrows(), self.b.nrows());
         let mut block = vec![0.0; TOKENS * rows];
-        for start in (0..tokens).step_by(TOKENS) {
-            let count = TOKENS.min(tokens - start);
-            let block = &mut block[..count * rows];
-            for (token, out) in (start..).zip(block.chunks_exact_mut(rows)) {
-                let at = token * self.a_channels + first;
-                (self.a)(at..at + rows, out);
-                if let Some(counts) = self.counts {
-                    scale(out, counts[token]);
-                }
+        for column in (0..columns).step_by(COLUMNS) {
+            let width = COLUMNS.min(columns - column);
+            let mut result = result.as_mut().subcols_mut(column, width);
+            for start in (0..tokens).step_by(TOKENS) {
+                let count = TOKENS.min(tokens - start);
+                let block = &mut block[..count * rows];
+                self.fill(start, first, rows, block);
+                let accumulate = if start == 0 { Accum::Replace } else { Accum::Add };
+                let a = MatRef::from_row_major_slice(&*block, count, rows);
+                let b = self.b.subrows(start, count).subcols(column, width);
+                matmul(result.as_mut(), accumulate, a.transpose(), b, reciprocal(tokens));
             }
-            let accumulate = if start == 0 { Accum::Replace } else { Accum::Add };
-            let a = MatRef::from_row_major_slice(&*block, count, rows);
-            let b = self.b.subrows(start, count).subcols(0, columns);
-            matmul(result.as_mut(), accumulate, a.transpose(), b, reciprocal(tokens));
+        }
+    }
+
+    /// Some channels of some tokens of `a`, as they count: `block: [tokens, rows]`.
+    fn fill(&self, start: usize, first: usize, rows: usize, block: &mut [f32]) {
+        for (token, out) in (start..).zip(block.chunks_exact_mut(rows)) {
+            let at = token * self.a_channels + first;
+            (self.a)(at..at + rows, out);
+            if let Some(counts) = self.counts {
+                scale(out, counts[token]);
+            }
         }
     }
 }

@@ -6,6 +6,12 @@
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, PoisonError};
 
+/// A vector is not used for so many times fewer numbers: what is as large as the widest activations stays for those.
+const MOST_ROOM: usize = 2;
+
+/// Numbers of the largest vector that is kept: of a large model, pages cost little beside the work on them, and memory is scarce.
+const MOST_KEPT: usize = 7 << 23;
+
 /// Vectors that are not used at the moment.
 #[derive(Debug, Default)]
 pub(super) struct Buffers {
@@ -23,7 +29,8 @@ impl Buffers {
     /// So many numbers; whatever was there before.
     pub(super) fn take(&self, count: usize) -> Buffer<'_> {
         let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
-        let fitting = spare.iter().enumerate().filter(|(_, values)| values.capacity() >= count);
+        let is_fit = |values: &Vec<f32>| (count..=MOST_ROOM * count).contains(&values.capacity());
+        let fitting = spare.iter().enumerate().filter(|(_, values)| is_fit(values));
         let smallest = fitting.min_by_key(|(_, values)| values.capacity()).map(|(at, _)| at);
         let mut values = smallest.map(|at| spare.swap_remove(at)).unwrap_or_default();
         drop(spare);
@@ -43,7 +50,9 @@ impl Buffers {
 
     /// Takes a vector that is not used any more.
     pub(super) fn give(&self, values: Vec<f32>) {
-        self.spare.lock().unwrap_or_else(PoisonError::into_inner).push(values);
+        if values.capacity() <= MOST_KEPT {
+            self.spare.lock().unwrap_or_else(PoisonError::into_inner).push(values);
+        }
     }
 }
 
@@ -93,5 +102,7 @@ mod tests {
         drop((first, second));
         assert_eq!(buffers.spare.lock().expect("whole").len(), 2);
         assert_eq!(kept, [0.0; 12]);
+        assert_eq!(buffers.take(4).len(), 4);
+        assert_eq!(buffers.spare.lock().expect("whole").len(), 3, "one of a hundred is not used for four");
     }
 }
