@@ -2,7 +2,7 @@
 
     python calibration_cost.py ANEC TOKENIZER_DIRECTORY [--shape NAME]... [--text FILE] [-- OPTION...]
 
-Converts checkpoints with random weights of one and of three layers of a shape, with the tokenizer of another
+Converts checkpoints with random weights of a few layers of a shape and of two more, with the tokenizer of another
 checkpoint. Half of the difference is a layer, and the rest, head included, is there once; the model is the sum.
 Processor time of all threads, so that other work on the machine counts little. Without options it is `--lut 4`.
 """
@@ -19,8 +19,11 @@ from pathlib import Path
 
 import synthetic
 
-#: Layers of the checkpoints that are made.
-FEW, MORE = 1, 3
+#: Layers of the smaller checkpoint that is made of each shape: so many that it takes as few tokens as the whole model,
+#: which has more than half a billion parameters.
+FEW = {"llama-3.2-1b": 4, "llama-3.1-8b": 1}
+#: How many more the other has.
+MORE = 2
 #: Files of a checkpoint that come from the one with the tokenizer.
 COMPANIONS = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
 
@@ -71,15 +74,16 @@ def main() -> None:
     for shape in arguments.shape or SHAPES:
         config = SHAPES[shape]
         found = []
-        for layers in (FEW, MORE):
+        few_layers = FEW[shape]
+        for layers in (few_layers, few_layers + MORE):
             with tempfile.TemporaryDirectory(dir=arguments.scratch) as scratch:
                 anec = arguments.anec.resolve()
                 found.append(measured(anec, config, layers, arguments.tokenizer, Path(scratch), options))
         (few, few_bytes), (more, more_bytes) = found
-        layer = (more - few) / (MORE - FEW)
-        whole = few + (config["num_hidden_layers"] - FEW) * layer
+        layer = (more - few) / MORE
+        whole = few + (config["num_hidden_layers"] - few_layers) * layer
         print(
-            f"{shape}: processor {layer:.0f} s a layer, {few - FEW * layer:.0f} s for the rest, "
+            f"{shape}: processor {layer:.0f} s a layer, {few - few_layers * layer:.0f} s for the rest, "
             f"{whole / 60:.0f} min for {config['num_hidden_layers']} layers; "
             f"memory {max(few_bytes, more_bytes) / 2**30:.2f} GiB",
             flush=True,
