@@ -92,7 +92,7 @@ mod tests {
     #[test]
     fn the_smallest_that_fits_is_used_again() {
         let buffers = Buffers::default();
-        let (large, small) = (buffers.take(100), buffers.take(10));
+        let (large, small) = (buffers.take(20), buffers.take(10));
         let at = [large.as_ptr(), small.as_ptr()];
         drop((large, small));
         let (first, second, third) = (buffers.take(9), buffers.take(11), buffers.take(12));
@@ -103,6 +103,6 @@ mod tests {
         assert_eq!(buffers.spare.lock().expect("whole").len(), 2);
         assert_eq!(kept, [0.0; 12]);
         assert_eq!(buffers.take(4).len(), 4);
-        assert_eq!(buffers.spare.lock().expect("whole").len(), 3, "one of a hundred is not used for four");
+        assert_eq!(buffers.spare.lock().expect("whole").len(), 3, "one of ten is not used for four");
     }
 }
