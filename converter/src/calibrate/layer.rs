@@ -41,8 +41,8 @@ struct Stage<'a> {
     what: &'static str,
     /// The inputs as the quantized layers give them: `[tokens, channels]`.
     inputs: &'a [f32],
-    /// The inputs as the checkpoint has them, where targets lean on it.
-    reference: Option<&'a [f32]>,
+    /// The inputs as the checkpoint has them, where targets lean on it; they are gone before matrices are factorized.
+    reference: Option<Buffer<'a>>,
     channels: usize,
     /// The residual stream, whose error projections that write to it make up for.
     residual: Option<&'a Residual>,
@@ -51,7 +51,7 @@ struct Stage<'a> {
     context: &'a Context<'a>,
 }
 
-/// Quantizes a layer, in place, and takes the residual through it.
+/// Quantizes a layer and takes the residual through it. The weights are gone afterwards.
 pub(super) fn calibrate_layer(
     layer: usize,
     shape: &LayerShape,
@@ -73,7 +73,7 @@ pub(super) fn calibrate_layer(
         layer,
         what: "queries, keys and values",
         inputs: &x,
-        reference: x_ref.as_deref(),
+        reference: x_ref,
         channels: shape.hidden,
         residual: None,
         counts: None,
@@ -81,7 +81,7 @@ pub(super) fn calibrate_layer(
     };
     results.extend(stage.quantize(&mut [&mut weights.q, &mut weights.k, &mut weights.v])?);
     let attended = weights.attend(&x, shape, windows);
-    drop((x, x_ref));
+    drop(x);
 
     let after = behind(weights, Branch::Attention, attended_ref.as_deref(), residual, shape, buffers);
     let plainly = writes_plainly(weights, Branch::Attention, shape);
@@ -89,7 +89,7 @@ pub(super) fn calibrate_layer(
         layer,
         what: "output of attention",
         inputs: &attended,
-        reference: attended_ref.as_deref(),
+        reference: attended_ref,
         channels: shape.q_size(),
         residual: plainly.then_some(&*residual),
         counts: after.as_deref().filter(|_| plainly).map(|after| token_counts(after, shape.hidden, context.strength)),
@@ -98,7 +98,8 @@ pub(super) fn calibrate_layer(
     results.extend(stage.quantize(&mut [&mut weights.o])?);
     weights.add(Branch::Attention, &attended, &mut residual.quantized, shape);
     residual.set_reference(after, buffers);
-    drop((attended, attended_ref));
+    drop(attended);
+    release([&mut weights.q, &mut weights.k, &mut weights.v, &mut weights.o]);
 
     let (x, x_ref) = both(residual, Branch::Mlp, weights);
     let inner_ref = x_ref.as_deref().map(|x| weights.expand(x, shape, buffers));
@@ -106,7 +107,7 @@ pub(super) fn calibrate_layer(
         layer,
         what: "gate and up",
         inputs: &x,
-        reference: x_ref.as_deref(),
+        reference: x_ref,
         channels: shape.hidden,
         residual: None,
         counts: None,
@@ -114,7 +115,8 @@ pub(super) fn calibrate_layer(
     };
     results.extend(stage.quantize(&mut [&mut weights.gate, &mut weights.up])?);
     let inner = weights.expand(&x, shape, buffers);
-    drop((x, x_ref));
+    drop(x);
+    release([&mut weights.gate, &mut weights.up]);
 
     let after = behind(weights, Branch::Mlp, inner_ref.as_deref(), residual, shape, buffers);
     let plainly = writes_plainly(weights, Branch::Mlp, shape);
@@ -122,7 +124,7 @@ pub(super) fn calibrate_layer(
         layer,
         what: "down",
         inputs: &inner,
-        reference: inner_ref.as_deref(),
+        reference: inner_ref,
         channels: shape.intermediate,
         residual: plainly.then_some(&*residual),
         counts: after.as_deref().filter(|_| plainly).map(|after| token_counts(after, shape.hidden, context.strength)),
@@ -132,6 +134,13 @@ pub(super) fn calibrate_layer(
     weights.add(Branch::Mlp, &inner, &mut residual.quantized, shape);
     residual.set_reference(after, buffers);
     Ok(results)
+}
+
+/// Gives back the memory of weights that nothing goes through any more.
+fn release<const N: usize>(projections: [&mut Projection; N]) {
+    for projection in projections {
+        projection.weight = Vec::new();
+    }
 }
 
 impl Residual {
@@ -176,7 +185,7 @@ fn writes_plainly(weights: &LayerWeights, branch: Branch, shape: &LayerShape) ->
 
 impl Stage<'_> {
     /// Replaces weights by what their palettes make of them.
-    fn quantize(&self, projections: &mut [&mut Projection]) -> Result<Vec<CalibratedTensor>, CalibrateError> {
+    fn quantize(mut self, projections: &mut [&mut Projection]) -> Result<Vec<CalibratedTensor>, CalibrateError> {
         let Context { palettes, strength, windows: Windows { length, .. }, proceed } = *self.context;
         proceed()?;
         check_finite(self.inputs, self.channels, length, self.layer, self.what)?;
@@ -186,7 +195,8 @@ impl Stage<'_> {
         }
         let h = gram(self.inputs, self.counts.as_deref(), self.channels);
         // Targets first: what they are solved with is as large as what weights are quantized by.
-        let targets = self.targets(&h, projections)?;
+        let reference = self.reference.take();
+        let targets = self.targets(reference, &h, projections)?;
         proceed()?;
         let factor = self.factor(&h, strength.damping)?;
         drop(h);
@@ -204,15 +214,21 @@ impl Stage<'_> {
     }
 
     /// The weights, moved to where the checkpoint's inputs would have led; none for those that stay.
-    fn targets(&self, h: &[f32], projections: &[&mut Projection]) -> Result<Vec<Option<Vec<f32>>>, CalibrateError> {
+    fn targets(
+        &self,
+        reference: Option<Buffer<'_>>,
+        h: &[f32],
+        projections: &[&mut Projection],
+    ) -> Result<Vec<Option<Vec<f32>>>, CalibrateError> {
         let Strength { inputs: alpha, residual: rho, target_damping, .. } = self.context.strength;
         let none = || projections.iter().map(|_| None).collect();
-        let Some(reference) = self.reference.filter(|reference| alpha > 0.0 && *reference != self.inputs) else {
+        let Some(reference) = reference.filter(|reference| alpha > 0.0 && **reference != *self.inputs) else {
             return Ok(none());
         };
         let channels = self.channels;
-        let of_reference = |elements, out: &mut [f32]| copy(reference, elements, out);
+        let of_reference = |elements, out: &mut [f32]| copy(&reference, elements, out);
         let mut difference = cross(of_reference, self.inputs, self.counts.as_deref(), [channels, channels]);
+        drop(reference);
         difference.iter_mut().zip(h).for_each(|(c, h)| *c = narrow(alpha) * (*c - h));
         let lagging = self.residual.filter(|_| rho > 0.0).and_then(|residual| self.lagging(residual, rho));
         let moved = |projection: &&mut Projection| {
