@@ -112,6 +112,10 @@ impl<'a> Calibrator<'a> {
         };
         let results = calibrate_layer(self.layer, &shape, &mut weights, &mut self.residual, &context)?;
         self.layer += 1;
+        if self.layer == self.plan.num_hidden_layers {
+            // The head has use for none of it.
+            self.buffers = Buffers::default();
+        }
         Ok(Some(results))
     }
 
@@ -153,5 +157,7 @@ pub(super) fn embed(checkpoint: &Checkpoint, plan: &DecoderPlan, tokens: &[u32])
         read(checkpoint, &rows, &(at..at + 1), &mut row)?;
         embeddings.extend(row.iter().map(|value| value.to_f32()));
     }
+    // The system maps pages around those of a row, so that rows from all over would leave the whole table in memory.
+    checkpoint.release(&rows.tensor);
     Ok(embeddings)
 }
