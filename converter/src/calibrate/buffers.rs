@@ -12,6 +12,11 @@ const MOST_ROOM: usize = 2;
 /// Numbers of the largest vector that is kept: of a large model, pages cost little beside the work on them, and memory is scarce.
 const MOST_KEPT: usize = 7 << 23;
 
+/// Whether a vector of so many numbers is kept when it is not used.
+pub(super) fn is_kept(numbers: usize) -> bool {
+    numbers <= MOST_KEPT
+}
+
 /// Vectors that are not used at the moment.
 #[derive(Debug, Default)]
 pub(super) struct Buffers {
@@ -50,7 +55,7 @@ impl Buffers {
 
     /// Takes a vector that is not used any more.
     pub(super) fn give(&self, values: Vec<f32>) {
-        if values.capacity() <= MOST_KEPT {
+        if is_kept(values.capacity()) {
             self.spare.lock().unwrap_or_else(PoisonError::into_inner).push(values);
         }
     }

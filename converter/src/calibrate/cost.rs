@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use super::buffers::is_kept;
 use super::engine::parts_of;
 use super::head::LOOKED_AT;
 use super::settings::{PaletteShape, Palettes, Strength, TensorRows};
@@ -58,14 +59,14 @@ pub struct Machine {
 /// # Source
 /// Times of calibrations of Llamas of 135 million parameters and of one layer of an 8B on two cores of an x86-64 server.
 mod share {
-    pub(super) const ANSWERS: f64 = 4.0;
-    pub(super) const FORWARD: f64 = 1.6;
-    pub(super) const GRAM: f64 = 1.3;
-    pub(super) const FACTORS: f64 = 5.0;
-    pub(super) const TARGETS: f64 = 2.5;
-    pub(super) const ASSIGNMENT: f64 = 4.0;
+    pub(super) const ANSWERS: f64 = 3.2;
+    pub(super) const FORWARD: f64 = 1.3;
+    pub(super) const GRAM: f64 = 1.1;
+    pub(super) const FACTORS: f64 = 4.0;
+    pub(super) const TARGETS: f64 = 2.0;
+    pub(super) const ASSIGNMENT: f64 = 3.2;
     /// Of a weight, with what it takes to read, assign and keep it.
-    pub(super) const PALETTES: f64 = 20_000.0;
+    pub(super) const PALETTES: f64 = 16_000.0;
 }
 
 impl Work {
@@ -253,19 +254,30 @@ impl Sizes<'_> {
     fn memory(&self, answers: bool) -> f64 {
         let DecoderPlan { hidden_size, intermediate_size, .. } = *self.plan;
         let (n, hidden) = (float(self.tokens), float(hidden_size));
-        let all = float(parameters(self.plan)) * F16;
-        let answering = if answers && all <= float(KEPT_BYTES) { all } else { 0.0 };
+        let parameters = float(parameters(self.plan)) * F16;
+        let answering = if answers && parameters <= float(KEPT_BYTES) {
+            // Of about half of the tokens, keys and values of all layers are kept as well.
+            parameters + n * float(self.plan.kv_size() * self.plan.num_hidden_layers) * F32
+        } else {
+            0.0
+        };
         let widest = float(intermediate_size.max(hidden_size).max(self.plan.q_size()));
-        // A Gram matrix and its factor; beside them, where targets lean on the checkpoint, the difference that they make up
-        // for. The feedback takes the Gram matrix's place.
-        let square = widest * widest * if self.leans { 2.0 * F32 + F64 } else { F32 + F64 };
+        let (square, matrix, inputs) = (widest * widest, widest * hidden, n * widest * F32);
         let streams = float(self.streams());
-        // Inputs as the quantized layers and as the checkpoint give them, and as they count; the stream before and behind.
-        let activations = n * F32 * (streams * (hidden + 1.5 * float(intermediate_size)) + (streams - 1.0) * hidden);
-        let weights = (self.layer_weights() + 3.0 * widest * hidden) * F32;
-        answering.max(square + activations + weights)
+        // Both streams, and the checkpoint's behind the branch; where memory is kept, inputs of earlier stages too.
+        let kept = if is_kept(self.tokens.saturating_mul(hidden_size)) { 3.0 } else { 0.0 };
+        let residual = n * hidden * F32 * (2.0 * streams - 1.0 + kept);
+        // A Gram matrix and the difference that targets make up for, with the checkpoint's inputs still there.
+        let crossing = streams * (inputs + square * F32) + 2.0 * matrix * F32;
+        // The Gram matrix and its factor, or that and the feedback, beside weights, targets, what is left and what is assigned.
+        let assigning = inputs + square * (F32 + F64) + 5.0 * matrix * F32;
+        // Indices wait for the end of the layer, a byte each.
+        answering.max(residual + crossing.max(assigning) + self.layer_weights()) + REST
     }
 }
+
+/// The program, the tokenizer, pages of the checkpoint, in bytes.
+const REST: f64 = 3e8;
 
 #[expect(clippy::cast_precision_loss, reason = "an estimate")]
 fn float(count: usize) -> f64 {
