@@ -290,5 +290,13 @@ pub(super) fn whole(checkpoint: &Checkpoint, rows: &Rows) -> Result<Vec<f32>, Ca
         widen_all(narrow, out);
         Ok::<(), CalibrateError>(())
     })?;
+    give_back(checkpoint, rows);
     Ok(wide)
+}
+
+/// Gives the pages of rows that many threads have read back: the system maps those around the ones that are read, so that a
+/// thread leaves pages behind of what another has given back already.
+pub(super) fn give_back(checkpoint: &Checkpoint, rows: &Rows) {
+    let [start, end] = [rows.rows.start, rows.rows.end].map(|row| usize::try_from(row).unwrap_or(usize::MAX));
+    checkpoint.release_rows(&rows.tensor, start..end);
 }

@@ -15,7 +15,7 @@ use crate::calibrate::error::CalibrateError;
 use crate::calibrate::evaluate::finish_logits;
 use crate::calibrate::forward::{add_scaled_here, gated, rms_norm, rotate_at, soften};
 use crate::calibrate::shape::{LayerShape, Rotations};
-use crate::calibrate::weights::{Branch, LayerWeights, matrix_rows, norm_weight};
+use crate::calibrate::weights::{Branch, LayerWeights, give_back, matrix_rows, norm_weight};
 use crate::model::decoder_plan::{DecoderPlan, WeightPath};
 use crate::output::emit::read::read;
 use crate::source::checkpoint::Checkpoint;
@@ -72,6 +72,7 @@ impl Matrix {
             }
             Ok::<(), CalibrateError>(())
         })?;
+        give_back(checkpoint, &self.rows);
         self.kept = Some(kept);
         Ok(self)
     }
