@@ -15,6 +15,7 @@ use crate::model::decoder_plan::{DecoderPlan, NormKind, WeightPath};
 use crate::output::emit::read::read;
 use crate::product::{in_pieces, project, project_here};
 use crate::source::checkpoint::Checkpoint;
+use crate::weights::encodings::blocks::to_usize;
 use crate::weights::rows::Rows;
 use crate::weights::transform::Transform;
 
@@ -297,6 +298,5 @@ pub(super) fn whole(checkpoint: &Checkpoint, rows: &Rows) -> Result<Vec<f32>, Ca
 /// Gives the pages of rows that many threads have read back: the system maps those around the ones that are read, so that a
 /// thread leaves pages behind of what another has given back already.
 pub(super) fn give_back(checkpoint: &Checkpoint, rows: &Rows) {
-    let [start, end] = [rows.rows.start, rows.rows.end].map(|row| usize::try_from(row).unwrap_or(usize::MAX));
-    checkpoint.release_rows(&rows.tensor, start..end);
+    checkpoint.release_rows(&rows.tensor, to_usize(rows.rows.start)..to_usize(rows.rows.end));
 }
