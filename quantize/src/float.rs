@@ -15,8 +15,8 @@ pub(crate) const ZERO_KEY: u16 = 1 << 15;
 /// IEEE 754-2019, table 3.5, binary16.
 pub(crate) const UNIT: f64 = 1.0 / 16_777_216.0;
 
-const SIGN: u16 = 0x8000;
-const FRACTION_BITS: u16 = 10;
+pub(crate) const SIGN: u16 = 0x8000;
+pub(crate) const FRACTION_BITS: u16 = 10;
 
 /// The key of a value: an integer in the order of the values. Both zeros have the same.
 #[inline]

@@ -3,11 +3,12 @@
 use half::f16;
 
 use crate::float::{KEYS, UNIT, ZERO_KEY, key, largest_magnitude, units};
+use crate::grid::Grid;
 use crate::palette::IndexTable;
 use crate::sums::PrefixSums;
 use crate::{ErrorStats, Histogram, Method, Palette, QuantizeError, check_bits, check_finite, solve};
 
-/// Keys that are skipped at once where none of them occurs: many do not, near zero.
+/// Places that are skipped at once where none of them occurs: many do not, near zero.
 const BLOCK: usize = 16;
 
 /// A palette and the error of a group that uses it.
@@ -39,11 +40,18 @@ pub struct GroupPalette {
 pub struct Palettizer {
     bits: u8,
     method: Method,
-    /// Occurrences by key; all zero between groups.
+    /// Of each weight of the group, its place on the group's grid.
+    places: Vec<u16>,
+    /// Occurrences by place; all zero between groups.
     counts: Vec<u32>,
-    /// Keys that occur.
+    /// Places that occur, ascending.
+    occurring: Vec<u16>,
+    /// Their keys.
     keys: Vec<u16>,
     sums: PrefixSums,
+    /// Indices by place, right where one occurs.
+    indices: Vec<u8>,
+    /// Indices by bits, for weights that a histogram counted.
     table: IndexTable,
 }
 
@@ -57,9 +65,12 @@ impl Palettizer {
         Ok(Self {
             bits,
             method,
+            places: Vec::new(),
             counts: vec![0; KEYS],
-            keys: vec![0; KEYS],
+            occurring: vec![0; KEYS],
+            keys: Vec::new(),
             sums: PrefixSums::default(),
+            indices: vec![0; KEYS],
             table: IndexTable::default(),
         })
     }
@@ -79,9 +90,9 @@ impl Palettizer {
         check_finite(weights)?;
         self.count(weights);
         let palette = solve(&self.sums, self.bits, self.method);
-        let stats = counted_error(&self.sums, &palette);
-        self.table.fill(&palette);
-        self.table.append(weights, indices);
+        let ends = ends(&self.sums, &palette);
+        let stats = counted_error(&self.sums, &palette, &ends);
+        self.append(&ends, indices);
         Ok(GroupPalette { palette, stats })
     }
 
@@ -118,51 +129,84 @@ impl Palettizer {
 
     /// Sums up the weights, by way of the counts.
     fn count(&mut self, weights: &[f16]) {
-        for weight in weights {
-            if let Some(count) = self.counts.get_mut(usize::from(key(*weight))) {
+        let grid = Grid::of(weights);
+        self.places.clear();
+        self.places.extend(weights.iter().map(|weight| grid.place(*weight)));
+        for place in &self.places {
+            if let Some(count) = self.counts.get_mut(usize::from(*place)) {
                 *count += 1;
             }
         }
-        // Keys beyond the largest magnitude are not swept.
-        let largest = largest_magnitude(weights).to_bits();
-        let (start, end) = (usize::from(ZERO_KEY - largest), usize::from(ZERO_KEY + largest));
-        let counts = self.counts.get_mut(start..=end).unwrap_or_default();
+        // Places beyond the largest magnitude are not swept.
+        let end = grid.place(largest_magnitude(weights));
+        let start = ZERO_KEY - (end - ZERO_KEY);
+        let counts = self.counts.get_mut(usize::from(start)..=usize::from(end)).unwrap_or_default();
         let mut length = 0;
         for (block, counts) in counts.chunks(BLOCK).enumerate() {
             if counts.iter().fold(0, |any, count| any | count) == 0 {
                 continue;
             }
-            for (key, count) in (ZERO_KEY - largest..).skip(block * BLOCK).zip(counts) {
+            for (place, count) in (start..).skip(block * BLOCK).zip(counts) {
                 // Written always and kept where it occurs: a branch would be mispredicted half of the time.
-                if let Some(slot) = self.keys.get_mut(length) {
-                    *slot = key;
+                if let Some(slot) = self.occurring.get_mut(length) {
+                    *slot = place;
                 }
                 length += usize::from(*count > 0);
             }
         }
-        let keys = self.keys.get(..length).unwrap_or_default();
-        self.sums.replace(keys, |key| counts.get(usize::from(key) - start).map_or(0.0, |count| f64::from(*count)));
+        let occurring = self.occurring.get(..length).unwrap_or_default();
+        self.keys.clear();
+        self.keys.extend(occurring.iter().map(|place| grid.key(*place)));
+        let count = |place: u16| counts.get(usize::from(place - start)).map_or(0.0, |count| f64::from(*count));
+        self.sums.replace(&self.keys, occurring.iter().map(|place| count(*place)));
         counts.fill(0);
+    }
+
+    /// Appends the index of each weight, where `ends` says which of the values that occur have which.
+    fn append(&mut self, ends: &[usize], indices: &mut Vec<u8>) {
+        let mut start = 0;
+        for (index, end) in (0..=u8::MAX).zip(ends) {
+            if let Some([first, .., last] | [first @ last]) = self.occurring.get(start..*end) {
+                self.indices[usize::from(*first)..=usize::from(*last)].fill(index);
+            }
+            start = *end;
+        }
+        let table = &self.indices;
+        indices.extend(self.places.iter().map(|place| table.get(usize::from(*place)).copied().unwrap_or_default()));
     }
 }
 
-/// The error where masses are counts.
-fn counted_error(sums: &PrefixSums, palette: &Palette) -> ErrorStats {
-    let entries: Vec<f64> = palette.entries().iter().map(|entry| units(key(*entry))).collect();
+/// For each entry, the number of values, of those that occur, that belong to it or to one before it. Equal entries share the
+/// lowest index among them; a value in the middle of two goes to the lower.
+fn ends(sums: &PrefixSums, palette: &Palette) -> Vec<usize> {
+    let entries = palette.entries();
+    let mut end = 0;
+    let next = entries.iter().skip(1).map(Some).chain([None]);
+    let of_entry = entries.iter().zip(next).map(|(entry, next)| {
+        end = match next {
+            Some(next) if entry < next => {
+                let middle = f64::midpoint(units(key(*entry)), units(key(*next)));
+                end + sums.values[end..].partition_point(|value| *value <= middle)
+            }
+            _ => sums.len(),
+        };
+        end
+    });
+    of_entry.collect()
+}
+
+/// The error where masses are counts, and entries have the values up to their ends.
+fn counted_error(sums: &PrefixSums, palette: &Palette, ends: &[usize]) -> ErrorStats {
     let mut stats = ErrorStats::default();
     let mut start = 0;
-    for (index, entry) in entries.iter().enumerate() {
-        // Weights in the middle go to the lower entry.
-        let end = match entries.get(index + 1) {
-            Some(next) => start + sums.values[start..].partition_point(|value| *value <= f64::midpoint(*entry, *next)),
-            None => sums.len(),
-        };
-        let noise = (start..end).map(|at| sums.mass(at, at + 1) * (sums.values[at] - entry).powi(2));
+    for (entry, end) in palette.entries().iter().zip(ends) {
+        let entry = units(key(*entry));
+        let noise = (start..*end).map(|at| sums.mass(at, at + 1) * (sums.values[at] - entry).powi(2));
         stats.noise += noise.sum::<f64>();
-        for value in sums.values[start..end].first().into_iter().chain(sums.values[start..end].last()) {
+        for value in sums.values[start..*end].first().into_iter().chain(sums.values[start..*end].last()) {
             stats.max_error = stats.max_error.max((value - entry).abs());
         }
-        start = end;
+        start = *end;
     }
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a sum of counts")]
     let count = sums.mass(0, sums.len()) as u64;

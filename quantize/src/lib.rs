@@ -60,6 +60,7 @@ mod corridor;
 mod divide;
 mod exact;
 mod float;
+mod grid;
 mod group;
 mod histogram;
 mod kmeans;

@@ -23,25 +23,24 @@ impl PrefixSums {
     /// Keys ascend; masses are positive.
     pub(crate) fn new(keys: &[u16], mass: impl Fn(u16) -> f64) -> Self {
         let mut sums = Self::default();
-        sums.replace(keys, mass);
+        sums.replace(keys, keys.iter().map(|key| mass(*key)));
         sums
     }
 
-    /// Forgets the values for others, but keeps their memory.
-    pub(crate) fn replace(&mut self, keys: &[u16], mass: impl Fn(u16) -> f64) {
-        let (negative, positive) = keys.split_at(keys.partition_point(|key| *key < ZERO_KEY));
+    /// Forgets the values for others, with a mass for each key, but keeps their memory.
+    pub(crate) fn replace(&mut self, keys: &[u16], masses: impl Iterator<Item = f64>) {
+        let negative = keys.partition_point(|key| *key < ZERO_KEY);
         self.values.clear();
         self.values.extend(keys.iter().map(|key| units(*key)));
-        let (below, above) = self.values.split_at(negative.len());
+        let (below, above) = self.values.split_at(negative);
         // Terms, with a place between those below zero and the others.
         self.mass.clear();
-        self.mass.extend(negative.iter().map(|key| mass(*key)));
-        self.mass.push(0.0);
-        self.mass.extend(positive.iter().map(|key| mass(*key)));
+        self.mass.extend(masses);
+        self.mass.insert(negative, 0.0);
         times(&mut self.first, &self.mass, below, above);
         times(&mut self.second, &self.first, below, above);
         for terms in [&mut self.mass, &mut self.first, &mut self.second] {
-            let (below, above) = terms.split_at_mut(negative.len());
+            let (below, above) = terms.split_at_mut(negative);
             accumulate_down(below);
             accumulate_up(above);
         }
