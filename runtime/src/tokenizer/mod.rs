@@ -6,7 +6,7 @@ mod detokenizer;
 use std::path::Path;
 use std::str::FromStr as _;
 
-use tokenizers::Tokenizer;
+use tokenizers::{Model as _, Tokenizer};
 
 use crate::companion::{self, CompanionError};
 
@@ -116,6 +116,13 @@ impl TextTokenizer {
 
     /// The number behind that of the last token of its model. Tokens that were added to the model are not counted.
     pub fn vocabulary_end(&self) -> usize {
+        let count = self.tokenizer.get_vocab_size(false);
+        let model = self.tokenizer.get_model();
+        // Spellings that have every number below their count have no others. Only where there are holes, all of them are copied.
+        let is_whole = u32::try_from(count).is_ok_and(|count| (0..count).all(|id| model.id_to_token(id).is_some()));
+        if is_whole {
+            return count;
+        }
         let last = self.tokenizer.get_vocab(false).into_values().max();
         last.map_or(0, |last| usize::try_from(last).map_or(usize::MAX, |last| last.saturating_add(1)))
     }
