@@ -15,8 +15,7 @@ use crate::weights::recipe::{Recipe, WeightKind};
 use crate::weights::storage::{Defaults, GroupSize, Lut, PaletteMethod, Storage, StorageError};
 
 /// Bits with which a model's most sensitive weights are given more, and how many.
-const MIXED_BITS: u8 = 4;
-const MORE_BITS: u8 = 6;
+const MIXES: [(u8, u8); 2] = [(4, 6), (6, 8)];
 
 /// Palettes of so many bits lose next to nothing without calibration.
 const UNCALIBRATED_BITS: u8 = 8;
@@ -77,7 +76,8 @@ pub struct StorageArguments {
     pub calibration: Option<CalibrationSource>,
 
     /// Store all layers and the head with the bits that --lut says. Else calibrated palettes of 4 bits give the keys, the
-    /// values and the head 6 bits: 4.1 bits a weight in the layers, and a quarter less lost.
+    /// values and the head 6 bits, and those of 6 bits give them 8: 0.1 bits a weight more in the layers, and a quarter less
+    /// lost.
     #[arg(long)]
     pub uniform: bool,
 
@@ -212,13 +212,12 @@ impl StorageArguments {
         Ok(Recipe::new(self.calibrated(ffn)?, self.calibrated(lm_head)?, embeddings))
     }
 
-    /// Gives what suffers most from few bits more of them: keys, values and the head under `--lut 4` with calibration.
+    /// Gives what suffers most from few bits more of them: keys, values and the head under `--lut 4` or `--lut 6` with
+    /// calibration.
     pub(super) fn refine(&self, recipe: Recipe, plan: &DecoderPlan) -> Recipe {
         let Some(Lut { channels: Some(channels), .. }) = recipe.ffn.lut() else { return recipe };
-        if self.uniform || !self.mixes(&recipe) {
-            return recipe;
-        }
-        let text = format!("lut{MORE_BITS}:{channels}{}", calibrated::SUFFIX);
+        let Some(more_bits) = self.more_bits(&recipe).filter(|_| !self.uniform) else { return recipe };
+        let text = format!("lut{more_bits}:{channels}{}", calibrated::SUFFIX);
         let more: Storage = text.parse().expect("calibrated palettes of other bits");
         let keeps_head = self.lut_lm_head.is_some() || self.own_lm_head().is_some();
         let mut recipe = recipe;
@@ -237,11 +236,12 @@ impl StorageArguments {
         recipe
     }
 
-    /// Whether some tensors get more bits than `--lut` says, where nobody minds.
-    fn mixes(&self, recipe: &Recipe) -> bool {
-        let is_four = recipe.ffn.is_calibrated() && recipe.ffn.quantized_bits() == Some(MIXED_BITS);
-        let says_so = self.lut == Some(LutBits(Some(MIXED_BITS))) && self.ffn.is_none() && self.lut_ffn.is_none();
-        is_four && says_so && self.recipe.is_none()
+    /// How many bits some tensors get, where that is more than `--lut` says and nobody minds.
+    fn more_bits(&self, recipe: &Recipe) -> Option<u8> {
+        let bits = recipe.ffn.quantized_bits().filter(|_| recipe.ffn.is_calibrated())?;
+        let says_so = self.lut == Some(LutBits(Some(bits))) && self.ffn.is_none() && self.lut_ffn.is_none();
+        let (_, more) = MIXES.iter().find(|(few, _)| *few == bits && says_so && self.recipe.is_none())?;
+        Some(*more)
     }
 
     /// Palettes with calibration, unless they have so many bits that it hardly matters, or it is not wanted; all else as it
@@ -306,8 +306,8 @@ impl StorageArguments {
             ("--calibration", asks && calibrated_storages(recipe).next().is_none(), "no layer or head is palettized"),
             (
                 "--uniform",
-                self.uniform && !self.mixes(recipe),
-                "only calibrated palettes of `--lut 4` are mixed with more bits",
+                self.uniform && self.more_bits(recipe).is_none(),
+                "only calibrated palettes of `--lut 4` and `--lut 6` are mixed with more bits",
             ),
         ]
         .into_iter()

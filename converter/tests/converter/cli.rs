@@ -362,6 +362,9 @@ fn a_plan_says_what_calibration_takes_also_from_the_config_alone() {
     assert!(stdout(&text).contains("\ncalibrate  builtin, up to "), "{}", stdout(&text));
     let words = "but 32 as lut6:8+calibrated; LM head calibrated 6-bit palettes";
     assert!(stdout(&text).contains(words), "{}", stdout(&text));
+    let text = anec(&["plan", &config, "--lut", "6"]);
+    let words = "but 32 as lut8:8+calibrated; LM head calibrated 8-bit palettes";
+    assert!(stdout(&text).contains(words), "{}", stdout(&text));
 }
 
 #[test]
@@ -687,7 +690,7 @@ fn options_that_do_nothing_are_said_to() {
         (&["--lut", "4", "--ffn", "int8", "--lm-head", "int8"], "--lut"),
         (&["--lut", "4", "--palette", "exact"], "--palette"),
         (&["--ffn", "int8", "--calibration", "builtin"], "--calibration"),
-        (&["--lut", "6", "--uniform"], "--uniform"),
+        (&["--lut", "3", "--uniform"], "--uniform"),
         (&["--lut", "4", "--calibration", "none", "--uniform"], "--uniform"),
         (&["--query-length", "8"], "--query-length"),
         (&["--functions", "single", "--batch-size", "32"], "--batch-size"),
