@@ -62,6 +62,7 @@ WAYS: dict[str, tuple[str, ...]] = {
     "`--lut 4 --uniform`": ("--lut", "4", "--uniform"),
     "`--lut 4 --group-size 32`": ("--lut", "4", "--uniform", "--group-size", "32"),
     "6 bits, plain": ("--lut", "6", "--calibration", "none"),
+    "`--lut 6 --uniform`": ("--lut", "6", "--uniform"),
     "`--lut 6`": ("--lut", "6"),
     "`--bits 4.6`": ("--bits", "4.6"),
     "`--bits 5.1`": ("--bits", "5.1"),
