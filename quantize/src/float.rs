@@ -21,11 +21,15 @@ pub(crate) const FRACTION_BITS: u16 = 10;
 /// The key of a value: an integer in the order of the values. Both zeros have the same.
 #[inline]
 pub(crate) fn key(value: f16) -> u16 {
-    let bits = value.to_bits();
-    // All ones for negative values: magnitudes count down from the key of zero.
-    let negative = 0_u16.wrapping_sub(bits >> 15);
-    let magnitude = bits & !SIGN;
-    SIGN.wrapping_add((magnitude ^ negative).wrapping_sub(negative))
+    about_zero(value, value.to_bits() & !SIGN)
+}
+
+/// The key of zero with a distance that has the sign of a value.
+#[inline]
+pub(crate) fn about_zero(value: f16, distance: u16) -> u16 {
+    // All ones for negative values: distances count down from the key of zero.
+    let negative = 0_u16.wrapping_sub(value.to_bits() >> 15);
+    ZERO_KEY.wrapping_add((distance ^ negative).wrapping_sub(negative))
 }
 
 /// The value of a key.

@@ -5,7 +5,7 @@
 
 use half::f16;
 
-use crate::float::{FRACTION_BITS, SIGN, ZERO_KEY};
+use crate::float::{FRACTION_BITS, SIGN, ZERO_KEY, about_zero};
 
 /// The bits of the smallest normal number: magnitudes below are numbered one by one.
 const NORMAL: u16 = 1 << FRACTION_BITS;
@@ -32,13 +32,9 @@ impl Grid {
     /// The place of a value on the grid; of another, that of the next one towards zero.
     #[inline]
     pub(crate) fn place(self, value: f16) -> u16 {
-        let bits = value.to_bits();
-        let magnitude = bits & !SIGN;
+        let magnitude = value.to_bits() & !SIGN;
         let beyond = magnitude.saturating_sub(NORMAL);
-        let distance = magnitude - beyond + (beyond >> self.zero_bits);
-        // As for keys: all ones for negative values.
-        let negative = 0_u16.wrapping_sub(bits >> 15);
-        ZERO_KEY.wrapping_add((distance ^ negative).wrapping_sub(negative))
+        about_zero(value, magnitude - beyond + (beyond >> self.zero_bits))
     }
 
     /// The key of the value at a place.

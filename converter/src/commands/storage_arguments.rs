@@ -240,8 +240,8 @@ impl StorageArguments {
     fn more_bits(&self, recipe: &Recipe) -> Option<u8> {
         let bits = recipe.ffn.quantized_bits().filter(|_| recipe.ffn.is_calibrated())?;
         let says_so = self.lut == Some(LutBits(Some(bits))) && self.ffn.is_none() && self.lut_ffn.is_none();
-        let (_, more) = MIXES.iter().find(|(few, _)| *few == bits && says_so && self.recipe.is_none())?;
-        Some(*more)
+        let (_, more) = MIXES.into_iter().find(|(few, _)| *few == bits)?;
+        (says_so && self.recipe.is_none()).then_some(more)
     }
 
     /// Palettes with calibration, unless they have so many bits that it hardly matters, or it is not wanted; all else as it

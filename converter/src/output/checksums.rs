@@ -115,18 +115,23 @@ pub(crate) fn files_below(directory: &Path) -> io::Result<Vec<String>> {
 
 /// The checksum of a file.
 pub(crate) fn checksum(path: &Path) -> io::Result<String> {
-    const BUFFER_BYTES: usize = 1 << 20;
-    let mut file = fs::File::open(path)?;
     let mut hasher = Sha256::new();
+    for_each_piece(path, |bytes| hasher.update(bytes))?;
+    Ok(base16ct::lower::encode_string(&hasher.finalize()))
+}
+
+/// Reads a file piece by piece, through a buffer that stays in the cache.
+pub(crate) fn for_each_piece(path: &Path, mut take: impl FnMut(&[u8])) -> io::Result<()> {
+    const BUFFER_BYTES: usize = 1 << 16;
+    let mut file = fs::File::open(path)?;
     let mut buffer = vec![0; BUFFER_BYTES];
     loop {
         let read = file.read(&mut buffer)?;
         if read == 0 {
-            break;
+            return Ok(());
         }
-        hasher.update(buffer.get(..read).expect("no more is read than the buffer holds"));
+        take(buffer.get(..read).expect("no more is read than the buffer holds"));
     }
-    Ok(base16ct::lower::encode_string(&hasher.finalize()))
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
-use std::io::{self, Read as _};
+use std::io;
 use std::path::Path;
 use std::time::UNIX_EPOCH;
 
@@ -10,6 +10,7 @@ use fs_err as fs;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use crate::output::checksums::for_each_piece;
 use crate::plan::ConversionPlan;
 use crate::source::checkpoint::{Checkpoint, CheckpointError};
 use crate::weights::weight_file::Job;
@@ -77,26 +78,19 @@ impl Identity {
 
 /// Version, length and checksum of the running program; of a program that cannot be read the version must do.
 ///
-/// It tells builds apart, which nobody forges, and is made by every conversion, so it has to be quick: a CRC over a buffer that
-/// stays in the cache.
+/// It tells builds apart, which nobody forges, and is made by every conversion, so it has to be quick: a CRC.
 fn program() -> String {
     let content = std::env::current_exe().and_then(|path| length_and_crc(&path)).unwrap_or_default();
     format!("{} {content}", env!("CARGO_PKG_VERSION"))
 }
 
 fn length_and_crc(path: &Path) -> io::Result<String> {
-    const BUFFER_BYTES: usize = 1 << 16;
-    let mut file = fs::File::open(path)?;
     let (mut length, mut hasher) = (0, crc32fast::Hasher::new());
-    let mut buffer = vec![0; BUFFER_BYTES];
-    loop {
-        let read = file.read(&mut buffer)?;
-        if read == 0 {
-            return Ok(format!("{length} {:08x}", hasher.finalize()));
-        }
-        length += read;
-        hasher.update(buffer.get(..read).expect("no more is read than the buffer holds"));
-    }
+    for_each_piece(path, |bytes| {
+        length += bytes.len();
+        hasher.update(bytes);
+    })?;
+    Ok(format!("{length} {:08x}", hasher.finalize()))
 }
 
 /// Weights are known by the size and times of their files, as build tools do: reading them takes as long as converting.
